@@ -1,0 +1,103 @@
+"""The command line: one file a command; it parses, wires and prints, and holds no logic."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from ckptdoctor import __version__
+
+COMMANDS = ("check", "env", "rule")
+
+
+class Lazy(click.Group):
+    """Imports a command only when it is run: ``--help`` and ``--version`` answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are met."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"ckptdoctor.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Their names and what they are for, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+
+
+SUMMARIES = {
+    "check": "Run tiny real training steps in an environment and judge them.",
+    "env": "Print the stack: the packages that matter, as installed.",
+    "rule": "Explain a rule, or list them all.",
+}
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ckptdoctor", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks of ckptdoctor's own errors.")
+def group(debug: bool) -> None:
+    """Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what mends it.
+
+    \b
+    ckptdoctor check                            the active environment
+    ckptdoctor check --python ~/envs/train      another one, which needs nothing installed for this
+    ckptdoctor check --with llamafactory==0.9.3 the same with another version laid over, unchanged itself
+
+    Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status."""
+    from ckptdoctor.errors import DoctorError
+
+    debug = "--debug" in arguments or bool(os.environ.get("CKPTDOCTOR_DEBUG"))
+    try:
+        status = group.main(arguments, prog_name="ckptdoctor", standalone_mode=False)
+        sys.stdout.flush()
+    except DoctorError as error:
+        if debug:
+            raise
+        return _complain(error.message, error.hint, error.status)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone, which is no fault of ours; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if debug:
+            raise
+        return _complain(f"{error.filename or 'ckptdoctor'}: {error.strerror or error}.", "see --debug for where", 3)
+    except Exception as error:
+        if debug:
+            raise
+        what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
+        return _complain(what, "please report it, with what --debug prints", 3)
+    return status if isinstance(status, int) else 0
+
+
+def _complain(message: str, hint: str, status: int) -> int:
+    from ckptdoctor.output.escape import plain
+
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True)
+    if hint:
+        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {plain(hint)}", err=True)
+    return status

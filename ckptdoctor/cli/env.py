@@ -1,0 +1,29 @@
+"""``ckptdoctor env``."""
+
+from __future__ import annotations
+
+import click
+
+from ckptdoctor.cli import shared
+
+
+@click.command("env", short_help="Print the stack: the packages that matter, as installed.")
+@shared.target_options
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(python: str | None, requirements: tuple[str, ...], with_deps: bool, format_: str) -> int:
+    """Print the stack of an environment: the packages that decide whether checkpointing works, as installed.
+
+    Nothing is imported. Declared requirements that the installed versions do not meet are listed as well.
+    """
+    import msgspec
+
+    from ckptdoctor.diagnose import Request, look
+    from ckptdoctor.output.environment import render
+
+    with shared.progress() as progress:
+        environment = look(Request(python, requirements, with_deps), progress)
+    if format_ == "json":
+        shared.write(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode() + "\n", None)
+    else:
+        shared.write(render(environment, shared.style(None)), None)
+    return 0

@@ -1,0 +1,114 @@
+"""The one way through: target, plan, patient, rules, remedies, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ckptdoctor import __version__, findings, locations, plan, remedies, results
+from ckptdoctor.evidence import Environment
+from ckptdoctor.report import SCHEMA, Report
+from ckptdoctor.target import interpreter, overlay
+from ckptdoctor.target.patient import BARE, WHOLE, Patient
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be diagnosed.
+
+    Attributes:
+        python: The target, as ``--python`` takes it; ``None`` for the active environment.
+        requirements: What to lay over it.
+        with_dependencies: Lay trainers in with their dependencies.
+        options: What to probe.
+        workers: Probes at a time in each lane; 0 for as many as there are cores.
+        use_cache: Answer from the last run where nothing has changed.
+    """
+
+    python: str | None = None
+    requirements: Sequence[str] = ()
+    with_dependencies: bool = False
+    options: plan.Options = field(default_factory=plan.Options)
+    workers: int = 0
+    use_cache: bool = True
+
+
+def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
+    """Run the probes in the target and say what they mean.
+
+    Args:
+        request: What to diagnose.
+        progress: Told what is going on, a few words at a time.
+
+    Raises:
+        DoctorError: The target, the overlay or what was asked for cannot be had.
+    """
+    started = time.monotonic()
+    python = interpreter.find(request.python, os.environ)
+    key = results.key(python, request)
+    if request.use_cache and (known := results.load(key)) is not None:
+        return known
+    laid = _lay(python, request, progress)
+    with Patient(python, laid, request.workers or _cores(), locations.cache(), progress) as patient:
+        environment = patient.look()
+        planned = plan.make(environment, request.options)
+        evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
+        found = findings.find(environment, planned, evidence)
+        for finding in found.findings:
+            finding.remedies = remedies.find(finding, environment, found, patient)
+        report = _report(environment, planned, found, time.monotonic() - started)
+        results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
+    return report
+
+
+def look(request: Request, progress: Progress = lambda _: None) -> Environment:
+    """What is installed in the target, without running anything in it."""
+    python = interpreter.find(request.python, os.environ)
+    laid = _lay(python, request, progress)
+    with Patient(python, laid, 1, locations.cache(), progress) as patient:
+        return patient.look()
+
+
+def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
+    if not request.requirements:
+        return None
+    with Patient(python, None, 1, locations.cache(), progress) as patient:
+        installed = {package.name: package.version for package in patient.look().packages}
+    return overlay.lay(
+        python,
+        request.requirements,
+        with_dependencies=request.with_dependencies,
+        environment_packages=installed,
+        cache=locations.cache(),
+        progress=progress,
+    )
+
+
+def _report(environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float) -> Report:
+    verdict, summary = found.verdict()
+    return Report(
+        schema=SCHEMA,
+        version=__version__,
+        verdict=verdict,
+        summary=summary,
+        environment=environment,
+        probes=found.probes,
+        findings=found.findings,
+        notes=[*planned.notes, *found.notes()],
+        seconds=round(seconds, 2),
+    )
+
+
+def _own_files(found: findings.Found) -> list[str]:
+    """Files that were read beside modules: the user's own checkpoint functions."""
+    return [one.evidence.loaded.place.file for one in found.probes if one.evidence.loaded]
+
+
+def _cores() -> int:
+    available = getattr(os, "sched_getaffinity", None)
+    return max(len(available(0)) if available else os.cpu_count() or 1, 1)

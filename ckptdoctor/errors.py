@@ -1,0 +1,32 @@
+"""What ckptdoctor raises when it cannot do its work; findings about a target are no errors."""
+
+from __future__ import annotations
+
+
+class DoctorError(Exception):
+    """Something that a person has to mend before ckptdoctor can go on.
+
+    Attributes:
+        message: What is wrong, one sentence.
+        hint: The next step, or empty.
+        status: The exit status it ends the command with.
+    """
+
+    status: int = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageFault(DoctorError):  # noqa: N818 - reads as the person's slip, not as a crash
+    """The command was called with something it cannot understand."""
+
+    status = 2
+
+
+class TargetError(DoctorError):
+    """The target, or an overlay over it, cannot be had."""
+
+    status = 3

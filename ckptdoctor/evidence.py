@@ -1,0 +1,225 @@
+"""What probes report: evidence, without judgement.
+
+The types mirror the JSON lines that the patient's side (``probes/``) writes. Everything in them was observed in the
+target; strings may hold arbitrary text out of packages and tracebacks and are escaped only where they are printed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Ended = Literal["returned", "raised", "skipped", "crashed", "timeout"]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A line of code and the installed distribution that owns it."""
+
+    file: str
+    """Absolute path in the target."""
+    line: int
+    function: str = ""
+    package: str = ""
+    """Distribution name, ``python`` for the standard library, or empty when no distribution owns the file."""
+    version: str = ""
+    code: str = ""
+    """The source line, stripped."""
+
+    def is_at(self, other: Place) -> bool:
+        """Whether both are the same line of the same file."""
+        return (self.file, self.line) == (other.file, other.line)
+
+
+class Makeup(msgspec.Struct, omit_defaults=True):
+    """What a callable is made of, outermost first."""
+
+    kind: str
+    """``bound method``, ``functools.partial``, ``function``, ``module``, ``wrapped function`` or ``object``."""
+    text: str
+    """One line, e.g. ``functools.partial(Glm4DecoderLayer.__call__)``."""
+    type: str
+    """The type's qualified name, e.g. ``functools.partial``."""
+    defined: Place | None = None
+    """Where the code of the innermost function stands."""
+    keywords: list[str] = []
+    """Names of keyword arguments bound into it, at any depth."""
+    inner: Makeup | None = None
+    """What a partial or a wrapper holds."""
+
+
+class Attribute(msgspec.Struct, omit_defaults=True):
+    """The attribute whose lookup failed."""
+
+    name: str
+    object: str
+    """Type of the object it was looked up on."""
+    in_callable: str = ""
+    """Where that object stands in the callable handed over (``callable``, ``callable.func``), empty when it does not."""
+
+
+class Error(msgspec.Struct, omit_defaults=True):
+    """An exception that ended a probe."""
+
+    type: str
+    message: str
+    frames: list[Place] = []
+    """Outermost first, our own frames left out."""
+    attribute: Attribute | None = None
+    needs_cuda: bool = False
+    """It was raised because the code asked for CUDA on a machine that has none."""
+
+
+class Handover(msgspec.Struct, omit_defaults=True):
+    """A callable as a model handed it to the checkpoint function."""
+
+    callable: Makeup
+    by: Place
+    """The line that called the checkpoint function."""
+    built: Place | None = None
+    """The line that allocated the callable, where it could be traced."""
+    keywords: list[str] = []
+    """Keyword arguments given beside the callable."""
+    calls: int = 1
+
+
+class Layer(msgspec.Struct, omit_defaults=True):
+    """How often a layer's forward ran in one training step."""
+
+    name: str
+    type: str
+    plain: int
+    """Without checkpointing."""
+    forwards: int
+    """With it: twice ``plain`` when the layer was recomputed once."""
+
+
+class WrongGradient(msgspec.Struct):
+    """A parameter whose gradient differs from the plain step's."""
+
+    parameter: str
+    difference: float
+    """Largest absolute difference over the largest absolute value of the plain gradient; no unit."""
+
+
+class Gradients(msgspec.Struct, omit_defaults=True):
+    """Gradients of the checkpointed step against the plain one's."""
+
+    compared: int
+    missing: list[str] = []
+    wrong: list[WrongGradient] = []
+
+
+class SavedBytes(msgspec.Struct):
+    """Bytes of tensors kept for backward in one forward pass, parameters left out."""
+
+    plain: int
+    checkpointed: int
+
+
+class LostKeywords(msgspec.Struct):
+    """Keyword arguments that reached a submodule of a layer only without checkpointing."""
+
+    module: str
+    keywords: list[str]
+
+
+class Loaded(msgspec.Struct, omit_defaults=True):
+    """Where a checkpoint function came from."""
+
+    place: Place
+    how: str
+    """``import``, ``module only`` (its package's other modules were not imported) or ``file``."""
+    stubbed: list[str] = []
+    """Modules that are not installed and were stood in for while loading."""
+
+
+class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What one probe is to run."""
+
+    model: str
+    """A model family (``glm4``), ``tiny-glm4`` for our own, or a folder with a ``config.json``."""
+    function: str
+    """A checkpoint function, e.g. ``torch:reentrant``, ``llamafactory``, ``file.py:name``; ``none``: no checkpointing."""
+    engine: str = "none"
+    convention: str = "model"
+    """A calling convention of our own model; ``model``: what the model itself does."""
+    packed: bool = False
+    """Give the forward pass the keyword arguments that flash-attention's packing uses."""
+    timeout: float = 60.0
+    """Seconds."""
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """A name for people and reports, unique in a plan."""
+        parts = [self.model, self.function, self.engine]
+        if self.convention != "model":
+            parts.append(self.convention)
+        if self.packed:
+            parts.append("packed")
+        return "/".join(parts)
+
+
+class Evidence(msgspec.Struct, omit_defaults=True):
+    """All that one probe observed."""
+
+    id: str
+    ended: Ended
+    why: str = ""
+    """For a probe that did not return: one line."""
+    during: str = ""
+    """``load``, ``build``, ``plain``, ``enable``, ``engine``, ``forward`` or ``backward``."""
+    model_class: str = ""
+    error: Error | None = None
+    handovers: list[Handover] = []
+    layers: list[Layer] = []
+    loss: float | None = None
+    plain_loss: float | None = None
+    gradients: Gradients | None = None
+    saved_bytes: SavedBytes | None = None
+    keywords_lost: list[LostKeywords] = []
+    function_called: int = 0
+    """Times the checkpoint function was called."""
+    forward_only: bool = False
+    """The function needs CUDA in backward and there is none: only its forward was judged."""
+    loaded: Loaded | None = None
+    modules: dict[str, str] = {}
+    """Packages of the stack that were imported in the probe's process, with their versions."""
+    device: str = "cpu"
+    notes: list[str] = []
+    output: str = ""
+    """Head and tail of what the probe printed."""
+    seconds: float = 0.0
+
+
+class Package(msgspec.Struct, frozen=True):
+    """An installed distribution."""
+
+    name: str
+    version: str
+    location: str = ""
+    requires: list[str] = []
+    """``Requires-Dist``, for packages of the stack and those that depend on them."""
+
+
+class Environment(msgspec.Struct):
+    """The target as it is, read without importing any of its packages."""
+
+    python: str
+    """Version, e.g. ``3.11.7``."""
+    executable: str
+    platform: str
+    packages: list[Package] = []
+    stack: list[str] = []
+    """Names of the packages that matter here and are installed."""
+    trainers: list[str] = []
+    """Installed trainers with a checkpoint function of their own."""
+    families: list[str] = []
+    """Model families that the installed transformers has."""
+    paths: list[str] = []
+    """``sys.path``."""
+
+    def version(self, name: str) -> str:
+        """The installed version of a distribution, or an empty string."""
+        return next((package.version for package in self.packages if package.name == name), "")

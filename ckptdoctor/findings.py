@@ -1,0 +1,157 @@
+"""From evidence to findings: judge every probe, and put together what is one fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ckptdoctor import innocence
+from ckptdoctor.evidence import Environment, Evidence
+from ckptdoctor.plan import Plan, Planned
+from ckptdoctor.report import Finding, Outcome, ProbeResult, Verdict
+from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
+from ckptdoctor.wording import first_line, listed
+
+NOT_DIAGNOSED = "CKPT900"
+
+Key = tuple[object, ...]
+
+SEEN = {
+    ("bound method", ""): "bound-method",
+    ("functools.partial", "bound method"): "partial-bound",
+    ("functools.partial", "function"): "partial-function",
+    ("functools.partial", "wrapped function"): "partial-function",
+    ("functools.partial", "functools.partial"): "nested-partial",
+    ("module", ""): "module",
+    ("wrapped function", ""): "wraps",
+    ("function", ""): "closure",
+}
+"""Calling conventions by what the callable is and what it holds."""
+
+
+@dataclass
+class Found:
+    """What the probes of a plan amount to."""
+
+    cases: list[Case]
+    probes: list[ProbeResult] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def cases_of(self, finding: Finding) -> list[Case]:
+        """The probes on which a finding rests."""
+        return [case for case in self.cases if case.spec.id in finding.probes]
+
+    def verdict(self) -> tuple[Verdict, str]:
+        """The verdict, and why in one sentence.
+
+        It is ``ok`` only when every probe that counts was judged and none tripped a rule at severity ``error``.
+        """
+        faults = [one for one in self.findings if one.severity == "error" and one.rule != NOT_DIAGNOSED]
+        if faults:
+            codes = listed(sorted({one.rule for one in faults}))
+            count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+            return "fail", f"Gradient checkpointing does not work in this environment: {count} ({codes})."
+        open_ends = [one for one in self.findings if one.severity == "error"]
+        judged = [one for one in self.probes if one.role == "subject" and one.outcome == "ok"]
+        if open_ends and judged:
+            return "error", f"Part of this environment cannot be diagnosed; {len(judged)} probes were ok."
+        if open_ends or not judged:
+            return "error", "This environment cannot be diagnosed."
+        functions = listed(sorted({one.checkpoint_function for one in judged}), limit=6)
+        engines = listed(list(dict.fromkeys(one.engine for one in judged)), limit=6)
+        return "ok", f"Gradient checkpointing works here: {functions} under {engines}."
+
+    def notes(self) -> list[str]:
+        """What the reader must know to weigh the verdict."""
+        forward_only = sorted({one.checkpoint_function for one in self.probes if one.evidence.forward_only})
+        notes = []
+        if forward_only:
+            notes.append(
+                f"{listed(forward_only)} moves tensors to CUDA in backward and there is no GPU here: "
+                "only the forward pass was judged."
+            )
+        return notes
+
+
+def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> Found:
+    """Judge every probe and group the rules that fired."""
+    by_id = {one.id: one for one in evidence}
+    others = {planned.spec.id: (planned, by_id[planned.spec.id]) for planned in plan.probes if planned.spec.id in by_id}
+    found = Found([Case(planned, one, others) for planned, one in others.values()])
+    groups: dict[Key, list[tuple[Rule, Fired, Case]]] = {}
+    for case in found.cases:
+        fired = judge(case)
+        found.probes.append(_probe(case, [rule.code for rule, _ in fired]))
+        for rule, one in fired if case.planned.role == "subject" else ():
+            groups.setdefault(_key(rule, one), []).append((rule, one, case))
+    found.findings = [_finding(group, environment) for group in groups.values()]
+    found.findings.sort(key=lambda one: (one.severity != "error", list(RULES).index(one.rule)))
+    return found
+
+
+def _key(rule: Rule, fired: Fired) -> Key:
+    """What makes two firings one fault: the same rule at the same lines, and the same thing said of it."""
+    culprit, handed = fired.culprit, fired.handed_over_by
+    return (
+        rule.code,
+        fired.severity,
+        (culprit.file, culprit.line) if culprit else fired.title,
+        (handed.file, handed.line) if handed else "",
+    )
+
+
+def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) -> Finding:
+    rule, fired, case = group[0]
+    cases = [one for _, _, one in group]
+    handover = case.handover if fired.handed_over_by else None
+    return Finding(
+        rule=rule.code,
+        name=rule.name,
+        severity=fired.severity,
+        title=fired.title,
+        detail=fired.detail,
+        probes=[one.spec.id for one in cases],
+        culprit=fired.culprit,
+        handed_over_by=fired.handed_over_by,
+        callable=handover.callable if handover else None,
+        error=case.evidence.error,
+        innocent=innocence.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
+    )
+
+
+def _probe(case: Case, rules: list[str]) -> ProbeResult:
+    evidence, error = case.evidence, case.evidence.error
+    text = f"{error.type}: {first_line(error.message)}" if error else evidence.why
+    return ProbeResult(
+        id=case.spec.id,
+        model=case.spec.model,
+        checkpoint_function=case.spec.function,
+        engine=case.spec.engine,
+        calling_convention=_convention(case.planned, evidence),
+        role=case.planned.role,
+        outcome=_outcome(case, rules),
+        error=text or None,
+        evidence=evidence,
+        rules=rules,
+    )
+
+
+def _convention(planned: Planned, evidence: Evidence) -> str:
+    """The convention chosen, or the one that the model was seen to use."""
+    if planned.spec.convention != "model" or not evidence.handovers:
+        return planned.spec.convention
+    handed = evidence.handovers[0].callable
+    kinds = (handed.kind, handed.inner.kind if handed.inner else "")
+    return SEEN.get(kinds) or SEEN.get((handed.kind, "")) or handed.kind
+
+
+def _outcome(case: Case, rules: list[str]) -> Outcome:
+    ended = case.evidence.ended
+    if ended == "raised":
+        if any(code != NOT_DIAGNOSED for code in rules):
+            return "triggered"
+        before = case.spec.packed and case.evidence.during in ("load", "build", "plain")
+        return "skipped" if before or (case.evidence.error and case.evidence.error.needs_cuda) else "failed"
+    if ended == "returned":
+        return "triggered" if rules else "ok"
+    return ended

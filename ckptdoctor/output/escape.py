@@ -1,0 +1,63 @@
+"""Makes text out of packages and tracebacks safe to show: it may hold anything, terminal commands included."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+T = TypeVar("T")
+
+_CUT = "..."
+
+
+def is_safe(char: str) -> bool:
+    """Whether a terminal shows the character as it is, without acting on it or hiding it.
+
+    Controls, bidi overrides, zero-width characters, line separators and lone surrogates are all unprintable; so are
+    wide and no-break spaces, which do no harm.
+    """
+    return char.isprintable() or char in "\n\t" or unicodedata.category(char) == "Zs"
+
+
+def plain(text: str, ascii_only: bool = False) -> str:
+    r"""Replaces characters that a terminal would act on by visible escapes such as ``\x1b``.
+
+    Args:
+        text: Any text.
+        ascii_only: Escape everything beyond ASCII too.
+
+    Returns:
+        The text with no control character but newline and tab.
+    """
+    return "".join(
+        char if is_safe(char) and (char.isascii() or not ascii_only) else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def one_line(text: str, limit: int) -> str:
+    """Puts text on one line: safe, white space collapsed, cut with ``...`` where it is longer than ``limit``."""
+    line = plain(" ".join(text.split()))
+    if len(line) <= limit:
+        return line
+    return line[: max(0, limit - len(_CUT))].rstrip() + _CUT[:limit]
+
+
+def escaped(value: T, ascii_only: bool = False) -> T:
+    """Copies a structure with every string in it made ``plain``, so that no place that prints one can forget to."""
+    return cast("T", _escaped(value, ascii_only))
+
+
+def _escaped(value: Any, ascii_only: bool) -> Any:
+    if isinstance(value, str):
+        return plain(value, ascii_only)
+    if isinstance(value, list):
+        return [_escaped(item, ascii_only) for item in value]
+    if isinstance(value, dict):
+        return {_escaped(key, ascii_only): _escaped(item, ascii_only) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _escaped(getattr(value, name), ascii_only) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    return value

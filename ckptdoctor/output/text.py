@@ -1,0 +1,324 @@
+"""The report for people: the verdict first, then whose fault it is and what helps, and what was run last."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import click
+from tabulate import tabulate
+
+from ckptdoctor.evidence import Environment, Error, Place
+from ckptdoctor.output import Style
+from ckptdoctor.output.escape import escaped, one_line
+from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
+
+_VERDICTS = {"ok": ("OK", "green"), "fail": ("FAIL", "red"), "error": ("CANNOT BE DIAGNOSED", "yellow")}
+_SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
+_OUTCOMES = {"ok": "green", "triggered": "red", "failed": "red", "crashed": "red", "timeout": "red"}
+_OWN_CONVENTIONS = ("", "model")
+_LABEL_COLUMN = 15
+_NARROW = 60
+"""Below this many columns labels get lines of their own."""
+_LONGEST_LINE = 400
+"""Characters of an error or source line that are shown; a whole tensor in a message helps nobody."""
+_PROBES_NAMED = 3
+_ERROR_LIMITS = range(90, 22, -4)
+"""Widths tried for the table's column of errors; below the last one a list says more than a table."""
+_ADVISORY = "*"
+
+
+def render(report: Report, style: Style) -> str:
+    """Prints a report for a person to read."""
+    # Escaped as a whole, here and once: below this line no string of the report can act on the terminal.
+    report = escaped(report, ascii_only=not style.unicode)
+    pen = _Pen(style)
+    sections = [
+        _head(report, pen),
+        _verdict(report, pen),
+        *(_finding(finding, pen) for finding in report.findings),
+        _notes(report.notes, pen),
+        _what_ran(report, pen),
+        _conventions(report, pen),
+        *(_failure(probe, pen) for probe in report.probes if style.verbose),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Lays out lines within a style."""
+
+    style: Style
+
+    @property
+    def dot(self) -> str:
+        return "\xa0· " if self.style.unicode else "\xa0| "
+
+    def paint(self, text: str, fg: str | None = None, bold: bool | None = None, dim: bool | None = None) -> str:
+        return click.style(text, fg=fg, bold=bold, dim=dim) if self.style.color else text
+
+    def wrap(self, head: str, text: str, rest: str = "") -> list[str]:
+        """Wraps text behind a head, later lines behind ``rest``; words, and so paths, are never broken."""
+        head = head.replace("\n", " ")
+        lines = textwrap.wrap(
+            text,
+            self.style.width,
+            initial_indent=head,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return [line.replace("\xa0", " ") for line in lines] or [head.rstrip()]
+
+    def block(self, head: str, text: str, rest: str = "", fg: str | None = None) -> list[str]:
+        """Wraps text behind a head that stands out."""
+        first, *others = self.wrap(head, text, rest)
+        return [self.paint(first[: len(head)], fg=fg, bold=True) + first[len(head) :], *others]
+
+    def flow(self, items: Iterable[str]) -> list[str]:
+        """Joins items with dots and wraps between them only."""
+        return self.wrap("", self.dot.join(item.replace(" ", "\xa0") for item in items), "  ")
+
+    def field(self, label: str, text: str) -> list[str]:
+        """Text behind a label, or under it in a narrow terminal; without a label it goes on where the last one was."""
+        if self.style.width >= _NARROW:
+            return self.block(f"  {label}".ljust(_LABEL_COLUMN), text, " " * _LABEL_COLUMN)
+        return [*([self.paint(f"  {label}", bold=True)] if label else []), *self.wrap("    ", text, "    ")]
+
+    def code(self, text: str) -> list[str]:
+        """A source line under a field."""
+        indent = " " * (_LABEL_COLUMN + 2 if self.style.width >= _NARROW else 6)
+        return self.wrap(indent, one_line(text, _LONGEST_LINE), indent) if text else []
+
+
+def _head(report: Report, pen: _Pen) -> list[str]:
+    environment = report.environment
+    target = [environment.executable, f"Python {environment.python}"]
+    return [
+        *pen.flow([f"ckptdoctor {report.version}", *target, *_devices(report.probes)]),
+        *pen.flow(_stack(environment) or ["nothing to diagnose is installed"]),
+    ]
+
+
+def _devices(probes: list[ProbeResult]) -> list[str]:
+    """Where probes ran; one that did not come to an end cannot tell."""
+    return list(dict.fromkeys(p.evidence.device for p in probes if p.evidence.ended in ("returned", "raised")))
+
+
+def _stack(environment: Environment) -> list[str]:
+    return [f"{name} {environment.version(name)}".rstrip() for name in environment.stack]
+
+
+def _verdict(report: Report, pen: _Pen) -> list[str]:
+    word, color = _VERDICTS[report.verdict]
+    return [pen.paint(line, fg=color, bold=True) for line in pen.wrap(f"{word}  ", report.summary, "  ")]
+
+
+def _notes(notes: list[str], pen: _Pen) -> list[str]:
+    lines = [line for note in notes for line in pen.block("- ", note, "  ")]
+    return [pen.paint("notes", bold=True), *lines] if lines else []
+
+
+def _finding(finding: Finding, pen: _Pen) -> list[str]:
+    head = f"{finding.rule}  {finding.severity}  "
+    return [
+        *pen.block(head, finding.title, "  ", fg=_SEVERITIES[finding.severity]),
+        *_what(finding, pen),
+        *_places(finding, pen),
+        *_innocents(finding, pen),
+        *pen.field("seen in", _some(finding.probes, everything=pen.style.verbose)),
+        *_remedies(finding, pen),
+        *pen.block("  more: ", f"ckptdoctor rule {finding.rule}".replace(" ", "\xa0"), "    "),
+    ]
+
+
+def _what(finding: Finding, pen: _Pen) -> list[str]:
+    texts = [_error_line(finding.error)] if finding.error else []
+    texts += [finding.detail] if finding.detail else []
+    return [line for label, text in zip(("what", ""), texts, strict=False) for line in pen.field(label, text)]
+
+
+def _error_line(error: Error) -> str:
+    return one_line(f"{error.type}: {error.message}", _LONGEST_LINE)
+
+
+def _places(finding: Finding, pen: _Pen) -> list[str]:
+    lines: list[str] = []
+    if finding.culprit:
+        # Only this rule is about an attribute that the culprit reads off what it was handed.
+        label = "read by" if finding.rule == "CKPT001" else "where"
+        lines += [*pen.field(label, _place(finding.culprit)), *pen.code(finding.culprit.code)]
+    made_of = finding.callable.text if finding.callable else ""
+    if finding.handed_over_by:
+        lines += [*pen.field("handed over", _place(finding.handed_over_by))]
+        lines += pen.code(made_of or finding.handed_over_by.code)
+    elif made_of:
+        lines += pen.field("callable", one_line(made_of, _LONGEST_LINE))
+    return lines
+
+
+def _place(place: Place) -> str:
+    owner = f"{place.package} {place.version}".strip()
+    where = f"{_short_path(place.file)}:{place.line}"
+    return f"{owner}, {where}" if owner else where
+
+
+def _short_path(path: str) -> str:
+    """A path relative to the ``site-packages`` that it lies in, or whole."""
+    return re.sub(r"^.*[/\\](?:site|dist)-packages[/\\]", "", path, flags=re.DOTALL)
+
+
+def _innocents(finding: Finding, pen: _Pen) -> list[str]:
+    texts = [f"{one.package} {one.version}: {one.reason}" for one in finding.innocent]
+    return [line for at, text in enumerate(texts) for line in pen.field("" if at else "innocent", text)]
+
+
+def _some(ids: list[str], everything: bool) -> str:
+    shown = ids if everything else ids[:_PROBES_NAMED]
+    more = f" and {len(ids) - len(shown)} more" if len(shown) < len(ids) else ""
+    return f"{', '.join(shown)}{more} ({_counted(len(ids), 'probe')})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _remedies(finding: Finding, pen: _Pen) -> list[str]:
+    if not finding.remedies:
+        return [] if finding.severity == "note" else pen.field("what helps", "nothing that ckptdoctor knows of")
+    lines = [pen.paint("  what helps", bold=True)]
+    for number, remedy in enumerate(finding.remedies, 1):
+        lines += _remedy(number, remedy, pen)
+    return lines
+
+
+def _remedy(number: int, remedy: Remedy, pen: _Pen) -> list[str]:
+    known = f"{remedy.kind}, verified here" if remedy.verified else remedy.kind
+    labelled = [("cost", remedy.cost), ("known from", remedy.evidence), ("breaks", "; ".join(remedy.breaks))]
+    return [
+        *pen.block(f"    {number}. [{known}] ", remedy.title, "       "),
+        *(pen.paint(f"         {line}", fg="cyan") for command in remedy.commands for line in command.split("\n")),
+        *(f"         {_diff_line(line, pen)}" for line in remedy.diff.rstrip("\n").split("\n") if remedy.diff),
+        *(line for label, text in labelled if text for line in pen.block("       ", f"{label}: {text}", "         ")),
+    ]
+
+
+def _diff_line(line: str, pen: _Pen) -> str:
+    if line.startswith(("+++", "---")):
+        return pen.paint(line, bold=True)
+    return pen.paint(line, fg={"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
+
+
+def _what_ran(report: Report, pen: _Pen) -> list[str]:
+    probes = [probe for probe in report.probes if probe.role != "convention"]
+    if not probes:
+        return []
+    source = "from the cache" if report.cached else f"{report.seconds:.1f} s"
+    title = pen.paint("what was run", bold=True) + f" ({_counted(len(report.probes), 'probe')}, {source})"
+    lines = _probe_table(probes, pen) or _probe_list(probes, pen)
+    if any(probe.role == "advisory" for probe in probes):
+        lines += pen.wrap("  ", f"{_ADVISORY} advisory: does not count for the verdict", "  ")
+    return [title, *lines]
+
+
+def _probe_table(probes: list[ProbeResult], pen: _Pen) -> list[str]:
+    """The widest table that the terminal holds; empty when it holds none."""
+    convention = any(probe.calling_convention not in _OWN_CONVENTIONS for probe in probes)
+    headers = ["model", "checkpoint function", "engine", *(["convention"] if convention else [])]
+    headers += ["outcome", "what happened", "s"]
+    for limit in _ERROR_LIMITS:
+        rows = [_probe_row(probe, convention, limit, pen) for probe in probes]
+        if lines := _table(headers, rows, pen):
+            return lines
+    return []
+
+
+def _probe_row(probe: ProbeResult, convention: bool, limit: int, pen: _Pen) -> list[str]:
+    names = [probe.model, probe.checkpoint_function, probe.engine, *([probe.calling_convention] if convention else [])]
+    cells = [one_line(name, _LONGEST_LINE) for name in names]
+    return [*cells, _outcome(probe, pen), one_line(_happened(probe), limit), f"{probe.evidence.seconds:.1f}"]
+
+
+def _outcome(probe: ProbeResult, pen: _Pen) -> str:
+    mark = _ADVISORY if probe.role == "advisory" else ""
+    return pen.paint(probe.outcome, fg=_OUTCOMES.get(probe.outcome)) + mark
+
+
+def _happened(probe: ProbeResult) -> str:
+    what = probe.error or probe.evidence.why or ("forward only" if probe.evidence.forward_only else "")
+    return " ".join([*probe.rules, what])
+
+
+def _probe_list(probes: list[ProbeResult], pen: _Pen) -> list[str]:
+    lines: list[str] = []
+    for probe in probes:
+        names = [probe.model, probe.checkpoint_function, probe.engine]
+        names += [probe.calling_convention] if probe.calling_convention not in _OWN_CONVENTIONS else []
+        mark = _ADVISORY if probe.role == "advisory" else ""
+        lines += pen.block("- ", f"{' / '.join(names)}: {probe.outcome}{mark}", "  ")
+        happened = one_line(_happened(probe), _LONGEST_LINE)
+        lines += pen.wrap("    ", happened, "    ") if happened else []
+    return lines
+
+
+def _conventions(report: Report, pen: _Pen) -> list[str]:
+    """How each checkpoint function fares with each way of handing a layer over."""
+    cells: dict[str, dict[str, str]] = {}
+    for probe in (probe for probe in report.probes if probe.role == "convention"):
+        engine = f" / {probe.engine}" if probe.engine not in ("", "none") else ""
+        function = one_line(probe.checkpoint_function + engine, _LONGEST_LINE)
+        way = one_line(probe.calling_convention, _LONGEST_LINE)
+        row = cells.setdefault(function, {})
+        # Probes may share a cell, e.g. packed and not: then it shows how each of them ended.
+        row[way] = " ".join(dict.fromkeys([*row.get(way, "").split(), _cell(probe)]))
+    if not cells:
+        return []
+    ways = list(dict.fromkeys(way for row in cells.values() for way in row))
+    across = [[function, *(row.get(way, "") for way in ways)] for function, row in cells.items()]
+    down = [[way, *(row.get(way, "") for row in cells.values())] for way in ways]
+    return [
+        pen.paint("calling conventions", bold=True) + " of our own model",
+        *(
+            _table(["checkpoint function", *ways], across, pen)
+            or _table(["convention", *cells], down, pen)
+            or _convention_list(cells, pen)
+        ),
+    ]
+
+
+def _convention_list(cells: dict[str, dict[str, str]], pen: _Pen) -> list[str]:
+    lines: list[str] = []
+    for function, row in cells.items():
+        pairs = [f"{way} {cell}".replace(" ", "\xa0") for way, cell in row.items()]
+        lines += pen.block("- ", f"{function}: {', '.join(pairs)}", "  ")
+    return lines
+
+
+def _cell(probe: ProbeResult) -> str:
+    return one_line(",".join(probe.rules) or probe.outcome, _LONGEST_LINE)
+
+
+def _table(headers: list[str], rows: Sequence[Sequence[str]], pen: _Pen) -> list[str]:
+    """A table, or nothing where it is wider than the terminal."""
+    # Headers go in as rows, since tabulate pads real ones; numbers stay text, a version may look like one.
+    head = [[pen.paint(header, bold=True) for header in headers], ["-" * len(header) for header in headers]]
+    table = tabulate([*head, *rows], tablefmt="plain", disable_numparse=True)
+    lines = [f"  {line}".rstrip() for line in table.splitlines()]
+    return lines if max(len(click.unstyle(line)) for line in lines) <= pen.style.width else []
+
+
+def _failure(probe: ProbeResult, pen: _Pen) -> list[str]:
+    """The traceback and the output of a probe that went wrong."""
+    error, output = probe.evidence.error, probe.evidence.output
+    if probe.outcome == "ok" or not (error or output):
+        return []
+    lines = [pen.paint(one_line(probe.id, _LONGEST_LINE), bold=True)]
+    for frame in error.frames if error else []:
+        lines += pen.wrap("  ", f"{_place(frame)} in {frame.function or '?'}", "    ")
+        lines += pen.wrap("      ", one_line(frame.code, _LONGEST_LINE), "      ") if frame.code else []
+    lines += pen.wrap("  ", _error_line(error), "    ") if error else []
+    lines += [pen.paint("  output", bold=True), *(f"    {line}" for line in output.splitlines())] if output else []
+    return lines

@@ -1,0 +1,237 @@
+"""Which probes to run, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.evidence import Environment, Spec
+from ckptdoctor.target.patient import BARE, WHOLE, Lane
+
+OWN_MODEL = "tiny-glm4"
+FALLBACK_FAMILIES = ("glm4", "glm", "llama")
+"""Families to probe with where none was chosen: the one that the fault began with, else its elder, else the commonest."""
+
+TORCH = ("torch:non-reentrant", "torch:reentrant")
+NO_FUNCTION = "none"
+PLAIN_ENGINES = ("none", "partial")
+ZERO_ENGINES = ("zero0", "zero1", "zero2", "zero3")
+ENGINES = (*PLAIN_ENGINES, *ZERO_ENGINES)
+TRAINER_FUNCTIONS = ("llamafactory", "llamafactory:unsloth", "axolotl:offload", "axolotl:offload-disk")
+NAMED_FUNCTIONS = (*TORCH, "deepspeed", *TRAINER_FUNCTIONS)
+
+CONVENTIONS = {
+    "bound-method": "transformers up to 4.50",
+    "partial-bound": "transformers 4.51 to 5.18",
+    "partial-function": "transformers 5.23",
+    "nested-partial": "",
+    "module": "",
+    "closure": "",
+    "wraps": "",
+    "deepspeed-partial": "",
+}
+"""Calling conventions of our own model, and the releases that are known to use them."""
+
+IN_THE_WILD = tuple(name for name, releases in CONVENTIONS.items() if releases)
+
+Role = Literal["subject", "control", "convention", "advisory"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user wants probed; an empty choice means: whatever matters here."""
+
+    models: Sequence[str] = ()
+    functions: Sequence[str] = ()
+    engines: Sequence[str] = ()
+    conventions: Sequence[str] = ()
+    timeout: float = 60.0
+    """Seconds a probe."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A probe and what it is for.
+
+    Attributes:
+        spec: What to run.
+        role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` tells with which
+            calling conventions a function copes, whether or not this stack uses them. ``advisory`` concerns a function
+            that nobody asked for.
+        lane: In which of the patient's processes it runs.
+    """
+
+    spec: Spec
+    role: Role
+    lane: Lane
+
+
+@dataclass
+class Plan:
+    """The probes, and what the reader must know of how they were chosen."""
+
+    probes: list[Planned] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def specs(self, lane: Lane) -> list[Spec]:
+        """What to run in one lane."""
+        return [planned.spec for planned in self.probes if planned.lane == lane]
+
+
+def make(environment: Environment, options: Options) -> Plan:
+    """Choose the probes for a target.
+
+    Raises:
+        TargetError: The target lacks what was asked for, or torch.
+        UsageFault: There is no such model, function, engine or convention.
+    """
+    if not environment.version("torch"):
+        raise TargetError(
+            f"torch is not installed in {environment.executable}.",
+            "name the training environment with --python, or activate it first",
+        )
+    plan = Plan()
+    models = _models(environment, options, plan)
+    subjects = _functions(environment, options)
+    engines = _engines(environment, options)
+    for model in models:
+        plan.probes += _of_model(model, subjects, engines, options)
+        if model != OWN_MODEL and not options.engines:
+            plan.probes += _packed(model, subjects, options)
+    if OWN_MODEL not in models:
+        plan.probes += _conventions(subjects, options)
+    if "deepspeed" in environment.stack and not options.functions and not options.engines:
+        advisory = Spec(model=models[0], function="deepspeed", engine="zero0", timeout=options.timeout)
+        plan.probes.append(Planned(advisory, "advisory", WHOLE))
+    return plan
+
+
+def _of_model(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
+    """Every function under every engine, beside the engine without checkpointing and torch's own functions."""
+    conventions = (options.conventions or IN_THE_WILD) if model == OWN_MODEL else ("model",)
+    for engine in engines:
+        lane = WHOLE if engine in ZERO_ENGINES else BARE
+        for convention in conventions:
+            for function in (NO_FUNCTION, *TORCH, *(name for name in subjects if name not in TORCH)):
+                needs_deepspeed = function == "deepspeed"
+                spec = Spec(model, function, engine, convention, timeout=options.timeout)
+                role: Role = "subject" if function in subjects else "control"
+                yield Planned(spec, role, WHOLE if needs_deepspeed else lane)
+
+
+def _packed(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """Whether keyword arguments reach the layer; only packing with flash-attention gives any to a model of this kind."""
+    for function in subjects:
+        lane = WHOLE if function == "deepspeed" else BARE
+        yield Planned(Spec(model, function, packed=True, timeout=options.timeout), "subject", lane)
+
+
+def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """With which conventions each function copes that is not torch's own; torch's shows that the convention is sound."""
+    own = [name for name in subjects if name not in TORCH and name != "deepspeed"]
+    for function in [TORCH[0], *own] if own else []:
+        for convention in options.conventions or CONVENTIONS:
+            spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout)
+            yield Planned(spec, "convention", BARE)
+
+
+def _models(environment: Environment, options: Options, plan: Plan) -> list[str]:
+    if options.models:
+        return [_model(name, environment) for name in options.models]
+    installed = environment.version("transformers")
+    for family in FALLBACK_FAMILIES if installed else ():
+        if family in environment.families:
+            if family != FALLBACK_FAMILIES[0]:
+                plan.notes.append(f"transformers {installed} has no GLM-4-0414 (glm4): probed with '{family}'.")
+            return [family]
+    reason = f"transformers {installed} has no model to probe with" if installed else "transformers is not installed"
+    plan.notes.append(f"{reason}: probed with our own GLM-4, in each calling convention that transformers has used.")
+    return [OWN_MODEL]
+
+
+def _model(name: str, environment: Environment) -> str:
+    if name == OWN_MODEL:
+        return name
+    if "/" in name or Path(name).is_dir():
+        folder = Path(name).expanduser().absolute()
+        if not (folder / "config.json").is_file():
+            raise UsageFault(f"{folder} has no config.json.", "give --model a model's folder, or a family such as glm4")
+        return str(folder)
+    if not environment.version("transformers"):
+        raise TargetError(
+            f"'{name}' needs transformers, which is not installed in the target.", f"use --model {OWN_MODEL}, our own"
+        )
+    if name not in environment.families:
+        near = get_close_matches(name, environment.families, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see transformers' documentation for its families"
+        raise TargetError(f"transformers {environment.version('transformers')} has no model family '{name}'.", hint)
+    return name
+
+
+def _functions(environment: Environment, options: Options) -> list[str]:
+    if not options.functions:
+        return [*TORCH, *environment.trainers]
+    chosen: list[str] = []
+    for name in options.functions:
+        chosen += [found for found in _function(name, environment) if found not in chosen]
+    return chosen
+
+
+def _function(name: str, environment: Environment) -> list[str]:
+    if name == "torch":
+        return list(TORCH)
+    if name in TORCH:
+        return [name]
+    if name == "deepspeed":
+        _require(environment, "deepspeed", name)
+        return [name]
+    family = [function for function in TRAINER_FUNCTIONS if name in (function, function.split(":")[0])]
+    if family:
+        _require(environment, name.split(":")[0], name)
+        found = [function for function in family if function in environment.trainers]
+        if not found:
+            raise TargetError(
+                f"{name.split(':')[0]} {environment.version(name.split(':')[0])} has no such checkpoint function.",
+                "it uses transformers' own: --checkpoint-fn torch",
+            )
+        return found
+    return [_users_own(name)]
+
+
+def _users_own(name: str) -> str:
+    where, _, function = name.rpartition(":")
+    if not where or not function:
+        near = get_close_matches(name, NAMED_FUNCTIONS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageFault(
+            f"There is no checkpoint function '{name}'.",
+            f"{hint}Give one of {', '.join(NAMED_FUNCTIONS)}, or your own as file.py:function or package.module:function",
+        )
+    if not where.endswith(".py"):
+        return name
+    path = Path(where).expanduser().absolute()
+    if not path.is_file():
+        raise UsageFault(f"There is no file {path}.", "give --checkpoint-fn as file.py:function")
+    return f"{path}:{function}"
+
+
+def _engines(environment: Environment, options: Options) -> list[str]:
+    if not options.engines:
+        installed = "deepspeed" in environment.stack
+        return [*PLAIN_ENGINES, *(ZERO_ENGINES if installed else ())]
+    for name in options.engines:
+        if name in ZERO_ENGINES:
+            _require(environment, "deepspeed", name)
+    return list(dict.fromkeys(options.engines))
+
+
+def _require(environment: Environment, package: str, wanted: str) -> None:
+    if not environment.version(package):
+        raise TargetError(
+            f"'{wanted}' needs {package}, which is not installed in {environment.executable}.",
+            f"install it there, or lay it over with --with {package}",
+        )

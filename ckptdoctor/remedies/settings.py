@@ -1,0 +1,74 @@
+"""Settings that lead around a fault, each shown to work by probes of this very run."""
+
+from __future__ import annotations
+
+from ckptdoctor.report import Remedy
+from ckptdoctor.rules import Case
+from ckptdoctor.rules.case import is_sound
+from ckptdoctor.wording import listed
+
+TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_reentrant: true"}
+
+OFF = {
+    "llamafactory": "disable_gradient_checkpointing: true",
+    "axolotl": "gradient_checkpointing: false",
+}
+"""How each trainer is told to keep all activations."""
+
+
+def find(cases: list[Case]) -> list[Remedy]:
+    """Settings that make every failing probe of a finding pass."""
+    functions = {case.spec.function for case in cases}
+    found = [_torch_instead(cases, functions), _off(cases, functions)]
+    return [one for one in found if one is not None]
+
+
+def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
+    """torch's own function, where the trainer lets one choose it, or the other one of torch's two."""
+    for name, setting in TORCH.items():
+        siblings = [case.sibling(function=name) for case in cases]
+        if name in functions or not all(one is not None and is_sound(one) for one in siblings):
+            continue
+        title = _title(functions, setting)
+        if title is None:
+            return None
+        probes = listed([one.id for one in siblings if one is not None], 3)
+        return Remedy(
+            kind="setting",
+            title=title,
+            cost=_cost(functions),
+            evidence=f"torch's own function trained this model in this very run ({probes})",
+            verified=True,
+        )
+    return None
+
+
+def _title(functions: set[str], setting: str) -> str | None:
+    if all(name.startswith("axolotl:") for name in functions):
+        return f"checkpoint without offloading: `gradient_checkpointing: true`, `gradient_checkpointing_kwargs: {{{setting}}}`"
+    if all(name.startswith("torch:") for name in functions):
+        return f"use torch's other variant: `gradient_checkpointing_kwargs: {{{setting}}}` (LLaMA-Factory: `use_reentrant_gc`)"
+    if all(name.split(":")[0] != "llamafactory" for name in functions):
+        return f"use torch.utils.checkpoint.checkpoint ({setting}) in place of this function"
+    return None  # LLaMA-Factory always puts its own function in between
+
+
+def _cost(functions: set[str]) -> str:
+    if all(name.startswith("axolotl:") for name in functions):
+        return "GPU memory: the layers' inputs stay on the GPU"
+    return "none in memory; what this function did besides is lost"
+
+
+def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
+    """No checkpointing at all: always possible, never free."""
+    trainers = {name.split(":")[0] for name in functions}
+    controls = [case.control() for case in cases]
+    if len(trainers) != 1 or not trainers <= set(OFF) or not all(one and one.ended == "returned" for one in controls):
+        return None
+    return Remedy(
+        kind="setting",
+        title=f"train without checkpointing: `{OFF[trainers.pop()]}`",
+        cost="GPU memory: all activations are kept, several times as much on a real model",
+        evidence=f"the same steps ran without it in this very run ({listed([one.id for one in controls if one], 3)})",
+        verified=True,
+    )

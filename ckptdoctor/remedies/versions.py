@@ -1,0 +1,135 @@
+"""Another version of one package, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from ckptdoctor import knowledge
+from ckptdoctor.evidence import Environment
+from ckptdoctor.knowledge import Measurement
+from ckptdoctor.report import Finding, Remedy
+from ckptdoctor.rules import Case
+
+
+def find(finding: Finding, cases: list[Case], environment: Environment) -> list[Remedy]:
+    """Version changes that were measured to work with the rest of this stack, the nearest release of each package.
+
+    Only exact matches count: the installed release of the one package, with a release of the other that was run together
+    with it, for the same checkpoint function and model family.
+    """
+    functions = sorted({case.spec.function for case in cases})
+    models = {case.spec.model for case in cases}
+    packages = {name.split(":")[0] for name in functions}
+    if len(packages) != 1 or len(models) != 1:
+        return []
+    package, model = packages.pop(), models.pop()
+    trainer, transformers = environment.version(package), environment.version("transformers")
+    if not trainer or not transformers:
+        return []
+    known = knowledge.load()
+    by_trainer = _nearest(_common(known.works(package=package, model=model, transformers=transformers), functions, "version"), trainer)
+    by_model = _nearest(
+        _common(known.works(package=package, model=model, version=trainer), functions, "transformers"), transformers
+    )
+    found = []
+    if by_trainer:
+        found.append(_remedy(package, by_trainer, "transformers", transformers, environment, known))
+    if by_model:
+        found.append(_remedy("transformers", by_model, package, trainer, environment, known))
+    return sorted(found, key=lambda one: len(one.breaks))
+
+
+def _common(works: list[Measurement], functions: list[str], axis: str) -> dict[str, list[Measurement]]:
+    """Releases along an axis with which all the functions were ok."""
+    by_release: dict[str, list[Measurement]] = {}
+    for one in works:
+        by_release.setdefault(getattr(one, axis), []).append(one)
+    return {
+        release: found for release, found in by_release.items() if {one.function for one in found} >= set(functions)
+    }
+
+
+def _nearest(releases: dict[str, list[Measurement]], installed: str) -> tuple[str, list[Measurement]] | None:
+    """The smallest step: the next release up, else the next one down."""
+    here = Version(installed)
+    up = sorted((Version(release), release) for release in releases if Version(release) > here)
+    down = sorted(((Version(release), release) for release in releases if Version(release) < here), reverse=True)
+    for _, release in (*up[:1], *down[:1]):
+        return release, releases[release]
+    return None
+
+
+def _remedy(
+    package: str,
+    chosen: tuple[str, list[Measurement]],
+    fixed: str,
+    fixed_version: str,
+    environment: Environment,
+    known: knowledge.Knowledge,
+) -> Remedy:
+    release, measured = chosen
+    step = "up" if Version(release) > Version(environment.version(package)) else "down"
+    judged = "its forward pass was ok" if any(one.forward_only for one in measured) else "ok"
+    return Remedy(
+        kind="version",
+        title=f"{package} {release} ({step} from {environment.version(package)})",
+        cost=f"one package changes; {fixed} {fixed_version} and all others stay",
+        evidence=f"measured on {known.date} with {fixed} {fixed_version} and torch {known.torch}: {judged}",
+        commands=[f"pip install --no-deps '{package}=={release}'"],
+        breaks=[*_pins_on(package, release, environment), *_pins_of(package, release, environment, known)],
+    )
+
+
+def _pins_on(package: str, release: str, environment: Environment) -> list[str]:
+    """Declared requirements of installed packages that a release does not meet."""
+    return [
+        f"{installed.name} {installed.version} requires {requirement.name}{requirement.specifier}"
+        for installed in environment.packages
+        if installed.name != package
+        for requirement in _parse(installed.requires)
+        if requirement.name == package and not _allows(requirement, release, environment)
+    ]
+
+
+def _pins_of(package: str, release: str, environment: Environment, known: knowledge.Knowledge) -> list[str]:
+    """Declared requirements of the release itself that the installed packages do not meet."""
+    return [
+        f"{package} {release} requires {requirement.name}{requirement.specifier}"
+        for requirement in _parse(known.requires.get(package, {}).get(release, []))
+        if (installed := environment.version(requirement.name)) and not _allows(requirement, installed, environment)
+    ]
+
+
+def _parse(requirements: Iterable[str]) -> Iterable[Requirement]:
+    for text in requirements:
+        try:
+            yield Requirement(text)
+        except InvalidRequirement:
+            continue
+
+
+def _allows(requirement: Requirement, release: str, environment: Environment) -> bool:
+    """Whether a release meets a requirement, or the requirement does not apply to this target (extras included)."""
+    python = ".".join(environment.python.split(".")[:2])
+    marker = requirement.marker
+    if marker is not None and not marker.evaluate(
+        {"extra": "", "python_version": python, "python_full_version": environment.python}
+    ):
+        return True
+    try:
+        return requirement.specifier.contains(Version(release), prereleases=True)
+    except InvalidVersion:
+        return True
+
+
+def unmet(environment: Environment) -> list[str]:
+    """Declared requirements between packages of the stack that the installed versions do not meet."""
+    return [
+        f"{package.name} {package.version} requires {requirement.name}{requirement.specifier}, {installed} is installed"
+        for package in environment.packages
+        for requirement in _parse(package.requires)
+        if (installed := environment.version(requirement.name)) and not _allows(requirement, installed, environment)
+    ]

@@ -1,0 +1,96 @@
+"""The last report of an environment that has not changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ckptdoctor import __version__, locations
+from ckptdoctor.report import Report
+
+if TYPE_CHECKING:
+    from ckptdoctor.diagnose import Request
+
+VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
+"""Environment variables that may change what the stack does, by how their names begin."""
+
+
+class _Stored(msgspec.Struct):
+    files: dict[str, tuple[int, int]]
+    """Every file that the run loaded, with size and time of change in nanoseconds."""
+    folders: dict[str, int]
+    """Every folder of ``sys.path`` with its time of change: something installed or removed shows there."""
+    report: Report
+
+
+def key(python: Path, request: Request) -> str:
+    """What a result depends on beside the files that the run loads: the question, the variables, our own code."""
+    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
+    asked = [str(python), list(request.requirements), request.with_dependencies, msgspec.to_builtins(request.options)]
+    devices = sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
+    return hashlib.sha256(msgspec.json.encode([asked, variables, devices, _own_code()])).hexdigest()[:32]
+
+
+def load(name: str) -> Report | None:
+    """The stored report, if every file it rests on is as it was."""
+    try:
+        stored = msgspec.json.decode(_path(name).read_bytes(), type=_Stored)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    if any(_file(path) != state for path, state in stored.files.items()):
+        return None
+    if any(_folder(path) != state for path, state in stored.folders.items()):
+        return None
+    stored.report.cached = True
+    return stored.report
+
+
+def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str]) -> None:
+    """Keep a report. What could not be judged is not kept: its cause may lie where no file shows it."""
+    if report.verdict == "error":
+        return
+    stored = _Stored(
+        files={path: state for path in sorted(set(files)) if (state := _file(path)) is not None},
+        folders={path: state for path in folders if (state := _folder(path)) is not None},
+        report=report,
+    )
+    path = _path(name)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(msgspec.json.encode(stored))
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk must not cost the report
+
+
+def _path(name: str) -> Path:
+    return locations.cache() / "results" / f"{name}.json"
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _folder(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _own_code() -> list[Any]:
+    """Version, and size and time of our own files, so that a change of ours is never answered from before it."""
+    package = Path(__file__).parent
+    ours = [path for folder in (package, locations.probes()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [__version__, [(path.name, _file(str(path))) for path in ours if path.suffix in (".py", ".json")]]

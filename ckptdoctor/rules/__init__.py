@@ -1,0 +1,48 @@
+"""Rules: what turns evidence into findings. One file a rule; ``RULES`` is all of them by code.
+
+A rule looks at one probe at a time, in the light of all that were run (``Case``), and says whether it fires and with what
+detail. What belongs together is put together afterwards, in ``ckptdoctor.diagnose``.
+"""
+
+from __future__ import annotations
+
+from ckptdoctor.rules import (
+    attribute_contract,
+    does_not_run,
+    gradients_missing,
+    gradients_wrong,
+    keywords_lost,
+    loss_wrong,
+    memory_not_saved,
+    not_checkpointed,
+    not_diagnosed,
+    recomputation_mismatch,
+    recomputed_again,
+)
+from ckptdoctor.rules.case import Case, Fired, Rule
+
+RULES: dict[str, Rule] = {
+    module.RULE.code: module.RULE
+    for module in (
+        attribute_contract,
+        not_checkpointed,
+        recomputed_again,
+        gradients_missing,
+        gradients_wrong,
+        keywords_lost,
+        recomputation_mismatch,
+        memory_not_saved,
+        loss_wrong,
+        does_not_run,
+        not_diagnosed,
+    )
+}
+
+__all__ = ["RULES", "Case", "Fired", "Rule", "judge"]
+
+
+def judge(case: Case) -> list[tuple[Rule, Fired]]:
+    """The rules that fire on a probe, without those that only follow from another one."""
+    fired = {code: found for code, rule in RULES.items() if (found := rule.judge(case)) is not None}
+    implied = {code for name in fired for code in RULES[name].implies}
+    return [(RULES[code], found) for code, found in fired.items() if code not in implied]

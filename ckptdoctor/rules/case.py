@@ -1,0 +1,111 @@
+"""What a rule sees and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ckptdoctor.evidence import Evidence, Handover, Place, Spec
+from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, Planned
+from ckptdoctor.report import Severity
+
+
+@dataclass(frozen=True)
+class Case:
+    """One probe with its evidence, among all that were run."""
+
+    planned: Planned
+    evidence: Evidence
+    others: Mapping[str, tuple[Planned, Evidence]]
+    """All probes by id, this one too."""
+
+    @property
+    def spec(self) -> Spec:
+        """What was run."""
+        return self.planned.spec
+
+    @property
+    def is_checkpointed(self) -> bool:
+        """Whether the probe used a checkpoint function at all."""
+        return self.spec.function != NO_FUNCTION
+
+    @property
+    def handover(self) -> Handover | None:
+        """The hand-over at which a probe that raised stopped, or the first one."""
+        return self.evidence.handovers[-1] if self.evidence.handovers else None
+
+    @property
+    def function(self) -> Place | None:
+        """Where the checkpoint function stands, as far as it was loaded or seen."""
+        return self.evidence.loaded.place if self.evidence.loaded else None
+
+    def sibling(self, **changes: object) -> Evidence | None:
+        """The evidence of the probe that differs in nothing but ``changes``, where it was run."""
+        fields = {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
+        found = self.others.get(Spec(**{**fields, **changes}).id)
+        return found[1] if found else None
+
+    def control(self) -> Evidence | None:
+        """The same without checkpointing."""
+        return self.sibling(function=NO_FUNCTION, packed=False)
+
+    def is_sound_without_checkpointing(self) -> bool:
+        """Whether the model trains under this engine when nothing is checkpointed."""
+        control = self.control()
+        return control is None or control.ended == "returned"
+
+    def passes_with_torch(self) -> list[str]:
+        """Ids of the probes in which torch's own function trained the same model under the same engine."""
+        found = (self.sibling(function=name) for name in ("torch:non-reentrant", "torch:reentrant"))
+        return [evidence.id for evidence in found if evidence is not None and is_sound(evidence)]
+
+    @property
+    def model_text(self) -> str:
+        """The model, in words."""
+        return "our own GLM-4" if self.spec.model == OWN_MODEL else self.evidence.model_class or self.spec.model
+
+
+def is_sound(evidence: Evidence) -> bool:
+    """Whether a step returned with every layer recomputed once and every gradient right."""
+    gradients = evidence.gradients
+    return (
+        evidence.ended == "returned"
+        and gradients is not None
+        and not gradients.missing
+        and not gradients.wrong
+        and all(layer.forwards == 2 * layer.plain for layer in evidence.layers)
+    )
+
+
+@dataclass(frozen=True)
+class Fired:
+    """What a rule says of a probe."""
+
+    title: str
+    detail: str
+    severity: Severity = "error"
+    culprit: Place | None = None
+    handed_over_by: Place | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A way in which checkpointing can fail.
+
+    Attributes:
+        code: ``CKPT001``.
+        name: A slug that leads to the rule's page.
+        meaning: One line.
+        explanation: Markdown: what happens, why, how it is recognised, what helps.
+        links: Public reports.
+        judge: Says whether the rule fires on a case.
+        implies: Codes of rules that only follow from this one.
+    """
+
+    code: str
+    name: str
+    meaning: str
+    explanation: str
+    links: tuple[str, ...]
+    judge: Callable[[Case], Fired | None]
+    implies: tuple[str, ...] = ()

@@ -1,0 +1,55 @@
+"""CKPT010: the step fails with checkpointing, and not without."""
+
+from __future__ import annotations
+
+from ckptdoctor.evidence import Place
+from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.wording import first_line
+
+STEP = ("engine", "forward", "backward", "enable", "")
+"""Stages that checkpointing can spoil; those before it are not its doing."""
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires on an exception, a crash or a hang that the same step without checkpointing does not have."""
+    evidence = case.evidence
+    if not case.is_checkpointed or evidence.ended not in ("raised", "crashed", "timeout"):
+        return None
+    if evidence.during not in STEP or (evidence.error and evidence.error.needs_cuda):
+        return None
+    control = case.control()
+    if control is None or control.ended != "returned":
+        return None
+    under = "" if case.spec.engine == "none" else f" under {case.spec.engine}"
+    what = {"raised": "raises", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
+    happened = f"{evidence.error.type}: {first_line(evidence.error.message)}" if evidence.error else evidence.why
+    return Fired(
+        title=f"{case.spec.function} {what} where the same step without checkpointing runs",
+        detail=f"In {evidence.during or 'the step'}{under}: {happened}",
+        severity="warning" if case.spec.packed and _runs_unpacked(case) else "error",
+        culprit=_where(case),
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+def _runs_unpacked(case: Case) -> bool:
+    unpacked = case.sibling(packed=False)
+    return unpacked is not None and unpacked.ended == "returned"
+
+
+def _where(case: Case) -> Place | None:
+    error = case.evidence.error
+    own = [frame for frame in error.frames if frame.package not in ("python", "torch")] if error else []
+    return own[-1] if own else case.function
+
+
+RULE = Rule(
+    code="CKPT010",
+    name="does-not-run",
+    meaning="The step raises, crashes or hangs with checkpointing, and runs without it.",
+    explanation="""\
+The same model under the same engine trains without checkpointing, and fails with this checkpoint function in a way that no
+other rule explains: another exception, a killed process, a step that never ends.""",
+    links=("https://github.com/NVIDIA-NeMo/Automodel/issues/1621",),
+    judge=judge,
+)

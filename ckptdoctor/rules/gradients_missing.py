@@ -1,0 +1,42 @@
+"""CKPT004: parameters get no gradient."""
+
+from __future__ import annotations
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.wording import listed
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires when a parameter that has a gradient without checkpointing has none with it."""
+    gradients = case.evidence.gradients
+    if not case.is_checkpointed or gradients is None or not gradients.missing:
+        return None
+    control = case.control()
+    if control is not None and control.gradients is not None and control.gradients.missing:
+        return None
+    return Fired(
+        title=f"{case.spec.function} loses gradients: parameters are never trained, and nothing says so",
+        detail=(
+            f"No gradient reached {listed(gradients.missing)}, which have one without checkpointing. The optimizer leaves "
+            "such parameters as they are."
+        ),
+        culprit=case.function,
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+RULE = Rule(
+    code="CKPT004",
+    name="gradients-missing",
+    meaning="Trainable parameters get no gradient under checkpointing.",
+    explanation="""\
+A parameter that gets a gradient without checkpointing gets none with it (or zeros, under ZeRO), and is silently left
+untrained. The usual cause is a reentrant checkpoint function whose inputs do not require grad: with frozen embeddings the
+first layer's input does not, so autograd never enters the layer. A checkpoint function that detaches its output or runs
+the layer without recomputation under `no_grad` does the same.
+
+For frozen embeddings, `model.enable_input_require_grads()` or `use_reentrant=False` helps.""",
+    links=("https://github.com/huggingface/transformers/issues/23170",),
+    judge=judge,
+    implies=("CKPT002", "CKPT008"),
+)

@@ -1,0 +1,41 @@
+"""CKPT005: gradients are not those of the same model without checkpointing."""
+
+from __future__ import annotations
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires when a gradient differs from the plain step's, and the engine alone does not change it."""
+    gradients = case.evidence.gradients
+    if not case.is_checkpointed or gradients is None or not gradients.wrong:
+        return None
+    control = case.control()
+    if control is not None and control.gradients is not None and control.gradients.wrong:
+        return None
+    worst = max(gradients.wrong, key=lambda one: one.difference)
+    return Fired(
+        title=f"{case.spec.function} gives wrong gradients: training goes on, towards something else",
+        detail=(
+            f"{len(gradients.wrong)} of {gradients.compared} gradients that were compared differ from the same step "
+            f"without checkpointing, the most in {worst.parameter}: by {worst.difference:.2g} of its largest value."
+        ),
+        culprit=case.function,
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+RULE = Rule(
+    code="CKPT005",
+    name="gradients-wrong",
+    meaning="Gradients under checkpointing differ from those without it.",
+    explanation="""\
+Recomputation must give the very values of the forward pass. Where it does not, gradients are wrong while the loss of the
+step is right: arguments are dropped or changed on recomputation, the state of the random number generator is not restored,
+or the output is scaled on the way.
+
+It is recognised by comparing every parameter's gradient, in fp32, with the same step without checkpointing; the largest
+difference that counts as equal is a ten-thousandth of the gradient's largest value.""",
+    links=(),
+    judge=judge,
+)

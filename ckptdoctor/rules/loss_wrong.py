@@ -1,0 +1,42 @@
+"""CKPT009: the loss is not finite, or not the same."""
+
+from __future__ import annotations
+
+import math
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+
+TOLERANCE = 1e-4
+"""Largest difference, relative to the loss without checkpointing, that counts as equal."""
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires when the loss of the checkpointed step is not that of the plain one."""
+    loss, plain = case.evidence.loss, case.evidence.plain_loss
+    if not case.is_checkpointed or case.evidence.during == "forward" or plain is None or not math.isfinite(plain):
+        return None
+    if case.evidence.ended not in ("returned", "raised") or case.evidence.during not in ("", "backward"):
+        return None
+    # JSON has no NaN: a loss that is not a number arrives as none at all.
+    if loss is not None and math.isfinite(loss) and abs(loss - plain) <= TOLERANCE * max(abs(plain), 1e-12):
+        return None
+    shown = "not a finite number" if loss is None or not math.isfinite(loss) else f"{loss:.6g}"
+    return Fired(
+        title=f"{case.spec.function} changes the loss",
+        detail=f"The loss of the step is {shown} with checkpointing and {plain:.6g} without.",
+        culprit=case.function,
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+RULE = Rule(
+    code="CKPT009",
+    name="loss-wrong",
+    meaning="The loss under checkpointing is not finite, or differs from the loss without it.",
+    explanation="""\
+The forward pass computes the same with and without checkpointing. Where the loss differs, the checkpoint function runs
+something else than it was handed, or changes what comes out.""",
+    links=(),
+    judge=judge,
+    implies=("CKPT005",),
+)

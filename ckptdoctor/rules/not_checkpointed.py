@@ -1,0 +1,42 @@
+"""CKPT002: training runs on with checkpointing off."""
+
+from __future__ import annotations
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires when a layer was not run again in backward."""
+    evidence = case.evidence
+    if not case.is_checkpointed or evidence.ended != "returned" or evidence.forward_only or not evidence.layers:
+        return None
+    kept = [layer for layer in evidence.layers if layer.forwards <= layer.plain]
+    if not kept:
+        return None
+    called = (
+        "The model never called the checkpoint function."
+        if not evidence.function_called
+        else f"The checkpoint function was called {evidence.function_called} times."
+    )
+    return Fired(
+        title=f"{case.spec.function} does not checkpoint: training goes on without it, and nothing says so",
+        detail=f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward. {called}",
+        culprit=case.function,
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+RULE = Rule(
+    code="CKPT002",
+    name="not-checkpointed",
+    meaning="Checkpointing is switched on, yet layers are not recomputed: it is silently off.",
+    explanation="""\
+Every layer must run twice in a training step: once in the forward pass, and once more in backward to recompute what was
+not kept. Where a layer runs only once, its activations were kept and no memory is saved, although the configuration says
+otherwise. The job then runs out of memory at a size at which it should not, and nothing in the log says why.
+
+It is recognised by counting the calls of the submodules inside each layer, with and without checkpointing.""",
+    links=(),
+    judge=judge,
+    implies=("CKPT008",),
+)

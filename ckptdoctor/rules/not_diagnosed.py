@@ -1,0 +1,60 @@
+"""CKPT900: a probe could not be judged, so nothing is claimed."""
+
+from __future__ import annotations
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.wording import first_line
+
+BEFORE = ("load", "build", "plain")
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires when a probe ended before checkpointing came into it, or fails without checkpointing as well."""
+    evidence = case.evidence
+    if evidence.ended == "returned" or (case.spec.packed and evidence.during in BEFORE):
+        return None
+    control = case.control() if case.is_checkpointed else None
+    fails_anyway = control is not None and control.ended != "returned"
+    needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
+    if evidence.ended != "skipped" and evidence.during not in BEFORE and not fails_anyway and not needs_cuda:
+        return None
+    happened = f"{evidence.error.type}: {first_line(evidence.error.message)}" if evidence.error else evidence.why
+    if needs_cuda:
+        return Fired(
+            title=f"{case.spec.function} needs CUDA in its forward pass, and there is no GPU here",
+            detail=f"It cannot be judged on this machine: {happened}",
+            severity="warning",
+            culprit=case.function,
+        )
+    if fails_anyway:
+        return Fired(
+            title=f"The step fails without checkpointing as well, under {_engine(case)}",
+            detail=f"So nothing can be said of checkpointing there. {happened}",
+            culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
+        )
+    return Fired(
+        title=f"{case.spec.model} under {_engine(case)} cannot be probed here",
+        detail=happened,
+        culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
+    )
+
+
+def _engine(case: Case) -> str:
+    return "no engine" if case.spec.engine == "none" else case.spec.engine
+
+
+RULE = Rule(
+    code="CKPT900",
+    name="not-diagnosed",
+    meaning="The target could not be diagnosed, as a whole or in part.",
+    explanation="""\
+A package does not import, a model cannot be built, or the step fails without checkpointing too. That is a stack that
+cannot be diagnosed, which is neither a stack that works nor one that triggers a fault: ckptdoctor ends with status 3
+unless it has found something else.
+
+Leave out what you do not use: `--engine none` for a job without DeepSpeed, `--checkpoint-fn torch` for one that does not
+use the trainer's own function.""",
+    links=(),
+    judge=judge,
+    implies=("CKPT010",),
+)

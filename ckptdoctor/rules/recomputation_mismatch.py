@@ -1,0 +1,43 @@
+"""CKPT007: torch finds that recomputation gave something else."""
+
+from __future__ import annotations
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires on torch's CheckpointError."""
+    error = case.evidence.error
+    if not case.is_checkpointed or error is None or not error.type.endswith("CheckpointError"):
+        return None
+    under = "" if case.spec.engine == "none" else f" under {case.spec.engine}"
+    first = error.message.strip().splitlines()[0] if error.message.strip() else ""
+    return Fired(
+        title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
+        detail=f"torch raised CheckpointError in backward{under}: {first}",
+        culprit=case.function,
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+RULE = Rule(
+    code="CKPT007",
+    name="recomputation-mismatch",
+    meaning="torch raises CheckpointError: recomputation saved other tensors than the forward pass did.",
+    explanation="""\
+With `use_reentrant=False`, torch checks that the recomputed layer saves the same tensors, by number, shape and type, as
+the first run did, and raises `CheckpointError` where it does not:
+
+    torch.utils.checkpoint.CheckpointError: torch.utils.checkpoint: Recomputed values for the following tensors have
+    different metadata than during the forward pass.
+
+Something differs between the two runs: parameters that ZeRO 3 has partitioned at one of the two moments, a branch on
+training state, autocast, a compiled graph. With `use_reentrant=True` there is no such check.""",
+    links=(
+        "https://github.com/huggingface/transformers/issues/47254",
+        "https://github.com/deepspeedai/DeepSpeed/issues/8130",
+        "https://github.com/deepspeedai/DeepSpeed/issues/8148",
+    ),
+    judge=judge,
+    implies=("CKPT010",),
+)

@@ -1,0 +1,39 @@
+"""CKPT003: layers are recomputed more often than once."""
+
+from __future__ import annotations
+
+from ckptdoctor.rules.case import Case, Fired, Rule
+
+
+def judge(case: Case) -> Fired | None:
+    """Fires when a layer's forward ran more than twice."""
+    if not case.is_checkpointed or case.evidence.ended != "returned":
+        return None
+    again = [layer for layer in case.evidence.layers if layer.forwards > 2 * layer.plain]
+    if not again:
+        return None
+    worst = max(again, key=lambda layer: layer.forwards / layer.plain)
+    return Fired(
+        title=f"{case.spec.function} recomputes layers more than once: same loss, slower training",
+        detail=(
+            f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "
+            "training step; twice is what checkpointing needs."
+        ),
+        culprit=case.function,
+        handed_over_by=case.handover.by if case.handover else None,
+    )
+
+
+RULE = Rule(
+    code="CKPT003",
+    name="recomputed-again",
+    meaning="A layer's forward runs more than twice in a training step.",
+    explanation="""\
+Two mechanisms checkpoint the same layer: a trainer wraps layers that already checkpoint themselves, say. Loss and
+gradients stay right, so nothing is noticed but the time, which grows by a forward pass for each needless recomputation.
+
+It is recognised by counting the calls of the submodules inside each layer: one in the forward pass and one in backward
+are right.""",
+    links=("https://github.com/unslothai/unsloth/issues/2674",),
+    judge=judge,
+)

@@ -1,0 +1,23 @@
+"""The patient's side: tiny real training steps, run in the training environment's own Python.
+
+Each probe collects evidence and passes no judgement. Nothing here imports ckptdoctor, click or tabulate; what is needed
+is the standard library, torch, and whatever the environment has installed. Runs on Python 3.9 and later.
+
+``__main__`` loads this folder as a package under a private name, so that it never shadows a package of the patient's.
+
+==================  ==================================================================================
+``lane``            the process that the doctor talks to: imports the stack once, forks a child a probe
+``isolate``         one child: its pipes, its time limit, its end
+``stack``           which packages are installed, read without importing them
+``step``            the training step itself: plain, then with checkpointing, and what was seen
+``models``          real tiny transformers models by family or ``config.json``
+``tiny_glm4``       our own tiny GLM-4 in plain PyTorch
+``conventions``     the ways in which a model can hand a layer to a checkpoint function
+``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
+``trainers``        checkpoint functions of trainers, loaded without the rest of them
+``engines``         what wraps the model: nothing, DeepSpeed ZeRO 0 to 3, a DeepSpeed-style partial
+``watch``           hooks that see calls, recomputation, keywords and saved bytes
+``callables``       what a callable is made of
+``places``          frames and files, and which distribution owns them
+==================  ==================================================================================
+"""

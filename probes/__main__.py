@@ -1,0 +1,63 @@
+"""Entry point in the patient's Python: ``python <this folder>/__main__.py``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from importlib.machinery import SourceFileLoader
+from types import ModuleType
+
+PACKAGE = "_ckptdoctor_probes"
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def load() -> ModuleType:
+    """Load this folder as a package under a private name, and nothing by accident from the folder itself."""
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != HERE]
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, os.path.join(HERE, "__init__.py"), submodule_search_locations=[HERE]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load the probes from {HERE}")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = package
+    spec.loader.exec_module(package)
+    return importlib.import_module(f"{PACKAGE}.lane")
+
+
+def keep_bytecode_out_of_the_target(ours: tuple[str, ...], elsewhere: str) -> None:
+    """Leave the target unchanged byte for byte: compiled files are written for our own folders only.
+
+    A target that was never compiled would cost seconds at every run, so its compiled files are kept elsewhere.
+
+    Args:
+        ours: Folders that may be written to, such as an overlay.
+        elsewhere: Folder for the compiled files of a target that has none.
+    """
+    original = getattr(SourceFileLoader, "_cache_bytecode", None)
+    if original is None or sys.pycache_prefix is not None:
+        return
+    sys.dont_write_bytecode = False
+    if not is_compiled("torch"):
+        sys.pycache_prefix = elsewhere
+        return
+
+    def cache(self: SourceFileLoader, source_path: str, bytecode_path: str, data: bytes) -> None:
+        if source_path.startswith(ours):
+            original(self, source_path, bytecode_path, data)
+
+    SourceFileLoader._cache_bytecode = cache  # type: ignore[attr-defined]
+
+
+def is_compiled(package: str) -> bool:
+    """Whether a package's compiled files lie beside it."""
+    spec = importlib.util.find_spec(package)
+    return bool(spec and spec.origin and os.path.exists(importlib.util.cache_from_source(spec.origin)))
+
+
+if __name__ == "__main__":
+    folders = tuple(folder for folder in os.environ.get("CKPTDOCTOR_OWN", "").split(os.pathsep) if folder)
+    if folders:
+        keep_bytecode_out_of_the_target(folders, os.environ["CKPTDOCTOR_BYTECODE"])
+    sys.exit(load().main())

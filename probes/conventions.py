@@ -1,0 +1,123 @@
+"""The ways in which a model can hand a decoder layer to its checkpoint function.
+
+A checkpoint function that looks inside the callable it is given (for ``__self__``, say) works with some of them and
+fails with others. Each convention builds its callable on the very line that hands it over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, update_wrapper, wraps
+from typing import Any
+
+import torch
+from torch import nn
+
+Checkpoint = Callable[..., Any]
+"""``checkpoint(function, *inputs)`` runs ``function(*inputs)`` and returns what it returned."""
+
+HandOver = Callable[[nn.Module, torch.Tensor, "dict[str, Any]", Checkpoint], Any]
+"""Given a layer, its input [B, T, C] and its keywords in the order of its signature, calls the checkpoint function."""
+
+
+def bound_method(
+    layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
+) -> Any:
+    """Hands over ``layer.__call__`` with everything positional."""
+    return checkpoint(layer.__call__, hidden_states, *keywords.values())
+
+
+def partial_bound(
+    layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
+) -> Any:
+    """Hands over ``partial(layer.__call__, **keywords)``."""
+    return checkpoint(partial(layer.__call__, **keywords), hidden_states)
+
+
+def partial_function(
+    layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
+) -> Any:
+    """Hands over a partial of the class's plain function: nothing in it is a bound method."""
+    return checkpoint(partial(type(layer).forward, layer, **keywords), hidden_states)
+
+
+def nested_partial(
+    layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
+) -> Any:
+    """Hands over a partial of a partial."""
+    mask, rotary = ({name: keywords[name]} for name in ("attention_mask", "position_embeddings"))
+    # Python melts a partial of a partial into one, unless the inner one has attributes: update_wrapper gives it some.
+    return checkpoint(partial(update_wrapper(partial(layer.__call__, **mask), layer.forward), **rotary), hidden_states)
+
+
+def module(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
+    """Hands over the layer itself."""
+    return checkpoint(layer, hidden_states, *keywords.values())
+
+
+def closure(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
+    """Hands over a lambda that closes over layer and keywords."""
+    return checkpoint(lambda states: layer(states, **keywords), hidden_states)
+
+
+def wrapped(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
+    """Hands over a function that wears the name and ``__wrapped__`` of ``layer.forward``."""
+    return checkpoint(wraps(layer.forward)(lambda *inputs: layer(*inputs)), hidden_states, *keywords.values())
+
+
+def deepspeed_partial(
+    layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
+) -> Any:
+    """Replaces the layer's forward by a partial of it, the first time, and hands that over."""
+    return checkpoint(vars(layer).setdefault("forward", partial(layer.forward)), hidden_states, *keywords.values())
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way to hand over a layer."""
+
+    name: str
+    meaning: str
+    """What is handed over, in one line."""
+    hand_over: HandOver
+    seen_in: str = ""
+    """Releases of transformers that do it; empty when none is known."""
+
+
+CONVENTIONS: dict[str, Convention] = {
+    convention.name: convention
+    for convention in (
+        Convention(
+            "bound-method",
+            "layer.__call__, everything positional",
+            bound_method,
+            "transformers up to 4.50 (glm, llama)",
+        ),
+        Convention(
+            "partial-bound",
+            "partial(layer.__call__, **keywords)",
+            partial_bound,
+            "transformers 4.51 (flash-attention's keywords only), 4.52 to 4.57, and 5.x up to 5.18 at least",
+        ),
+        Convention(
+            "partial-function",
+            "partial(type(layer).forward, layer, **keywords)",
+            partial_function,
+            "newest transformers 5.x (5.23)",
+        ),
+        Convention(
+            "nested-partial",
+            "partial(partial(layer.__call__, attention_mask=...), position_embeddings=...)",
+            nested_partial,
+        ),
+        Convention("module", "the layer itself, everything positional", module),
+        Convention("closure", "a lambda that closes over layer and keywords", closure),
+        Convention("wraps", "a functools.wraps(layer.forward) wrapper, everything positional", wrapped),
+        Convention(
+            "deepspeed-partial",
+            "layer.forward, once replaced by functools.partial(layer.forward), everything positional",
+            deepspeed_partial,
+        ),
+    )
+}

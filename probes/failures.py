@@ -1,0 +1,89 @@
+"""An exception as evidence: where it was raised, on what, and whether CUDA was missing."""
+
+from __future__ import annotations
+
+import os
+import re
+from types import FrameType, TracebackType
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+
+from . import callables, places
+
+LIMIT = 4000
+"""Characters of a message that are kept."""
+
+_NO_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
+_LOOKUPS = frozenset({"__getattr__", "__getattribute__"})
+
+
+def evidence(error: BaseException, handed: Any = None) -> Dict[str, Any]:
+    """What an exception tells.
+
+    Args:
+        error: The exception, with its traceback.
+        handed: The callable that was handed to the checkpoint function last, to tell whether the attribute that is
+            missing was read from it.
+    """
+    walked = list(_walk(error.__traceback__))
+    frames = [places.of_frame(frame, line) for frame, line in walked if not _is_noise(frame)]
+    found: Dict[str, Any] = {
+        "type": callables.type_name(error),
+        "message": str(error)[:LIMIT],
+        "frames": frames,
+        "needs_cuda": _needs_cuda(walked),
+    }
+    attribute = _attribute(error, walked, handed)
+    if attribute:
+        found["attribute"] = attribute
+    return found
+
+
+def _walk(traceback: Optional[TracebackType]) -> Any:
+    while traceback is not None:
+        yield traceback.tb_frame, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def _is_noise(frame: FrameType) -> bool:
+    """Our own frames, and the ``__getattr__`` that raised on behalf of whoever read the attribute."""
+    return places.is_ours(frame.f_code.co_filename) or frame.f_code.co_name in _LOOKUPS
+
+
+def _needs_cuda(walked: List[Tuple[FrameType, int]]) -> bool:
+    if torch.cuda.is_available():
+        return False
+    initialisation = os.path.join("torch", "cuda", "__init__.py")
+    return any(frame.f_code.co_filename.endswith(initialisation) for frame, _ in walked)
+
+
+def _attribute(error: BaseException, walked: List[Tuple[FrameType, int]], handed: Any) -> Optional[Dict[str, Any]]:
+    """The attribute that an AttributeError is about, and where its object stands in the callable handed over."""
+    if not isinstance(error, AttributeError):
+        return None
+    named = _NO_ATTRIBUTE.search(str(error))
+    name = getattr(error, "name", None) or (named.group(1) if named else "")
+    if not name:
+        return None
+    target = _object(error, walked)
+    held = callables.parts(handed) if handed is not None else ()
+    where, found = next(
+        (
+            (path, part)
+            for path, part in held
+            if part is target or (target is None and type(part).__name__ in str(error) and not hasattr(part, name))
+        ),
+        ("", target),
+    )
+    return {"name": name, "object": callables.type_name(found) if found is not None else "", "in_callable": where}
+
+
+def _object(error: AttributeError, walked: List[Tuple[FrameType, int]]) -> Any:
+    """The object that lacks the attribute: what Python 3.10 notes, or the one whose ``__getattr__`` raised."""
+    if getattr(error, "obj", None) is not None:
+        return error.obj  # type: ignore[attr-defined]
+    frame = walked[-1][0] if walked else None
+    if frame is not None and frame.f_code.co_name in _LOOKUPS:
+        return frame.f_locals.get("self")
+    return None

@@ -1,0 +1,135 @@
+"""Checkpoint functions, each enabled the way its own users enable it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Any, Callable, Dict, Optional
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from . import places, trainers
+
+Loaded = Optional[Dict[str, Any]]
+
+
+class FunctionUnavailableError(Exception):
+    """The checkpoint function that was asked for cannot be had."""
+
+
+def enable(name: str, model: torch.nn.Module, replacement: str = "") -> Loaded:
+    """Switch checkpointing on in a model.
+
+    Args:
+        name: ``torch:reentrant``, ``torch:non-reentrant``, ``deepspeed``, a key of ``trainers.SOURCES``, or the user's own
+            as ``file.py:function`` or ``package.module:function``.
+        model: A transformers model, or our own.
+        replacement: For a trainer's: the file to load in place of the installed one.
+
+    Returns:
+        Where the function came from, for those that are loaded here.
+
+    Raises:
+        FunctionUnavailableError: There is no such file, module or function.
+    """
+    if name.startswith("torch:"):
+        return _torch(model, use_reentrant=name == "torch:reentrant")
+    if name == "deepspeed":
+        from .engines import import_deepspeed
+
+        return hand_to(model, import_deepspeed().checkpointing.checkpoint)
+    if name in trainers.SOURCES:
+        module, loaded = trainers.load(name, replacement)
+        TRAINERS[name](module, model)
+        return loaded
+    function, loaded = _users_own(name, replacement)
+    hand_to(model, function)
+    return loaded
+
+
+def hand_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
+    """Make a model hand its layers to this very function."""
+    if hasattr(model, "_set_gradient_checkpointing"):
+        model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=function)
+    else:
+        model.checkpoint_with(function)  # type: ignore[operator]
+    return None
+
+
+def _torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
+    arguments = {"use_reentrant": use_reentrant}
+    # Renamed in transformers 5.21; the old name warns there.
+    for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
+        if hasattr(model, name):
+            getattr(model, name)(arguments)
+            return None
+    return hand_to(model, functools.partial(checkpoint, **arguments))
+
+
+def _llamafactory(module: Any, model: torch.nn.Module, unsloth: bool = False) -> None:
+    """As ``prepare_model_for_training`` does, with the default ``use_reentrant_gc: true``."""
+    if hasattr(model, "_set_gradient_checkpointing"):
+        module._gradient_checkpointing_enable(model, {"use_reentrant": True}, use_unsloth_gc=unsloth)
+        return
+    inner = module.get_unsloth_gradient_checkpointing_func() if unsloth else None
+    inner = inner or functools.partial(checkpoint, use_reentrant=True)
+    hand_to(model, module.get_custom_gradient_checkpointing_func(inner))
+
+
+def _axolotl(module: Any, model: torch.nn.Module, name: str) -> None:
+    """As axolotl's patch manager does: its wrapper in place of the function that transformers imported from torch."""
+    function = getattr(module, name)
+    if not hasattr(model, "_set_gradient_checkpointing"):
+        hand_to(model, functools.partial(function, use_reentrant=True))
+        return
+    import transformers.modeling_utils
+
+    transformers.modeling_utils.checkpoint = function
+    _torch(model, use_reentrant=True)
+
+
+TRAINERS: Dict[str, Callable[[Any, torch.nn.Module], None]] = {
+    "llamafactory": _llamafactory,
+    "llamafactory:unsloth": functools.partial(_llamafactory, unsloth=True),
+    "axolotl:offload": functools.partial(_axolotl, name="hf_grad_checkpoint_offload_wrapper"),
+    "axolotl:offload-disk": functools.partial(_axolotl, name="hf_grad_checkpoint_disk_offload_wrapper"),
+}
+
+
+def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], Dict[str, Any]]:
+    where, _, attribute = name.rpartition(":")
+    if not where or not attribute:
+        raise FunctionUnavailableError(f"'{name}' is not of the form file.py:function or package.module:function")
+    is_file = where.endswith(".py")
+    module = _from_file(replacement or where) if is_file else _from_module(where)
+    function = functools.reduce(lambda owner, part: getattr(owner, part, None), attribute.split("."), module)
+    if not callable(function):
+        raise FunctionUnavailableError(f"{where} defines no function '{attribute}'")
+    code = getattr(function, "__code__", None)
+    place = places.of_code(code) if code is not None else places.at(str(getattr(module, "__file__", where)), 1, attribute)
+    return function, {"place": place, "how": "file" if is_file else "import", "stubbed": []}
+
+
+def _from_file(file: str) -> Any:
+    if not os.path.isfile(file):
+        raise FunctionUnavailableError(f"there is no file {file}")
+    spec = importlib.util.spec_from_file_location(f"_checkpoint_function_{abs(hash(file))}", file)
+    if spec is None or spec.loader is None:
+        raise FunctionUnavailableError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_module(dotted: str) -> Any:
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError as error:
+        if error.name and dotted.startswith(error.name):
+            raise FunctionUnavailableError(f"there is no module '{dotted}' in this environment") from error
+        raise

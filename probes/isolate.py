@@ -1,0 +1,235 @@
+"""One probe's own process: its pipes, its time limit, its end."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+KEPT = 8192
+"""Bytes of output that are kept from the beginning, and as many from the end."""
+
+DUMP = 2.0
+"""Seconds before the time limit at which a hanging probe prints where it hangs."""
+
+Run = Callable[[Dict[str, Any]], Dict[str, Any]]
+
+
+class Output:
+    """The head and the tail of what a probe prints, however much that is."""
+
+    def __init__(self) -> None:
+        self.head, self.tail, self.dropped = b"", b"", 0
+
+    def add(self, data: bytes) -> None:
+        """Take more of it."""
+        room = KEPT - len(self.head)
+        self.head += data[:room]
+        self.tail += data[room:] if room > 0 else data
+        excess = len(self.tail) - KEPT
+        if excess > 0:
+            self.tail, self.dropped = self.tail[excess:], self.dropped + excess
+
+    def text(self) -> str:
+        """What was kept."""
+        between = f"\n[... {self.dropped} bytes left out ...]\n".encode() if self.dropped else b""
+        return (self.head + between + self.tail).decode("utf-8", "replace")
+
+
+class Child:
+    """A process that runs one probe."""
+
+    def __init__(self, spec: Dict[str, Any], run: Run, fork: bool) -> None:
+        self.spec = spec
+        self.output = Output()
+        self.result = b""
+        self.deadline = time.monotonic() + spec["timeout"]
+        self.result_pipe, result_end = os.pipe()
+        self.output_pipe, output_end = os.pipe()
+        for pipe in (self.result_pipe, self.output_pipe):
+            os.set_blocking(pipe, False)
+        start = _fork if fork else _spawn
+        self.pid = start(spec, run, result_end, output_end)
+        os.close(result_end)
+        os.close(output_end)
+
+    def read(self) -> None:
+        """Take what lies in the pipes."""
+        for data in _available(self.result_pipe):
+            self.result += data
+        for data in _available(self.output_pipe):
+            self.output.add(data)
+
+    def poll(self) -> Optional[Dict[str, Any]]:
+        """The envelope with the evidence, once the process has ended; nothing while it runs."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            return self._end(status, timeout=False)
+        if time.monotonic() > self.deadline:
+            self.kill()
+            _, status = os.waitpid(self.pid, 0)
+            return self._end(status, timeout=True)
+        return None
+
+    def kill(self) -> None:
+        """End the process and all that it started in its group."""
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def abandon(self) -> None:
+        """End it without waiting for a result."""
+        self.kill()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass
+
+    def _end(self, status: int, timeout: bool) -> Dict[str, Any]:
+        self.kill()  # what the probe started and left behind
+        self.read()
+        os.close(self.result_pipe)
+        os.close(self.output_pipe)
+        envelope = _parse(self.result)
+        if timeout or envelope is None:
+            why = f"no result after {self.spec['timeout']:g} s" if timeout else _how_it_died(status)
+            evidence = {"id": self.spec["id"], "ended": "timeout" if timeout else "crashed", "why": why}
+            envelope = {"evidence": evidence, "files": []}
+        if envelope["evidence"]["ended"] != "returned":
+            envelope["evidence"]["output"] = self.output.text()
+        return envelope
+
+
+def in_child(spec: Dict[str, Any], run: Run, result_end: int) -> None:
+    """Run a probe in this process and write the envelope; never returns."""
+    status = 0
+    try:
+        known = set(sys.modules)
+        faulthandler.dump_traceback_later(max(spec["timeout"] - DUMP, 0.1), file=sys.__stderr__)
+        evidence = run(spec)
+        faulthandler.cancel_dump_traceback_later()
+        envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}
+        _write(result_end, json.dumps(envelope).encode())
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 70
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+        # No clean-up of the target's own: an exit handler that hangs or fails is not what is being judged.
+        os._exit(status)
+
+
+def files_of(names: Any) -> List[str]:
+    """Files from which modules were loaded."""
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in list(names))
+    return [file for file in files if isinstance(file, str)]
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent is gone (Linux)."""
+    _prctl(1, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what descendants leave behind (Linux), to be able to end it."""
+    _prctl(36, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+        except (OSError, AttributeError):
+            pass
+
+
+def _fork(spec: Dict[str, Any], run: Run, result_end: int, output_end: int) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        die_with_parent()
+        if os.getppid() != parent:
+            os._exit(0)
+        _become(output_end)
+        faulthandler.enable()
+    except BaseException:
+        os._exit(71)
+    in_child(spec, run, result_end)
+    raise AssertionError("unreachable")
+
+
+def _become(output_end: int) -> None:
+    """Take the pipe as standard output and error, nothing as input, and the parent's other pipes away."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output_end, 1)
+    os.dup2(output_end, 2)
+
+
+def _spawn(spec: Dict[str, Any], run: Run, result_end: int, output_end: int) -> int:
+    """A fresh interpreter, for platforms and stacks in which a fork is not safe."""
+    main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    process = subprocess.Popen(
+        [sys.executable, main, "--one", json.dumps(spec), str(result_end)],
+        stdin=subprocess.DEVNULL,
+        stdout=output_end,
+        stderr=output_end,
+        pass_fds=(result_end,),
+        start_new_session=True,
+    )
+    process.returncode = 0  # it is waited for by its number, not through this object
+    return process.pid
+
+
+def _available(pipe: int) -> Any:
+    while True:
+        try:
+            data = os.read(pipe, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            return
+        yield data
+
+
+def _write(pipe: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _parse(result: bytes) -> Optional[Dict[str, Any]]:
+    try:
+        envelope = json.loads(result)
+    except ValueError:
+        return None
+    return envelope if isinstance(envelope, dict) and "evidence" in envelope else None
+
+
+def _how_it_died(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"the process ended with exit status {os.WEXITSTATUS(status)} and no result"

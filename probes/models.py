@@ -1,0 +1,219 @@
+"""Tiny models: real ones from transformers, and our own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+import torch
+
+OWN = "tiny-glm4"
+"""The name of our own model."""
+
+FALLBACKS = ("glm4", "glm", "llama")
+"""Families to try, in order, where none was chosen."""
+
+BATCH, LENGTH, VOCABULARY, PADDING = 2, 16, 64, 3
+"""Shape of a batch: sequences, tokens, vocabulary, and padding tokens at the left of the second sequence."""
+
+TINY: Dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+    # mixtures of experts
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "num_local_experts": 4,
+    "num_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    # multi-head latent attention
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "qk_head_dim": 16,
+    "v_head_dim": 8,
+    # older names
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": 64,
+    "n_positions": 128,
+    "ffn_dim": 64,
+    "sliding_window": 8,
+}
+"""Sizes that a configuration is cut down to, where it has the setting at all."""
+
+
+class Model(NamedTuple):
+    """A model ready for a training step."""
+
+    module: torch.nn.Module
+    layers: Dict[str, torch.nn.Module]
+    """The decoder layers by name."""
+    inputs: Dict[str, Any]
+    """``input_ids`` and ``labels`` [batch, length] and what else the forward takes."""
+    name: str
+    """Class name."""
+
+
+class ModelUnavailableError(Exception):
+    """The target cannot build the model that was asked for."""
+
+
+def build(name: str, convention: str, packed: bool) -> Model:
+    """Build the model of that name: ``tiny-glm4``, a transformers family, or a folder with a ``config.json``.
+
+    Args:
+        name: What to build.
+        convention: The calling convention of our own model; others have theirs.
+        packed: Give two sequences in one row with flash-attention's keyword arguments.
+
+    Raises:
+        ModelUnavailableError: The installed transformers has no such family, or the folder no usable configuration.
+    """
+    if name == OWN:
+        module = _own(convention)
+    else:
+        module = _from_transformers(name)
+    module = module.float().train()
+    return Model(module, layers_of(module), _inputs(module, name, packed), type(module).__name__)
+
+
+def _own(convention: str) -> torch.nn.Module:
+    from .tiny_glm4 import TinyGlm4Config, TinyGlm4ForCausalLM
+
+    return TinyGlm4ForCausalLM(TinyGlm4Config(), "bound-method" if convention == "model" else convention)
+
+
+def model_class(family: str) -> Tuple[type, type]:
+    """Configuration and causal-LM class of a family, imported from the installed transformers.
+
+    Raises:
+        ModelUnavailableError: It has no such family.
+    """
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config, model = CONFIG_MAPPING_NAMES.get(family), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(family)
+    if not config or not model:
+        raise ModelUnavailableError(f"transformers {transformers.__version__} has no causal language model '{family}'")
+    return getattr(transformers, config), getattr(transformers, model)
+
+
+def _from_transformers(name: str) -> torch.nn.Module:
+    if os.path.isdir(name):
+        config = _local_config(name)
+        _, kind = model_class(config.model_type)
+    else:
+        make, kind = model_class(name)
+        config = make()
+    shrink(config)
+    module = kind(config)
+    if not isinstance(module, torch.nn.Module):
+        raise ModelUnavailableError(f"'{name}' is not a PyTorch model")
+    return module
+
+
+def _local_config(folder: str) -> Any:
+    from transformers import AutoConfig
+
+    if not os.path.isfile(os.path.join(folder, "config.json")):
+        raise ModelUnavailableError(f"{folder} has no config.json")
+    try:
+        # Code that comes with a model is never run.
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelUnavailableError(f"transformers cannot read {folder}/config.json: {error}") from error
+    return getattr(config, "text_config", config) if not _is_causal(config) else config
+
+
+def _is_causal(config: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def shrink(config: Any) -> None:
+    """Make a configuration tiny and keep its architecture, in place."""
+    # The number of layers goes first: what lists one value a layer is cut to it.
+    layers = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
+    for name, value in TINY.items():
+        if getattr(config, name, None) is not None:
+            try:
+                setattr(config, name, value)
+            except (AttributeError, NotImplementedError):  # an alias or a computed value
+                continue
+    for name, value in list(vars(config).items()):
+        if isinstance(value, list) and layers and len(value) == layers and layers > TINY["num_hidden_layers"]:
+            setattr(config, name, value[: TINY["num_hidden_layers"]])
+    _plain_rope(config)
+    config.use_cache = False
+
+
+def _plain_rope(config: Any) -> None:
+    """Drop rotary scaling, whose tables are as long as the real model's heads; the rest of the rotation stays."""
+    if getattr(config, "rope_scaling", None) and not getattr(config, "rope_parameters", None):
+        config.rope_scaling = None
+    rope = getattr(config, "rope_parameters", None)
+    if isinstance(rope, dict) and rope.get("rope_type", "default") != "default":
+        kept = ("rope_theta", "partial_rotary_factor")
+        config.rope_parameters = {"rope_type": "default", **{key: rope[key] for key in kept if key in rope}}
+
+
+def layers_of(module: torch.nn.Module) -> Dict[str, torch.nn.Module]:
+    """The layers that checkpointing is about: members of the outermost lists of like modules."""
+    layers: Dict[str, torch.nn.Module] = {}
+    for name, child in module.named_modules():
+        inside = any(name.startswith(f"{layer}.") for layer in layers)
+        if isinstance(child, torch.nn.ModuleList) and len(child) > 1 and not inside:
+            layers.update({f"{name}.{index}": layer for index, layer in enumerate(child)})
+    return layers
+
+
+def _inputs(module: torch.nn.Module, name: str, packed: bool) -> Dict[str, Any]:
+    inputs = _packed_inputs() if packed else _padded_inputs()
+    if name != OWN:
+        inputs["use_cache"] = False
+    return inputs
+
+
+def _padded_inputs() -> Dict[str, Any]:
+    tokens = torch.randint(2, VOCABULARY, (BATCH, LENGTH))  # [B, T]
+    mask = torch.ones_like(tokens)
+    mask[1, :PADDING] = 0
+    tokens[1, :PADDING] = 0
+    return {"input_ids": tokens, "attention_mask": mask, "labels": tokens.masked_fill(mask == 0, -100)}
+
+
+def _packed_inputs() -> Dict[str, Any]:
+    """Two sequences in one row, with the keyword arguments that transformers' packing collator makes for flash-attention."""
+    tokens = torch.randint(2, VOCABULARY, (1, BATCH * LENGTH))  # [1, B * T]
+    ends = torch.arange(0, BATCH * LENGTH + 1, LENGTH, dtype=torch.int32)  # [B + 1]
+    return {
+        "input_ids": tokens,
+        "labels": tokens,
+        "position_ids": torch.arange(LENGTH).repeat(1, BATCH),
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": LENGTH,
+        "max_length_k": LENGTH,
+    }
+
+
+def packing_keywords() -> List[str]:
+    """Names of the keyword arguments that only packing uses."""
+    return ["cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"]

@@ -1,0 +1,112 @@
+"""Which packages are installed in the patient, read without importing any of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import sys
+from typing import Any, Dict, Iterable, List
+
+STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "llamafactory", "axolotl")
+"""The packages that decide whether checkpointing works, in the order in which they are shown."""
+
+_FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
+
+
+def facts() -> Dict[str, Any]:
+    """The environment as JSON; see ``Environment`` on the doctor's side for the fields."""
+    from .trainers import available
+
+    packages = installed()
+    names = {package["name"] for package in packages}
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": f"{sys.platform} {platform.machine()}",
+        "packages": packages,
+        "stack": [name for name in STACK if name in names],
+        "trainers": available(),
+        "families": families(),
+        "paths": [os.path.abspath(entry) for entry in sys.path if entry],
+    }
+
+
+def installed() -> List[Dict[str, Any]]:
+    """Every distribution on ``sys.path``, the first of each name, sorted by name."""
+    found: Dict[str, Dict[str, Any]] = {}
+    for distribution in importlib.metadata.distributions():
+        package = read(distribution)
+        if package:
+            found.setdefault(package["name"], package)
+    return [found[name] for name in sorted(found)]
+
+
+def read(distribution: importlib.metadata.Distribution) -> Dict[str, Any]:
+    """One distribution's name, version, folder and those of its requirements that name a package of the stack.
+
+    The header is read as text: parsing it as a message costs a hundred times as much.
+    """
+    header = (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "").split("\n\n", 1)[0]
+    fields = _FIELD.findall(header)
+    names = [value for field, value in fields if field == "Name"]
+    versions = [value for field, value in fields if field == "Version"]
+    if not names or not versions:
+        return {}
+    return {
+        "name": normalise(names[0]),
+        "version": versions[0],
+        "location": str(distribution.locate_file("")),
+        "requires": list(_of_stack(value for field, value in fields if field == "Requires-Dist")),
+    }
+
+
+def normalise(name: str) -> str:
+    """A distribution's name in the form in which names are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _of_stack(requirements: Iterable[str]) -> Iterable[str]:
+    for requirement in requirements:
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if name and normalise(name.group()) in STACK:
+            yield requirement
+
+
+def families() -> List[str]:
+    """Model families that the installed transformers has, by the names of their folders."""
+    folder = os.path.join(root_of("transformers"), "models")
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith(("_", ".")) and "." not in name)
+    except OSError:
+        return []
+
+
+def versions_loaded() -> Dict[str, str]:
+    """The packages of the stack that are imported in this process, with their versions."""
+    loaded = {}
+    for name in STACK:
+        module = sys.modules.get(name)
+        # A trainer's package may stand here as a bare shell around the one module that was loaded.
+        if module is not None and not getattr(module, "__ckptdoctor_bare__", False):
+            loaded[name] = str(getattr(module, "__version__", "")) or _version(name)
+    return loaded
+
+
+def _version(name: str) -> str:
+    try:
+        return str(read(importlib.metadata.distribution(name)).get("version", ""))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def root_of(package: str) -> str:
+    """The folder of an installed package, found without importing it; empty when it is not installed."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError, AttributeError):
+        return ""
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    return locations[0] if locations else ""

@@ -1,0 +1,203 @@
+"""Checkpoint functions of trainers, loaded as installed and without the rest of the trainer.
+
+Importing all of LLaMA-Factory or axolotl pulls in datasets, trl, peft and more; the function under test needs torch and
+functools. So only its module is imported, its parent packages standing as bare shells with nothing but their paths.
+Packages that are not installed are stood in for while it loads. Where that cannot work, the real import is tried.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from . import places, stack
+
+
+class Source(NamedTuple):
+    """Where a trainer keeps a checkpoint function of its own."""
+
+    modules: Tuple[str, ...]
+    """Dotted names, newest first; the first whose file is installed is used."""
+    needs: str
+    """A name that the module must define for the function to exist in this release."""
+
+
+SOURCES: Dict[str, Source] = {
+    "llamafactory": Source(
+        ("llamafactory.model.model_utils.checkpointing",), "get_custom_gradient_checkpointing_func"
+    ),
+    "llamafactory:unsloth": Source(
+        ("llamafactory.model.model_utils.checkpointing",), "get_unsloth_gradient_checkpointing_func"
+    ),
+    "axolotl:offload": Source(
+        ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
+        "hf_grad_checkpoint_offload_wrapper",
+    ),
+    "axolotl:offload-disk": Source(
+        ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
+        "hf_grad_checkpoint_disk_offload_wrapper",
+    ),
+}
+
+
+def available() -> List[str]:
+    """Names of the trainers' checkpoint functions that are installed, found without importing anything."""
+    return [name for name in SOURCES if locate(name)]
+
+
+def locate(name: str) -> Optional[Tuple[str, str]]:
+    """The dotted name and the file of the module that defines a trainer's checkpoint function."""
+    source = SOURCES[name]
+    root = stack.root_of(source.modules[0].split(".")[0])
+    for dotted in source.modules if root else ():
+        file = _file_of(root, dotted)
+        if file and _mentions(file, source.needs):
+            return dotted, file
+    return None
+
+
+def load(name: str, replacement: str = "") -> Tuple[ModuleType, Dict[str, Any]]:
+    """The module that defines a trainer's checkpoint function, and how it was loaded.
+
+    Args:
+        name: A key of ``SOURCES``.
+        replacement: A file to take in place of the installed one, such as a patched copy.
+
+    Raises:
+        ImportError: The trainer is not installed, or its module can be loaded neither alone nor by the real import.
+    """
+    found = locate(name)
+    if found is None:
+        raise ImportError(f"{name.split(':')[0]} has no checkpoint function of its own here")
+    dotted, file = found
+    before = dict(sys.modules)
+    try:
+        module, stubbed = _alone(dotted, replacement or file)
+        how = "module only"
+    except Exception:
+        _forget(before)
+        module, stubbed, how = importlib.import_module(dotted), [], "import"
+    loaded = {"place": places.at(str(module.__file__), 1), "how": how, "stubbed": stubbed}
+    return module, loaded
+
+
+def _alone(dotted: str, file: str) -> Tuple[ModuleType, List[str]]:
+    """Import one module with bare parents; names of the missing packages that were stood in for."""
+    parents = _parents(dotted)
+    root = stack.root_of(parents[0])
+    for parent in parents:
+        if parent not in sys.modules:
+            sys.modules[parent] = _bare(parent, os.path.join(root, *parent.split(".")[1:]))
+    with _stand_ins(exclude=parents[0]) as stubbed:
+        is_package = os.path.basename(file) == "__init__.py"
+        spec = importlib.util.spec_from_file_location(
+            dotted, file, submodule_search_locations=[os.path.dirname(file)] if is_package else None
+        )
+        if spec is None or spec.loader is None:
+            raise ImportError(f"cannot load {file}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[dotted] = module
+        spec.loader.exec_module(module)
+    return module, sorted(stubbed)
+
+
+def _parents(dotted: str) -> List[str]:
+    names = dotted.split(".")
+    return [".".join(names[:count]) for count in range(1, len(names))]
+
+
+def _bare(name: str, folder: str) -> ModuleType:
+    shell = ModuleType(name)
+    shell.__path__ = [folder]
+    shell.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    shell.__ckptdoctor_bare__ = True  # type: ignore[attr-defined]
+    return shell
+
+
+def _forget(before: Dict[str, ModuleType]) -> None:
+    for name in [name for name in sys.modules if name not in before]:
+        del sys.modules[name]
+
+
+def _file_of(root: str, dotted: str) -> str:
+    path = os.path.join(root, *dotted.split(".")[1:])
+    return next((file for file in (f"{path}.py", os.path.join(path, "__init__.py")) if os.path.isfile(file)), "")
+
+
+def _mentions(file: str, name: str) -> bool:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as handle:
+            return name in handle.read()
+    except OSError:
+        return False
+
+
+class _Anything(type):
+    """A class that has every attribute, can be called, subclassed and subscripted: a stand-in for a missing name."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything(name, (), {})
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Used as a decorator, it leaves the decorated function alone.
+        return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else cls
+
+    def __getitem__(cls, item: Any) -> Any:
+        return cls
+
+
+class _StandIn(ModuleType):
+    """A module that is not installed."""
+
+    __path__: List[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything(name, (), {})
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Last in line: whatever no other finder has, it stands in for."""
+
+    def __init__(self, exclude: str) -> None:
+        self.exclude = exclude
+        self.made: set[str] = set()
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        top = fullname.split(".")[0]
+        # A submodule that an installed package lacks is a real fault of the stack, not a missing dependency.
+        if top == self.exclude or (top in sys.modules and top not in self.made):
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        self.made.add(spec.name.split(".")[0])
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+@contextmanager
+def _stand_ins(exclude: str) -> Iterator[set[str]]:
+    finder = _Finder(exclude)
+    sys.meta_path.append(finder)
+    try:
+        yield finder.made
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.split(".")[0] in finder.made]:
+            del sys.modules[name]
+

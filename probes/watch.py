@@ -1,0 +1,165 @@
+"""What is seen of a training step from outside: calls, recomputation, keyword arguments and saved bytes."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tracemalloc
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+
+import torch
+
+from . import callables, places
+
+CACHE_KEYWORDS = frozenset({"use_cache", "past_key_value", "past_key_values", "layer_past", "cache_position"})
+"""Keyword arguments that transformers itself takes away under checkpointing, and rightly."""
+
+HANDOVERS = 8
+"""Different hand-overs that are kept."""
+
+
+class Insides:
+    """Counts the calls of each layer's direct children, and the keyword arguments that reach them.
+
+    A layer's own hooks do not tell how often it ran: some conventions hand over the bare forward, which has none. Its
+    children are called as modules whatever the convention.
+    """
+
+    def __init__(self, layers: Dict[str, torch.nn.Module]) -> None:
+        self.calls: Dict[str, int] = {}
+        self.keywords: Dict[str, Set[str]] = {}
+        for layer, module in layers.items():
+            for name, child in module.named_children():
+                child.register_forward_pre_hook(functools.partial(self._seen, f"{layer}.{name}"), with_kwargs=True)
+
+    def _seen(self, name: str, module: torch.nn.Module, args: Any, kwargs: Dict[str, Any]) -> None:
+        self.calls[name] = self.calls.get(name, 0) + 1
+        given = {key for key, value in kwargs.items() if value is not None}
+        self.keywords.setdefault(name, set()).update(given)
+
+    def take(self) -> Tuple[Dict[str, int], Dict[str, Set[str]]]:
+        """What was counted, in the order of first calls; counting starts anew."""
+        taken = self.calls, self.keywords
+        self.calls, self.keywords = {}, {}
+        return taken
+
+
+def forwards(layer: str, plain: Dict[str, int], checkpointed: Dict[str, int]) -> Optional[Tuple[int, int]]:
+    """How often a layer's forward ran plainly and with checkpointing; nothing for a layer that did not run.
+
+    The child that is called first tells: recomputation may stop early, once all that backward needs is there.
+    """
+    first = next((child for child in plain if child.rpartition(".")[0] == layer), None)
+    return (plain[first], checkpointed.get(first, 0)) if first else None
+
+
+def lost_keywords(plain: Dict[str, Set[str]], checkpointed: Dict[str, Set[str]]) -> List[Dict[str, Any]]:
+    """Keyword arguments that reached a child of a layer in the plain step only."""
+    lost = []
+    for child, names in plain.items():
+        missing = names - checkpointed.get(child, set()) - CACHE_KEYWORDS
+        if missing and child in checkpointed:
+            lost.append({"module": child, "keywords": sorted(missing)})
+    return lost
+
+
+class Spy:
+    """Stands between a model and its checkpoint function, and notes what is handed over."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.seen: List[Dict[str, Any]] = []
+        self.last: Any = None
+        """The callable handed over last."""
+
+    def install(self, model: torch.nn.Module) -> None:
+        """Stand in front of every checkpoint function in a model."""
+        made: Dict[int, Callable[..., Any]] = {}
+        for module in model.modules():
+            function = vars(module).get("_gradient_checkpointing_func")
+            if function is not None:
+                module._gradient_checkpointing_func = made.setdefault(id(function), self._in_front_of(function))
+
+    def _in_front_of(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function, assigned=("__name__", "__qualname__", "__doc__"))
+        def checkpoint_function(handed: Any, *args: Any, **kwargs: Any) -> Any:
+            self._note(handed, kwargs, sys._getframe(1))
+            return function(handed, *args, **kwargs)
+
+        return checkpoint_function
+
+    def _note(self, handed: Any, keywords: Dict[str, Any], frame: Any) -> None:
+        self.calls += 1
+        self.last = handed
+        by = places.of_frame(frame)
+        text = callables.render(handed)
+        for known in self.seen:
+            if (known["by"]["file"], known["by"]["line"], known["callable"]["text"]) == (by["file"], by["line"], text):
+                known["calls"] += 1
+                return
+        if len(self.seen) < HANDOVERS:
+            self.seen.append(
+                {
+                    "callable": callables.describe(handed),
+                    "by": by,
+                    "built": _built(handed),
+                    "keywords": sorted(keywords),
+                    "calls": 1,
+                }
+            )
+
+
+@contextmanager
+def tracing_allocations() -> Iterator[None]:
+    """Remember where objects are made, so that the line that built a callable can be told."""
+    tracemalloc.start(4)
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
+
+
+def _built(handed: Any) -> Optional[Dict[str, Any]]:
+    trace = tracemalloc.get_object_traceback(handed) if tracemalloc.is_tracing() else None
+    for frame in reversed(list(trace or ())):  # most recent first
+        if not places.is_ours(frame.filename) or frame.filename.endswith("conventions.py"):
+            return places.at(frame.filename, frame.lineno)
+    return None
+
+
+class SavedBytes:
+    """Adds up the bytes of tensors that autograd keeps for backward, parameters and repeats left out.
+
+    Autograd does not check tensors that go through hooks for changes in place, so this does: a step that would fail in
+    training must fail here.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._seen = {_storage(parameter) for parameter in model.parameters()}
+        self.total = 0
+
+    def hooks(self) -> Any:
+        """A context in which what is saved is counted."""
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
+
+    def _pack(self, tensor: torch.Tensor) -> Tuple[torch.Tensor, int]:
+        storage = _storage(tensor)
+        if storage not in self._seen:
+            self._seen.add(storage)
+            self.total += tensor.untyped_storage().nbytes()
+        # A parameter is kept itself, since ZeRO 3 gives it other data meanwhile; of a result, its graph is not needed.
+        return tensor if tensor.is_leaf else tensor.detach(), tensor._version
+
+    def _unpack(self, packed: Tuple[torch.Tensor, int]) -> torch.Tensor:
+        tensor, version = packed
+        if tensor._version != version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"[{tensor.type()} {list(tensor.shape)}] is at version {tensor._version}; expected version {version}"
+            )
+        return tensor
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -1,0 +1,517 @@
+from __future__ import annotations
+
+import copy
+import importlib.resources
+import json
+import typing
+import unicodedata
+
+import click
+import jsonschema
+import msgspec
+import pytest
+
+from ckptdoctor.evidence import Attribute, Environment, Error, Evidence, Makeup, Package, Place
+from ckptdoctor.output import FORMATS, Style, render
+from ckptdoctor.output.escape import one_line, plain
+from ckptdoctor.output.json import schema, schema_text
+from ckptdoctor.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
+
+SITE = "/opt/train/lib/python3.11/site-packages"
+PLAIN = Style(color=False, width=100, verbose=False, unicode=True)
+HOSTILE = "\x1b[31m\x1b]0;owned\x07\r\x9b2J\u202e\u2066\u200b\u2028\ud800 [bold]m[/] \nFAIL"
+COMMAND = "pip install 'llamafactory==0.9.3' --index-url https://packages.example/simple --no-deps --upgrade"
+DIFF = """\
+--- a/llamafactory/model/model_utils/checkpointing.py
++++ b/llamafactory/model/model_utils/checkpointing.py
+@@ -86 +86,2 @@
+-            module: "torch.nn.Module" = func.__self__
++            inner = func.func if isinstance(func, functools.partial) else func
++            module: "torch.nn.Module" = inner.__self__
+"""
+
+
+def style(**changes) -> Style:
+    return Style(**{"color": False, "width": 100, "verbose": False, "unicode": True, **changes})
+
+
+def place(package, version, path, line, code="", function="") -> Place:
+    return Place(f"{SITE}/{path}", line, function, package, version, code)
+
+
+CULPRIT = place(
+    "llamafactory",
+    "0.9.2",
+    "llamafactory/model/model_utils/checkpointing.py",
+    86,
+    'module: "torch.nn.Module" = func.__self__',
+    "custom_gradient_checkpointing_func",
+)
+GIVER = place(
+    "transformers", "4.51.3", "transformers/models/glm4/modeling_glm4.py", 577, "layer_outputs = f(", "forward"
+)
+ERROR = Error(
+    "AttributeError",
+    "'functools.partial' object has no attribute '__self__'",
+    [GIVER, CULPRIT],
+    Attribute("__self__", "functools.partial", "callable"),
+)
+
+
+def probe(function, outcome="ok", *, model="glm4", engine="none", convention="model", role="subject", **more):
+    name = "/".join([model, function, engine] + ([convention] if convention != "model" else []))
+    failed = outcome in ("failed", "triggered")
+    return ProbeResult(
+        id=name,
+        model=model,
+        checkpoint_function=function,
+        engine=engine,
+        calling_convention=convention,
+        role=role,
+        outcome=outcome,
+        error=f"{ERROR.type}: {ERROR.message}" if failed else None,
+        evidence=Evidence(
+            id=name,
+            ended="raised" if failed else "returned",
+            error=ERROR if failed else None,
+            output="loading\nCUDA is not here\n" if failed else "",
+            seconds=1.25,
+            modules={"torch": "2.13.0+cpu"},
+        ),
+        **more,
+    )
+
+
+def environment() -> Environment:
+    versions = {"torch": "2.13.0+cpu", "transformers": "4.51.3", "deepspeed": "0.16.4", "llamafactory": "0.9.2"}
+    return Environment(
+        python="3.11.7",
+        executable="/opt/train/bin/python",
+        platform="linux",
+        packages=[Package(name, version) for name, version in versions.items()],
+        stack=list(versions),
+        trainers=["llamafactory"],
+        paths=[SITE],
+    )
+
+
+def finding() -> Finding:
+    return Finding(
+        rule="CKPT001",
+        name="attribute-of-callable",
+        severity="error",
+        title="the checkpoint function reads an attribute that the callable it was handed lacks",
+        detail="It expects a bound method and was handed a partial.",
+        probes=[f"glm4/llamafactory/{engine}" for engine in ("none", "zero1", "zero2", "zero3", "fsdp")],
+        culprit=CULPRIT,
+        handed_over_by=GIVER,
+        callable=Makeup(
+            "functools.partial", "functools.partial(Glm4DecoderLayer.__call__)", "functools.partial", GIVER, ["mask"]
+        ),
+        error=ERROR,
+        innocent=[Innocent("deepspeed", "0.16.4", "it also fails without deepspeed", ["glm4/llamafactory/none"])],
+        remedies=[
+            Remedy(
+                "version",
+                "upgrade llamafactory to 0.9.3",
+                "other changes of 0.9.3",
+                "probes run here",
+                [COMMAND],
+                breaks=["trl 0.9.6 requires llamafactory<0.9.3"],
+                verified=True,
+            ),
+            Remedy("patch", "look through the partial", "a patched package", "the rule", diff=DIFF),
+        ],
+    )
+
+
+def failing() -> Report:
+    ways = ("bound-method", "partial-bound", "partial-call", "module")
+    probes = [
+        probe("none", role="control"),
+        probe("torch:reentrant", role="control"),
+        probe("llamafactory", "triggered", rules=["CKPT001"]),
+        probe("llamafactory", "triggered", engine="zero3", rules=["CKPT001"]),
+        probe("unsloth", "failed", role="advisory"),
+    ]
+    probes += [probe("torch:reentrant", role="convention", model="tiny-glm4", convention=way) for way in ways]
+    probes += [
+        probe(
+            "llamafactory",
+            "triggered" if way.startswith("partial") else "crashed" if way == "module" else "ok",
+            role="convention",
+            model="tiny-glm4",
+            convention=way,
+            rules=["CKPT001"] if way.startswith("partial") else [],
+        )
+        for way in ways
+    ]
+    return Report(
+        schema=SCHEMA,
+        version="0.1.0",
+        verdict="fail",
+        summary="gradient checkpointing of llamafactory 0.9.2 breaks on glm4 of transformers 4.51.3",
+        environment=environment(),
+        probes=probes,
+        findings=[finding()],
+        notes=["unsloth was judged on its forward only: there is no CUDA here"],
+        seconds=31.4,
+    )
+
+
+def healthy() -> Report:
+    probes = [probe("none", role="control"), probe("llamafactory")]
+    return Report(SCHEMA, "0.1.0", "ok", "gradient checkpointing works", environment(), probes, [], seconds=4.0)
+
+
+def undiagnosed() -> Report:
+    bare = Environment("3.11.7", "/opt/train/bin/python", "linux")
+    return Report(SCHEMA, "0.1.0", "error", "torch is not installed in the target", bare, [], [])
+
+
+CASES = [failing, healthy, undiagnosed]
+
+
+def plant(value, keep=(), kind=str):
+    """A copy with hostile text behind every string that is not one of a fixed few."""
+    if isinstance(value, msgspec.Struct):
+        fields = {
+            field.name: plant(getattr(value, field.name), keep, field.type)
+            for field in msgspec.structs.fields(value)
+            if field.name not in keep
+        }
+        return msgspec.structs.replace(value, **fields)
+    if isinstance(value, list):
+        return [plant(item, keep) for item in value]
+    if isinstance(value, dict):
+        return {key + HOSTILE: plant(item, keep) for key, item in value.items()}
+    if isinstance(value, str) and typing.get_origin(kind) is not typing.Literal:
+        return value + HOSTILE
+    return value
+
+
+def acting(text: str) -> set[str]:
+    """Characters in a text that a terminal would act on or hide."""
+    return {
+        char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in "\n\t"
+    }
+
+
+# -- escaping ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\rb\x00\x7f\x9b", r"a\rb\x00\x7f\x9b"),
+        ("\u202e\u2066\u2069\u200b\ufeff", r"\u202e\u2066\u2069\u200b\ufeff"),
+        ("\u2028\u2029", r"\u2028\u2029"),
+        ("\U000e0041", r"\U000e0041"),
+        ("\udc80", r"\udc80"),
+        ("a\n\tb", "a\n\tb"),
+        ("Größe 模型 · \xa0é", "Größe 模型 · \xa0é"),
+    ],
+)
+def test_plain_shows_what_acts_and_keeps_the_rest(raw, shown):
+    assert plain(raw) == shown
+
+
+def test_no_character_that_acts_survives():
+    every = "".join(map(chr, range(0x110000)))
+
+    assert acting(plain(every)) == set()
+    assert plain(every, ascii_only=True).isascii()
+
+
+def test_printable_text_beyond_ascii_survives_unless_ascii_is_asked_for():
+    assert plain("é模", ascii_only=True) == r"\xe9\u6a21"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "line"),
+    [
+        ("a\n  b\tc", 20, "a b c"),
+        ("abcdefgh", 8, "abcdefgh"),
+        ("abcdefghi", 8, "abcde..."),
+        ("abcd efghi", 8, "abcd..."),
+        ("abcdef", 2, ".."),
+        ("\x1b\x1b\x1b", 8, r"\x1b\..."),
+    ],
+)
+def test_one_line(text, limit, line):
+    assert one_line(text, limit) == line
+
+
+# -- every format -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("width", [40, 100, 4000])
+@pytest.mark.parametrize("keep", [(), ("role", "calling_convention", "rule")])
+def test_hostile_text_is_never_printed_raw(keep, width, verbose):
+    report = plant(failing(), keep)
+    before = copy.deepcopy(report)
+
+    text = render("text", report, style(width=width, verbose=verbose))
+
+    assert acting(text) == set()
+    assert r"\x1b" in text
+    assert "[bold]m[/]" in text
+    assert report == before
+    # Other lines could only look like a verdict if hostile newlines reached the left margin.
+    assert sum(line.startswith("FAIL") for line in text.splitlines()) == 1
+
+
+def test_hostile_text_in_colour_leaves_only_our_own_colours():
+    text = render("text", plant(failing()), style(color=True, verbose=True))
+
+    assert "\x1b[" in text
+    assert acting(click.unstyle(text)) == set()
+    assert "\x1b]" not in text
+
+
+def test_hostile_text_in_json_reads_back_whole_and_acts_on_nothing():
+    report = failing()
+    # JSON cannot hold half a character; evidence, which comes in as JSON, never does.
+    report.summary = HOSTILE.replace("\ud800", "\U000e0041")
+
+    text = render("json", report, PLAIN)
+
+    assert acting(text) == set()
+    assert json.loads(text)["summary"] == report.summary
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_end_in_one_newline(name, case):
+    text = render(name, case(), PLAIN)
+
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+# -- json -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reports_keep_to_the_schema(case):
+    rendered = json.loads(render("json", case(), PLAIN))
+
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.Draft202012Validator(schema()).validate(rendered)
+    assert msgspec.convert(rendered, Report) == case()
+
+
+@pytest.mark.parametrize("field", ["schema", "verdict", "environment", "probes", "findings"])
+def test_schema_wants_what_readers_rely_on(field):
+    rendered = json.loads(render("json", failing(), PLAIN))
+    del rendered[field]
+
+    with pytest.raises(jsonschema.ValidationError, match=field):
+        jsonschema.Draft202012Validator(schema()).validate(rendered)
+
+
+def test_schema_refuses_a_wrong_value_deep_inside():
+    rendered = json.loads(render("json", failing(), PLAIN))
+    rendered["findings"][0]["culprit"]["line"] = "86"
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema()).validate(rendered)
+
+
+def test_shipped_schema_is_what_the_types_give():
+    shipped = importlib.resources.files("ckptdoctor.output").joinpath("report.schema.json").read_text(encoding="utf-8")
+
+    assert json.loads(shipped) == json.loads(schema_text()), "write schema_text() to report.schema.json"
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_reads_from_the_verdict_to_the_table():
+    lines = render("text", failing(), PLAIN).splitlines()
+
+    assert lines[0] == "ckptdoctor 0.1.0 · /opt/train/bin/python · Python 3.11.7 · cpu"
+    assert lines[1] == "torch 2.13.0+cpu · transformers 4.51.3 · deepspeed 0.16.4 · llamafactory 0.9.2"
+    assert lines[3].startswith("FAIL  gradient checkpointing of llamafactory")
+    starts = ["FAIL", "CKPT001  error  ", "  what helps", "notes", "what was run (13 probes, 31.4 s)", "calling conv"]
+    at = [next(number for number, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert at == sorted(at)
+
+
+def test_a_finding_names_who_did_what():
+    text = render("text", failing(), PLAIN)
+
+    for part in (
+        "  what         AttributeError: 'functools.partial' object has no attribute '__self__'\n",
+        "  read by      llamafactory 0.9.2, llamafactory/model/model_utils/checkpointing.py:86\n",
+        '                 module: "torch.nn.Module" = func.__self__\n',
+        "  handed over  transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577\n",
+        "                 functools.partial(Glm4DecoderLayer.__call__)\n",
+        "  innocent     deepspeed 0.16.4: it also fails without deepspeed\n",
+        "    1. [version, verified here] upgrade llamafactory to 0.9.3\n",
+        "    2. [patch] look through the partial\n",
+        "trl 0.9.6 requires llamafactory<0.9.3\n",
+        "  more: ckptdoctor rule CKPT001\n",
+    ):
+        assert part in text
+    assert " and 2 more (5 probes) what helps" in " ".join(text.split())
+    assert SITE not in text
+
+
+def test_a_rule_without_a_callable_does_not_speak_of_reading():
+    report = failing()
+    report.findings = [
+        msgspec.structs.replace(finding(), rule="CKPT004", handed_over_by=None, callable=None, error=None, remedies=[])
+    ]
+
+    text = render("text", report, PLAIN)
+
+    assert "  where        llamafactory 0.9.2, " in text
+    assert "  what         It expects a bound method" in text
+    assert "read by" not in text
+    assert "handed over" not in text
+
+
+def test_a_file_outside_of_site_packages_is_named_whole():
+    report = failing()
+    report.findings[0].culprit = Place("/srv/run/my_checkpoint.py", 3)
+
+    assert "  read by      /srv/run/my_checkpoint.py:3\n" in render("text", report, PLAIN)
+
+
+def test_no_finding_no_fault():
+    text = render("text", healthy(), PLAIN)
+
+    assert "\nOK  gradient checkpointing works\n" in text
+    assert "convention" not in text
+    assert "notes" not in text
+
+
+def test_what_cannot_be_diagnosed_says_so():
+    text = render("text", undiagnosed(), PLAIN)
+
+    assert "\nCANNOT BE DIAGNOSED  torch is not installed in the target\n" in text
+    assert "what was run" not in text
+
+
+def test_tables_hold_every_probe_and_mark_the_advisory():
+    text = render("text", failing(), style(width=160))
+    ran, conventions = text.split("what was run")[1].split("calling conventions")
+
+    assert [line.split()[3] for line in ran.splitlines()[3:8]] == ["ok", "ok", "triggered", "triggered", "failed*"]
+    assert "* advisory: does not count" in ran
+    assert "CKPT001 AttributeError: 'functools.partial' object" in ran
+    assert conventions.splitlines()[1].split() == [
+        *["checkpoint", "function", "bound-method"],
+        *["partial-bound", "partial-call", "module"],
+    ]
+    assert conventions.splitlines()[3].split() == ["torch:reentrant", "ok", "ok", "ok", "ok"]
+    assert conventions.splitlines()[4].split() == ["llamafactory", "ok", "CKPT001", "CKPT001", "crashed"]
+
+
+def test_the_convention_column_comes_with_a_convention():
+    report = healthy()
+    report.probes.append(probe("llamafactory", convention="partial-call"))
+
+    assert " convention " in render("text", report, PLAIN)
+
+
+def test_a_narrow_terminal_gets_lists_for_tables():
+    text = render("text", failing(), style(width=40))
+
+    assert "- glm4 / llamafactory / zero3: triggered\n" in text
+    assert "- glm4 / unsloth / none: failed*\n" in text
+    assert "- llamafactory: bound-method ok,\n  partial-bound CKPT001,\n" in text
+    assert "-----" not in text.split("what was run")[1]
+    assert "  read by\n    llamafactory 0.9.2,\n" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+@pytest.mark.parametrize("case", CASES)
+def test_only_what_must_not_be_broken_is_wider_than_the_terminal(case, width):
+    unbroken = [COMMAND, *DIFF.splitlines()]
+
+    for line in render("text", case(), style(width=width)).splitlines():
+        assert len(line) <= width or line.strip() in map(str.strip, unbroken) or " " not in line.strip()
+
+
+def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell():
+    report = failing()
+    report.probes += [probe("llamafactory", role="convention", convention="partial-call")]
+
+    assert "  CKPT001 ok  " in render("text", report, PLAIN)
+
+
+def test_an_ordinary_terminal_gets_tables():
+    ran = render("text", failing(), style(width=80)).split("what was run")[1]
+
+    assert "  model  checkpoint function  engine  outcome" in ran
+    assert "bound-method  partial-bound" in ran
+
+
+def test_a_wide_matrix_of_conventions_is_turned_before_it_becomes_a_list():
+    report = failing()
+    report.probes = [
+        probe(function, role="convention", convention=f"convention-{number}")
+        for function in ("torch:reentrant", "llamafactory")
+        for number in range(12)
+    ]
+
+    lines = render("text", report, PLAIN).split("calling conventions")[1].splitlines()
+
+    assert lines[1].split() == ["convention", "torch:reentrant", "llamafactory"]
+    assert lines[14].split() == ["convention-11", "ok", "ok"]
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_commands_and_diffs_are_whole(width):
+    lines = [line[9:] for line in render("text", failing(), style(width=width)).splitlines()]
+
+    assert COMMAND in lines
+    at = lines.index(DIFF.splitlines()[0])
+    assert lines[at : at + 6] == DIFF.splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_colour_changes_nothing_but_colour(width):
+    without = render("text", failing(), style(width=width, verbose=True))
+    colored = render("text", failing(), style(width=width, verbose=True, color=True))
+
+    assert "\x1b" not in without
+    assert click.style("FAIL", fg="red", bold=True).removesuffix("\x1b[0m") in colored
+    assert click.style(DIFF.splitlines()[3], fg="red") in colored
+    assert click.style(DIFF.splitlines()[4], fg="green") in colored
+    assert click.unstyle(colored) == without
+
+
+def test_ascii_only():
+    report = failing()
+    report.summary += " … schön"
+
+    text = render("text", report, style(unicode=False))
+
+    assert text.isascii()
+    assert r"\u2026 sch\xf6n" in " ".join(text.split())
+    assert not render("text", report, PLAIN).isascii()
+
+
+def test_verbose_adds_frames_and_output_of_failed_probes():
+    short, long = (render("text", failing(), style(verbose=verbose)) for verbose in (False, True))
+
+    frame = (
+        "  transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577 in forward\n      layer_outputs = f(\n"
+    )
+    assert frame in long
+    assert frame not in short
+    assert "    CUDA is not here\n" in long
+    assert "CUDA is not here" not in short
+    assert "glm4/llamafactory/zero1, glm4/llamafactory/zero2, glm4/llamafactory/zero3" in " ".join(long.split())
+
+
+def test_what_came_out_of_the_cache_says_so():
+    report = healthy()
+    report.cached = True
+
+    assert "(2 probes, from the cache)" in render("text", report, PLAIN)
