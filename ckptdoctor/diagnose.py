@@ -28,6 +28,7 @@ class Request:
         options: What to probe.
         workers: Probes at a time in each lane; 0 for as many as there are cores.
         use_cache: Answer from the last run where nothing has changed.
+        find_remedies: Look for what mends each finding, and try it where that can be done here.
     """
 
     python: str | None = None
@@ -36,6 +37,7 @@ class Request:
     options: plan.Options = field(default_factory=plan.Options)
     workers: int = 0
     use_cache: bool = True
+    find_remedies: bool = True
 
 
 def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
@@ -59,7 +61,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         planned = plan.make(environment, request.options)
         evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
         found = findings.find(environment, planned, evidence)
-        for finding in found.findings:
+        for finding in found.findings if request.find_remedies else ():
             finding.remedies = remedies.find(finding, environment, found, patient)
         report = _report(environment, planned, found, time.monotonic() - started)
         results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
@@ -99,7 +101,7 @@ def _report(environment: Environment, planned: plan.Plan, found: findings.Found,
         environment=environment,
         probes=found.probes,
         findings=found.findings,
-        notes=[*planned.notes, *found.notes()],
+        notes=[*planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
         seconds=round(seconds, 2),
     )
 

@@ -22,6 +22,9 @@ PLAIN_ENGINES = ("none", "partial")
 ZERO_ENGINES = ("zero0", "zero1", "zero2", "zero3")
 ENGINES = (*PLAIN_ENGINES, *ZERO_ENGINES)
 TRAINER_FUNCTIONS = ("llamafactory", "llamafactory:unsloth", "axolotl:offload", "axolotl:offload-disk")
+VARIANTS = ("llamafactory:unsloth", "axolotl:offload-disk")
+"""Functions that share their entry with a trainer's first one: they are tried where they may differ."""
+
 NAMED_FUNCTIONS = (*TORCH, "deepspeed", *TRAINER_FUNCTIONS)
 
 CONVENTIONS = {
@@ -117,23 +120,34 @@ def _of_model(model: str, subjects: Sequence[str], engines: Sequence[str], optio
         lane = WHOLE if engine in ZERO_ENGINES else BARE
         for convention in conventions:
             for function in (NO_FUNCTION, *TORCH, *(name for name in subjects if name not in TORCH)):
+                if not _is_worth_it(function, engine, options):
+                    continue
                 needs_deepspeed = function == "deepspeed"
                 spec = Spec(model, function, engine, convention, timeout=options.timeout)
                 role: Role = "subject" if function in subjects else "control"
                 yield Planned(spec, role, WHOLE if needs_deepspeed else lane)
 
 
+def _is_worth_it(function: str, engine: str, options: Options) -> bool:
+    """Whether a combination may tell more than its neighbours do; whatever was asked for by name is."""
+    if engine == "partial" and function in TORCH and not options.functions:
+        return False
+    return function not in VARIANTS or engine in ("none", "zero3") or bool(options.functions or options.engines)
+
+
 def _packed(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
     """Whether keyword arguments reach the layer; only packing with flash-attention gives any to a model of this kind."""
     for function in subjects:
+        if function in VARIANTS and not options.functions:
+            continue
         lane = WHOLE if function == "deepspeed" else BARE
         yield Planned(Spec(model, function, packed=True, timeout=options.timeout), "subject", lane)
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
-    """With which conventions each function copes that is not torch's own; torch's shows that the convention is sound."""
-    own = [name for name in subjects if name not in TORCH and name != "deepspeed"]
-    for function in [TORCH[0], *own] if own else []:
+    """With which conventions each function copes that is not torch's own, which copes with all."""
+    own = [name for name in subjects if name not in (*TORCH, "deepspeed", *VARIANTS)]
+    for function in own:
         for convention in options.conventions or CONVENTIONS:
             spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout)
             yield Planned(spec, "convention", BARE)

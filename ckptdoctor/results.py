@@ -45,7 +45,7 @@ def load(name: str) -> Report | None:
         return None
     if any(_file(path) != state for path, state in stored.files.items()):
         return None
-    if any(_folder(path) != state for path, state in stored.folders.items()):
+    if any(_folder(path) != changed for path, changed in stored.folders.items()):
         return None
     stored.report.cached = True
     return stored.report
@@ -57,7 +57,7 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
         return
     stored = _Stored(
         files={path: state for path in sorted(set(files)) if (state := _file(path)) is not None},
-        folders={path: state for path in folders if (state := _folder(path)) is not None},
+        folders={path: changed for path in folders if (changed := _folder(path)) is not None},
         report=report,
     )
     path = _path(name)

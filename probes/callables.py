@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
 from types import BuiltinMethodType, FunctionType, MethodType
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any
 
 import torch
 
@@ -15,10 +16,10 @@ DEPTH = 8
 """Nesting that is followed; deeper than any seen, and a guard against a callable that holds itself."""
 
 
-def describe(function: Any, depth: int = DEPTH) -> Dict[str, Any]:
+def describe(function: Any, depth: int = DEPTH) -> dict[str, Any]:
     """The make-up of a callable, outermost first; see ``Makeup`` on the doctor's side for the fields."""
     inner = _inner(function)
-    described: Dict[str, Any] = {
+    described: dict[str, Any] = {
         "kind": _kind(function),
         "text": render(function),
         "type": type_name(function),
@@ -49,7 +50,7 @@ def render(function: Any, depth: int = DEPTH) -> str:
     return f"{type_name(function)} object"
 
 
-def parts(function: Any) -> Iterator[Tuple[str, Any]]:
+def parts(function: Any) -> Iterator[tuple[str, Any]]:
     """Every object in a callable's make-up that a checkpoint function may reach into, with the way to it."""
     yield from _parts("callable", function, DEPTH)
 
@@ -60,7 +61,7 @@ def type_name(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def defined(function: Any) -> Optional[Dict[str, Any]]:
+def defined(function: Any) -> dict[str, Any] | None:
     """Where the code of a function, or of a method's function, stands; nothing for a partial."""
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return places.of_code(code) if code is not None else None
@@ -86,7 +87,7 @@ def _inner(function: Any) -> Any:
     return None
 
 
-def _parts(path: str, value: Any, depth: int) -> Iterator[Tuple[str, Any]]:
+def _parts(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     yield path, value
     if depth == 0:
         return

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from typing import Any, Dict, Optional
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ class Engine:
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
 
-    def forward(self, inputs: Dict[str, Any]) -> Any:
+    def forward(self, inputs: dict[str, Any]) -> Any:
         """The model's output for a batch, with its loss."""
         return self.model(**inputs)
 
@@ -26,7 +27,7 @@ class Engine:
         """Backpropagate a scalar loss."""
         loss.backward()
 
-    def gradient(self, parameter: torch.nn.Parameter) -> Optional[torch.Tensor]:
+    def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The whole gradient of a parameter, in its own shape."""
         return parameter.grad
 
@@ -37,10 +38,10 @@ class PartialEngine(Engine):
     It serves where DeepSpeed is not installed, and shows whether such wrapping would matter.
     """
 
-    def __init__(self, model: torch.nn.Module, layers: Dict[str, torch.nn.Module]) -> None:
+    def __init__(self, model: torch.nn.Module, layers: dict[str, torch.nn.Module]) -> None:
         super().__init__(model)
         for layer in layers.values():
-            layer.forward = functools.partial(layer.forward)  # type: ignore[method-assign]
+            layer.forward = functools.partial(layer.forward)
 
 
 class DeepSpeedEngine(Engine):
@@ -58,19 +59,19 @@ class DeepSpeedEngine(Engine):
 
     def backward(self, loss: torch.Tensor) -> None:
         """Backpropagate through the engine, which reduces gradients and moves them where the stage keeps them."""
-        self.model.backward(loss)  # type: ignore[operator]
+        self.model.backward(loss)
 
-    def gradient(self, parameter: torch.nn.Parameter) -> Optional[torch.Tensor]:
+    def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The gradient gathered from wherever the stage keeps it."""
         if not self.sharded:
             return parameter.grad
         from deepspeed.utils import safe_get_full_grad
 
-        gathered: Optional[torch.Tensor] = safe_get_full_grad(parameter)
+        gathered: torch.Tensor | None = safe_get_full_grad(parameter)
         return gathered
 
 
-def wrap(name: str, model: torch.nn.Module, layers: Dict[str, torch.nn.Module], batch: int) -> Engine:
+def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], batch: int) -> Engine:
     """Wrap a model in the engine of that name, one of ``ENGINES``."""
     if name == "none":
         return Engine(model)
@@ -92,11 +93,9 @@ def import_deepspeed() -> Any:
 def warm_up() -> None:
     """Import what every ``deepspeed.initialize`` with ZeRO imports late, so that each probe need not do it again."""
     import_deepspeed()
-    try:
+    with contextlib.suppress(ImportError):
         # Since 0.18 the optimizer check imports Muon, whose compiled functions import the whole of torch's inductor.
         import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-    except ImportError:
-        pass
 
 
 def _do_without_shm_op(deepspeed: Any) -> None:
@@ -123,7 +122,7 @@ def _one_process_group() -> None:
     )
 
 
-def _config(stage: int, batch: int) -> Dict[str, Any]:
+def _config(stage: int, batch: int) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": batch,
         "zero_allow_untested_optimizer": True,

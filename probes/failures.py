@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from types import FrameType, TracebackType
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
 
@@ -18,7 +18,7 @@ _NO_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
 _LOOKUPS = frozenset({"__getattr__", "__getattribute__"})
 
 
-def evidence(error: BaseException, handed: Any = None) -> Dict[str, Any]:
+def evidence(error: BaseException, handed: Any = None) -> dict[str, Any]:
     """What an exception tells.
 
     Args:
@@ -28,7 +28,7 @@ def evidence(error: BaseException, handed: Any = None) -> Dict[str, Any]:
     """
     walked = list(_walk(error.__traceback__))
     frames = [places.of_frame(frame, line) for frame, line in walked if not _is_noise(frame)]
-    found: Dict[str, Any] = {
+    found: dict[str, Any] = {
         "type": callables.type_name(error),
         "message": str(error)[:LIMIT],
         "frames": frames,
@@ -40,7 +40,7 @@ def evidence(error: BaseException, handed: Any = None) -> Dict[str, Any]:
     return found
 
 
-def _walk(traceback: Optional[TracebackType]) -> Any:
+def _walk(traceback: TracebackType | None) -> Any:
     while traceback is not None:
         yield traceback.tb_frame, traceback.tb_lineno
         traceback = traceback.tb_next
@@ -51,14 +51,14 @@ def _is_noise(frame: FrameType) -> bool:
     return places.is_ours(frame.f_code.co_filename) or frame.f_code.co_name in _LOOKUPS
 
 
-def _needs_cuda(walked: List[Tuple[FrameType, int]]) -> bool:
+def _needs_cuda(walked: list[tuple[FrameType, int]]) -> bool:
     if torch.cuda.is_available():
         return False
     initialisation = os.path.join("torch", "cuda", "__init__.py")
     return any(frame.f_code.co_filename.endswith(initialisation) for frame, _ in walked)
 
 
-def _attribute(error: BaseException, walked: List[Tuple[FrameType, int]], handed: Any) -> Optional[Dict[str, Any]]:
+def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], handed: Any) -> dict[str, Any] | None:
     """The attribute that an AttributeError is about, and where its object stands in the callable handed over."""
     if not isinstance(error, AttributeError):
         return None
@@ -79,10 +79,10 @@ def _attribute(error: BaseException, walked: List[Tuple[FrameType, int]], handed
     return {"name": name, "object": callables.type_name(found) if found is not None else "", "in_callable": where}
 
 
-def _object(error: AttributeError, walked: List[Tuple[FrameType, int]]) -> Any:
+def _object(error: AttributeError, walked: list[tuple[FrameType, int]]) -> Any:
     """The object that lacks the attribute: what Python 3.10 notes, or the one whose ``__getattr__`` raised."""
     if getattr(error, "obj", None) is not None:
-        return error.obj  # type: ignore[attr-defined]
+        return error.obj
     frame = walked[-1][0] if walked else None
     if frame is not None and frame.f_code.co_name in _LOOKUPS:
         return frame.f_locals.get("self")

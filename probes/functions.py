@@ -7,14 +7,14 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from . import places, trainers
 
-Loaded = Optional[Dict[str, Any]]
+Loaded = Optional[dict[str, Any]]
 
 
 class FunctionUnavailableError(Exception):
@@ -56,7 +56,7 @@ def hand_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
     if hasattr(model, "_set_gradient_checkpointing"):
         model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=function)
     else:
-        model.checkpoint_with(function)  # type: ignore[operator]
+        model.checkpoint_with(function)
     return None
 
 
@@ -92,7 +92,7 @@ def _axolotl(module: Any, model: torch.nn.Module, name: str) -> None:
     _torch(model, use_reentrant=True)
 
 
-TRAINERS: Dict[str, Callable[[Any, torch.nn.Module], None]] = {
+TRAINERS: dict[str, Callable[[Any, torch.nn.Module], None]] = {
     "llamafactory": _llamafactory,
     "llamafactory:unsloth": functools.partial(_llamafactory, unsloth=True),
     "axolotl:offload": functools.partial(_axolotl, name="hf_grad_checkpoint_offload_wrapper"),
@@ -100,7 +100,7 @@ TRAINERS: Dict[str, Callable[[Any, torch.nn.Module], None]] = {
 }
 
 
-def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], Dict[str, Any]]:
+def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise FunctionUnavailableError(f"'{name}' is not of the form file.py:function or package.module:function")
@@ -110,7 +110,9 @@ def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], Dict[st
     if not callable(function):
         raise FunctionUnavailableError(f"{where} defines no function '{attribute}'")
     code = getattr(function, "__code__", None)
-    place = places.of_code(code) if code is not None else places.at(str(getattr(module, "__file__", where)), 1, attribute)
+    place = (
+        places.of_code(code) if code is not None else places.at(str(getattr(module, "__file__", where)), 1, attribute)
+    )
     return function, {"place": place, "how": "file" if is_file else "import", "stubbed": []}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import json
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 KEPT = 8192
 """Bytes of output that are kept from the beginning, and as many from the end."""
@@ -18,7 +19,7 @@ KEPT = 8192
 DUMP = 2.0
 """Seconds before the time limit at which a hanging probe prints where it hangs."""
 
-Run = Callable[[Dict[str, Any]], Dict[str, Any]]
+Run = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Output:
@@ -45,7 +46,7 @@ class Output:
 class Child:
     """A process that runs one probe."""
 
-    def __init__(self, spec: Dict[str, Any], run: Run, fork: bool) -> None:
+    def __init__(self, spec: dict[str, Any], run: Run, fork: bool) -> None:
         self.spec = spec
         self.output = Output()
         self.result = b""
@@ -66,7 +67,7 @@ class Child:
         for data in _available(self.output_pipe):
             self.output.add(data)
 
-    def poll(self) -> Optional[Dict[str, Any]]:
+    def poll(self) -> dict[str, Any] | None:
         """The envelope with the evidence, once the process has ended; nothing while it runs."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
@@ -88,12 +89,10 @@ class Child:
     def abandon(self) -> None:
         """End it without waiting for a result."""
         self.kill()
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass
 
-    def _end(self, status: int, timeout: bool) -> Dict[str, Any]:
+    def _end(self, status: int, timeout: bool) -> dict[str, Any]:
         self.kill()  # what the probe started and left behind
         self.read()
         os.close(self.result_pipe)
@@ -108,12 +107,12 @@ class Child:
         return envelope
 
 
-def in_child(spec: Dict[str, Any], run: Run, result_end: int) -> None:
+def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
     """Run a probe in this process and write the envelope; never returns."""
     status = 0
     try:
         known = set(sys.modules)
-        faulthandler.dump_traceback_later(max(spec["timeout"] - DUMP, 0.1), file=sys.__stderr__)
+        faulthandler.dump_traceback_later(max(spec["timeout"] - DUMP, 0.1), file=2)
         evidence = run(spec)
         faulthandler.cancel_dump_traceback_later()
         envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}
@@ -125,15 +124,13 @@ def in_child(spec: Dict[str, Any], run: Run, result_end: int) -> None:
         status = 70
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(Exception):
                 stream.flush()
-            except Exception:
-                pass
         # No clean-up of the target's own: an exit handler that hangs or fails is not what is being judged.
         os._exit(status)
 
 
-def files_of(names: Any) -> List[str]:
+def files_of(names: Any) -> list[str]:
     """Files from which modules were loaded."""
     files = (getattr(sys.modules.get(name), "__file__", None) for name in list(names))
     return [file for file in files if isinstance(file, str)]
@@ -151,13 +148,11 @@ def adopt_orphans() -> None:
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        try:
+        with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-        except (OSError, AttributeError):
-            pass
 
 
-def _fork(spec: Dict[str, Any], run: Run, result_end: int, output_end: int) -> int:
+def _fork(spec: dict[str, Any], run: Run, result_end: int, output_end: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -186,7 +181,7 @@ def _become(output_end: int) -> None:
     os.dup2(output_end, 2)
 
 
-def _spawn(spec: Dict[str, Any], run: Run, result_end: int, output_end: int) -> int:
+def _spawn(spec: dict[str, Any], run: Run, result_end: int, output_end: int) -> int:
     """A fresh interpreter, for platforms and stacks in which a fork is not safe."""
     main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     process = subprocess.Popen(
@@ -217,7 +212,7 @@ def _write(pipe: int, data: bytes) -> None:
         data = data[os.write(pipe, data) :]
 
 
-def _parse(result: bytes) -> Optional[Dict[str, Any]]:
+def _parse(result: bytes) -> dict[str, Any] | None:
     try:
         envelope = json.loads(result)
     except ValueError:

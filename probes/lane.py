@@ -18,6 +18,8 @@ prints)::
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import json
 import os
@@ -25,12 +27,15 @@ import selectors
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from . import isolate, stack
 
 OPENING = "CKPTDOCTOR_OPENING"
 """Environment variable through which a spawned child is told how its lane was opened."""
+
+BROKEN: dict[str, dict[str, Any]] = {}
+"""What could not be imported, with the error as evidence."""
 
 POLL = 0.05
 """Seconds between looks at time limits."""
@@ -61,7 +66,7 @@ class Requests:
         os.dup2(null, 0)
         os.close(null)
         self._rest = b""
-        self._waiting: List[Dict[str, Any]] = []
+        self._waiting: list[dict[str, Any]] = []
         self.closed = False
 
     def fileno(self) -> int:
@@ -79,7 +84,7 @@ class Requests:
         *lines, self._rest = self._rest.split(b"\n")
         self._waiting += [json.loads(line) for line in lines if line.strip()]
 
-    def wait(self) -> Optional[Dict[str, Any]]:
+    def wait(self) -> dict[str, Any] | None:
         """The next request, or nothing at the end of input."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._pipe, selectors.EVENT_READ)
@@ -110,28 +115,42 @@ def main() -> int:
             break
         channel.send("idle", files=isolate.files_of(sys.modules))
     _end_orphans()
-    return 0
+    os._exit(0)  # taking the stack's modules apart at exit costs as much as some probes
 
 
-def _open(opening: Dict[str, Any]) -> None:
+def _open(opening: dict[str, Any]) -> None:
+    """Hide packages, and put an overlay first."""
     os.environ[OPENING] = json.dumps(opening)
     # With None in sys.modules a package can be neither imported nor found: as if it were not installed.
-    sys.modules.update(dict.fromkeys(opening["hide"]))  # type: ignore[arg-type]
+    sys.modules.update(dict.fromkeys(opening["hide"]))
     sys.path[:0] = opening["paths"]
 
 
-def prepare(specs: List[Dict[str, Any]], channel: Channel) -> None:
-    """Import what the specs share, so that no child has to; what fails here fails again in the child, as evidence."""
-    _import("torch", channel, lambda: __import__("torch.utils.checkpoint"))
+def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
+    """Import what the specs share, so that no child has to; what fails here is each child's evidence."""
+    gc.disable()  # importing makes hundreds of thousands of objects and no garbage
+    _import("torch", channel, _import_torch)
     for model in sorted({spec["model"] for spec in specs}):
-        _import(f"transformers ({model})", channel, lambda name=model: _import_model(name))
-    if any(spec["engine"].startswith("zero") or spec["function"] == "deepspeed" for spec in specs):
-        from .engines import warm_up
-
-        _import("deepspeed", channel, warm_up)
+        _import(model, channel, functools.partial(_import_model, model))
+    if any(_needs_deepspeed(spec) for spec in specs):
+        _import("deepspeed", channel, _import_deepspeed)
     _import("the probes", channel, _import_probes)
-    gc.collect()
     gc.freeze()  # DeepSpeed collects garbage at every step of its set-up: let it not search all of the stack each time
+    gc.enable()
+
+
+def _import_torch() -> None:
+    import torch.utils.checkpoint  # noqa: F401
+
+
+def _needs_deepspeed(spec: dict[str, Any]) -> bool:
+    return str(spec["engine"]).startswith("zero") or spec["function"] == "deepspeed"
+
+
+def _import_deepspeed() -> None:
+    from .engines import warm_up
+
+    warm_up()
 
 
 def _import_model(name: str) -> None:
@@ -152,14 +171,25 @@ def _import_probes() -> None:
 
 
 def _import(what: str, channel: Channel, load: Callable[[], Any]) -> None:
+    """Import one part of the stack, and remember it if that fails: trying it again in each probe would only take time."""
     channel.send("importing", what=what)
     try:
         load()
     except Exception as error:
-        channel.send("broken", what=what, error=f"{type(error).__name__}: {error}"[:500])
+        BROKEN[what] = _as_evidence(error)
+        channel.send("broken", what=what, error=BROKEN[what])
 
 
-def _serve(specs: List[Dict[str, Any]], workers: int, channel: Channel, requests: Requests) -> bool:
+def _as_evidence(error: Exception) -> dict[str, Any]:
+    try:
+        from .failures import evidence
+
+        return evidence(error)
+    except Exception:  # torch itself is what is broken
+        return {"type": type(error).__name__, "message": str(error)[:2000], "frames": []}
+
+
+def _serve(specs: list[dict[str, Any]], workers: int, channel: Channel, requests: Requests) -> bool:
     """Run all specs, some at once; whether the doctor is still there at the end."""
     waiting, running = list(specs), list[isolate.Child]()
     fork = can_fork()
@@ -185,7 +215,7 @@ def _serve(specs: List[Dict[str, Any]], workers: int, channel: Channel, requests
     return True
 
 
-def _wait(running: List[isolate.Child], requests: Requests) -> None:
+def _wait(running: list[isolate.Child], requests: Requests) -> None:
     """Until a child writes or ends, or a moment has passed."""
     with selectors.DefaultSelector() as selector:
         selector.register(requests.fileno(), selectors.EVENT_READ)
@@ -196,7 +226,10 @@ def _wait(running: List[isolate.Child], requests: Requests) -> None:
     time.sleep(0.001)  # a pipe at its end is always ready: leave the child the time to end
 
 
-def _run(spec: Dict[str, Any]) -> Dict[str, Any]:
+def _run(spec: dict[str, Any]) -> dict[str, Any]:
+    for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
+        if what in BROKEN:
+            return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
     from . import step
 
     return step.run(spec)
@@ -214,10 +247,8 @@ def _end_orphans() -> None:
     while True:
         children = _children()
         for pid in children:
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -227,7 +258,7 @@ def _end_orphans() -> None:
             return
 
 
-def _children() -> List[int]:
+def _children() -> list[int]:
     try:
         with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as handle:
             return [int(pid) for pid in handle.read().split()]

@@ -8,15 +8,16 @@ import linecache
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 from . import stack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 """This package's folder: its frames are left out of what is reported."""
 
-Place = Dict[str, Any]
+Place = dict[str, Any]
 
 
 def is_ours(filename: str) -> bool:
@@ -24,7 +25,7 @@ def is_ours(filename: str) -> bool:
     return os.path.abspath(filename).startswith(HERE + os.sep)
 
 
-def of_frame(frame: FrameType, line: Optional[int] = None) -> Place:
+def of_frame(frame: FrameType, line: int | None = None) -> Place:
     """The place where a frame stands; ``line`` where it differs from the frame's current one."""
     return at(frame.f_code.co_filename, frame.f_lineno if line is None else line, _name(frame.f_code))
 
@@ -52,7 +53,7 @@ def _name(code: CodeType) -> str:
     return str(getattr(code, "co_qualname", code.co_name))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def owner(file: str) -> tuple[str, str]:
     """Name and version of the distribution that installed a file.
 
@@ -64,7 +65,7 @@ def owner(file: str) -> tuple[str, str]:
     if inside:
         root = max(inside, key=len)
         top = os.path.relpath(file, root).split(os.sep)[0]
-        if root == standard or "site-packages" not in root and root.startswith(standard):
+        if root == standard or ("site-packages" not in root and root.startswith(standard)):
             return "python", sys.version.split()[0]
         found = _distribution_of(top[:-3] if top.endswith(".py") else top)
         if found:
@@ -74,7 +75,7 @@ def owner(file: str) -> tuple[str, str]:
     return "", ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _distribution_of(top: str) -> tuple[str, str] | None:
     """The distribution that ships a top-level package."""
     try:

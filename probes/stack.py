@@ -8,7 +8,8 @@ import os
 import platform
 import re
 import sys
-from typing import Any, Dict, Iterable, List
+from collections.abc import Iterable
+from typing import Any
 
 STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "llamafactory", "axolotl")
 """The packages that decide whether checkpointing works, in the order in which they are shown."""
@@ -16,7 +17,7 @@ STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "lla
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
 
 
-def facts() -> Dict[str, Any]:
+def facts() -> dict[str, Any]:
     """The environment as JSON; see ``Environment`` on the doctor's side for the fields."""
     from .trainers import available
 
@@ -34,9 +35,9 @@ def facts() -> Dict[str, Any]:
     }
 
 
-def installed() -> List[Dict[str, Any]]:
+def installed() -> list[dict[str, Any]]:
     """Every distribution on ``sys.path``, the first of each name, sorted by name."""
-    found: Dict[str, Dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for distribution in importlib.metadata.distributions():
         package = read(distribution)
         if package:
@@ -44,7 +45,7 @@ def installed() -> List[Dict[str, Any]]:
     return [found[name] for name in sorted(found)]
 
 
-def read(distribution: importlib.metadata.Distribution) -> Dict[str, Any]:
+def read(distribution: importlib.metadata.Distribution) -> dict[str, Any]:
     """One distribution's name, version, folder and those of its requirements that name a package of the stack.
 
     The header is read as text: parsing it as a message costs a hundred times as much.
@@ -75,7 +76,7 @@ def _of_stack(requirements: Iterable[str]) -> Iterable[str]:
             yield requirement
 
 
-def families() -> List[str]:
+def families() -> list[str]:
     """Model families that the installed transformers has, by the names of their folders."""
     folder = os.path.join(root_of("transformers"), "models")
     try:
@@ -84,7 +85,7 @@ def families() -> List[str]:
         return []
 
 
-def versions_loaded() -> Dict[str, str]:
+def versions_loaded() -> dict[str, str]:
     """The packages of the stack that are imported in this process, with their versions."""
     loaded = {}
     for name in STACK:

@@ -13,9 +13,10 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from . import places, stack
 
@@ -23,16 +24,14 @@ from . import places, stack
 class Source(NamedTuple):
     """Where a trainer keeps a checkpoint function of its own."""
 
-    modules: Tuple[str, ...]
+    modules: tuple[str, ...]
     """Dotted names, newest first; the first whose file is installed is used."""
     needs: str
     """A name that the module must define for the function to exist in this release."""
 
 
-SOURCES: Dict[str, Source] = {
-    "llamafactory": Source(
-        ("llamafactory.model.model_utils.checkpointing",), "get_custom_gradient_checkpointing_func"
-    ),
+SOURCES: dict[str, Source] = {
+    "llamafactory": Source(("llamafactory.model.model_utils.checkpointing",), "get_custom_gradient_checkpointing_func"),
     "llamafactory:unsloth": Source(
         ("llamafactory.model.model_utils.checkpointing",), "get_unsloth_gradient_checkpointing_func"
     ),
@@ -47,12 +46,12 @@ SOURCES: Dict[str, Source] = {
 }
 
 
-def available() -> List[str]:
+def available() -> list[str]:
     """Names of the trainers' checkpoint functions that are installed, found without importing anything."""
     return [name for name in SOURCES if locate(name)]
 
 
-def locate(name: str) -> Optional[Tuple[str, str]]:
+def locate(name: str) -> tuple[str, str] | None:
     """The dotted name and the file of the module that defines a trainer's checkpoint function."""
     source = SOURCES[name]
     root = stack.root_of(source.modules[0].split(".")[0])
@@ -63,7 +62,7 @@ def locate(name: str) -> Optional[Tuple[str, str]]:
     return None
 
 
-def load(name: str, replacement: str = "") -> Tuple[ModuleType, Dict[str, Any]]:
+def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     """The module that defines a trainer's checkpoint function, and how it was loaded.
 
     Args:
@@ -84,11 +83,13 @@ def load(name: str, replacement: str = "") -> Tuple[ModuleType, Dict[str, Any]]:
     except Exception:
         _forget(before)
         module, stubbed, how = importlib.import_module(dotted), [], "import"
-    loaded = {"place": places.at(str(module.__file__), 1), "how": how, "stubbed": stubbed}
+    code = getattr(getattr(module, SOURCES[name].needs), "__code__", None)
+    place = places.of_code(code) if code is not None else places.at(str(module.__file__), 1)
+    loaded = {"place": place, "how": how, "stubbed": stubbed}
     return module, loaded
 
 
-def _alone(dotted: str, file: str) -> Tuple[ModuleType, List[str]]:
+def _alone(dotted: str, file: str) -> tuple[ModuleType, list[str]]:
     """Import one module with bare parents; names of the missing packages that were stood in for."""
     parents = _parents(dotted)
     root = stack.root_of(parents[0])
@@ -108,7 +109,7 @@ def _alone(dotted: str, file: str) -> Tuple[ModuleType, List[str]]:
     return module, sorted(stubbed)
 
 
-def _parents(dotted: str) -> List[str]:
+def _parents(dotted: str) -> list[str]:
     names = dotted.split(".")
     return [".".join(names[:count]) for count in range(1, len(names))]
 
@@ -121,7 +122,7 @@ def _bare(name: str, folder: str) -> ModuleType:
     return shell
 
 
-def _forget(before: Dict[str, ModuleType]) -> None:
+def _forget(before: dict[str, ModuleType]) -> None:
     for name in [name for name in sys.modules if name not in before]:
         del sys.modules[name]
 
@@ -158,7 +159,9 @@ class _Anything(type):
 class _StandIn(ModuleType):
     """A module that is not installed."""
 
-    __path__: List[str] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -174,8 +177,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.made: set[str] = set()
 
     def find_spec(
-        self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
-    ) -> Optional[importlib.machinery.ModuleSpec]:
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         top = fullname.split(".")[0]
         # A submodule that an installed package lacks is a real fault of the stack, not a missing dependency.
         if top == self.exclude or (top in sys.modules and top not in self.made):
@@ -200,4 +203,3 @@ def _stand_ins(exclude: str) -> Iterator[set[str]]:
         sys.meta_path.remove(finder)
         for name in [name for name in sys.modules if name.split(".")[0] in finder.made]:
             del sys.modules[name]
-

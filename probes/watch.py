@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable
 
 import torch
 
@@ -26,26 +27,26 @@ class Insides:
     children are called as modules whatever the convention.
     """
 
-    def __init__(self, layers: Dict[str, torch.nn.Module]) -> None:
-        self.calls: Dict[str, int] = {}
-        self.keywords: Dict[str, Set[str]] = {}
+    def __init__(self, layers: dict[str, torch.nn.Module]) -> None:
+        self.calls: dict[str, int] = {}
+        self.keywords: dict[str, set[str]] = {}
         for layer, module in layers.items():
             for name, child in module.named_children():
                 child.register_forward_pre_hook(functools.partial(self._seen, f"{layer}.{name}"), with_kwargs=True)
 
-    def _seen(self, name: str, module: torch.nn.Module, args: Any, kwargs: Dict[str, Any]) -> None:
+    def _seen(self, name: str, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
         given = {key for key, value in kwargs.items() if value is not None}
         self.keywords.setdefault(name, set()).update(given)
 
-    def take(self) -> Tuple[Dict[str, int], Dict[str, Set[str]]]:
+    def take(self) -> tuple[dict[str, int], dict[str, set[str]]]:
         """What was counted, in the order of first calls; counting starts anew."""
         taken = self.calls, self.keywords
         self.calls, self.keywords = {}, {}
         return taken
 
 
-def forwards(layer: str, plain: Dict[str, int], checkpointed: Dict[str, int]) -> Optional[Tuple[int, int]]:
+def forwards(layer: str, plain: dict[str, int], checkpointed: dict[str, int]) -> tuple[int, int] | None:
     """How often a layer's forward ran plainly and with checkpointing; nothing for a layer that did not run.
 
     The child that is called first tells: recomputation may stop early, once all that backward needs is there.
@@ -54,7 +55,7 @@ def forwards(layer: str, plain: Dict[str, int], checkpointed: Dict[str, int]) ->
     return (plain[first], checkpointed.get(first, 0)) if first else None
 
 
-def lost_keywords(plain: Dict[str, Set[str]], checkpointed: Dict[str, Set[str]]) -> List[Dict[str, Any]]:
+def lost_keywords(plain: dict[str, set[str]], checkpointed: dict[str, set[str]]) -> list[dict[str, Any]]:
     """Keyword arguments that reached a child of a layer in the plain step only."""
     lost = []
     for child, names in plain.items():
@@ -69,13 +70,13 @@ class Spy:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.seen: List[Dict[str, Any]] = []
+        self.seen: list[dict[str, Any]] = []
         self.last: Any = None
         """The callable handed over last."""
 
     def install(self, model: torch.nn.Module) -> None:
         """Stand in front of every checkpoint function in a model."""
-        made: Dict[int, Callable[..., Any]] = {}
+        made: dict[int, Callable[..., Any]] = {}
         for module in model.modules():
             function = vars(module).get("_gradient_checkpointing_func")
             if function is not None:
@@ -89,7 +90,7 @@ class Spy:
 
         return checkpoint_function
 
-    def _note(self, handed: Any, keywords: Dict[str, Any], frame: Any) -> None:
+    def _note(self, handed: Any, keywords: dict[str, Any], frame: Any) -> None:
         self.calls += 1
         self.last = handed
         by = places.of_frame(frame)
@@ -120,7 +121,7 @@ def tracing_allocations() -> Iterator[None]:
         tracemalloc.stop()
 
 
-def _built(handed: Any) -> Optional[Dict[str, Any]]:
+def _built(handed: Any) -> dict[str, Any] | None:
     trace = tracemalloc.get_object_traceback(handed) if tracemalloc.is_tracing() else None
     for frame in reversed(list(trace or ())):  # most recent first
         if not places.is_ours(frame.filename) or frame.filename.endswith("conventions.py"):
@@ -143,7 +144,7 @@ class SavedBytes:
         """A context in which what is saved is counted."""
         return torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
 
-    def _pack(self, tensor: torch.Tensor) -> Tuple[torch.Tensor, int]:
+    def _pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
         storage = _storage(tensor)
         if storage not in self._seen:
             self._seen.add(storage)
@@ -151,7 +152,7 @@ class SavedBytes:
         # A parameter is kept itself, since ZeRO 3 gives it other data meanwhile; of a result, its graph is not needed.
         return tensor if tensor.is_leaf else tensor.detach(), tensor._version
 
-    def _unpack(self, packed: Tuple[torch.Tensor, int]) -> torch.Tensor:
+    def _unpack(self, packed: tuple[torch.Tensor, int]) -> torch.Tensor:
         tensor, version = packed
         if tensor._version != version:
             raise RuntimeError(
@@ -162,4 +163,4 @@ class SavedBytes:
 
 
 def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return int(tensor.untyped_storage().data_ptr())

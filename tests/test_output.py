@@ -396,13 +396,20 @@ def test_what_cannot_be_diagnosed_says_so():
     assert "what was run" not in text
 
 
-def test_tables_hold_every_probe_and_mark_the_advisory():
-    text = render("text", failing(), style(width=160))
+def test_grids_hold_every_probe_and_mark_the_advisory():
+    text = render("text", failing(), PLAIN)
     ran, conventions = text.split("what was run")[1].split("calling conventions")
 
-    assert [line.split()[3] for line in ran.splitlines()[3:8]] == ["ok", "ok", "triggered", "triggered", "failed*"]
-    assert "* advisory: does not count" in ran
-    assert "CKPT001 AttributeError: 'functools.partial' object" in ran
+    assert [" ".join(line.split()) for line in ran.strip().splitlines()[1:]] == [
+        "model glm4",
+        "checkpoint function none zero3",
+        "------------------- ---- -----",
+        "no checkpointing ok",
+        "torch:reentrant ok",
+        "llamafactory CKPT001 CKPT001",
+        "unsloth failed*",
+        "* advisory: does not count for the verdict",
+    ]
     assert conventions.splitlines()[1].split() == [
         *["checkpoint", "function", "bound-method"],
         *["partial-bound", "partial-call", "module"],
@@ -411,44 +418,123 @@ def test_tables_hold_every_probe_and_mark_the_advisory():
     assert conventions.splitlines()[4].split() == ["llamafactory", "ok", "CKPT001", "CKPT001", "crashed"]
 
 
+def test_the_long_table_holds_every_probe_and_marks_the_advisory():
+    ran = render("text", failing(), style(width=160, verbose=True)).split("what was run")[1]
+
+    assert [line.split()[3] for line in ran.splitlines()[3:8]] == ["ok", "ok", "triggered", "triggered", "failed*"]
+    assert "* advisory: does not count" in ran
+    assert "CKPT001 AttributeError: 'functools.partial' object" in ran
+
+
+def test_models_are_kept_apart():
+    report = failing()
+    report.probes += [probe("llamafactory", model="/srv/models/qwen"), probe("llamafactory", "crashed", model="llama")]
+
+    ran = render("text", report, PLAIN).split("what was run")[1].split("calling conventions")[0]
+
+    grids = {part.split()[0]: part for part in ran.split("  model ")[1:]}
+    assert list(grids) == ["glm4", "/srv/models/qwen", "llama"]
+    assert "  llamafactory         CKPT001  CKPT001\n" in grids["glm4"]
+    assert "  llamafactory         ok\n" in grids["/srv/models/qwen"]
+    assert "  llamafactory         crashed\n" in grids["llama"]
+
+
+def test_a_chosen_convention_and_packing_have_rows_of_their_own():
+    report = healthy()
+    packed = msgspec.structs.replace(probe("llamafactory", "crashed"), id="glm4/llamafactory/none/packed")
+    report.probes += [probe("llamafactory", "timeout", convention="partial-call"), packed]
+
+    lines = [line.split() for line in render("text", report, PLAIN).splitlines()]
+
+    assert ["llamafactory", "ok"] in lines
+    assert ["llamafactory", "/", "partial-call", "timeout"] in lines
+    assert ["llamafactory", "/", "packed", "crashed"] in lines
+
+
+def test_a_convention_that_a_model_was_seen_to_use_makes_no_row():
+    report = healthy()
+    report.probes = [msgspec.structs.replace(one, calling_convention="partial-bound") for one in report.probes]
+
+    assert "  llamafactory         ok\n" in render("text", report, PLAIN)
+
+
+def test_what_was_judged_on_its_forward_only_does_not_pass_for_the_whole_step():
+    report = healthy()
+    report.probes[1].evidence.forward_only = True
+
+    assert "  llamafactory         ok (forward)\n" in render("text", report, PLAIN)
+
+
 def test_the_convention_column_comes_with_a_convention():
     report = healthy()
     report.probes.append(probe("llamafactory", convention="partial-call"))
 
-    assert " convention " in render("text", report, PLAIN)
+    assert " convention " in render("text", report, style(verbose=True))
+    assert " convention " not in render("text", healthy(), style(verbose=True))
 
 
 def test_a_narrow_terminal_gets_lists_for_tables():
     text = render("text", failing(), style(width=40))
 
-    assert "- glm4 / llamafactory / zero3: triggered\n" in text
-    assert "- glm4 / unsloth / none: failed*\n" in text
     assert "- llamafactory: bound-method ok,\n  partial-bound CKPT001,\n" in text
-    assert "-----" not in text.split("what was run")[1]
+    assert "-----" not in text.split("calling conventions")[1]
     assert "  read by\n    llamafactory 0.9.2,\n" in text
 
 
+def test_a_list_leaves_out_what_was_not_run():
+    text = render("text", failing(), style(width=30))
+
+    assert "- unsloth: none failed*\n" in text
+    assert "- llamafactory: none CKPT001,\n  zero3 CKPT001\n" in text
+
+
+def test_a_narrow_terminal_gets_a_list_for_the_long_table():
+    text = render("text", failing(), style(width=40, verbose=True))
+
+    assert "- glm4 / llamafactory / zero3: triggered\n" in text
+    assert "- glm4 / unsloth / none: failed*\n" in text
+
+
+@pytest.mark.parametrize("verbose", [False, True])
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 @pytest.mark.parametrize("case", CASES)
-def test_only_what_must_not_be_broken_is_wider_than_the_terminal(case, width):
+def test_only_what_must_not_be_broken_is_wider_than_the_terminal(case, width, verbose):
     unbroken = [COMMAND, *DIFF.splitlines()]
 
-    for line in render("text", case(), style(width=width)).splitlines():
-        assert len(line) <= width or line.strip() in map(str.strip, unbroken) or " " not in line.strip()
+    for line in render("text", case(), style(width=width, verbose=verbose)).splitlines():
+        alone = " " not in line.strip().removeprefix("- ")
+        assert len(line) <= width or line.strip() in map(str.strip, unbroken) or alone
 
 
-def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell():
-    report = failing()
-    report.probes += [probe("llamafactory", role="convention", convention="partial-call")]
+@pytest.mark.parametrize("width", [30, 100])
+@pytest.mark.parametrize("role", ["subject", "convention"])
+@pytest.mark.parametrize("failure_first", [False, True])
+def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell(role, width, failure_first):
+    report = healthy()
+    pair = [probe("mine", "crashed", role=role), probe("mine", role=role), probe("mine", role=role)]
+    report.probes += pair if failure_first else pair[::-1]
 
-    assert "  CKPT001 ok  " in render("text", report, PLAIN)
+    shown = " ".join(render("text", report, style(width=width)).replace(":", " ").split())
+
+    assert ("crashed / ok" if failure_first else "ok / crashed") in shown
+
+
+def test_a_grid_is_turned_before_it_becomes_a_list():
+    report = healthy()
+    report.probes = [probe("llamafactory", engine=f"engine-{number}") for number in range(12)]
+
+    lines = render("text", report, PLAIN).split("model glm4")[1].splitlines()
+
+    assert lines[1].split() == ["engine", "llamafactory"]
+    assert lines[14].split() == ["engine-11", "ok"]
 
 
 def test_an_ordinary_terminal_gets_tables():
-    ran = render("text", failing(), style(width=80)).split("what was run")[1]
+    short, long = (render("text", failing(), style(width=80, verbose=verbose)) for verbose in (False, True))
 
-    assert "  model  checkpoint function  engine  outcome" in ran
-    assert "bound-method  partial-bound" in ran
+    assert "  checkpoint function  none     zero3\n" in short
+    assert "  model  checkpoint function  engine  outcome" in long
+    assert "bound-method  partial-bound" in short
 
 
 def test_a_wide_matrix_of_conventions_is_turned_before_it_becomes_a_list():

@@ -44,7 +44,7 @@ SUMMARIES = {
 @click.version_option(__version__, prog_name="ckptdoctor", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of ckptdoctor's own errors.")
 def group(debug: bool) -> None:
-    """Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what mends it.
+    r"""Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what mends it.
 
     \b
     ckptdoctor check                            the active environment
@@ -78,8 +78,9 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader has gone, which is no fault of ours; nothing more may be written, not even at exit.
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone, which click turns into an exit of its own, and is no fault of ours; nothing more may be
+        # written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -97,7 +98,8 @@ def run(arguments: list[str]) -> int:
 def _complain(message: str, hint: str, status: int) -> int:
     from ckptdoctor.output.escape import plain
 
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True)
+    color = False if os.environ.get("NO_COLOR") else None  # otherwise click sees whether it is a terminal
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True, color=color)
     if hint:
-        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {plain(hint)}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {plain(hint)}", err=True, color=color)
     return status

@@ -41,7 +41,9 @@ STATUS = {"ok": 0, "fail": 1, "error": 3}
     multiple=True,
     help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
 )
-@click.option("--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds a probe may take.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds a probe may take."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write the report to a file.")

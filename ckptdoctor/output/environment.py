@@ -15,7 +15,9 @@ def render(environment: Environment, style: Style) -> str:
 
     rows = [[name, environment.version(name), _location(environment, name)] for name in environment.stack]
     lines = [f"Python {environment.python}  {environment.executable}", environment.platform, ""]
-    lines += [tabulate(rows, tablefmt="plain", disable_numparse=True)] if rows else ["no package of the stack is installed"]
+    lines += (
+        [tabulate(rows, tablefmt="plain", disable_numparse=True)] if rows else ["no package of the stack is installed"]
+    )
     broken = unmet(environment)
     if broken:
         lines += ["", "declared requirements that are not met:", *(f"  {line}" for line in broken)]

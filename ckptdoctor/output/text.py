@@ -28,6 +28,11 @@ _PROBES_NAMED = 3
 _ERROR_LIMITS = range(90, 22, -4)
 """Widths tried for the table's column of errors; below the last one a list says more than a table."""
 _ADVISORY = "*"
+_SHARED = " / "
+"""Between the outcomes of probes that share a cell."""
+
+_Cells = dict[str, dict[str, list[str]]]
+"""What is shown in a grid, by row and column."""
 
 
 def render(report: Report, style: Style) -> str:
@@ -217,11 +222,11 @@ def _what_ran(report: Report, pen: _Pen) -> list[str]:
     if not probes:
         return []
     source = "from the cache" if report.cached else f"{report.seconds:.1f} s"
-    title = pen.paint("what was run", bold=True) + f" ({_counted(len(report.probes), 'probe')}, {source})"
-    lines = _probe_table(probes, pen) or _probe_list(probes, pen)
+    lines = pen.block("what was run ", f"({_counted(len(report.probes), 'probe')}, {source})", "  ")
+    lines += (_probe_table(probes, pen) or _probe_list(probes, pen)) if pen.style.verbose else _by_model(probes, pen)
     if any(probe.role == "advisory" for probe in probes):
         lines += pen.wrap("  ", f"{_ADVISORY} advisory: does not count for the verdict", "  ")
-    return [title, *lines]
+    return lines
 
 
 def _probe_table(probes: list[ProbeResult], pen: _Pen) -> list[str]:
@@ -264,41 +269,61 @@ def _probe_list(probes: list[ProbeResult], pen: _Pen) -> list[str]:
     return lines
 
 
+def _by_model(probes: list[ProbeResult], pen: _Pen) -> list[str]:
+    """How each checkpoint function fares under each engine, a grid for each model."""
+    grids: dict[str, _Cells] = {}
+    for probe in probes:
+        chosen = probe.calling_convention if probe.id.endswith(f"/{probe.calling_convention}") else ""
+        packed = "packed" if probe.id.endswith("/packed") else ""
+        function = "no checkpointing" if probe.checkpoint_function == "none" else probe.checkpoint_function
+        cells = grids.setdefault(probe.model, {})
+        _put(cells, " / ".join(filter(None, [function, chosen, packed])), probe.engine, probe)
+    lines: list[str] = []
+    for model, cells in grids.items():
+        lines += pen.block("  model ", model, "  ")
+        lines += _grid(cells, "checkpoint function", "engine", pen)
+    return lines
+
+
 def _conventions(report: Report, pen: _Pen) -> list[str]:
     """How each checkpoint function fares with each way of handing a layer over."""
-    cells: dict[str, dict[str, str]] = {}
+    cells: _Cells = {}
     for probe in (probe for probe in report.probes if probe.role == "convention"):
-        engine = f" / {probe.engine}" if probe.engine not in ("", "none") else ""
-        function = one_line(probe.checkpoint_function + engine, _LONGEST_LINE)
-        way = one_line(probe.calling_convention, _LONGEST_LINE)
-        row = cells.setdefault(function, {})
-        # Probes may share a cell, e.g. packed and not: then it shows how each of them ended.
-        row[way] = " ".join(dict.fromkeys([*row.get(way, "").split(), _cell(probe)]))
+        _put(cells, probe.checkpoint_function, probe.calling_convention, probe)
     if not cells:
         return []
-    ways = list(dict.fromkeys(way for row in cells.values() for way in row))
-    across = [[function, *(row.get(way, "") for way in ways)] for function, row in cells.items()]
-    down = [[way, *(row.get(way, "") for row in cells.values())] for way in ways]
-    return [
-        pen.paint("calling conventions", bold=True) + " of our own model",
-        *(
-            _table(["checkpoint function", *ways], across, pen)
-            or _table(["convention", *cells], down, pen)
-            or _convention_list(cells, pen)
-        ),
-    ]
+    title = pen.block("calling conventions ", "of our own model, whether or not this stack uses them", "  ")
+    return [*title, *_grid(cells, "checkpoint function", "convention", pen)]
 
 
-def _convention_list(cells: dict[str, dict[str, str]], pen: _Pen) -> list[str]:
+def _put(cells: _Cells, row: str, column: str, probe: ProbeResult) -> None:
+    """Add a probe to a grid; where several share a cell, it shows how each of them ended."""
+    shown = cells.setdefault(one_line(row, _LONGEST_LINE), {}).setdefault(one_line(column, _LONGEST_LINE), [])
+    if (cell := _cell(probe)) not in shown:
+        shown.append(cell)
+
+
+def _grid(cells: _Cells, rows: str, columns: str, pen: _Pen) -> list[str]:
+    """A table of cells by row and column, turned round or as a list where it is wider than the terminal."""
+    across = list(dict.fromkeys(name for row in cells.values() for name in row))
+    shown = {name: {column: _SHARED.join(row.get(column, [])) for column in across} for name, row in cells.items()}
+    lying = [[name, *row.values()] for name, row in shown.items()]
+    standing = [[column, *(row[column] for row in shown.values())] for column in across]
+    return _table([rows, *across], lying, pen) or _table([columns, *cells], standing, pen) or _grid_as_list(shown, pen)
+
+
+def _grid_as_list(shown: dict[str, dict[str, str]], pen: _Pen) -> list[str]:
     lines: list[str] = []
-    for function, row in cells.items():
-        pairs = [f"{way} {cell}".replace(" ", "\xa0") for way, cell in row.items()]
-        lines += pen.block("- ", f"{function}: {', '.join(pairs)}", "  ")
+    for name, row in shown.items():
+        pairs = [f"{column} {cell}".replace(" ", "\xa0") for column, cell in row.items() if cell]
+        lines += pen.block("- ", f"{name}: {', '.join(pairs)}", "  ")
     return lines
 
 
 def _cell(probe: ProbeResult) -> str:
-    return one_line(",".join(probe.rules) or probe.outcome, _LONGEST_LINE)
+    outcome = "ok (forward)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
+    mark = _ADVISORY if probe.role == "advisory" else ""
+    return one_line(",".join(probe.rules) or outcome, _LONGEST_LINE) + mark
 
 
 def _table(headers: list[str], rows: Sequence[Sequence[str]], pen: _Pen) -> list[str]:

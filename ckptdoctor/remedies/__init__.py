@@ -31,3 +31,10 @@ def find(finding: Finding, environment: Environment, found: Found, patient: Pati
         *source.find(finding, cases, environment, patient),
         *settings.find(cases),
     ]
+
+
+def unmet_pins(environment: Environment) -> list[str]:
+    """Declared requirements between packages of the stack that the installed versions do not meet, as sentences."""
+    from ckptdoctor.remedies.versions import unmet
+
+    return [f"{line}." for line in unmet(environment)]

@@ -24,7 +24,7 @@ def find(cases: list[Case]) -> list[Remedy]:
 
 
 def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
-    """torch's own function, where the trainer lets one choose it, or the other one of torch's two."""
+    """Torch's own function, where the trainer lets one choose it, or the other one of torch's two."""
     for name, setting in TORCH.items():
         siblings = [case.sibling(function=name) for case in cases]
         if name in functions or not all(one is not None and is_sound(one) for one in siblings):
@@ -32,7 +32,7 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
         title = _title(functions, setting)
         if title is None:
             return None
-        probes = listed([one.id for one in siblings if one is not None], 3)
+        probes = listed(sorted({one.id for one in siblings if one is not None}), 3)
         return Remedy(
             kind="setting",
             title=title,
@@ -69,6 +69,6 @@ def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
         kind="setting",
         title=f"train without checkpointing: `{OFF[trainers.pop()]}`",
         cost="GPU memory: all activations are kept, several times as much on a real model",
-        evidence=f"the same steps ran without it in this very run ({listed([one.id for one in controls if one], 3)})",
+        evidence=f"the same steps ran without it in this very run ({listed(sorted({one.id for one in controls if one}), 3)})",
         verified=True,
     )

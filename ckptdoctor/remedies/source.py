@@ -33,7 +33,9 @@ def find(finding: Finding, cases: list[Case], environment: Environment, patient:
     tried = _try(patched, file, loaded, patient)
     if not tried or not all(is_sound(one) or one.forward_only for one in tried):
         return []
-    forward_only = " (its forward pass; the backward pass needs a GPU)" if any(one.forward_only for one in tried) else ""
+    forward_only = (
+        " (its forward pass; the backward pass needs a GPU)" if any(one.forward_only for one in tried) else ""
+    )
     return [
         Remedy(
             kind="patch",

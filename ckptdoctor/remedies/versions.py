@@ -30,7 +30,9 @@ def find(finding: Finding, cases: list[Case], environment: Environment) -> list[
     if not trainer or not transformers:
         return []
     known = knowledge.load()
-    by_trainer = _nearest(_common(known.works(package=package, model=model, transformers=transformers), functions, "version"), trainer)
+    by_trainer = _nearest(
+        _common(known.works(package=package, model=model, transformers=transformers), functions, "version"), trainer
+    )
     by_model = _nearest(
         _common(known.works(package=package, model=model, version=trainer), functions, "transformers"), transformers
     )

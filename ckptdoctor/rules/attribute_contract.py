@@ -27,8 +27,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{owner(reader, case.spec.function)} {what} a callable that {_has_none(case, error)}",
         detail=(
             f"{owner(handover.by, case.model_text)} hands each layer to the checkpoint function as "
-            f"{handover.callable.text}. {owner(reader, case.spec.function)} expects another kind of callable: "
-            f"{error.type.rpartition('.')[2]}: {error.message}"
+            f"{handover.callable.text}. {owner(reader, case.spec.function)} expects another kind of callable."
         ),
         culprit=reader,
         handed_over_by=handover.by,
@@ -63,7 +62,7 @@ def works_with(case: Case) -> list[str]:
         planned.spec.convention
         for planned, evidence in case.others.values()
         if planned.spec.model == OWN_MODEL
-        and planned.spec.function == case.spec.function
+        and planned.spec.function.split(":")[0] == case.spec.function.split(":")[0]
         and planned.spec.convention != case.spec.convention
         and (is_sound(evidence) or evidence.forward_only)
     ]

@@ -1,0 +1,1 @@
+"""The target: which Python it is, what is laid over it, and the bridge to the probes inside it."""

@@ -21,6 +21,7 @@ import msgspec
 from ckptdoctor import locations
 from ckptdoctor.errors import TargetError
 from ckptdoctor.evidence import Environment, Evidence, Spec
+from ckptdoctor.wording import first_line
 
 STARTUP = 600.0
 """Seconds that the target's Python may take to start and to import the stack; a cold network disk takes minutes."""
@@ -96,15 +97,19 @@ class Process:
 
     def _take(self, stream: Any) -> None:
         data = os.read(stream.fileno(), 65536)
-        if stream is self._process.stderr:
-            if not data:
-                self._selector.unregister(stream)
+        if not data:
+            self._selector.unregister(stream)
+        if stream is not self._process.stdout:
             self.output = (self.output + data)[-KEPT:]
             return
         if not data:
             raise EOFError
         *lines, self._rest = (self._rest + data).split(b"\n")
-        self._events += [json.loads(line) for line in lines if line]
+        for line in lines:
+            if (event := _event(line)) is not None:
+                self._events.append(event)
+            else:  # printed by the target before the probes took over, by a sitecustomize for example
+                self.output = (self.output + line + b"\n")[-KEPT:]
 
     def death(self) -> str:
         """How the process ended, once it has closed its side."""
@@ -125,11 +130,14 @@ class Process:
         lines = [line for line in self.output.decode("utf-8", "replace").splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else ""
 
-    def close(self) -> None:
-        """Let it clean up after its probes, then end it and all in its session."""
+    def hang_up(self) -> None:
+        """Tell it that there is nothing more to do."""
         with suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()
+
+    def close(self) -> None:
+        """Let it clean up after its probes, then end it and all in its session."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
         self.kill()
@@ -166,7 +174,11 @@ class Patient:
     def __enter__(self) -> Patient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._lanes.values():
+            process.hang_up()
         for process in self._lanes.values():
             process.kill() if kind else process.close()
         self._lanes.clear()
@@ -196,7 +208,9 @@ class Patient:
             f"try `{self.python} -c 'print(1)'`; the target needs Python 3.9 or later",
         )
 
-    def examine(self, specs: Mapping[Lane, Sequence[Spec]], replacements: Mapping[str, str] | None = None) -> list[Evidence]:
+    def examine(
+        self, specs: Mapping[Lane, Sequence[Spec]], replacements: Mapping[str, str] | None = None
+    ) -> list[Evidence]:
         """Run probes, every lane's at the same time as the others'.
 
         Args:
@@ -224,6 +238,18 @@ class Patient:
             self._lanes[lane] = Process(self.python, self._environ, self._folder / "work", opening)
         return self._lanes[lane]
 
+    def _check_broken(self, event: dict[str, Any]) -> None:
+        """Give up when torch itself does not import; anything else that does not is its own probes' evidence."""
+        if event["what"] == "torch":
+            error = event["error"]
+            raise TargetError(
+                f"torch does not import in {self.python}: {error['type']}: {first_line(error['message'])}",
+                f"try `{self.python} -c 'import torch'`; reinstall torch there, or name another target with --python",
+            )
+
+    def _note(self, files: Iterable[str]) -> None:
+        self.files.update(file for file in files if not file.startswith(str(self._folder)))
+
     def _discard(self, lane: Lane) -> None:
         self._lanes.pop(lane).kill()
 
@@ -242,13 +268,15 @@ class _Round:
         self._started: set[str] = set()
         self._suspects: list[Spec] = []
         self._stage = "starting"
+        self._busy = 0
+        """Requests to the lane that it has not reported idle after."""
         self._limit = max(spec.timeout for spec in specs) + GRACE
         self._send(list(self._waiting.values()), patient._workers)
 
     @property
     def is_done(self) -> bool:
-        """Whether every probe has its evidence."""
-        return not self._waiting
+        """Whether every probe has its evidence, and the lane has nothing more to say."""
+        return not self._waiting and not self._busy
 
     def advance(self, timeout: float) -> None:
         """Take the events that come within ``timeout`` seconds."""
@@ -266,10 +294,10 @@ class _Round:
     def _send(self, specs: list[Spec], workers: int) -> None:
         self._process = self._patient._open(self._lane)
         self._started.clear()
+        self._busy += 1
         self._heard = time.monotonic()
         wanted = [
-            {**_whole(spec), "id": spec.id, "replacement": self._replacements.get(spec.function, "")}
-            for spec in specs
+            {**_whole(spec), "id": spec.id, "replacement": self._replacements.get(spec.function, "")} for spec in specs
         ]
         self._process.send({"specs": wanted, "workers": workers})
 
@@ -278,17 +306,20 @@ class _Round:
         if kind == "importing":
             self._stage = event["what"]
             self._patient._progress(f"importing {event['what']}")
+        elif kind == "broken":
+            self._patient._check_broken(event)
         elif kind == "started":
             self._started.add(event["id"])
             self._patient._progress(f"running {event['id']}")
         elif kind == "done":
             self._take(event)
         elif kind == "idle":
-            self._patient.files.update(event["files"])
+            self._busy -= 1
+            self._patient._note(event["files"])
 
     def _take(self, event: dict[str, Any]) -> None:
         evidence = msgspec.convert(event["evidence"], Evidence, strict=False)
-        self._patient.files.update(event["files"])
+        self._patient._note(event["files"])
         self._finish(evidence)
 
     def _finish(self, evidence: Evidence) -> None:
@@ -306,6 +337,7 @@ class _Round:
     def _bury(self, how: str) -> None:
         words = self._process.last_words()
         self._patient._discard(self._lane)
+        self._busy = 0
         during = f"while importing {self._stage}" if not self._started else "with the probe"
         why = f"its Python {how} {during}" + (f": {words}" if words else "")
         running = [self._waiting[name] for name in self._started if name in self._waiting]
@@ -338,20 +370,26 @@ class _Round:
             self._send(list(self._waiting.values()), self._patient._workers)
 
 
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
 def _whole(spec: Spec) -> dict[str, Any]:
     """Every field of a spec, defaults too: the patient's side knows none."""
     return {name: getattr(spec, name) for name in spec.__struct_fields__}
 
 
-def environment(
-    environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path]
-) -> dict[str, str]:
+def environment(environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path]) -> dict[str, str]:
     """The environment variables of the patient's processes: the user's own, made safe.
 
     Empty entries of ``PYTHONPATH`` would put the current folder among the packages, and relative ones would change their
     meaning with it. What the stack would write to the user's home goes to the run's own folder.
     """
-    paths = [os.path.abspath(entry) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    paths = [str(Path(entry).absolute()) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     made = {key: value for key, value in environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
     made.update(
         {

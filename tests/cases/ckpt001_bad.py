@@ -1,0 +1,9 @@
+"""Wrong: takes it for granted that it is handed a bound method."""
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_function(function, *args, **kwargs):
+    layer = function.__self__
+    for parameter in layer.parameters():
+        parameter.requires_grad_(True)
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)

@@ -1,0 +1,6 @@
+"""Right: hands everything on to torch."""
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_function(function, *args, **kwargs):
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)

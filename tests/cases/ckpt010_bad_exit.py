@@ -1,0 +1,6 @@
+"""Wrong: ends the process."""
+import os
+
+
+def checkpoint_function(function, *args, **kwargs):
+    os._exit(3)

@@ -1,0 +1,6 @@
+"""Wrong: leaves politely, as if all were well."""
+import sys
+
+
+def checkpoint_function(function, *args, **kwargs):
+    sys.exit(0)

@@ -1,0 +1,188 @@
+"""What the project claims about real packages, shown with real packages from the index."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import check
+
+pytestmark = pytest.mark.real
+
+ENGINES = ("none", "partial", "zero0", "zero1", "zero2", "zero3")
+OLDER = ("--with", "transformers==4.49.0")
+NEWEST = ("--with", "transformers", "--with", "deepspeed", "--with", "llamafactory")
+
+
+@pytest.fixture(scope="module")
+def demo(demo_python):
+    return check(demo_python)
+
+
+def the_finding(ran):
+    [finding] = ran.report["findings"]
+    return finding
+
+
+def test_the_fault_the_project_exists_for(demo):
+    assert demo.status == 1
+    assert demo.report["verdict"] == "fail"
+    finding = the_finding(demo)
+    assert finding["rule"] == "CKPT001"
+    assert finding["severity"] == "error"
+    assert finding["error"]["message"] == "'functools.partial' object has no attribute '__self__'"
+
+
+def test_who_reads_and_who_hands_over(demo):
+    finding = the_finding(demo)
+    reader, giver = finding["culprit"], finding["handed_over_by"]
+    assert (reader["package"], reader["version"], reader["line"]) == ("llamafactory", "0.9.2", 86)
+    assert reader["file"].endswith("llamafactory/model/model_utils/checkpointing.py")
+    assert "func.__self__" in reader["code"]
+    assert (giver["package"], giver["version"], giver["line"]) == ("transformers", "4.51.3", 577)
+    assert giver["file"].endswith("transformers/models/glm4/modeling_glm4.py")
+    assert finding["callable"]["text"] == "functools.partial(Glm4DecoderLayer.__call__)"
+
+
+def test_the_callable_was_built_by_transformers(demo):
+    probe = next(one for one in demo.report["probes"] if one["id"] == "glm4/llamafactory/zero3")
+    built = probe["evidence"]["handovers"][0]["built"]
+    assert built["package"] == "transformers"
+    assert built["file"].endswith("transformers/models/glm4/modeling_glm4.py")
+    assert "partial(" in built["code"]
+
+
+def test_deepspeed_is_cleared_by_the_run_without_it(demo):
+    [cleared] = [one for one in the_finding(demo)["innocent"] if one["package"] == "deepspeed"]
+    assert cleared["version"] == "0.16.4"
+    by_id = {one["id"]: one for one in demo.report["probes"]}
+    without = by_id["glm4/llamafactory/none"]
+    assert "glm4/llamafactory/none" in cleared["probes"]
+    assert "deepspeed" not in without["evidence"]["modules"]
+    assert by_id["glm4/llamafactory/zero3"]["evidence"]["modules"]["deepspeed"] == "0.16.4"
+    lines = {
+        (frame["file"], frame["line"])
+        for engine in ENGINES
+        for frame in by_id[f"glm4/llamafactory/{engine}"]["evidence"]["error"]["frames"][-1:]
+    }
+    assert len(lines) == 1
+
+
+def test_torch_is_cleared_and_every_engine_was_real(demo):
+    assert {one["package"] for one in the_finding(demo)["innocent"]} == {"deepspeed", "torch"}
+    for engine in ENGINES:
+        assert demo.outcomes[f"glm4/llamafactory/{engine}"] == "triggered"
+        assert demo.outcomes[f"glm4/none/{engine}"] == "ok"
+    for function in ("torch:reentrant", "torch:non-reentrant"):
+        for engine in ("none", "zero0", "zero1", "zero2", "zero3"):
+            assert demo.outcomes[f"glm4/{function}/{engine}"] == "ok"
+
+
+def test_remedies_are_a_version_a_patch_and_a_setting(demo):
+    remedies = the_finding(demo)["remedies"]
+    version, patch, setting = remedies
+    assert version["kind"] == "version"
+    assert version["commands"] == ["pip install --no-deps 'llamafactory==0.9.3'"]
+    assert patch["kind"] == "patch"
+    assert patch["verified"]
+    assert "-        module: \"torch.nn.Module\" = func.__self__\n" in patch["diff"]
+    assert setting["kind"] == "setting"
+    assert "disable_gradient_checkpointing: true" in setting["title"]
+
+
+def test_the_version_remedy_helps_under_every_engine(demo_python):
+    ran = check(demo_python, "--with", "llamafactory==0.9.3")
+    assert (ran.status, ran.report["verdict"], ran.rules) == (0, "ok", [])
+    for engine in ENGINES:
+        assert ran.outcomes[f"glm4/llamafactory/{engine}"] == "ok"
+
+
+def test_the_older_transformers_hands_over_a_bound_method(demo_python):
+    ran = check(demo_python, *OLDER)
+    errors = [one for one in ran.report["findings"] if one["severity"] == "error"]
+    assert (ran.status, ran.report["verdict"], errors) == (0, "ok", [])
+    assert ran.outcomes["glm/llamafactory/zero3"] == "ok"
+    [probe] = [one for one in ran.report["probes"] if one["id"] == "glm/llamafactory/none"]
+    assert probe["calling_convention"] == "bound-method"
+    assert probe["evidence"]["handovers"][0]["callable"]["text"] == "GlmDecoderLayer.__call__"
+
+
+def test_the_patch_that_is_shown_applies_and_helps(demo, demo_python, tmp_path):
+    """The diff, applied with the ordinary tool to a copy of the file, makes the same check pass."""
+    import shutil
+    import subprocess
+    from pathlib import Path
+
+    source = Path(the_finding(demo)["culprit"]["file"])
+    package = next(parent for parent in source.parents if parent.name == "llamafactory")
+    shutil.copytree(package, tmp_path / "llamafactory")
+    diff = next(one["diff"] for one in the_finding(demo)["remedies"] if one["kind"] == "patch")
+    subprocess.run(["patch", "-p1"], input=diff, text=True, cwd=tmp_path, check=True, capture_output=True)
+    arguments = ("--engine", "none", "--engine", "zero3", "--checkpoint-fn", "llamafactory")
+    ran = check(demo_python, *arguments, environ={"PYTHONPATH": str(tmp_path)})
+    assert (ran.status, ran.rules) == (0, [])
+    loaded = {one["evidence"]["loaded"]["place"]["file"] for one in ran.report["probes"] if "loaded" in one["evidence"]}
+    assert loaded == {str(tmp_path / "llamafactory/model/model_utils/checkpointing.py")}
+
+
+def test_the_newest_of_everything(demo_python):
+    """Whatever is true of today's newest releases, with the evidence; what is asserted is that it holds together."""
+    ran = check(demo_python, *NEWEST)
+    assert ran.report["verdict"] in ("ok", "fail", "error")
+    assert ran.status == {"ok": 0, "fail": 1, "error": 3}[ran.report["verdict"]]
+    for finding in ran.report["findings"]:
+        if finding["rule"] == "CKPT001":
+            assert finding["culprit"]["package"] == "llamafactory"
+            assert finding["handed_over_by"]["package"] == "transformers"
+            assert any(one["package"] == "deepspeed" for one in finding["innocent"])
+            assert finding["remedies"]
+
+
+def test_last_known_newest(demo_python):
+    """transformers 5.23.0 hands over a partial of a plain function, which llamafactory 0.9.5 does not expect."""
+    stack = ("--with", "transformers==5.23.0", "--with", "deepspeed==0.19.8", "--with", "llamafactory==0.9.5")
+    ran = check(demo_python, *stack)
+    finding = the_finding(ran)
+    assert (ran.status, finding["rule"]) == (1, "CKPT001")
+    assert finding["error"]["message"] == "'function' object has no attribute '__self__'"
+    assert finding["culprit"]["code"].endswith("func.func.__self__")
+    assert finding["handed_over_by"]["file"].endswith("transformers/modeling_layers.py")
+    assert finding["callable"]["text"].startswith("functools.partial(Glm4DecoderLayer.forward, Glm4DecoderLayer")
+
+
+GOOD = '''\
+"""Finds nothing out about the callable; leaves it to torch."""
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_function(function, *args, **kwargs):
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)
+'''
+
+BAD = '''\
+"""Reaches into the callable for the layer."""
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_function(function, *args, **kwargs):
+    layer = function.__self__
+    assert layer.training
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)
+'''
+
+
+def test_a_users_own_good_function(demo_python, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(GOOD)
+    ran = check(demo_python, "--checkpoint-fn", f"{file}:checkpoint_function")
+    assert (ran.status, ran.report["verdict"], ran.rules) == (0, "ok", [])
+
+
+def test_a_users_own_bad_function(demo_python, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(BAD)
+    ran = check(demo_python, "--checkpoint-fn", f"{file}:checkpoint_function")
+    finding = the_finding(ran)
+    assert (ran.status, finding["rule"]) == (1, "CKPT001")
+    assert (finding["culprit"]["file"], finding["culprit"]["line"]) == (str(file), 6)
+    assert finding["remedies"][0]["kind"] == "patch"
+    assert finding["remedies"][0]["verified"]
