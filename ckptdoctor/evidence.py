@@ -108,6 +108,8 @@ class Gradients(msgspec.Struct, omit_defaults=True):
     compared: int
     missing: list[str] = []
     wrong: list[WrongGradient] = []
+    confirmed: str = ""
+    """Which gradients the slope of the loss bears out, where they differ: ``plain``, ``checkpointed``, or not clear."""
 
 
 class SavedBytes(msgspec.Struct):
@@ -171,6 +173,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     during: str = ""
     """``load``, ``build``, ``plain``, ``enable``, ``engine``, ``forward`` or ``backward``."""
     model_class: str = ""
+    model_place: Place | None = None
+    """Where the model's forward begins."""
     error: Error | None = None
     handovers: list[Handover] = []
     layers: list[Layer] = []

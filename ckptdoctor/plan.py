@@ -171,7 +171,7 @@ def _model(name: str, environment: Environment) -> str:
     if name == OWN_MODEL:
         return name
     if "/" in name or Path(name).is_dir():
-        folder = Path(name).expanduser().absolute()
+        folder = Path(name).expanduser().resolve()
         if not (folder / "config.json").is_file():
             raise UsageFault(f"{folder} has no config.json.", "give --model a model's folder, or a family such as glm4")
         return str(folder)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,16 @@ def load(name: str) -> Report | None:
 
 
 def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str]) -> None:
-    """Keep a report. What could not be judged is not kept: its cause may lie where no file shows it."""
-    if report.verdict == "error":
+    """Keep a report.
+
+    What could not be judged is not kept, since its cause may lie where no file shows it; nor is a report with a probe
+    whose process was killed, since that could not tell which files it had loaded.
+    """
+    if report.verdict == "error" or any(probe.evidence.ended in ("crashed", "timeout") for probe in report.probes):
         return
+    configurations = {str(Path(probe.model) / "config.json") for probe in report.probes if os.sep in probe.model}
     stored = _Stored(
-        files={path: state for path in sorted(set(files)) if (state := _file(path)) is not None},
+        files={path: state for path in sorted({*files, *configurations}) if (state := _file(path)) is not None},
         folders={path: changed for path in folders if (changed := _folder(path)) is not None},
         report=report,
     )
@@ -66,8 +72,9 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(msgspec.json.encode(stored))
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # a full disk must not cost the report
+    except OSError:  # a full disk must not cost the report
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _path(name: str) -> Path:

@@ -18,6 +18,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``engines``         what wraps the model: nothing, DeepSpeed ZeRO 0 to 3, a DeepSpeed-style partial
 ``watch``           hooks that see calls, recomputation, keywords and saved bytes
 ``callables``       what a callable is made of
+``failures``        an exception as evidence
 ``places``          frames and files, and which distribution owns them
 ==================  ==================================================================================
 """

@@ -36,9 +36,11 @@ def keep_bytecode_out_of_the_target(ours: tuple[str, ...], elsewhere: str) -> No
         elsewhere: Folder for the compiled files of a target that has none.
     """
     original = getattr(SourceFileLoader, "_cache_bytecode", None)
-    if original is None or sys.pycache_prefix is not None:
+    if original is None:
         return
     sys.dont_write_bytecode = False
+    if sys.pycache_prefix is not None:  # the user keeps compiled files elsewhere already
+        return
     if not is_compiled("torch"):
         sys.pycache_prefix = elsewhere
         return

@@ -136,9 +136,9 @@ def files_of(names: Any) -> list[str]:
     return [file for file in files if isinstance(file, str)]
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent is gone (Linux)."""
-    _prctl(1, signal.SIGKILL)
+def die_with_parent(at_once: bool = True) -> None:
+    """Have the kernel kill this process when its parent is gone (Linux), or no longer so."""
+    _prctl(1, signal.SIGKILL if at_once else 0)
 
 
 def adopt_orphans() -> None:

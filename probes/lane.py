@@ -140,7 +140,11 @@ def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
 
 
 def _import_torch() -> None:
-    import torch.utils.checkpoint  # noqa: F401
+    import torch.utils.checkpoint
+
+    # Torch's checkpoint functions import it when first called: many seconds in each probe, the more where it is traced.
+    with contextlib.suppress(Exception):
+        import torch._dynamo  # noqa: F401
 
 
 def _needs_deepspeed(spec: dict[str, Any]) -> bool:
@@ -193,6 +197,7 @@ def _serve(specs: list[dict[str, Any]], workers: int, channel: Channel, requests
     """Run all specs, some at once; whether the doctor is still there at the end."""
     waiting, running = list(specs), list[isolate.Child]()
     fork = can_fork()
+    isolate.die_with_parent(at_once=False)  # the end of input is noticed here, in time to end what probes started
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -212,6 +217,7 @@ def _serve(specs: list[dict[str, Any]], workers: int, channel: Channel, requests
     finally:
         for child in running:
             child.abandon()
+        isolate.die_with_parent()
     return True
 
 

@@ -150,19 +150,27 @@ def _is_causal(config: Any) -> bool:
 
 def shrink(config: Any) -> None:
     """Make a configuration tiny and keep its architecture, in place."""
-    # The number of layers goes first: what lists one value a layer is cut to it.
     layers = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
-    for name, value in TINY.items():
+    for name, value in {**TINY, **_key_value_heads(config)}.items():
         if getattr(config, name, None) is not None:
             try:
                 setattr(config, name, value)
             except (AttributeError, NotImplementedError):  # an alias or a computed value
                 continue
     for name, value in list(vars(config).items()):
+        # What lists one value a layer is cut to the layers that are left.
         if isinstance(value, list) and layers and len(value) == layers and layers > TINY["num_hidden_layers"]:
             setattr(config, name, value[: TINY["num_hidden_layers"]])
     _plain_rope(config)
     config.use_cache = False
+
+
+def _key_value_heads(config: Any) -> dict[str, int]:
+    """As many key-value heads as heads, one, or some: whichever kind of attention the architecture has."""
+    heads, shared = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
+    if shared is not None and shared in (1, heads):
+        return {"num_key_value_heads": 1 if shared == 1 else TINY["num_attention_heads"]}
+    return {}
 
 
 def _plain_rope(config: Any) -> None:

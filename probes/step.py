@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 import warnings
 from typing import Any
 
 import torch
 
-from . import engines, failures, functions, models, stack, watch
+from . import engines, failures, functions, models, places, stack, watch
 
 WRONG = 1e-4
 """Largest difference of a gradient, relative to its largest absolute value, that counts as equal in fp32.
 
 Recomputation runs the same operations on the same values; what differs in practice is the order of a reduction.
 """
+
+CLEAR = 1e-3
+"""Least norm of the difference between two sets of gradients at which the loss can tell them apart in fp32."""
+
+STEP = 1e-2
+"""How far parameters are moved for that, along a direction of norm one."""
 
 LISTED = 12
 """Parameters that are named; a model has hundreds."""
@@ -60,11 +67,11 @@ def _step(spec: dict[str, Any], evidence: dict[str, Any], spy: watch.Spy) -> Non
     inputs = {
         name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in model.inputs.items()
     }
-    evidence["model_class"] = model.name
+    evidence.update(model_class=model.name, model_place=places.of_code(inspect.unwrap(type(model.module).forward).__code__))
     insides = watch.Insides(model.layers)
 
     evidence["during"] = "plain"
-    plain = _train(engines.Engine(model.module), inputs)
+    plain = _train(engines.Engine(model.module), inputs, spec["seed"])
     plain_calls, plain_keywords = insides.take()
     evidence["plain_loss"] = plain["loss"]
 
@@ -78,22 +85,32 @@ def _step(spec: dict[str, Any], evidence: dict[str, Any], spy: watch.Spy) -> Non
     evidence["during"] = "engine"
     engine = engines.wrap(spec["engine"], model.module, model.layers, len(inputs["input_ids"]))
 
-    with contextlib.ExitStack() as after:
-        after.callback(lambda: evidence.update(_insides(model, insides, plain_calls, plain_keywords)))
-        is_torchs = spec["function"] == "none" or spec["function"].startswith("torch:")
-        checkpointed = _train(engine, inputs, evidence, trace=not is_torchs)
-        evidence["gradients"] = _compare(plain["gradients"], checkpointed["gradients"])
-        evidence.update(saved_bytes={"plain": plain["saved"], "checkpointed": checkpointed["saved"]}, during="")
+    is_torchs = spec["function"] == "none" or spec["function"].startswith("torch:")
+    try:
+        checkpointed = _train(engine, inputs, spec["seed"], evidence, trace=not is_torchs)
+    finally:
+        evidence.update(_insides(model, insides, plain_calls, plain_keywords))
+    gradients = _compare(plain["gradients"], checkpointed["gradients"])
+    if gradients["wrong"] and spec["engine"] == "none":
+        which = _which_is_right(model.module, inputs, plain["gradients"], checkpointed["gradients"])
+        gradients["confirmed"] = which
+    saved = {"plain": plain["saved"], "checkpointed": checkpointed["saved"]}
+    evidence.update(gradients=gradients, saved_bytes=saved, during="")
 
 
 def _train(
-    engine: engines.Engine, inputs: dict[str, Any], evidence: dict[str, Any] | None = None, trace: bool = False
+    engine: engines.Engine,
+    inputs: dict[str, Any],
+    seed: int,
+    evidence: dict[str, Any] | None = None,
+    trace: bool = False,
 ) -> dict[str, Any]:
     """One forward and backward pass.
 
     Args:
         engine: The wrapped model.
         inputs: The batch.
+        seed: Dropout draws the same in every step that is compared.
         evidence: Told of the stage and the loss as they come.
         trace: Note where objects are made in the forward pass, to tell who built the callable. It takes time, and of
             interest is only what is handed to a function that may reach into it.
@@ -105,6 +122,7 @@ def _train(
     saved = watch.SavedBytes(module)
     told: dict[str, Any] = {} if evidence is None else evidence
     told["during"] = "forward"
+    torch.manual_seed(seed)
     with saved.hooks(), watch.tracing_allocations() if trace else contextlib.nullcontext():
         loss = engine.forward(inputs).loss
     told.update(during="backward", loss=float(loss.detach()))
@@ -149,3 +167,40 @@ def _compare(plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, A
         if not difference <= WRONG:  # also true for NaN
             wrong.append({"parameter": name, "difference": difference if difference == difference else 1e308})
     return {"compared": compared, "missing": missing[:LISTED], "wrong": wrong[:LISTED]}
+
+
+def _which_is_right(
+    module: torch.nn.Module, inputs: dict[str, Any], plain: dict[str, Any], checkpointed: dict[str, Any]
+) -> str:
+    """Which of two sets of gradients the loss itself bears out: ``plain``, ``checkpointed``, or nothing when unclear.
+
+    A kernel may be wrong in the plain step, and a checkpoint function be blamed for being right. So the loss is taken a
+    little to either side, along the direction in which the two sets differ most: its slope there is what a gradient claims.
+    """
+    both = {name: (plain[name], checkpointed[name]) for name in plain if plain[name] is not None}
+    apart = {name: one - other for name, (one, other) in both.items() if other is not None}
+    norm = torch.sqrt(sum((difference.double().pow(2).sum() for difference in apart.values()), torch.zeros(())))
+    if not bool(norm.isfinite()) or float(norm) < CLEAR:
+        return ""
+    direction = {name: difference / norm for name, difference in apart.items()}
+    claims = [sum(float((both[name][which] * direction[name]).sum()) for name in direction) for which in (0, 1)]
+    slope = (_loss_along(module, inputs, direction, STEP) - _loss_along(module, inputs, direction, -STEP)) / (2 * STEP)
+    off = [abs(slope - claim) for claim in claims]
+    if min(off) > max(off) / 3:
+        return ""
+    return "plain" if off[0] < off[1] else "checkpointed"
+
+
+def _loss_along(module: torch.nn.Module, inputs: dict[str, Any], direction: dict[str, Any], step: float) -> float:
+    """The loss with the parameters moved along a direction, without checkpointing; they are moved back."""
+    parameters = dict(module.named_parameters())
+    kept = {name: parameters[name].detach().clone() for name in direction}
+    module.eval()  # models checkpoint in training only
+    with torch.no_grad():
+        for name, along in direction.items():
+            parameters[name].add_(along.to(parameters[name].device), alpha=step)
+        loss = float(module(**inputs).loss)
+        for name, value in kept.items():
+            parameters[name].copy_(value)
+    module.train()
+    return loss

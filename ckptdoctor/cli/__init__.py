@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -57,6 +58,10 @@ def group(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    for name in ("SIGTERM", "SIGHUP"):  # they leave as little behind as Ctrl-C does
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

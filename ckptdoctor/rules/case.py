@@ -60,6 +60,15 @@ class Case:
         return [evidence.id for evidence in found if evidence is not None and is_sound(evidence)]
 
     @property
+    def fails_to_import(self) -> bool:
+        """Whether the checkpoint function's own module, or what it needs, could not even be imported."""
+        error = self.evidence.error
+        if error is None or self.evidence.during != "enable":
+            return False
+        is_import_error = error.type.rpartition(".")[2] in ("ImportError", "ModuleNotFoundError")
+        return is_import_error or any(frame.function == "<module>" for frame in error.frames)
+
+    @property
     def model_text(self) -> str:
         """The model, in words."""
         return "our own GLM-4" if self.spec.model == OWN_MODEL else self.evidence.model_class or self.spec.model

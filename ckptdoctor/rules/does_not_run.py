@@ -15,7 +15,7 @@ def judge(case: Case) -> Fired | None:
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended not in ("raised", "crashed", "timeout"):
         return None
-    if evidence.during not in STEP or (evidence.error and evidence.error.needs_cuda):
+    if evidence.during not in STEP or (evidence.error and evidence.error.needs_cuda) or case.fails_to_import:
         return None
     control = case.control()
     if control is None or control.ended != "returned":

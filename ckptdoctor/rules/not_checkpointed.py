@@ -13,14 +13,16 @@ def judge(case: Case) -> Fired | None:
     kept = [layer for layer in evidence.layers if layer.forwards <= layer.plain]
     if not kept:
         return None
-    called = (
-        "The model never called the checkpoint function."
-        if not evidence.function_called
-        else f"The checkpoint function was called {evidence.function_called} times."
-    )
+    detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward."
+    if not evidence.function_called:
+        return Fired(
+            title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, and nothing says so",
+            detail=f"{detail} The model accepts that checkpointing is switched on, and does nothing about it.",
+            culprit=evidence.model_place,
+        )
     return Fired(
         title=f"{case.spec.function} does not checkpoint: training goes on without it, and nothing says so",
-        detail=f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward. {called}",
+        detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
         culprit=case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )

@@ -16,7 +16,8 @@ def judge(case: Case) -> Fired | None:
     control = case.control() if case.is_checkpointed else None
     fails_anyway = control is not None and control.ended != "returned"
     needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
-    if evidence.ended != "skipped" and evidence.during not in BEFORE and not fails_anyway and not needs_cuda:
+    came_too_early = evidence.ended == "skipped" or evidence.during in BEFORE or case.fails_to_import
+    if not came_too_early and not fails_anyway and not needs_cuda:
         return None
     happened = f"{evidence.error.type}: {first_line(evidence.error.message)}" if evidence.error else evidence.why
     if needs_cuda:
@@ -30,6 +31,12 @@ def judge(case: Case) -> Fired | None:
         return Fired(
             title=f"The step fails without checkpointing as well, under {_engine(case)}",
             detail=f"So nothing can be said of checkpointing there. {happened}",
+            culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
+        )
+    if case.fails_to_import:
+        return Fired(
+            title=f"{case.spec.function} cannot be imported",
+            detail=happened,
             culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
         )
     return Fired(

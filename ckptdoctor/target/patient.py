@@ -180,7 +180,7 @@ class Patient:
         for process in self._lanes.values():
             process.hang_up()
         for process in self._lanes.values():
-            process.kill() if kind else process.close()
+            process.close()
         self._lanes.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -66,9 +66,10 @@ def hanging(torch_python, tmp_path, own_tmp):
     marker = tmp_path / "hangs"
     before = "import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True); "
     before += f"open({str(marker)!r}, 'w').close(); time.sleep(600)"
+    command = [sys.executable, "-m", "ckptdoctor", "check", "--python", str(torch_python), *QUICK, "--no-cache"]
+    command += ["--checkpoint-fn", f"{mine(tmp_path, before)}:f"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ckptdoctor", "check", "--python", str(torch_python), *QUICK, "--no-cache"]
-        + ["--checkpoint-fn", f"{mine(tmp_path, before)}:f"],
+        command,
         env={**os.environ, "TMPDIR": str(own_tmp)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -88,8 +89,8 @@ def test_an_interrupt_leaves_nothing_behind(hanging, own_tmp, number):
     hanging.send_signal(number)
     out, err = hanging.communicate(timeout=20)
 
-    assert hanging.returncode == 128 + number
-    assert (out, err) == ("", "interrupted\n")
+    assert hanging.returncode == 130
+    assert (out, err.strip()) == ("", "interrupted")
     assert list(own_tmp.iterdir()) == []
     assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
 
@@ -138,27 +139,19 @@ def test_a_torch_that_does_not_import(bare_python, tmp_path, body, said):
 
 @pytest.mark.parametrize("variable", [{}, {"PYTHONPATH": ""}, {"PYTHONPATH": os.pathsep}], ids=repr)
 def test_nothing_is_imported_from_the_current_folder(torch_python, tmp_path, variable):
-    for name in (
-        "torch",
-        "transformers",
-        "deepspeed",
-        "numpy",
-        "json",
-        "msgspec",
-        "ckptdoctor",
-        "probes",
-        "os",
-        "watch",
-    ):
+    names = ["torch", "transformers", "deepspeed", "numpy", "sympy", "probes", "watch"]
+    # With an empty entry the Python that runs the doctor, too, looks for modules here, before any code of ours runs.
+    names += [] if variable.get("PYTHONPATH") else ["json", "msgspec", "click", "ckptdoctor"]
+    for name in names:
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')\n")
-    environ = {"PATH": os.environ["PATH"], **variable}
     script = Path(sys.executable).with_name("ckptdoctor")
 
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [str(script), "check", "--python", str(torch_python), *QUICK, "--checkpoint-fn", "torch", "--no-cache"]
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env={**{key: value for key, value in os.environ.items() if key != "PYTHONPATH"}, **environ},
+        env={**environ, **variable},
         capture_output=True,
         text=True,
         check=False,
@@ -191,7 +184,7 @@ def test_the_target_is_unchanged_byte_for_byte(environments, tmp_path):
 
 def misbehave(python, folder, before, own_tmp):
     function = f"{mine(folder, before)}:f"
-    options = [*QUICK, "--checkpoint-fn", function, "--no-cache", "--timeout", "20"]
+    options = [*QUICK, "--checkpoint-fn", function, "--no-cache", "--timeout", "40"]
     ran = check(python, *options, environ={"TMPDIR": str(own_tmp)})
     assert "Traceback" not in ran.err
     assert list(own_tmp.iterdir()) == []
@@ -267,5 +260,14 @@ def test_an_unchanged_environment_is_answered_from_the_cache(torch_python, tmp_p
     changed = check(torch_python, *QUICK, "--checkpoint-fn", function)
     assert (changed.status, changed.report["cached"]) == (1, False)
 
-    variable = {"TORCH_LOGS_FORMAT": "other"}
+    variable = {"TORCH_OF_NO_MEANING": "1"}
     assert not check(torch_python, *QUICK, "--checkpoint-fn", function, environ=variable).report["cached"]
+
+
+def test_a_probe_that_was_killed_is_tried_again(torch_python, tmp_path):
+    function = f"{mine(tmp_path, 'import os; os._exit(7)')}:f"
+    assert check(torch_python, *QUICK, "--checkpoint-fn", function).status == 1
+
+    mine(tmp_path)
+
+    assert check(torch_python, *QUICK, "--checkpoint-fn", function).status == 0

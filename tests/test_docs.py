@@ -1,0 +1,61 @@
+"""The documents say what is true of the code."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ckptdoctor.rules import RULES
+from tests.conftest import run
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands():
+    """The doctor's commands in console blocks, as a user would type them."""
+    for document in DOCUMENTS:
+        for block in re.findall(r"^```console\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+            yield from (line[2:] for line in block.splitlines() if line.startswith("$ ckptdoctor"))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
+    (tmp_path / ".venv").symlink_to(demo_python.parent.parent)
+    (tmp_path / "mine.py").write_text(readme_example())
+    arguments = shlex.split(command, comments=True)[1:]
+    ran = run(*arguments, cwd=tmp_path, environ={"VIRTUAL_ENV": str(demo_python.parent.parent)})
+    assert ran.status in (0, 1), ran.err
+    assert "Traceback" not in ran.err
+    assert ran.out or (tmp_path / "report.json").exists()
+
+
+def readme_example():
+    [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return code
+
+
+def test_the_readme_lists_every_rule_with_its_meaning():
+    text = (ROOT / "README.md").read_text()
+    for rule in RULES.values():
+        assert f"| {rule.code} | {rule.meaning} |" in text
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_architecture_page_names_what_there_is():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for name in re.findall(r"`([a-z_]+(?:\.py|/))`", text):
+        assert any((base / name).exists() for base in (ROOT, ROOT / "ckptdoctor", ROOT / "probes", ROOT / "tests")), name
+
+
+def test_the_probes_docstring_lists_every_module():
+    text = (ROOT / "probes" / "__init__.py").read_text()
+    for module in (ROOT / "probes").glob("[a-z]*.py"):
+        assert f"``{module.stem}``" in text

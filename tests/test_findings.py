@@ -1,0 +1,160 @@
+"""Judging and grouping, on evidence made for the purpose; real evidence is judged in tests/real."""
+
+import copy
+
+import pytest
+
+from ckptdoctor import findings
+from ckptdoctor.evidence import (
+    Attribute,
+    Error,
+    Evidence,
+    Gradients,
+    Handover,
+    Layer,
+    Makeup,
+    Place,
+    SavedBytes,
+    Spec,
+    WrongGradient,
+)
+from ckptdoctor.plan import Plan, Planned
+from ckptdoctor.target.patient import BARE
+from tests.test_plan import FULL
+
+MODEL = Place("/s/transformers/m.py", 577, "forward", "transformers", "4.51.3", "partial(")
+READER = Place("/s/llamafactory/c.py", 86, "f", "llamafactory", "0.9.2", "func.__self__")
+HANDED = Handover(Makeup("functools.partial", "functools.partial(L.__call__)", "functools.partial"), MODEL)
+
+
+def sound(spec, **more):
+    twice = 1 if spec.function == "none" else 2
+    kept = 100 if spec.function == "none" else 20
+    made = {
+        "id": spec.id,
+        "ended": "returned",
+        "loss": 4.0,
+        "plain_loss": 4.0,
+        "layers": [Layer("layers.0", "L", 1, twice)],
+        "gradients": Gradients(10),
+        "saved_bytes": SavedBytes(100, kept),
+        "handovers": [copy.deepcopy(HANDED)],
+        "modules": {"torch": "2.13.0"},
+        "function_called": twice - 1,
+    }
+    return Evidence(**{**made, **more})
+
+
+def raised(spec, attribute="callable", during="forward", kind="AttributeError", **more):
+    error = Error(
+        kind,
+        "'functools.partial' object has no attribute '__self__'",
+        [MODEL, READER],
+        Attribute("__self__", "functools.partial", attribute) if attribute is not None else None,
+    )
+    more = {"layers": [Layer("layers.0", "L", 1, 0)], "gradients": None, "saved_bytes": None, "loss": None, **more}
+    return sound(spec, ended="raised", during=during, error=error, **more)
+
+
+def judge(function="llamafactory", engines=("none",), make=sound, control=sound, torch=sound):
+    plan, evidence = Plan(), []
+    for engine in engines:
+        for name, role, build in (
+            ("none", "control", control),
+            ("torch:reentrant", "control", torch),
+            (function, "subject", make),
+        ):
+            spec = Spec("glm4", name, engine)
+            plan.probes.append(Planned(spec, role, BARE))
+            evidence.append(build(spec))
+    return findings.find(FULL, plan, evidence)
+
+
+def rules(found):
+    return [one.rule for one in found.findings]
+
+
+def test_a_sound_stack_has_no_findings():
+    found = judge()
+    assert rules(found) == []
+    assert found.verdict()[0] == "ok"
+
+
+def test_one_fault_under_several_engines_is_one_finding():
+    found = judge(engines=("none", "partial", "zero3"), make=raised)
+    [finding] = found.findings
+    assert len(finding.probes) == 3
+    assert (finding.culprit, finding.handed_over_by) == (READER, MODEL)
+    assert found.verdict()[0] == "fail"
+
+
+def test_an_attribute_missing_from_something_else_is_not_the_contract():
+    found = judge(make=lambda spec: raised(spec, attribute=""))
+    assert rules(found) == ["CKPT010"]
+
+
+def test_an_attribute_error_that_torchs_function_raises_as_well_is_the_models_own():
+    found = judge(make=raised, control=raised, torch=raised)
+    assert rules(found) == ["CKPT900"]
+    assert found.verdict()[0] == "error"
+
+
+def test_deepspeed_is_cleared_only_by_a_process_without_it():
+    with_it = judge(engines=("zero3",), make=lambda spec: raised(spec, modules={"deepspeed": "0.16.4"}))
+    assert [one.package for one in with_it.findings[0].innocent] == ["torch"]
+    without = judge(engines=("none",), make=raised)
+    assert [one.package for one in without.findings[0].innocent] == ["deepspeed", "torch"]
+
+
+def test_torch_is_cleared_only_when_its_own_function_passed():
+    found = judge(make=raised, torch=lambda spec: raised(spec, during="backward", kind="RuntimeError"))
+    assert "torch" not in [one.package for one in found.findings[0].innocent]
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 1)]}),
+        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 2), Layer("layers.1", "L", 1, 1)]}),
+        ("CKPT003", {"layers": [Layer("layers.0", "L", 1, 3)]}),
+        ("CKPT004", {"gradients": Gradients(10, missing=["w"])}),
+        ("CKPT005", {"gradients": Gradients(10, wrong=[WrongGradient("w", 0.5)])}),
+        ("CKPT008", {"saved_bytes": SavedBytes(100, 100)}),
+        ("CKPT009", {"loss": 5.0}),
+        ("CKPT009", {"loss": float("nan")}),
+    ],
+)
+def test_each_way_to_fall_short_is_its_own_rule(rule, change):
+    assert rules(judge(make=lambda spec: sound(spec, **change))) == [rule]
+
+
+def test_gradients_that_the_loss_bears_out_are_not_wrong():
+    right = Gradients(10, wrong=[WrongGradient("w", 0.5)], confirmed="checkpointed")
+    assert rules(judge(make=lambda spec: sound(spec, gradients=right))) == []
+
+
+def test_what_the_engine_does_by_itself_is_not_the_functions_doing():
+    wrong = Gradients(10, wrong=[WrongGradient("w", 0.5)])
+    both = judge(make=lambda spec: sound(spec, gradients=wrong), control=lambda spec: sound(spec, gradients=wrong))
+    assert rules(both) == []
+
+
+def test_a_crash_counts_when_the_step_without_checkpointing_survives():
+    crash = {"ended": "crashed", "why": "killed by SIGSEGV", "during": ""}
+    assert rules(judge(make=lambda spec: sound(spec, **crash))) == ["CKPT010"]
+    both = judge(make=lambda spec: sound(spec, **crash), control=lambda spec: sound(spec, **crash))
+    assert rules(both) == ["CKPT900"]
+
+
+def test_a_probe_that_could_not_be_judged_forbids_ok():
+    found = judge(engines=("none", "zero3"), make=lambda spec: sound(spec) if spec.engine == "none" else _broken(spec))
+    assert rules(found) == ["CKPT900"]
+    assert found.verdict()[0] == "error"
+
+
+def _broken(spec):
+    return raised(spec, attribute=None, during="load", kind="ImportError")
+
+
+def test_nothing_judged_is_not_ok():
+    assert findings.find(FULL, Plan(), []).verdict()[0] == "error"

@@ -1,0 +1,127 @@
+import pytest
+
+from ckptdoctor import plan
+from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.plan import Options
+from ckptdoctor.target.patient import BARE, WHOLE
+
+
+def environment(*packages, trainers=(), families=("glm", "glm4", "llama", "qwen2")):
+    names = [name.split("==") for name in packages]
+    return Environment(
+        python="3.11.7",
+        executable="/envs/train/bin/python",
+        platform="linux x86_64",
+        packages=[Package(name, version) for name, version in names],
+        stack=[name for name, _ in names],
+        trainers=list(trainers),
+        families=list(families) if any(name == "transformers" for name, _ in names) else [],
+    )
+
+
+FULL = environment(
+    "torch==2.13.0",
+    "transformers==4.51.3",
+    "deepspeed==0.16.4",
+    "llamafactory==0.9.2",
+    trainers=("llamafactory", "llamafactory:unsloth"),
+)
+
+
+def ids(made, role=None):
+    return {one.spec.id for one in made.probes if role in (None, one.role)}
+
+
+def test_every_probe_has_a_name_of_its_own():
+    made = plan.make(FULL, Options())
+    assert len(ids(made)) == len(made.probes)
+
+
+def test_a_trainers_function_is_tried_under_every_engine_beside_its_controls():
+    made = plan.make(FULL, Options())
+    for engine in plan.ENGINES:
+        assert f"glm4/llamafactory/{engine}" in ids(made, "subject")
+        assert f"glm4/none/{engine}" in ids(made, "control")
+    for engine in plan.ZERO_ENGINES:
+        assert f"glm4/torch:non-reentrant/{engine}" in ids(made, "subject")
+
+
+def test_only_deepspeeds_engines_and_function_run_where_deepspeed_is():
+    for one in plan.make(FULL, Options()).probes:
+        needs = one.spec.engine.startswith("zero") or one.spec.function == "deepspeed"
+        assert one.lane == (WHOLE if needs else BARE)
+
+
+def test_without_deepspeed_no_engine_of_its_is_planned():
+    made = plan.make(environment("torch==2.13.0", "transformers==4.51.3"), Options())
+    assert {one.spec.engine for one in made.probes} == {"none", "partial"}
+    assert not made.specs(WHOLE)
+
+
+def test_deepspeeds_own_function_counts_only_when_it_was_asked_for():
+    assert ids(plan.make(FULL, Options()), "advisory") == {"glm4/deepspeed/zero0"}
+    asked = plan.make(FULL, Options(functions=["deepspeed"]))
+    assert not ids(asked, "advisory")
+    assert "glm4/deepspeed/none" in ids(asked, "subject")
+
+
+def test_conventions_are_evidence_not_subjects_beside_a_real_model():
+    made = plan.make(FULL, Options())
+    assert ids(made, "convention") == {f"tiny-glm4/llamafactory/none/{name}" for name in plan.CONVENTIONS}
+
+
+def test_our_own_model_is_judged_in_each_convention_that_transformers_has_used():
+    made = plan.make(environment("torch==2.13.0"), Options(engines=["none"]))
+    conventions = {one.spec.convention for one in made.probes if one.role == "subject"}
+    assert conventions == set(plan.IN_THE_WILD)
+    assert "transformers is not installed" in made.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("families", "chosen"), [(("glm", "glm4"), "glm4"), (("glm", "llama"), "glm"), (("llama",), "llama"), ((), "tiny-glm4")]
+)
+def test_the_family_nearest_to_the_fault_is_chosen(families, chosen):
+    made = plan.make(environment("torch==2.13.0", "transformers==4.40.0", families=families), Options(engines=["none"]))
+    assert {one.spec.model for one in made.probes if one.role == "subject"} == {chosen}
+    assert bool(made.notes) == (chosen != "glm4")
+
+
+def test_without_torch_nothing_can_be_planned():
+    with pytest.raises(TargetError, match="torch is not installed") as caught:
+        plan.make(environment("transformers==4.51.3"), Options())
+    assert caught.value.status == 3
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (Options(models=["glm5"]), TargetError, "did you mean glm"),
+        (Options(models=["no/such/folder"]), UsageFault, "family"),
+        (Options(functions=["llamafactry"]), UsageFault, "did you mean llamafactory"),
+        (Options(functions=["missing.py:f"]), UsageFault, "file.py:function"),
+        (Options(functions=["axolotl"]), TargetError, "--with axolotl"),
+    ],
+)
+def test_what_is_not_there_is_said_with_a_next_step(options, error, said):
+    with pytest.raises(error) as caught:
+        plan.make(FULL, options)
+    assert said in caught.value.hint
+
+
+def test_an_engine_that_was_asked_for_needs_deepspeed():
+    with pytest.raises(TargetError, match="'zero3' needs deepspeed"):
+        plan.make(environment("torch==2.13.0"), Options(engines=["zero3"]))
+
+
+def test_a_users_function_is_named_by_its_absolute_path(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    made = plan.make(FULL, Options(functions=["mine.py:f"], engines=["none"]))
+    assert f"glm4/{tmp_path}/mine.py:f/none" in ids(made, "subject")
+
+
+def test_a_family_of_functions_is_chosen_by_its_trainer():
+    made = plan.make(FULL, Options(functions=["llamafactory"], engines=["none"]))
+    assert ids(made, "subject") == {"glm4/llamafactory/none", "glm4/llamafactory:unsloth/none"}

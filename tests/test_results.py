@@ -1,0 +1,71 @@
+"""Which reports are kept, and what makes a kept one stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckptdoctor import results
+from ckptdoctor.evidence import Environment, Evidence
+from ckptdoctor.report import SCHEMA, ProbeResult, Report
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CKPTDOCTOR_CACHE", str(tmp_path / "cache"))
+
+
+def report(verdict="ok", ended="returned", model="glm4"):
+    probe = ProbeResult("p", model, "torch", "none", "model", "subject", "ok", None, Evidence("p", ended))
+    return Report(SCHEMA, "0", verdict, "", Environment("3.11", "python", "linux"), [probe], [])
+
+
+def test_a_kept_report_says_that_it_comes_from_the_cache():
+    results.store("key", report(), [__file__], [str(Path(__file__).parent)])
+
+    assert results.load("key").cached
+    assert results.load("other") is None
+
+
+@pytest.mark.parametrize("change", ["file", "file gone", "folder", "config.json"])
+def test_what_it_rests_on_makes_it_stale(tmp_path, change):
+    folder, file, config = tmp_path / "packages", tmp_path / "packages" / "file.py", tmp_path / "model" / "config.json"
+    for path in (file, config):
+        path.parent.mkdir()
+        path.write_text("{}")
+    results.store("key", report(model=str(config.parent)), [str(file)], [str(folder)])
+    assert results.load("key")
+
+    if change == "file gone":
+        file.unlink()
+    elif change == "folder":
+        (folder / "other.py").touch()
+    else:
+        (file if change == "file" else config).write_text("{ }")
+
+    assert results.load("key") is None
+
+
+@pytest.mark.parametrize("made", [{"verdict": "error"}, {"ended": "crashed"}, {"ended": "timeout"}], ids=str)
+def test_what_rests_on_more_than_files_is_not_kept(made):
+    results.store("key", report(**made), [], [])
+
+    assert results.load("key") is None
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"\xff", b"[1]"])
+def test_a_damaged_file_is_no_report(tmp_path, text):
+    results.store("key", report(), [], [])
+    (file,) = (tmp_path / "cache" / "results").iterdir()
+    file.write_bytes(text)
+
+    assert results.load("key") is None
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+
+    results.store("key", report(), [], [])
+
+    assert results.load("key") is None

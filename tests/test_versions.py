@@ -1,0 +1,114 @@
+import pytest
+
+from ckptdoctor import knowledge
+from ckptdoctor.evidence import Evidence, Spec
+from ckptdoctor.knowledge import Knowledge, Measurement
+from ckptdoctor.plan import Planned
+from ckptdoctor.remedies import versions
+from ckptdoctor.report import Finding
+from ckptdoctor.rules import Case
+from ckptdoctor.target.patient import BARE
+from tests.test_plan import environment
+
+
+def measured(transformers, version, verdict="ok", function="llamafactory", model="glm4", forward_only=False):
+    return Measurement(transformers, "llamafactory", version, function, model, verdict, forward_only, [], "")
+
+
+def case(function="llamafactory", model="glm4"):
+    spec = Spec(model, function)
+    return Case(Planned(spec, "subject", BARE), Evidence(id=spec.id, ended="raised"), {})
+
+
+FINDING = Finding("CKPT001", "attribute-contract", "error", "", "", [])
+
+
+@pytest.fixture
+def known(monkeypatch):
+    def remember(*measurements, requires=None):
+        found = Knowledge("2026-01-02", "0.1.0", "3.11", "2.13.0", "linux", requires or {}, list(measurements))
+        monkeypatch.setattr(knowledge, "load", lambda: found)
+
+    return remember
+
+
+def remedies(*cases, stack=("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")):
+    return versions.find(FINDING, list(cases or [case()]), environment(*stack))
+
+
+def test_the_nearest_release_that_was_measured_with_this_stack(known):
+    known(measured("4.51.3", "0.9.5"), measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.1"))
+    [remedy] = remedies()
+    assert remedy.commands == ["pip install --no-deps 'llamafactory==0.9.3'"]
+    assert "2026-01-02" in remedy.evidence
+    assert "transformers 4.51.3" in remedy.evidence
+
+
+def test_a_release_below_when_there_is_none_above(known):
+    known(measured("4.51.3", "0.9.1"))
+    [remedy] = remedies()
+    assert "down from 0.9.2" in remedy.title
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        measured("4.51.3", "0.9.3", verdict="fail"),
+        measured("4.51.3", "0.9.3", verdict="error"),
+        measured("4.51.2", "0.9.3"),
+        measured("4.51.3", "0.9.3", model="llama"),
+        measured("4.51.3", "0.9.3", function="llamafactory:unsloth"),
+    ],
+)
+def test_nothing_is_offered_that_was_not_measured_to_work_with_this_very_stack(known, other):
+    known(other)
+    assert remedies() == []
+
+
+def test_all_functions_of_a_finding_must_have_been_ok(known):
+    known(measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.4"), measured("4.51.3", "0.9.4", function="llamafactory:unsloth"))
+    [remedy] = remedies(case(), case("llamafactory:unsloth"))
+    assert "0.9.4" in remedy.title
+
+
+def test_either_package_may_change_and_the_one_that_breaks_no_pin_comes_first(known):
+    known(
+        measured("4.50.3", "0.9.2"),
+        measured("4.51.3", "0.9.3"),
+        requires={"llamafactory": {"0.9.3": ["transformers<=4.51.0"]}},
+    )
+    first, second = remedies()
+    assert first.title.startswith("transformers 4.50.3")
+    assert first.breaks == []
+    assert second.breaks == ["llamafactory 0.9.3 requires transformers<=4.51.0"]
+
+
+def test_a_pin_of_another_installed_package_is_named(known):
+    known(measured("4.50.3", "0.9.2"))
+    target = environment("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")
+    pinning = type(target.packages[0])("trl", "0.9.6", requires=["transformers>=4.51; python_version > '3'"])
+    target.packages.append(pinning)
+    [remedy] = versions.find(FINDING, [case()], target)
+    assert remedy.breaks == ["trl 0.9.6 requires transformers>=4.51"]
+
+
+def test_requirements_of_extras_and_of_other_pythons_bind_nobody():
+    target = environment("torch==2.13.0", "transformers==4.51.3")
+    requires = ["transformers<4; extra == 'old'", "transformers<4; python_version < '3.10'", "not a requirement !"]
+    target.packages.append(type(target.packages[0])("trl", "1", requires=requires))
+    assert versions.unmet(target) == []
+
+
+def test_a_forward_pass_alone_is_said_to_be_that(known):
+    known(measured("4.51.3", "0.9.3", forward_only=True))
+    [remedy] = remedies()
+    assert "forward pass" in remedy.evidence
+
+
+def test_the_shipped_knowledge_is_measured_and_whole():
+    found = knowledge.load()
+    assert found.date
+    assert found.torch
+    assert len(found.measurements) > 100
+    assert all(one.verdict == "ok" or one.rules or one.detail for one in found.measurements)
+    assert {one.package for one in found.measurements} == {"llamafactory", "axolotl"}
