@@ -10,7 +10,7 @@ from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.plan import Plan, Planned
 from ckptdoctor.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
-from ckptdoctor.wording import first_line, listed
+from ckptdoctor.wording import engines_in_words, first_line, listed
 
 NOT_DIAGNOSED = "CKPT900"
 
@@ -50,16 +50,18 @@ class Found:
         if faults:
             codes = listed(sorted({one.rule for one in faults}))
             count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
-            return "fail", f"Gradient checkpointing does not work in this environment: {count} ({codes})."
+            failing = {case.spec.function for one in faults for case in self.cases_of(one)}
+            with_what = listed(sorted(_short(name) for name in failing))
+            return "fail", f"Gradient checkpointing does not work here with {with_what}: {count} ({codes})."
         open_ends = [one for one in self.findings if one.severity == "error"]
         judged = [one for one in self.probes if one.role == "subject" and one.outcome == "ok"]
         if open_ends and judged:
             return "error", f"Part of this environment cannot be diagnosed; {len(judged)} probes were ok."
         if open_ends or not judged:
             return "error", "This environment cannot be diagnosed."
-        functions = listed(sorted({one.checkpoint_function for one in judged}), limit=6)
-        engines = listed(list(dict.fromkeys(one.engine for one in judged)), limit=6)
-        return "ok", f"Gradient checkpointing works here: {functions} under {engines}."
+        functions = listed(sorted({_short(one.checkpoint_function) for one in judged}), limit=6)
+        engines = engines_in_words({one.engine for one in judged})
+        return "ok", f"Gradient checkpointing works here with {functions}, under {engines}."
 
     def notes(self) -> list[str]:
         """What the reader must know to weigh the verdict."""
@@ -67,10 +69,15 @@ class Found:
         notes = []
         if forward_only:
             notes.append(
-                f"{listed(forward_only)} moves tensors to CUDA in backward and there is no GPU here: "
+                f"{listed([_short(name) for name in forward_only])} moves tensors to CUDA in backward and there is no GPU here: "
                 "only the forward pass was judged."
             )
         return notes
+
+
+def _short(function: str) -> str:
+    """A checkpoint function's name, a file's without the folders."""
+    return function.rpartition("/")[2]
 
 
 def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> Found:

@@ -6,7 +6,7 @@ from ckptdoctor.evidence import Environment
 from ckptdoctor.report import Innocent
 from ckptdoctor.rules import Case, Fired
 from ckptdoctor.rules.case import is_sound
-from ckptdoctor.wording import listed
+from ckptdoctor.wording import engines_in_words, listed
 
 
 def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Innocent]:
@@ -65,10 +65,5 @@ def _without_engine(cases: list[Case], environment: Environment) -> Innocent | N
     version = environment.version("transformers")
     if not passing or not version:
         return None
-    reason = f"the same model trains with the same checkpoint function without {listed(engines_of(cases))}"
+    reason = f"the same model trains with the same checkpoint function without {engines_in_words(case.spec.engine for case in cases)}"
     return Innocent("transformers", version, reason, passing)
-
-
-def engines_of(cases: list[Case]) -> list[str]:
-    """The engines of some probes, each once."""
-    return list(dict.fromkeys(case.spec.engine for case in cases))

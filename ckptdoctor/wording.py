@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from ckptdoctor.evidence import Place
@@ -28,3 +28,11 @@ def listed(names: Sequence[str], limit: int = 4) -> str:
 def first_line(text: str) -> str:
     """The first line that is not empty."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def engines_in_words(names: Iterable[str]) -> str:
+    """Engines in a sentence: ``no engine, a DeepSpeed-style partial and ZeRO 0, 1, 2 and 3``."""
+    found = set(names)
+    words = [word for name, word in (("none", "no engine"), ("partial", "a DeepSpeed-style partial")) if name in found]
+    stages = sorted(name[-1] for name in found if name.startswith("zero"))
+    return listed([*words, *([f"real ZeRO {listed(stages)}"] if stages else [])])

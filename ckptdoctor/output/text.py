@@ -172,8 +172,8 @@ def _place(place: Place) -> str:
 
 
 def _short_path(path: str) -> str:
-    """A path relative to the ``site-packages`` that it lies in, or whole."""
-    return re.sub(r"^.*[/\\](?:site|dist)-packages[/\\]", "", path, flags=re.DOTALL)
+    """A path relative to the folder of packages, or the overlay, that it lies in, or whole."""
+    return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)
 
 
 def _innocents(finding: Finding, pen: _Pen) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckptdoctor.evidence import Place
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import first_line
+from ckptdoctor.wording import engines_in_words, first_line
 
 STEP = ("engine", "forward", "backward", "enable", "")
 """Stages that checkpointing can spoil; those before it are not its doing."""
@@ -20,7 +20,7 @@ def judge(case: Case) -> Fired | None:
     control = case.control()
     if control is None or control.ended != "returned":
         return None
-    under = "" if case.spec.engine == "none" else f" under {case.spec.engine}"
+    under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     what = {"raised": "raises", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
     happened = f"{evidence.error.type}: {first_line(evidence.error.message)}" if evidence.error else evidence.why
     return Fired(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import first_line
+from ckptdoctor.wording import engines_in_words, first_line
 
 BEFORE = ("load", "build", "plain")
 
@@ -29,7 +29,7 @@ def judge(case: Case) -> Fired | None:
         )
     if fails_anyway:
         return Fired(
-            title=f"The step fails without checkpointing as well, under {_engine(case)}",
+            title=f"The step fails without checkpointing as well, under {engines_in_words([case.spec.engine])}",
             detail=f"So nothing can be said of checkpointing there. {happened}",
             culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
         )
@@ -40,14 +40,10 @@ def judge(case: Case) -> Fired | None:
             culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
         )
     return Fired(
-        title=f"{case.spec.model} under {_engine(case)} cannot be probed here",
+        title=f"{case.spec.model} under {engines_in_words([case.spec.engine])} cannot be probed here",
         detail=happened,
         culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
     )
-
-
-def _engine(case: Case) -> str:
-    return "no engine" if case.spec.engine == "none" else case.spec.engine
 
 
 RULE = Rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.wording import engines_in_words
 
 
 def judge(case: Case) -> Fired | None:
@@ -10,7 +11,7 @@ def judge(case: Case) -> Fired | None:
     error = case.evidence.error
     if not case.is_checkpointed or error is None or not error.type.endswith("CheckpointError"):
         return None
-    under = "" if case.spec.engine == "none" else f" under {case.spec.engine}"
+    under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     first = error.message.strip().splitlines()[0] if error.message.strip() else ""
     return Fired(
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
