@@ -52,7 +52,12 @@ BARE_WITHOUT_DEEPSPEED = f"import sys; sys.modules['deepspeed'] = None; {BARE}"
 def environment(folder: str) -> dict[str, str]:
     """The environment variables of all commands: bytecode is kept in a folder of the benchmark's own."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "DS_ACCELERATOR": "cpu", "CKPTDOCTOR_CACHE": folder, "PYTHONPYCACHEPREFIX": str(Path(folder, "pyc"))}
+    return {
+        **kept,
+        "DS_ACCELERATOR": "cpu",
+        "CKPTDOCTOR_CACHE": folder,
+        "PYTHONPYCACHEPREFIX": str(Path(folder, "pyc")),
+    }
 
 
 def measure(timed: dict[str, list[str]], environ: dict[str, str], rounds: int) -> dict[str, list[float]]:

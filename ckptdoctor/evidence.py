@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 Ended = Literal["returned", "raised", "skipped", "crashed", "timeout"]
+Variant = Literal["", "packed", "dropout", "frozen"]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -91,7 +92,9 @@ class Layer(msgspec.Struct, omit_defaults=True):
     plain: int
     """Without checkpointing."""
     forwards: int
-    """With it: twice ``plain`` when the layer was recomputed once."""
+    """With it, forward and backward pass together: twice ``plain`` when the layer was recomputed once."""
+    in_forward: int
+    """With it, in the forward pass alone: as often as ``plain``."""
 
 
 class WrongGradient(msgspec.Struct):
@@ -146,8 +149,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     engine: str = "none"
     convention: str = "model"
     """A calling convention of our own model; ``model``: what the model itself does."""
-    packed: bool = False
-    """Give the forward pass the keyword arguments that flash-attention's packing uses."""
+    variant: Variant = ""
+    """``packed``: with the keyword arguments of flash-attention's packing; ``dropout``; ``frozen``: embeddings not trained."""
     timeout: float = 60.0
     """Seconds."""
     seed: int = 0
@@ -158,8 +161,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
         parts = [self.model, self.function, self.engine]
         if self.convention != "model":
             parts.append(self.convention)
-        if self.packed:
-            parts.append("packed")
+        if self.variant:
+            parts.append(self.variant)
         return "/".join(parts)
 
 
@@ -181,6 +184,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     loss: float | None = None
     plain_loss: float | None = None
     gradients: Gradients | None = None
+    accumulated: Gradients | None = None
+    """After a second step, its gradients added to the first's, against twice the plain ones."""
     saved_bytes: SavedBytes | None = None
     keywords_lost: list[LostKeywords] = []
     function_called: int = 0

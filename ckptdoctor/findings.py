@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ckptdoctor import innocence
+from ckptdoctor import innocence, locations
 from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.plan import Plan, Planned
 from ckptdoctor.report import Finding, Outcome, ProbeResult, Verdict
@@ -69,8 +69,8 @@ class Found:
         notes = []
         if forward_only:
             notes.append(
-                f"{listed([_short(name) for name in forward_only])} moves tensors to CUDA in backward and there is no GPU here: "
-                "only the forward pass was judged."
+                f"There is no GPU here, and {listed([_short(name) for name in forward_only])} needs one in backward: only the "
+                "forward pass was judged."
             )
         return notes
 
@@ -99,6 +99,8 @@ def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> 
 def _key(rule: Rule, fired: Fired) -> Key:
     """What makes two firings one fault: the same rule at the same lines, and the same thing said of it."""
     culprit, handed = fired.culprit, fired.handed_over_by
+    if handed is not None and handed.file.startswith(str(locations.probes())):
+        handed = None  # our own model has a line a convention, and one fault is one fault in all of them
     return (
         rule.code,
         fired.severity,
@@ -135,6 +137,7 @@ def _probe(case: Case, rules: list[str]) -> ProbeResult:
         checkpoint_function=case.spec.function,
         engine=case.spec.engine,
         calling_convention=_convention(case.planned, evidence),
+        variant=case.spec.variant,
         role=case.planned.role,
         outcome=_outcome(case, rules),
         error=text or None,
@@ -157,7 +160,7 @@ def _outcome(case: Case, rules: list[str]) -> Outcome:
     if ended == "raised":
         if any(code != NOT_DIAGNOSED for code in rules):
             return "triggered"
-        before = case.spec.packed and case.evidence.during in ("load", "build", "plain")
+        before = case.spec.variant and case.evidence.during in ("load", "build", "plain")
         return "skipped" if before or (case.evidence.error and case.evidence.error.needs_cuda) else "failed"
     if ended == "returned":
         return "triggered" if rules else "ok"

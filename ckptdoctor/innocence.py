@@ -65,5 +65,6 @@ def _without_engine(cases: list[Case], environment: Environment) -> Innocent | N
     version = environment.version("transformers")
     if not passing or not version:
         return None
-    reason = f"the same model trains with the same checkpoint function without {engines_in_words(case.spec.engine for case in cases)}"
+    engines = engines_in_words(case.spec.engine for case in cases)
+    reason = f"the same model trains with the same checkpoint function without {engines}"
     return Innocent("transformers", version, reason, passing)

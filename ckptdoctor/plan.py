@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.evidence import Environment, Spec
+from ckptdoctor.evidence import Environment, Spec, Variant
 from ckptdoctor.target.patient import BARE, WHOLE, Lane
 
 OWN_MODEL = "tiny-glm4"
@@ -29,7 +29,7 @@ NAMED_FUNCTIONS = (*TORCH, "deepspeed", *TRAINER_FUNCTIONS)
 
 CONVENTIONS = {
     "bound-method": "transformers up to 4.50",
-    "partial-bound": "transformers 4.51 to 5.18",
+    "partial-bound": "transformers 4.51 to 5.22",
     "partial-function": "transformers 5.23",
     "nested-partial": "",
     "module": "",
@@ -103,8 +103,8 @@ def make(environment: Environment, options: Options) -> Plan:
     engines = _engines(environment, options)
     for model in models:
         plan.probes += _of_model(model, subjects, engines, options)
-        if model != OWN_MODEL and not options.engines:
-            plan.probes += _packed(model, subjects, options)
+        if "none" in engines:
+            plan.probes += _variants(model, subjects, options)
     if OWN_MODEL not in models:
         plan.probes += _conventions(subjects, options)
     if "deepspeed" in environment.stack and not options.functions and not options.engines:
@@ -135,13 +135,26 @@ def _is_worth_it(function: str, engine: str, options: Options) -> bool:
     return function not in VARIANTS or engine in ("none", "zero3") or bool(options.functions or options.engines)
 
 
-def _packed(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
-    """Whether keyword arguments reach the layer; only packing with flash-attention gives any to a model of this kind."""
+def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """What some jobs do and others do not: packing with flash-attention's keywords, dropout, frozen embeddings."""
+    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
     for function in subjects:
         if function in VARIANTS and not options.functions:
             continue
         lane = WHOLE if function == "deepspeed" else BARE
-        yield Planned(Spec(model, function, packed=True, timeout=options.timeout), "subject", lane)
+        for variant in _variants_of(model, function):
+            spec = Spec(model, function, "none", convention, variant, options.timeout)
+            yield Planned(spec, "subject", lane)
+
+
+def _variants_of(model: str, function: str) -> Iterator[Variant]:
+    if model != OWN_MODEL:
+        yield "packed"
+    if function in TORCH or function == "deepspeed":
+        return  # torch keeps the random state by default; for frozen embeddings transformers and PEFT prepare the model
+    yield "dropout"
+    if not function.startswith("axolotl:"):
+        yield "frozen"  # axolotl prepares the model for it
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:

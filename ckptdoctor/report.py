@@ -70,6 +70,8 @@ class ProbeResult(msgspec.Struct):
     checkpoint_function: str
     engine: str
     calling_convention: str
+    variant: str
+    """``packed``, ``dropout`` or ``frozen``; empty for the usual step."""
     role: str
     """``subject`` counts for the verdict; ``control``, ``convention`` and ``advisory`` are evidence."""
     outcome: Outcome

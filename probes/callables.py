@@ -97,6 +97,8 @@ def _parts(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
             if callable(argument):
                 yield from _parts(f"{path}.args[{index}]", argument, 0)
     elif isinstance(value, MethodType):
+        # An attribute that a method lacks is looked up on its function, and missed there.
+        yield f"{path}.__func__", value.__func__
         yield f"{path}.__self__", value.__self__
     elif isinstance(value, FunctionType):
         if hasattr(value, "__wrapped__"):

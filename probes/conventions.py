@@ -7,7 +7,6 @@ fails with others. Each convention builds its callable on the very line that han
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial, update_wrapper, wraps
 from typing import Any
 
@@ -73,51 +72,14 @@ def deepspeed_partial(
     return checkpoint(vars(layer).setdefault("forward", partial(layer.forward)), hidden_states, *keywords.values())
 
 
-@dataclass(frozen=True)
-class Convention:
-    """One way to hand over a layer."""
-
-    name: str
-    meaning: str
-    """What is handed over, in one line."""
-    hand_over: HandOver
-    seen_in: str = ""
-    """Releases of transformers that do it; empty when none is known."""
-
-
-CONVENTIONS: dict[str, Convention] = {
-    convention.name: convention
-    for convention in (
-        Convention(
-            "bound-method",
-            "layer.__call__, everything positional",
-            bound_method,
-            "transformers up to 4.50 (glm, llama)",
-        ),
-        Convention(
-            "partial-bound",
-            "partial(layer.__call__, **keywords)",
-            partial_bound,
-            "transformers 4.51 (flash-attention's keywords only), 4.52 to 4.57, and 5.x up to 5.18 at least",
-        ),
-        Convention(
-            "partial-function",
-            "partial(type(layer).forward, layer, **keywords)",
-            partial_function,
-            "newest transformers 5.x (5.23)",
-        ),
-        Convention(
-            "nested-partial",
-            "partial(partial(layer.__call__, attention_mask=...), position_embeddings=...)",
-            nested_partial,
-        ),
-        Convention("module", "the layer itself, everything positional", module),
-        Convention("closure", "a lambda that closes over layer and keywords", closure),
-        Convention("wraps", "a functools.wraps(layer.forward) wrapper, everything positional", wrapped),
-        Convention(
-            "deepspeed-partial",
-            "layer.forward, once replaced by functools.partial(layer.forward), everything positional",
-            deepspeed_partial,
-        ),
-    )
+CONVENTIONS: dict[str, HandOver] = {
+    "bound-method": bound_method,
+    "partial-bound": partial_bound,
+    "partial-function": partial_function,
+    "nested-partial": nested_partial,
+    "module": module,
+    "closure": closure,
+    "wraps": wrapped,
+    "deepspeed-partial": deepspeed_partial,
 }
+"""Every calling convention by name. Which releases of transformers use it is known on the doctor's side."""

@@ -232,13 +232,13 @@ def _wait(running: list[isolate.Child], requests: Requests) -> None:
     time.sleep(0.001)  # a pipe at its end is always ready: leave the child the time to end
 
 
-def _run(spec: dict[str, Any]) -> dict[str, Any]:
+def _run(spec: dict[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
     for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
         if what in BROKEN:
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
     from . import step
 
-    return step.run(spec)
+    return step.run(spec, note)
 
 
 def can_fork() -> bool:

@@ -10,15 +10,15 @@ import torch
 OWN = "tiny-glm4"
 """The name of our own model."""
 
-FALLBACKS = ("glm4", "glm", "llama")
-"""Families to try, in order, where none was chosen."""
-
 BATCH, LENGTH, VOCABULARY, PADDING = 2, 16, 64, 3
 """Shape of a batch: sequences, tokens, vocabulary, and padding tokens at the end of the second sequence.
 
 Padding at the beginning would leave rows of the attention mask with nothing to attend to, for which torch 2.13's fused CPU
 attention gives wrong gradients: the plain step would be no measure of anything.
 """
+
+DROPOUT = 0.1
+"""Share of attention weights that is dropped where dropout is tried."""
 
 TINY: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -77,26 +77,31 @@ class ModelUnavailableError(Exception):
     """The target cannot build the model that was asked for."""
 
 
-def build(name: str, convention: str, packed: bool) -> Model:
+def build(name: str, convention: str, variant: str) -> Model:
     """Build the model of that name: ``tiny-glm4``, a transformers family, or a folder with a ``config.json``.
 
     Args:
         name: What to build.
         convention: The calling convention of our own model; others have theirs.
-        packed: Give two sequences in one row with flash-attention's keyword arguments.
+        variant: ``packed``: two sequences in one row, with flash-attention's keyword arguments. ``dropout``: in attention.
+            ``frozen``: the input embeddings are not trained.
 
     Raises:
         ModelUnavailableError: The installed transformers has no such family, or the folder no usable configuration.
     """
-    module = _own(convention) if name == OWN else _from_transformers(name)
+    dropout = DROPOUT if variant == "dropout" else None
+    module = _own(convention, dropout) if name == OWN else _from_transformers(name, dropout)
     module = module.float().train()
-    return Model(module, layers_of(module), _inputs(module, name, packed), type(module).__name__)
+    if variant == "frozen":
+        module.get_input_embeddings().requires_grad_(False)
+    return Model(module, layers_of(module), _inputs(name, packed=variant == "packed"), type(module).__name__)
 
 
-def _own(convention: str) -> torch.nn.Module:
+def _own(convention: str, dropout: float | None) -> torch.nn.Module:
     from .tiny_glm4 import TinyGlm4Config, TinyGlm4ForCausalLM
 
-    return TinyGlm4ForCausalLM(TinyGlm4Config(), "bound-method" if convention == "model" else convention)
+    config = TinyGlm4Config(attention_dropout=dropout or 0.0)
+    return TinyGlm4ForCausalLM(config, "bound-method" if convention == "model" else convention)
 
 
 def model_class(family: str) -> tuple[type, type]:
@@ -115,7 +120,7 @@ def model_class(family: str) -> tuple[type, type]:
     return getattr(transformers, config), getattr(transformers, model)
 
 
-def _from_transformers(name: str) -> torch.nn.Module:
+def _from_transformers(name: str, dropout: float | None) -> torch.nn.Module:
     if os.path.isdir(name):
         config = _local_config(name)
         _, kind = model_class(config.model_type)
@@ -123,6 +128,10 @@ def _from_transformers(name: str) -> torch.nn.Module:
         make, kind = model_class(name)
         config = make()
     shrink(config)
+    if dropout is not None:
+        if not hasattr(config, "attention_dropout"):
+            raise ModelUnavailableError(f"'{name}' has no dropout in attention")
+        config.attention_dropout = dropout
     module = kind(config)
     if not isinstance(module, torch.nn.Module):
         raise ModelUnavailableError(f"'{name}' is not a PyTorch model")
@@ -193,7 +202,7 @@ def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return layers
 
 
-def _inputs(module: torch.nn.Module, name: str, packed: bool) -> dict[str, Any]:
+def _inputs(name: str, packed: bool) -> dict[str, Any]:
     inputs = _packed_inputs() if packed else _padded_inputs()
     if name != OWN:
         inputs["use_cache"] = False
@@ -221,8 +230,3 @@ def _packed_inputs() -> dict[str, Any]:
         "max_length_q": LENGTH,
         "max_length_k": LENGTH,
     }
-
-
-def packing_keywords() -> list[str]:
-    """Names of the keyword arguments that only packing uses."""
-    return ["cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"]

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import time
 import warnings
-from typing import Any
+from typing import Any, Callable
 
 import torch
 
@@ -24,14 +24,17 @@ CLEAR = 1e-3
 STEP = 1e-2
 """How far parameters are moved for that, along a direction of norm one."""
 
-LISTED = 12
-"""Parameters that are named; a model has hundreds."""
+Note = Callable[[str], None]
 
 
-def run(spec: dict[str, Any]) -> dict[str, Any]:
+def run(spec: dict[str, Any], note: Note = lambda stage: None) -> dict[str, Any]:
     """Run one probe and return its evidence; see ``Spec`` and ``Evidence`` on the doctor's side for the fields.
 
     Whatever the target's packages raise becomes part of the evidence.
+
+    Args:
+        spec: What to run.
+        note: Told of each stage as it begins, for a probe that does not live to tell.
     """
     started = time.perf_counter()
     evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned", "during": "load", "notes": []}
@@ -39,10 +42,10 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _step(spec, evidence, spy)
+            Step(spec, evidence, spy, note).run()
     except (models.ModelUnavailableError, functions.FunctionUnavailableError) as error:
         evidence.update(ended="skipped", why=str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         evidence.update(ended="raised", error=failures.evidence(error, spy.last))
         _judge_forward_only(evidence)
     evidence.update(handovers=spy.seen, function_called=spy.calls, modules=stack.versions_loaded())
@@ -56,97 +59,125 @@ def _judge_forward_only(evidence: dict[str, Any]) -> None:
         evidence.update(ended="returned", forward_only=True)
 
 
-def _step(spec: dict[str, Any], evidence: dict[str, Any], spy: watch.Spy) -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(spec["seed"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+class Step:
+    """The plain step, the checkpointed one, and a second one on top of it; evidence is filled in as it comes."""
 
-    evidence.update(during="build", device=str(device.type))
-    model = models.build(spec["model"], spec["convention"], spec["packed"])
-    model.module.to(device)
-    inputs = {
-        name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in model.inputs.items()
-    }
-    evidence.update(model_class=model.name, model_place=places.of_code(inspect.unwrap(type(model.module).forward).__code__))
-    insides = watch.Insides(model.layers)
+    def __init__(self, spec: dict[str, Any], evidence: dict[str, Any], spy: watch.Spy, note: Note) -> None:
+        self.spec, self.evidence, self.spy, self.note = spec, evidence, spy, note
 
-    evidence["during"] = "plain"
-    plain = _train(engines.Engine(model.module), inputs, spec["seed"])
-    plain_calls, plain_keywords = insides.take()
-    evidence["plain_loss"] = plain["loss"]
+    def run(self) -> None:
+        """All of it, stage by stage."""
+        torch.set_num_threads(1)
+        torch.manual_seed(self.spec["seed"])
 
-    evidence["during"] = "enable"
-    if spec["function"] != "none":
-        loaded = functions.enable(spec["function"], model.module, spec["replacement"])
+        self._enter("build")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = models.build(self.spec["model"], self.spec["convention"], self.spec["variant"])
+        self.model.module.to(device)
+        inputs = self.model.inputs.items()
+        self.inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in inputs}
+        forward = inspect.unwrap(type(self.model.module).forward)
+        self.evidence.update(
+            device=device.type, model_class=self.model.name, model_place=places.of_code(forward.__code__)
+        )
+        self.insides = watch.Insides(self.model.layers)
+
+        self._enter("plain")
+        self.engine = engines.Engine(self.model.module)
+        loss, plain_bytes = self._forward()
+        self.engine.backward(loss)
+        self.evidence["plain_loss"] = float(loss.detach())
+        plain, seen_plain = self._gradients(), self.insides.take()
+        self.model.module.zero_grad(set_to_none=True)
+
+        self._enter("enable")
+        if self.spec["function"] != "none":
+            self._enable()
+
+        self._enter("engine")
+        self.engine = engines.wrap(
+            self.spec["engine"], self.model.module, self.model.layers, len(self.inputs["input_ids"])
+        )
+
+        try:
+            saved = self._checkpointed()
+        finally:
+            self.evidence.update(self._insides(seen_plain))
+        once = self._gradients()
+        gradients = _compare(plain, once)
+        if gradients["wrong"] and self._can_tell():
+            gradients["confirmed"] = _which_is_right(self.model.module, self.inputs, plain, once)
+        self.evidence.update(gradients=gradients, saved_bytes={"plain": plain_bytes, "checkpointed": saved})
+
+        if self._is_of_interest() and self.spec["engine"] == "none":
+            self._checkpointed()
+            self.evidence["accumulated"] = _compare(
+                {name: _twice(one) for name, one in plain.items()}, self._gradients()
+            )
+        self._enter("")
+
+    def _enter(self, stage: str) -> None:
+        self.evidence["during"] = stage
+        self.note(stage)
+
+    def _enable(self) -> None:
+        loaded = functions.enable(self.spec["function"], self.model.module, self.spec["replacement"])
         if loaded:
-            evidence["loaded"] = loaded
-        spy.install(model.module)
+            self.evidence["loaded"] = loaded
+        self.spy.install(self.model.module)
 
-    evidence["during"] = "engine"
-    engine = engines.wrap(spec["engine"], model.module, model.layers, len(inputs["input_ids"]))
+    def _is_of_interest(self) -> bool:
+        """Whether the function is someone's own; torch's are known to cope with a second step and to reach into nothing."""
+        function = str(self.spec["function"])
+        return function != "none" and not function.startswith("torch:")
 
-    is_torchs = spec["function"] == "none" or spec["function"].startswith("torch:")
-    try:
-        checkpointed = _train(engine, inputs, spec["seed"], evidence, trace=not is_torchs)
-    finally:
-        evidence.update(_insides(model, insides, plain_calls, plain_keywords))
-    gradients = _compare(plain["gradients"], checkpointed["gradients"])
-    if gradients["wrong"] and spec["engine"] == "none":
-        which = _which_is_right(model.module, inputs, plain["gradients"], checkpointed["gradients"])
-        gradients["confirmed"] = which
-    saved = {"plain": plain["saved"], "checkpointed": checkpointed["saved"]}
-    evidence.update(gradients=gradients, saved_bytes=saved, during="")
+    def _can_tell(self) -> bool:
+        """Whether the loss can be taken again: not sharded, and without chance in it."""
+        return bool(self.spec["engine"] == "none" and self.spec["variant"] != "dropout")
 
+    def _forward(self) -> tuple[torch.Tensor, int]:
+        """The loss of a forward pass, and the bytes saved for backward."""
+        torch.manual_seed(self.spec["seed"])  # dropout draws the same in every pass that is compared
+        saved = watch.SavedBytes(self.model.module)
+        with saved.hooks():
+            loss = self.engine.forward(self.inputs).loss
+        self.insides.forward_is_over()
+        return loss, saved.total
 
-def _train(
-    engine: engines.Engine,
-    inputs: dict[str, Any],
-    seed: int,
-    evidence: dict[str, Any] | None = None,
-    trace: bool = False,
-) -> dict[str, Any]:
-    """One forward and backward pass.
+    def _checkpointed(self) -> int:
+        """A forward and backward pass, gradients added to those that are there; the bytes that were saved."""
+        self._enter("forward")
+        # Tracing takes time, and matters where something may reach into the callable.
+        with watch.tracing_allocations() if self._is_of_interest() else contextlib.nullcontext():
+            loss, saved = self._forward()
+        self.evidence["loss"] = float(loss.detach())
+        self._enter("backward")
+        self.engine.backward(loss)
+        return saved
 
-    Args:
-        engine: The wrapped model.
-        inputs: The batch.
-        seed: Dropout draws the same in every step that is compared.
-        evidence: Told of the stage and the loss as they come.
-        trace: Note where objects are made in the forward pass, to tell who built the callable. It takes time, and of
-            interest is only what is handed to a function that may reach into it.
+    def _gradients(self) -> dict[str, Any]:
+        """The gradients as they are now, by parameter name, gathered and copied."""
+        return {
+            name: gradient.detach().float().clone()
+            if (gradient := self.engine.gradient(parameter)) is not None
+            else None
+            for name, parameter in self.model.module.named_parameters()
+            if parameter.requires_grad
+        }
 
-    Returns:
-        ``loss``, ``saved`` bytes, and ``gradients`` by parameter name, gathered and copied.
-    """
-    module = engine.model.module if hasattr(engine.model, "module") else engine.model
-    saved = watch.SavedBytes(module)
-    told: dict[str, Any] = {} if evidence is None else evidence
-    told["during"] = "forward"
-    torch.manual_seed(seed)
-    with saved.hooks(), watch.tracing_allocations() if trace else contextlib.nullcontext():
-        loss = engine.forward(inputs).loss
-    told.update(during="backward", loss=float(loss.detach()))
-    engine.backward(loss)
-    gradients = {
-        name: gradient.detach().float().clone() if (gradient := engine.gradient(parameter)) is not None else None
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-    module.zero_grad(set_to_none=True)
-    return {"loss": float(loss.detach()), "saved": saved.total, "gradients": gradients}
+    def _insides(self, plain: watch.Seen) -> dict[str, Any]:
+        """How often each layer ran, and the keyword arguments that did not reach it."""
+        seen = self.insides.take()
+        layers = [
+            {"name": name, "type": type(layer).__name__, **counted}
+            for name, layer in self.model.layers.items()
+            if (counted := watch.forwards(name, plain, seen))
+        ]
+        return {"layers": layers, "keywords_lost": watch.lost_keywords(plain, seen)}
 
 
-def _insides(
-    model: models.Model, insides: watch.Insides, plain_calls: dict[str, int], plain_keywords: dict[str, Any]
-) -> dict[str, Any]:
-    """How often each layer ran, and the keyword arguments that did not reach it."""
-    calls, keywords = insides.take()
-    layers = []
-    for name, layer in model.layers.items():
-        counted = watch.forwards(name, plain_calls, calls)
-        if counted:
-            layers.append({"name": name, "type": type(layer).__name__, "plain": counted[0], "forwards": counted[1]})
-    return {"layers": layers, "keywords_lost": watch.lost_keywords(plain_keywords, keywords)}
+def _twice(gradient: Any) -> Any:
+    return None if gradient is None else 2 * gradient
 
 
 def _compare(plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +197,7 @@ def _compare(plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, A
         difference = float((gradient.to(expected.device) - expected).abs().max() / expected.abs().max())
         if not difference <= WRONG:  # also true for NaN
             wrong.append({"parameter": name, "difference": difference if difference == difference else 1e308})
-    return {"compared": compared, "missing": missing[:LISTED], "wrong": wrong[:LISTED]}
+    return {"compared": compared, "missing": missing, "wrong": wrong}
 
 
 def _which_is_right(

@@ -163,7 +163,8 @@ class TinyGlm4DecoderLayer(nn.Module):  # type: ignore[misc]
             attention_mask: Bool [1 or B, 1, T, T], True where a row may look at a column; None: everywhere.
             position_embeddings: Cosine and sine, [T, R] each; None: no rotary embedding.
         """
-        attended = self.self_attn(self.input_layernorm(hidden_states), attention_mask, position_embeddings)
+        normed = self.input_layernorm(hidden_states)
+        attended = self.self_attn(normed, attention_mask=attention_mask, position_embeddings=position_embeddings)
         hidden_states = hidden_states + self.post_self_attn_layernorm(attended)
         return hidden_states + self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(hidden_states)))
 
@@ -194,6 +195,10 @@ class TinyGlm4ForCausalLM(nn.Module):  # type: ignore[misc]
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.gradient_checkpointing = False
         self._gradient_checkpointing_func: Checkpoint | None = None
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding of tokens, by the name that transformers' models give it."""
+        return self.model.embed_tokens
 
     def checkpoint_with(self, function: Checkpoint) -> None:
         """Turns checkpointing on: in training, every layer goes to ``function``."""
@@ -226,7 +231,7 @@ class TinyGlm4ForCausalLM(nn.Module):  # type: ignore[misc]
     def _run(self, layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any]) -> torch.Tensor:
         """Runs one layer on [B, T, C], through the checkpoint function where that is on."""
         if self.gradient_checkpointing and self.training and self._gradient_checkpointing_func is not None:
-            return self.convention.hand_over(layer, hidden_states, keywords, self._gradient_checkpointing_func)
+            return self.convention(layer, hidden_states, keywords, self._gradient_checkpointing_func)
         return layer(hidden_states, **keywords)
 
 

@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import torch
 
@@ -20,6 +20,16 @@ HANDOVERS = 8
 """Different hand-overs that are kept."""
 
 
+class Seen(NamedTuple):
+    """What was seen inside the layers in one training step, by child."""
+
+    calls: dict[str, int]
+    in_forward: dict[str, int]
+    """Calls in the forward pass alone."""
+    keywords: dict[str, set[str]]
+    """Keyword arguments that were not ``None`` at any call."""
+
+
 class Insides:
     """Counts the calls of each layer's direct children, and the keyword arguments that reach them.
 
@@ -29,6 +39,7 @@ class Insides:
 
     def __init__(self, layers: dict[str, torch.nn.Module]) -> None:
         self.calls: dict[str, int] = {}
+        self.in_forward: dict[str, int] = {}
         self.keywords: dict[str, set[str]] = {}
         for layer, module in layers.items():
             for name, child in module.named_children():
@@ -37,30 +48,38 @@ class Insides:
     def _seen(self, name: str, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
         given = {key for key, value in kwargs.items() if value is not None}
-        self.keywords.setdefault(name, set()).update(given)
+        # What counts is what reaches the layer every time, in recomputation too.
+        self.keywords[name] = self.keywords.get(name, given) & given
 
-    def take(self) -> tuple[dict[str, int], dict[str, set[str]]]:
+    def forward_is_over(self) -> None:
+        """Note how often each child was called so far."""
+        self.in_forward = dict(self.calls)
+
+    def take(self) -> Seen:
         """What was counted, in the order of first calls; counting starts anew."""
-        taken = self.calls, self.keywords
-        self.calls, self.keywords = {}, {}
-        return taken
+        seen = Seen(self.calls, self.in_forward, self.keywords)
+        self.calls, self.in_forward, self.keywords = {}, {}, {}
+        return seen
 
 
-def forwards(layer: str, plain: dict[str, int], checkpointed: dict[str, int]) -> tuple[int, int] | None:
-    """How often a layer's forward ran plainly and with checkpointing; nothing for a layer that did not run.
+def forwards(layer: str, plain: Seen, checkpointed: Seen) -> dict[str, int] | None:
+    """How often a layer's forward ran; nothing for a layer that did not run.
 
     The child that is called first tells: recomputation may stop early, once all that backward needs is there.
     """
-    first = next((child for child in plain if child.rpartition(".")[0] == layer), None)
-    return (plain[first], checkpointed.get(first, 0)) if first else None
+    first = next((child for child in plain.calls if child.rpartition(".")[0] == layer), None)
+    if first is None:
+        return None
+    calls, in_forward = checkpointed.calls.get(first, 0), checkpointed.in_forward.get(first, 0)
+    return {"plain": plain.calls[first], "forwards": calls, "in_forward": in_forward}
 
 
-def lost_keywords(plain: dict[str, set[str]], checkpointed: dict[str, set[str]]) -> list[dict[str, Any]]:
-    """Keyword arguments that reached a child of a layer in the plain step only."""
+def lost_keywords(plain: Seen, checkpointed: Seen) -> list[dict[str, Any]]:
+    """Keyword arguments that reached a child of a layer in the plain step, and not every time with checkpointing."""
     lost = []
-    for child, names in plain.items():
-        missing = names - checkpointed.get(child, set()) - CACHE_KEYWORDS
-        if missing and child in checkpointed:
+    for child, names in plain.keywords.items():
+        missing = names - checkpointed.keywords.get(child, set()) - CACHE_KEYWORDS
+        if missing and child in checkpointed.keywords:
             lost.append({"module": child, "keywords": sorted(missing)})
     return lost
 

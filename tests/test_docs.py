@@ -1,5 +1,6 @@
 """The documents say what is true of the code."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -52,10 +53,34 @@ def test_links_between_documents_lead_somewhere():
 def test_the_architecture_page_names_what_there_is():
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in re.findall(r"`([a-z_]+(?:\.py|/))`", text):
-        assert any((base / name).exists() for base in (ROOT, ROOT / "ckptdoctor", ROOT / "probes", ROOT / "tests")), name
+        assert any((base / name).exists() for base in (ROOT, ROOT / "ckptdoctor", ROOT / "probes", ROOT / "tests")), (
+            name
+        )
 
 
 def test_the_probes_docstring_lists_every_module():
     text = (ROOT / "probes" / "__init__.py").read_text()
     for module in (ROOT / "probes").glob("[a-z]*.py"):
         assert f"``{module.stem}``" in text
+
+
+def test_both_sides_know_the_same_names():
+    """The two sides cannot import each other, so what both spell out is compared here."""
+    from ckptdoctor import plan
+
+    def keys(module, table):
+        tree = ast.parse((ROOT / "probes" / f"{module}.py").read_text())
+        [value] = [
+            node.value
+            for node in tree.body
+            if isinstance(node, (ast.Assign, ast.AnnAssign))
+            and table
+            in [getattr(target, "id", "") for target in getattr(node, "targets", [getattr(node, "target", None)])]
+        ]
+        names = value.keys if isinstance(value, ast.Dict) else value.elts
+        return tuple(name.value for name in names)
+
+    assert keys("conventions", "CONVENTIONS") == tuple(plan.CONVENTIONS)
+    assert keys("engines", "ENGINES") == plan.ENGINES
+    assert keys("trainers", "SOURCES") == plan.TRAINER_FUNCTIONS
+    assert keys("functions", "TRAINERS") == plan.TRAINER_FUNCTIONS

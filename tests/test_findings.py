@@ -35,7 +35,7 @@ def sound(spec, **more):
         "ended": "returned",
         "loss": 4.0,
         "plain_loss": 4.0,
-        "layers": [Layer("layers.0", "L", 1, twice)],
+        "layers": [Layer("layers.0", "L", 1, twice, 1)],
         "gradients": Gradients(10),
         "saved_bytes": SavedBytes(100, kept),
         "handovers": [copy.deepcopy(HANDED)],
@@ -52,7 +52,7 @@ def raised(spec, attribute="callable", during="forward", kind="AttributeError", 
         [MODEL, READER],
         Attribute("__self__", "functools.partial", attribute) if attribute is not None else None,
     )
-    more = {"layers": [Layer("layers.0", "L", 1, 0)], "gradients": None, "saved_bytes": None, "loss": None, **more}
+    more = {"layers": [Layer("layers.0", "L", 1, 0, 0)], "gradients": None, "saved_bytes": None, "loss": None, **more}
     return sound(spec, ended="raised", during=during, error=error, **more)
 
 
@@ -114,11 +114,14 @@ def test_torch_is_cleared_only_when_its_own_function_passed():
 @pytest.mark.parametrize(
     ("rule", "change"),
     [
-        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 1)]}),
-        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 2), Layer("layers.1", "L", 1, 1)]}),
-        ("CKPT003", {"layers": [Layer("layers.0", "L", 1, 3)]}),
+        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 1, 1)]}),
+        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 2, 1), Layer("layers.1", "L", 1, 1, 1)]}),
+        ("CKPT002", {"layers": [Layer("layers.0", "L", 1, 2, 2)]}),
+        ("CKPT003", {"layers": [Layer("layers.0", "L", 1, 3, 1)]}),
         ("CKPT004", {"gradients": Gradients(10, missing=["w"])}),
         ("CKPT005", {"gradients": Gradients(10, wrong=[WrongGradient("w", 0.5)])}),
+        ("CKPT004", {"accumulated": Gradients(10, missing=["w"])}),
+        ("CKPT005", {"accumulated": Gradients(10, wrong=[WrongGradient("w", 0.5)])}),
         ("CKPT008", {"saved_bytes": SavedBytes(100, 100)}),
         ("CKPT009", {"loss": 5.0}),
         ("CKPT009", {"loss": float("nan")}),
@@ -158,3 +161,15 @@ def _broken(spec):
 
 def test_nothing_judged_is_not_ok():
     assert findings.find(FULL, Plan(), []).verdict()[0] == "error"
+
+
+def test_what_falls_short_in_a_variant_only_is_a_warning():
+    plan, evidence = Plan(), []
+    for variant in ("", "dropout"):
+        spec = Spec("glm4", "llamafactory", variant=variant)
+        plan.probes.append(Planned(spec, "subject", BARE))
+        wrong = [WrongGradient("w", 0.5)] if variant else []
+        evidence.append(sound(spec, gradients=Gradients(10, wrong=wrong)))
+    found = findings.find(FULL, plan, evidence)
+    assert [(one.rule, one.severity) for one in found.findings] == [("CKPT005", "warning")]
+    assert found.verdict()[0] == "ok"

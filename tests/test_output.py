@@ -58,7 +58,9 @@ ERROR = Error(
 )
 
 
-def probe(function, outcome="ok", *, model="glm4", engine="none", convention="model", role="subject", **more):
+def probe(
+    function, outcome="ok", *, model="glm4", engine="none", convention="model", variant="", role="subject", **more
+):
     name = "/".join([model, function, engine] + ([convention] if convention != "model" else []))
     failed = outcome in ("failed", "triggered")
     return ProbeResult(
@@ -67,6 +69,7 @@ def probe(function, outcome="ok", *, model="glm4", engine="none", convention="mo
         checkpoint_function=function,
         engine=engine,
         calling_convention=convention,
+        variant=variant,
         role=role,
         outcome=outcome,
         error=f"{ERROR.type}: {ERROR.message}" if failed else None,
@@ -441,7 +444,7 @@ def test_models_are_kept_apart():
 
 def test_a_chosen_convention_and_packing_have_rows_of_their_own():
     report = healthy()
-    packed = msgspec.structs.replace(probe("llamafactory", "crashed"), id="glm4/llamafactory/none/packed")
+    packed = msgspec.structs.replace(probe("llamafactory", "crashed"), variant="packed")
     report.probes += [probe("llamafactory", "timeout", convention="partial-call"), packed]
 
     lines = [line.split() for line in render("text", report, PLAIN).splitlines()]

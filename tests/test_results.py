@@ -17,7 +17,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def report(verdict="ok", ended="returned", model="glm4"):
-    probe = ProbeResult("p", model, "torch", "none", "model", "subject", "ok", None, Evidence("p", ended))
+    probe = ProbeResult("p", model, "torch", "none", "model", "", "subject", "ok", None, Evidence("p", ended))
     return Report(SCHEMA, "0", verdict, "", Environment("3.11", "python", "linux"), [probe], [])
 
 

@@ -66,7 +66,11 @@ def test_nothing_is_offered_that_was_not_measured_to_work_with_this_very_stack(k
 
 
 def test_all_functions_of_a_finding_must_have_been_ok(known):
-    known(measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.4"), measured("4.51.3", "0.9.4", function="llamafactory:unsloth"))
+    known(
+        measured("4.51.3", "0.9.3"),
+        measured("4.51.3", "0.9.4"),
+        measured("4.51.3", "0.9.4", function="llamafactory:unsloth"),
+    )
     [remedy] = remedies(case(), case("llamafactory:unsloth"))
     assert "0.9.4" in remedy.title
 

@@ -273,11 +273,10 @@ def _by_model(probes: list[ProbeResult], pen: _Pen) -> list[str]:
     """How each checkpoint function fares under each engine, a grid for each model."""
     grids: dict[str, _Cells] = {}
     for probe in probes:
-        chosen = probe.calling_convention if probe.id.endswith(f"/{probe.calling_convention}") else ""
-        packed = "packed" if probe.id.endswith("/packed") else ""
+        chosen = probe.calling_convention if probe.calling_convention in probe.id.split("/") else ""
         function = "no checkpointing" if probe.checkpoint_function == "none" else probe.checkpoint_function
         cells = grids.setdefault(probe.model, {})
-        _put(cells, " / ".join(filter(None, [function, chosen, packed])), probe.engine, probe)
+        _put(cells, " / ".join(filter(None, [function, chosen, probe.variant])), probe.engine, probe)
     lines: list[str] = []
     for model, cells in grids.items():
         lines += pen.block("  model ", model, "  ")

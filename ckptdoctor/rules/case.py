@@ -9,6 +9,14 @@ from ckptdoctor.evidence import Evidence, Handover, Place, Spec
 from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, Planned
 from ckptdoctor.report import Severity
 
+IN_WORDS = {
+    "": "",
+    "packed": " with packed sequences",
+    "dropout": " with dropout",
+    "frozen": " with frozen embeddings",
+}
+"""Variants of the step, as the end of a clause."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -36,8 +44,22 @@ class Case:
 
     @property
     def function(self) -> Place | None:
-        """Where the checkpoint function stands, as far as it was loaded or seen."""
-        return self.evidence.loaded.place if self.evidence.loaded else None
+        """Where the checkpoint function stands: where it was loaded from, or the file that the user named."""
+        if self.evidence.loaded:
+            return self.evidence.loaded.place
+        file, _, name = self.spec.function.rpartition(":")
+        return Place(file, 1, name) if file.endswith(".py") else None
+
+    @property
+    def severity(self) -> Severity:
+        """What falls short only in a variant that not every job has is a warning."""
+        usual = self.sibling(variant="") if self.spec.variant else None
+        return "warning" if usual is not None and is_sound(usual) else "error"
+
+    @property
+    def variant_text(self) -> str:
+        """The variant, as the end of a clause."""
+        return IN_WORDS[self.spec.variant]
 
     def sibling(self, **changes: object) -> Evidence | None:
         """The evidence of the probe that differs in nothing but ``changes``, where it was run."""
@@ -47,7 +69,7 @@ class Case:
 
     def control(self) -> Evidence | None:
         """The same without checkpointing."""
-        return self.sibling(function=NO_FUNCTION, packed=False)
+        return self.sibling(function=NO_FUNCTION, variant="")
 
     def is_sound_without_checkpointing(self) -> bool:
         """Whether the model trains under this engine when nothing is checkpointed."""
@@ -82,6 +104,7 @@ def is_sound(evidence: Evidence) -> bool:
         and gradients is not None
         and not gradients.missing
         and not gradients.wrong
+        and not (evidence.accumulated and (evidence.accumulated.wrong or evidence.accumulated.missing))
         and all(layer.forwards == 2 * layer.plain for layer in evidence.layers)
     )
 

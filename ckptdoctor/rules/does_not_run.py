@@ -26,15 +26,10 @@ def judge(case: Case) -> Fired | None:
     return Fired(
         title=f"{case.spec.function} {what} where the same step without checkpointing runs",
         detail=f"In {evidence.during or 'the step'}{under}: {happened}",
-        severity="warning" if case.spec.packed and _runs_unpacked(case) else "error",
+        severity=case.severity,
         culprit=_where(case),
         handed_over_by=case.handover.by if case.handover else None,
     )
-
-
-def _runs_unpacked(case: Case) -> bool:
-    unpacked = case.sibling(packed=False)
-    return unpacked is not None and unpacked.ended == "returned"
 
 
 def _where(case: Case) -> Place | None:

@@ -9,20 +9,29 @@ from ckptdoctor.wording import listed
 def judge(case: Case) -> Fired | None:
     """Fires when a parameter that has a gradient without checkpointing has none with it."""
     gradients = case.evidence.gradients
+    if gradients is not None and not gradients.missing and case.evidence.accumulated:
+        gradients = case.evidence.accumulated
     if not case.is_checkpointed or gradients is None or not gradients.missing:
         return None
     control = case.control()
     if control is not None and control.gradients is not None and control.gradients.missing:
         return None
     return Fired(
-        title=f"{case.spec.function} loses gradients: parameters are never trained, and nothing says so",
+        title=f"{case.spec.function} loses gradients{case.variant_text}: parameters are never trained, and nothing says so",
         detail=(
             f"No gradient reached {listed(gradients.missing)}, which have one without checkpointing. The optimizer leaves "
-            "such parameters as they are."
+            f"such parameters as they are.{_unless(case)}"
         ),
+        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )
+
+
+def _unless(case: Case) -> str:
+    if case.spec.variant != "frozen":
+        return ""
+    return " It does not happen once `model.enable_input_require_grads()` was called, as PEFT does."
 
 
 RULE = Rule(

@@ -7,7 +7,9 @@ from ckptdoctor.rules.case import Case, Fired, Rule
 
 def judge(case: Case) -> Fired | None:
     """Fires when a gradient differs from the plain step's, and the engine alone does not change it."""
-    gradients = case.evidence.gradients
+    gradients, when = case.evidence.gradients, ""
+    if gradients is not None and not gradients.wrong and case.evidence.accumulated:
+        gradients, when = case.evidence.accumulated, " after a second step"
     if not case.is_checkpointed or gradients is None or not gradients.wrong:
         return None
     control = case.control()
@@ -17,14 +19,22 @@ def judge(case: Case) -> Fired | None:
         return None
     worst = max(gradients.wrong, key=lambda one: one.difference)
     return Fired(
-        title=f"{case.spec.function} gives wrong gradients: training goes on, towards something else",
+        title=f"{case.spec.function} gives wrong gradients{case.variant_text}: training goes on, towards something else",
         detail=(
-            f"{len(gradients.wrong)} of {gradients.compared} gradients that were compared differ from the same step "
+            f"{len(gradients.wrong)} of {gradients.compared} gradients that were compared differ{when} from those "
             f"without checkpointing, the most in {worst.parameter}: by {worst.difference:.2g} of its largest value."
+            f"{_because(case)}"
         ),
+        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )
+
+
+def _because(case: Case) -> str:
+    if case.spec.variant != "dropout":
+        return ""
+    return " Without dropout they are right: recomputation draws other random numbers than the forward pass did."
 
 
 def _plain_is_wrong(case: Case) -> bool:

@@ -19,7 +19,7 @@ def judge(case: Case) -> Fired | None:
     return Fired(
         title=f"{_who(case, by_model)} loses keyword arguments on their way to the layer",
         detail=_detail(lost, case.evidence),
-        severity=_severity(lost, case.evidence),
+        severity=_severity(lost, case),
         culprit=case.handover.by if by_model and case.handover else case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )
@@ -45,11 +45,11 @@ def _detail(lost: list[str], evidence: Evidence) -> str:
     return text
 
 
-def _severity(lost: list[str], evidence: Evidence) -> Severity:
+def _severity(lost: list[str], case: Case) -> Severity:
     """An error when it changes what is computed here; packing's keywords do so with flash-attention only."""
-    gradients = evidence.gradients
-    changed = evidence.ended != "returned" or bool(gradients and (gradients.wrong or gradients.missing))
-    return "error" if changed or not set(lost) <= PACKING else "warning"
+    gradients = case.evidence.gradients
+    changed = case.evidence.ended != "returned" or bool(gradients and (gradients.wrong or gradients.missing))
+    return case.severity if changed or not set(lost) <= PACKING else "warning"
 
 
 RULE = Rule(

@@ -18,8 +18,9 @@ def judge(case: Case) -> Fired | None:
     if saved.checkpointed < FELL * plain:
         return None
     return Fired(
-        title=f"{case.spec.function} recomputes, yet keeps the activations: slower, and no memory saved",
+        title=f"{case.spec.function} keeps as much for backward as without checkpointing: slower, and no memory saved",
         detail=f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without.",
+        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )

@@ -10,7 +10,7 @@ def judge(case: Case) -> Fired | None:
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended != "returned" or evidence.forward_only or not evidence.layers:
         return None
-    kept = [layer for layer in evidence.layers if layer.forwards <= layer.plain]
+    kept = [layer for layer in evidence.layers if layer.forwards <= layer.in_forward]
     if not kept:
         return None
     detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward."
@@ -18,11 +18,13 @@ def judge(case: Case) -> Fired | None:
         return Fired(
             title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, and nothing says so",
             detail=f"{detail} The model accepts that checkpointing is switched on, and does nothing about it.",
+            severity=case.severity,
             culprit=evidence.model_place,
         )
     return Fired(
         title=f"{case.spec.function} does not checkpoint: training goes on without it, and nothing says so",
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
+        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )
@@ -37,7 +39,7 @@ Every layer must run twice in a training step: once in the forward pass, and onc
 not kept. Where a layer runs only once, its activations were kept and no memory is saved, although the configuration says
 otherwise. The job then runs out of memory at a size at which it should not, and nothing in the log says why.
 
-It is recognised by counting the calls of the submodules inside each layer, with and without checkpointing.""",
+It is recognised by counting the calls of the submodules inside each layer, in the forward pass and in backward.""",
     links=(),
     judge=judge,
     implies=("CKPT008",),

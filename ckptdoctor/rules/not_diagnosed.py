@@ -11,7 +11,7 @@ BEFORE = ("load", "build", "plain")
 def judge(case: Case) -> Fired | None:
     """Fires when a probe ended before checkpointing came into it, or fails without checkpointing as well."""
     evidence = case.evidence
-    if evidence.ended == "returned" or (case.spec.packed and evidence.during in BEFORE):
+    if evidence.ended == "returned" or (case.spec.variant and evidence.during in BEFORE):
         return None
     control = case.control() if case.is_checkpointed else None
     fails_anyway = control is not None and control.ended != "returned"

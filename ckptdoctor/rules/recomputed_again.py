@@ -19,6 +19,7 @@ def judge(case: Case) -> Fired | None:
             f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "
             "training step; twice is what checkpointing needs."
         ),
+        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handover.by if case.handover else None,
     )

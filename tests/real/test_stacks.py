@@ -84,7 +84,7 @@ def test_remedies_are_a_version_a_patch_and_a_setting(demo):
     assert version["commands"] == ["pip install --no-deps 'llamafactory==0.9.3'"]
     assert patch["kind"] == "patch"
     assert patch["verified"]
-    assert "-        module: \"torch.nn.Module\" = func.__self__\n" in patch["diff"]
+    assert '-        module: "torch.nn.Module" = func.__self__\n' in patch["diff"]
     assert setting["kind"] == "setting"
     assert "disable_gradient_checkpointing: true" in setting["title"]
 
