@@ -151,10 +151,10 @@ def _variants_of(model: str, function: str) -> Iterator[Variant]:
     if model != OWN_MODEL:
         yield "packed"
     if function in TORCH or function == "deepspeed":
-        return  # torch keeps the random state by default; for frozen embeddings transformers and PEFT prepare the model
+        return  # they keep the random state by default
     yield "dropout"
-    if not function.startswith("axolotl:"):
-        yield "frozen"  # axolotl prepares the model for it
+    if function.startswith("llamafactory"):
+        yield "frozen"  # it prepares the layers' inputs itself; others leave that to PEFT or to the user
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:

@@ -19,8 +19,8 @@ KEPT = 8192
 DUMP = 2.0
 """Seconds before the time limit at which a hanging probe prints where it hangs."""
 
-Run = Callable[[dict[str, Any], Callable[[str], None]], dict[str, Any]]
-"""Runs a spec and returns its evidence, telling of each stage as it begins."""
+Run = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
+"""Runs a spec and returns its evidence, telling parts of it as they come."""
 
 
 class Output:
@@ -98,17 +98,14 @@ class Child:
         self.read()
         os.close(self.result_pipe)
         os.close(self.output_pipe)
-        *stages, last = self.result.split(b"\n")
+        *told, last = self.result.split(b"\n")
         envelope = _parse(last)
         if timeout or envelope is None:
             why = f"no result after {self.spec['timeout']:g} s" if timeout else _how_it_died(status)
-            during = stages[-1].decode() if stages else "load"
-            evidence = {
-                "id": self.spec["id"],
-                "ended": "timeout" if timeout else "crashed",
-                "why": why,
-                "during": during,
-            }
+            evidence = {"id": self.spec["id"], "during": "load"}
+            for part in told:
+                evidence.update(json.loads(part))
+            evidence.update(ended="timeout" if timeout else "crashed", why=why)
             envelope = {"evidence": evidence, "files": []}
         if envelope["evidence"]["ended"] != "returned":
             envelope["evidence"]["output"] = self.output.text()
@@ -121,7 +118,7 @@ def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
     try:
         known = set(sys.modules)
         faulthandler.dump_traceback_later(max(spec["timeout"] - DUMP, 0.1), file=2)
-        evidence = run(spec, lambda stage: _write(result_end, f"{stage}\n".encode()))
+        evidence = run(spec, lambda part: _write(result_end, json.dumps(part).encode() + b"\n"))
         faulthandler.cancel_dump_traceback_later()
         envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}
         _write(result_end, json.dumps(envelope).encode())

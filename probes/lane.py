@@ -232,7 +232,7 @@ def _wait(running: list[isolate.Child], requests: Requests) -> None:
     time.sleep(0.001)  # a pipe at its end is always ready: leave the child the time to end
 
 
-def _run(spec: dict[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
+def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
         if what in BROKEN:
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
@@ -242,10 +242,24 @@ def _run(spec: dict[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
 
 
 def can_fork() -> bool:
-    """Whether children may be forked from this process: not once CUDA is in use, and not on macOS."""
+    """Whether children may be forked from this process: not on macOS, and not once anything has woken CUDA in it."""
+    if not hasattr(os, "fork") or sys.platform == "darwin":
+        return False
     torch = sys.modules.get("torch")
-    in_use = bool(torch and torch.cuda.is_initialized())
-    return hasattr(os, "fork") and sys.platform != "darwin" and not in_use
+    return torch is None or not torch.cuda.is_available() or _child_reaches_cuda(torch)
+
+
+def _child_reaches_cuda(torch: Any) -> bool:
+    """Whether a forked child can use the GPU; a library that asked CUDA for anything while it was imported spoils that."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        try:
+            torch.zeros(1, device="cuda")
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _end_orphans() -> None:

@@ -24,17 +24,18 @@ CLEAR = 1e-3
 STEP = 1e-2
 """How far parameters are moved for that, along a direction of norm one."""
 
-Note = Callable[[str], None]
+Note = Callable[[dict[str, Any]], None]
+"""Takes a part of the evidence as it comes."""
 
 
-def run(spec: dict[str, Any], note: Note = lambda stage: None) -> dict[str, Any]:
+def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
     """Run one probe and return its evidence; see ``Spec`` and ``Evidence`` on the doctor's side for the fields.
 
     Whatever the target's packages raise becomes part of the evidence.
 
     Args:
         spec: What to run.
-        note: Told of each stage as it begins, for a probe that does not live to tell.
+        note: Told the most telling parts as they come, for a probe that does not live to tell.
     """
     started = time.perf_counter()
     evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned", "during": "load", "notes": []}
@@ -118,12 +119,13 @@ class Step:
 
     def _enter(self, stage: str) -> None:
         self.evidence["during"] = stage
-        self.note(stage)
+        self.note({"during": stage})
 
     def _enable(self) -> None:
         loaded = functions.enable(self.spec["function"], self.model.module, self.spec["replacement"])
         if loaded:
             self.evidence["loaded"] = loaded
+            self.note({"loaded": loaded})
         self.spy.install(self.model.module)
 
     def _is_of_interest(self) -> bool:

@@ -44,11 +44,8 @@ class Case:
 
     @property
     def function(self) -> Place | None:
-        """Where the checkpoint function stands: where it was loaded from, or the file that the user named."""
-        if self.evidence.loaded:
-            return self.evidence.loaded.place
-        file, _, name = self.spec.function.rpartition(":")
-        return Place(file, 1, name) if file.endswith(".py") else None
+        """Where the checkpoint function stands, as far as it was loaded."""
+        return self.evidence.loaded.place if self.evidence.loaded else None
 
     @property
     def severity(self) -> Severity:

@@ -7,13 +7,15 @@ class Recompute(torch.autograd.Function):
     def forward(ctx, function, hidden_states, *args):
         ctx.function, ctx.args = function, args
         ctx.save_for_backward(hidden_states)
+        ctx.random = torch.get_rng_state()
         with torch.no_grad():
             return function(hidden_states, *args)
 
     @staticmethod
     def backward(ctx, gradient):
         hidden_states = ctx.saved_tensors[0].detach().requires_grad_()
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(ctx.random)
             output = ctx.function(hidden_states, *ctx.args)
         torch.autograd.backward(output, gradient)
         return (None, hidden_states.grad, *[None] * len(ctx.args))

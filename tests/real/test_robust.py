@@ -191,7 +191,7 @@ def misbehave(python, folder, before, own_tmp):
     assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
     controls = {probe["outcome"] for probe in ran.report["probes"] if probe["role"] == "control"}
     assert controls == {"ok"}
-    (subject,) = (probe for probe in ran.report["probes"] if probe["role"] == "subject")
+    (subject,) = (one for one in ran.report["probes"] if one["role"] == "subject" and not one["variant"])
     return ran, subject
 
 

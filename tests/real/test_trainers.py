@@ -1,0 +1,86 @@
+"""How a trainer's checkpoint function is loaded, on trainers made for the purpose and on the real one."""
+
+import textwrap
+
+import pytest
+
+from tests.conftest import check
+
+pytestmark = pytest.mark.real
+
+BODY = """
+from torch.utils.checkpoint import checkpoint
+
+def get_custom_gradient_checkpointing_func(inner):
+    def custom(func, hidden_states, *args, **kwargs):
+        return inner(func, hidden_states.requires_grad_(True), *args, **kwargs)
+    return custom
+
+def get_unsloth_gradient_checkpointing_func():
+    return None
+"""
+
+NARROW = ("--engine", "none", "--convention", "bound-method", "--checkpoint-fn", "llamafactory")
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """Makes a LLaMA-Factory of our own from the text of its modules; the folder to put on ``PYTHONPATH``."""
+
+    def make(checkpointing, package="", model=""):
+        module = tmp_path / "llamafactory" / "model" / "model_utils"
+        module.mkdir(parents=True)
+        (tmp_path / "llamafactory" / "__init__.py").write_text(package)
+        (tmp_path / "llamafactory" / "model" / "__init__.py").write_text(model)
+        (module / "__init__.py").write_text("")
+        (module / "checkpointing.py").write_text(textwrap.dedent(checkpointing))
+        record = tmp_path / "llamafactory-9.9.dist-info"
+        record.mkdir()
+        (record / "METADATA").write_text("Metadata-Version: 2.1\nName: llamafactory\nVersion: 9.9\n")
+        return str(tmp_path)
+
+    return make
+
+
+def loaded(ran):
+    return {
+        one["id"]: (one["evidence"]["loaded"]["how"], one["evidence"]["loaded"]["stubbed"])
+        for one in ran.report["probes"]
+        if "loaded" in one["evidence"]
+    }["tiny-glm4/llamafactory/none/bound-method"]
+
+
+def test_only_the_module_is_loaded(torch_python, trainer):
+    """The packages above it would fail to import, and are never run."""
+    path = trainer(BODY, package="raise RuntimeError('imported')", model="raise RuntimeError('imported')")
+    ran = check(torch_python, *NARROW, environ={"PYTHONPATH": path})
+    assert (ran.status, ran.rules) == (0, [])
+    assert loaded(ran) == ("module only", [])
+
+
+def test_what_it_imports_and_is_not_installed_is_stood_in_for(torch_python, trainer):
+    wanted = "from peft.utils import NAME\nimport nowhere.to_be.found as x\n@x.decorator\ndef f(): pass\nassert f\n"
+    ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer(wanted + BODY)})
+    assert (ran.status, ran.rules) == (0, [])
+    assert loaded(ran) == ("module only", ["nowhere", "peft"])
+
+
+def test_the_real_import_is_tried_when_the_module_cannot_stand_alone(torch_python, trainer):
+    needs = "import llamafactory\nassert llamafactory.READY\n"
+    ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer(needs + BODY, package="READY = True")})
+    assert (ran.status, ran.rules) == (0, [])
+    assert loaded(ran) == ("import", [])
+
+
+def test_a_trainer_that_cannot_be_loaded_at_all_is_not_ok(torch_python, trainer):
+    ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer("raise ImportError('no such thing')\n" + BODY)})
+    assert (ran.status, ran.report["verdict"], ran.rules) == (3, "error", ["CKPT900"])
+    assert "no such thing" in ran.out
+
+
+def test_the_real_one_is_loaded_without_its_dependencies(demo_python):
+    ran = check(demo_python, "--engine", "none", "--checkpoint-fn", "llamafactory")
+    [probe] = [one for one in ran.report["probes"] if one["id"] == "glm4/llamafactory/none"]
+    assert probe["evidence"]["loaded"]["how"] == "module only"
+    assert probe["evidence"]["loaded"]["stubbed"] == ["peft"]
+    assert probe["evidence"]["loaded"]["place"]["package"] == "llamafactory"
