@@ -59,6 +59,8 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     with Patient(python, laid, request.workers or _cores(), locations.cache(), progress) as patient:
         environment = patient.look()
         planned = plan.make(environment, request.options)
+        if request.find_remedies:
+            remedies.warm_up()
         evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
         found = findings.find(environment, planned, evidence)
         for finding in found.findings if request.find_remedies else ():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from typing import TYPE_CHECKING
 
 from ckptdoctor.evidence import Environment
@@ -31,6 +33,11 @@ def find(finding: Finding, environment: Environment, found: Found, patient: Pati
         *source.find(finding, cases, environment, patient),
         *settings.find(cases),
     ]
+
+
+def warm_up() -> None:
+    """Import what a patch is made with while the probes run; it takes as long as several of them."""
+    threading.Thread(target=importlib.import_module, args=("ckptdoctor.remedies.patch",), daemon=True).start()
 
 
 def unmet_pins(environment: Environment) -> list[str]:

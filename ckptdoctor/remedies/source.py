@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ckptdoctor.evidence import Environment, Evidence, Spec
+from ckptdoctor.plan import VARIANTS
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import is_sound
@@ -51,11 +52,16 @@ def find(finding: Finding, cases: list[Case], environment: Environment, patient:
 def _try(patched: str, file: Path, cases: list[Case], patient: Patient) -> list[Evidence]:
     """Run the failing probes again with the patched file in place of the installed one."""
     copy = patient.write(file.name, patched)
-    chosen = [case.spec for case in cases if case.spec.engine in TRIED] or [cases[0].spec]
+    chosen = [case.spec for case in cases if _is_tried(case.spec)] or [cases[0].spec]
     lanes: dict[tuple[str, ...], list[Spec]] = {BARE: [], WHOLE: []}
     for spec in chosen:
         lanes[WHOLE if spec.engine.startswith("zero") else BARE].append(spec)
     return patient.examine(lanes, {spec.function: str(copy) for spec in chosen})
+
+
+def _is_tried(spec: Spec) -> bool:
+    """Whether a probe is run again; what shares its entry with a trainer's first function is, without an engine."""
+    return not spec.variant and spec.engine in (TRIED[:1] if spec.function in VARIANTS else TRIED)
 
 
 def _read(file: Path) -> str | None:

@@ -44,7 +44,7 @@ def trainer(tmp_path):
 
 def loaded(ran):
     return {
-        one["id"]: (one["evidence"]["loaded"]["how"], one["evidence"]["loaded"]["stubbed"])
+        one["id"]: (one["evidence"]["loaded"]["how"], one["evidence"]["loaded"].get("stubbed", []))
         for one in ran.report["probes"]
         if "loaded" in one["evidence"]
     }["tiny-glm4/llamafactory/none/bound-method"]
