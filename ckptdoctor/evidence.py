@@ -192,6 +192,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     """Times the checkpoint function was called."""
     forward_only: bool = False
     """The function needs CUDA in backward and there is none: only its forward was judged."""
+    stand_in: Evidence | None = None
+    """Then, the same step without an engine and with the CPU in the place of the GPU."""
     loaded: Loaded | None = None
     modules: dict[str, str] = {}
     """Packages of the stack that were imported in the probe's process, with their versions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -83,6 +83,12 @@ class Plan:
     def specs(self, lane: Lane) -> list[Spec]:
         """What to run in one lane."""
         return [planned.spec for planned in self.probes if planned.lane == lane]
+
+
+def first_of_all(functions: Iterable[str]) -> set[str]:
+    """The functions that a remedy must mend: those that are no mere variant, where there are any."""
+    found = set(functions)
+    return found - set(VARIANTS) or found
 
 
 def make(environment: Environment, options: Options) -> Plan:

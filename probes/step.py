@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import torch
 
-from . import engines, failures, functions, models, places, stack, watch
+from . import engines, failures, functions, models, places, stack, stand_in, watch
 
 WRONG = 1e-4
 """Largest difference of a gradient, relative to its largest absolute value, that counts as equal in fp32.
@@ -48,16 +48,24 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
         evidence.update(ended="raised", error=failures.evidence(error, spy.last))
-        _judge_forward_only(evidence)
+        if evidence["during"] == "backward" and evidence["error"]["needs_cuda"]:
+            # A backward pass that failed only for want of CUDA was not run; what the CPU can tell of it is told apart.
+            evidence.update(ended="returned", forward_only=True, stand_in=_with_stand_in(spec))
     evidence.update(handovers=spy.seen, function_called=spy.calls, modules=stack.versions_loaded())
     evidence["seconds"] = round(time.perf_counter() - started, 4)
     return evidence
 
 
-def _judge_forward_only(evidence: dict[str, Any]) -> None:
-    """Take a backward pass that failed only for want of CUDA as not run."""
-    if evidence["during"] == "backward" and evidence["error"]["needs_cuda"]:
-        evidence.update(ended="returned", forward_only=True)
+def _with_stand_in(spec: dict[str, Any]) -> dict[str, Any]:
+    """The evidence of the same step with the CPU in the place of the GPU."""
+    evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned", "notes": []}
+    spy = watch.Spy()
+    try:
+        with stand_in.cpu_for_cuda():
+            Step({**spec, "engine": "none"}, evidence, spy, lambda part: None).run()
+    except (Exception, SystemExit) as error:
+        evidence.update(ended="raised", error=failures.evidence(error, spy.last))
+    return evidence
 
 
 class Step:

@@ -78,7 +78,7 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     dotted, file = found
     before = dict(sys.modules)
     try:
-        module, stubbed = _alone(dotted, replacement or file)
+        module, stubbed = _alone(dotted, replacement or file, os.path.dirname(file))
         how = "module only"
     except Exception:
         _forget(before)
@@ -89,8 +89,14 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     return module, loaded
 
 
-def _alone(dotted: str, file: str) -> tuple[ModuleType, list[str]]:
-    """Import one module with bare parents; names of the missing packages that were stood in for."""
+def _alone(dotted: str, file: str, folder: str) -> tuple[ModuleType, list[str]]:
+    """Import one module with bare parents; names of the missing packages that were stood in for.
+
+    Args:
+        dotted: The module's name.
+        file: What to load as it.
+        folder: Where its submodules lie, should it be a package.
+    """
     parents = _parents(dotted)
     root = stack.root_of(parents[0])
     for parent in parents:
@@ -99,7 +105,7 @@ def _alone(dotted: str, file: str) -> tuple[ModuleType, list[str]]:
     with _stand_ins(exclude=parents[0]) as stubbed:
         is_package = os.path.basename(file) == "__init__.py"
         spec = importlib.util.spec_from_file_location(
-            dotted, file, submodule_search_locations=[os.path.dirname(file)] if is_package else None
+            dotted, file, submodule_search_locations=[folder] if is_package else None
         )
         if spec is None or spec.loader is None:
             raise ImportError(f"cannot load {file}")
@@ -118,6 +124,7 @@ def _bare(name: str, folder: str) -> ModuleType:
     shell = ModuleType(name)
     shell.__path__ = [folder]
     shell.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    shell.__spec__.submodule_search_locations = [folder]
     shell.__ckptdoctor_bare__ = True  # type: ignore[attr-defined]
     return shell
 

@@ -26,7 +26,8 @@ FINDING = Finding("CKPT001", "attribute-contract", "error", "", "", [])
 @pytest.fixture
 def known(monkeypatch):
     def remember(*measurements, requires=None):
-        found = Knowledge("2026-01-02", "0.1.0", "3.11", "2.13.0", "linux", requires or {}, list(measurements))
+        pins = requires or {"llamafactory": {}}
+        found = Knowledge("2026-01-02", "0.1.0", "3.11", "2.13.0", "linux", pins, list(measurements))
         monkeypatch.setattr(knowledge, "load", lambda: found)
 
     return remember
@@ -69,10 +70,17 @@ def test_all_functions_of_a_finding_must_have_been_ok(known):
     known(
         measured("4.51.3", "0.9.3"),
         measured("4.51.3", "0.9.4"),
-        measured("4.51.3", "0.9.4", function="llamafactory:unsloth"),
+        measured("4.51.3", "0.9.4", function="llamafactory:other"),
     )
-    [remedy] = remedies(case(), case("llamafactory:unsloth"))
+    [remedy] = remedies(case(), case("llamafactory:other"))
     assert "0.9.4" in remedy.title
+
+
+def test_a_variant_that_stays_broken_is_named_and_hinders_nothing(known):
+    known(measured("4.51.3", "0.9.3"))
+    [remedy] = remedies(case(), case("llamafactory:unsloth"))
+    assert "0.9.3" in remedy.title
+    assert "llamafactory:unsloth is not mended" in remedy.cost
 
 
 def test_either_package_may_change_and_the_one_that_breaks_no_pin_comes_first(known):
@@ -82,6 +90,7 @@ def test_either_package_may_change_and_the_one_that_breaks_no_pin_comes_first(kn
         requires={"llamafactory": {"0.9.3": ["transformers<=4.51.0"]}},
     )
     first, second = remedies()
+    assert first.commands == ["pip install 'transformers==4.50.3'"]
     assert first.title.startswith("transformers 4.50.3")
     assert first.breaks == []
     assert second.breaks == ["llamafactory 0.9.3 requires transformers<=4.51.0"]
@@ -106,7 +115,7 @@ def test_requirements_of_extras_and_of_other_pythons_bind_nobody():
 def test_a_forward_pass_alone_is_said_to_be_that(known):
     known(measured("4.51.3", "0.9.3", forward_only=True))
     [remedy] = remedies()
-    assert "forward pass" in remedy.evidence
+    assert "CPU in the place of the GPU" in remedy.evidence
 
 
 def test_the_shipped_knowledge_is_measured_and_whole():

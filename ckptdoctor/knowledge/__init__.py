@@ -24,6 +24,7 @@ class Measurement(msgspec.Struct, frozen=True):
     verdict: Literal["ok", "fail", "error"]
     """``error``: it could not be diagnosed."""
     forward_only: bool
+    """There was no GPU for the backward pass, which was run with the CPU in its place."""
     rules: list[str]
     detail: str
     """The error in one line, where there was one."""

@@ -18,6 +18,7 @@ from ckptdoctor.errors import DoctorError
 from ckptdoctor.knowledge import Knowledge, Measurement
 from ckptdoctor.plan import Options
 from ckptdoctor.report import Report
+from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
 
 
 @click.command()
@@ -76,7 +77,9 @@ def _measurements(report: Report, release: str) -> list[Measurement]:
         if probe.role != "subject":
             continue
         package = probe.checkpoint_function.split(":")[0]
-        undecided = probe.outcome == "skipped" or "CKPT900" in probe.rules
+        # A function of which only the forward pass could be judged, not even with a stand-in, is not known to work.
+        unproven = probe.evidence.forward_only and not is_sound_as_far_as_can_be_told(probe.evidence)
+        undecided = probe.outcome == "skipped" or "CKPT900" in probe.rules or (unproven and not probe.rules)
         verdict = "ok" if probe.outcome == "ok" else "error" if undecided else "fail"
         found.append(
             Measurement(

@@ -26,7 +26,8 @@ def find(cases: list[Case]) -> list[Remedy]:
 def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
     """Torch's own function, where the trainer lets one choose it, or the other one of torch's two."""
     for name, setting in TORCH.items():
-        siblings = [case.sibling(function=name) for case in cases]
+        usual = [case for case in cases if not case.spec.variant] or cases
+        siblings = [case.sibling(function=name) for case in usual]
         if name in functions or not all(one is not None and is_sound(one) for one in siblings):
             continue
         title = _title(functions, setting)

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from ckptdoctor.evidence import Environment, Evidence, Spec
-from ckptdoctor.plan import VARIANTS
+from ckptdoctor.plan import VARIANTS, first_of_all
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.rules.case import is_sound
+from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
 from ckptdoctor.wording import listed, owner
 
@@ -31,32 +31,38 @@ def find(finding: Finding, cases: list[Case], environment: Environment, patient:
     patched = patch(source, finding.culprit.line)
     if patched is None:
         return []
-    tried = _try(patched, file, loaded, patient)
-    if not tried or not all(is_sound(one) or one.forward_only for one in tried):
+    specs = _specs(loaded)
+    tried = {one.id: one for one in _try(patched, file, specs, patient)}
+    mended = [spec for spec in specs if is_sound_as_far_as_can_be_told(tried[spec.id])]
+    failing = {spec.function for spec in specs if spec not in mended}
+    if failing & first_of_all(spec.function for spec in specs):
         return []
-    forward_only = (
-        " (its forward pass; the backward pass needs a GPU)" if any(one.forward_only for one in tried) else ""
-    )
+    stood_in = sorted({spec.function for spec in mended if tried[spec.id].forward_only})
+    without_gpu = f" ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else ""
+    left = f"; {listed(sorted(failing))} is not mended by it" if failing else ""
     return [
         Remedy(
             kind="patch",
             title=f"patch {owner(finding.culprit, file.name)} to find the layer in whatever callable it is handed",
-            cost="a changed file in the environment, lost at the next reinstall",
-            evidence=f"the patched file passed here{forward_only}: {listed([one.id for one in tried], 3)}",
+            cost=f"a changed file in the environment, lost at the next reinstall{left}",
+            evidence=f"the patched file passed here{without_gpu}: {listed([spec.id for spec in mended], 3)}",
             diff=diff(source, patched, _label(file, environment)),
             verified=True,
         )
     ]
 
 
-def _try(patched: str, file: Path, cases: list[Case], patient: Patient) -> list[Evidence]:
+def _try(patched: str, file: Path, specs: list[Spec], patient: Patient) -> list[Evidence]:
     """Run the failing probes again with the patched file in place of the installed one."""
     copy = patient.write(file.name, patched)
-    chosen = [case.spec for case in cases if _is_tried(case.spec)] or [cases[0].spec]
     lanes: dict[tuple[str, ...], list[Spec]] = {BARE: [], WHOLE: []}
-    for spec in chosen:
+    for spec in specs:
         lanes[WHOLE if spec.engine.startswith("zero") else BARE].append(spec)
-    return patient.examine(lanes, {spec.function: str(copy) for spec in chosen})
+    return patient.examine(lanes, {spec.function: str(copy) for spec in specs})
+
+
+def _specs(cases: list[Case]) -> list[Spec]:
+    return [case.spec for case in cases if _is_tried(case.spec)] or [cases[0].spec]
 
 
 def _is_tried(spec: Spec) -> bool:

@@ -10,8 +10,10 @@ from packaging.version import InvalidVersion, Version
 from ckptdoctor import knowledge
 from ckptdoctor.evidence import Environment
 from ckptdoctor.knowledge import Measurement
+from ckptdoctor.plan import first_of_all
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
+from ckptdoctor.wording import listed
 
 
 def find(finding: Finding, cases: list[Case], environment: Environment) -> list[Remedy]:
@@ -38,19 +40,21 @@ def find(finding: Finding, cases: list[Case], environment: Environment) -> list[
     )
     found = []
     if by_trainer:
-        found.append(_remedy(package, by_trainer, "transformers", transformers, environment, known))
+        found.append(_remedy(package, by_trainer, functions, "transformers", transformers, environment, known))
     if by_model:
-        found.append(_remedy("transformers", by_model, package, trainer, environment, known))
+        found.append(_remedy("transformers", by_model, functions, package, trainer, environment, known))
     return sorted(found, key=lambda one: len(one.breaks))
 
 
 def _common(works: list[Measurement], functions: list[str], axis: str) -> dict[str, list[Measurement]]:
-    """Releases along an axis with which all the functions were ok."""
+    """Releases along an axis with which all the functions that matter were ok."""
     by_release: dict[str, list[Measurement]] = {}
     for one in works:
         by_release.setdefault(getattr(one, axis), []).append(one)
     return {
-        release: found for release, found in by_release.items() if {one.function for one in found} >= set(functions)
+        release: found
+        for release, found in by_release.items()
+        if {one.function for one in found} >= first_of_all(functions)
     }
 
 
@@ -67,6 +71,7 @@ def _nearest(releases: dict[str, list[Measurement]], installed: str) -> tuple[st
 def _remedy(
     package: str,
     chosen: tuple[str, list[Measurement]],
+    functions: list[str],
     fixed: str,
     fixed_version: str,
     environment: Environment,
@@ -74,15 +79,25 @@ def _remedy(
 ) -> Remedy:
     release, measured = chosen
     step = "up" if Version(release) > Version(environment.version(package)) else "down"
-    judged = "its forward pass was ok" if any(one.forward_only for one in measured) else "ok"
+    is_trainer = package in known.requires
+    left = sorted(set(functions) - {one.function for one in measured})
+    not_mended = f"; {listed(left)} is not mended by it" if left else ""
+    follow = "all others stay" if is_trainer else "what it requires itself may follow"
     return Remedy(
         kind="version",
         title=f"{package} {release} ({step} from {environment.version(package)})",
-        cost=f"one package changes; {fixed} {fixed_version} and all others stay",
-        evidence=f"measured on {known.date} with {fixed} {fixed_version} and torch {known.torch}: {judged}",
-        commands=[f"pip install --no-deps '{package}=={release}'"],
+        cost=f"one package changes; {fixed} {fixed_version} stays, {follow}{not_mended}",
+        evidence=f"measured on {known.date} with {fixed} {fixed_version} and torch {known.torch}: {_judged(measured)}",
+        # As it was measured: a trainer alone, anything else with what it requires.
+        commands=[f"pip install {'--no-deps ' if is_trainer else ''}'{package}=={release}'"],
         breaks=[*_pins_on(package, release, environment), *_pins_of(package, release, environment, known)],
     )
+
+
+def _judged(measured: list[Measurement]) -> str:
+    """How far a measurement reaches: some functions need a GPU in backward, and were run with the CPU in its place."""
+    stood_in = sorted({one.function for one in measured if one.forward_only})
+    return f"ok ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else "ok"
 
 
 def _pins_on(package: str, release: str, environment: Environment) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ckptdoctor.rules import (
     attribute_contract,
+    backward_doubtful,
     does_not_run,
     gradients_missing,
     gradients_wrong,
@@ -34,6 +35,7 @@ RULES: dict[str, Rule] = {
         memory_not_saved,
         loss_wrong,
         does_not_run,
+        backward_doubtful,
         not_diagnosed,
     )
 }

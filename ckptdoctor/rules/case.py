@@ -106,6 +106,12 @@ def is_sound(evidence: Evidence) -> bool:
     )
 
 
+def is_sound_as_far_as_can_be_told(evidence: Evidence) -> bool:
+    """Sound, or for a function that needs a GPU which is not there: sound with the CPU in its place."""
+    tried = evidence.stand_in
+    return is_sound(evidence) or (evidence.forward_only and tried is not None and is_sound(tried))
+
+
 @dataclass(frozen=True)
 class Fired:
     """What a rule says of a probe."""
