@@ -74,7 +74,7 @@ def _run(python: str, requirements: list[str]) -> Report:
 def _measurements(report: Report, release: str) -> list[Measurement]:
     found = []
     for probe in report.probes:
-        if probe.role != "subject":
+        if probe.role != "subject" or probe.variant:
             continue
         package = probe.checkpoint_function.split(":")[0]
         # A function of which only the forward pass could be judged, not even with a stand-in, is not known to work.
