@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from ckptdoctor import __version__, findings, locations, plan, remedies, results
 from ckptdoctor.evidence import Environment
 from ckptdoctor.report import SCHEMA, Report
+from ckptdoctor.request import Request
 from ckptdoctor.target import interpreter, overlay
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be diagnosed.
-
-    Attributes:
-        python: The target, as ``--python`` takes it; ``None`` for the active environment.
-        requirements: What to lay over it.
-        with_dependencies: Lay trainers in with their dependencies.
-        options: What to probe.
-        workers: Probes at a time in each lane; 0 for as many as there are cores.
-        use_cache: Answer from the last run where nothing has changed.
-        find_remedies: Look for what mends each finding, and try it where that can be done here.
-    """
-
-    python: str | None = None
-    requirements: Sequence[str] = ()
-    with_dependencies: bool = False
-    options: plan.Options = field(default_factory=plan.Options)
-    workers: int = 0
-    use_cache: bool = True
-    find_remedies: bool = True
 
 
 def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:

@@ -198,7 +198,6 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     modules: dict[str, str] = {}
     """Packages of the stack that were imported in the probe's process, with their versions."""
     device: str = "cpu"
-    notes: list[str] = []
     output: str = ""
     """Head and tail of what the probe printed."""
     seconds: float = 0.0

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ckptdoctor import __version__, locations
 from ckptdoctor.report import Report
-
-if TYPE_CHECKING:
-    from ckptdoctor.diagnose import Request
+from ckptdoctor.request import Request
 
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
 """Environment variables that may change what the stack does, by how their names begin."""

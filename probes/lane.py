@@ -29,7 +29,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import isolate, stack
+from . import isolate, stack, trainers
 
 OPENING = "CKPTDOCTOR_OPENING"
 """Environment variable through which a spawned child is told how its lane was opened."""
@@ -108,7 +108,7 @@ def main() -> int:
         return 0
     _open(opening)
     if opening.get("facts"):
-        channel.send("facts", environment=stack.facts())
+        channel.send("facts", environment={**stack.facts(), "trainers": trainers.available()})
     while (request := requests.wait()) is not None:
         prepare(request["specs"], channel)
         if not _serve(request["specs"], request["workers"], channel, requests):

@@ -18,9 +18,7 @@ _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
 
 
 def facts() -> dict[str, Any]:
-    """The environment as JSON; see ``Environment`` on the doctor's side for the fields."""
-    from .trainers import available
-
+    """The environment as JSON, but for its trainers; see ``Environment`` on the doctor's side for the fields."""
     packages = installed()
     names = {package["name"] for package in packages}
     return {
@@ -29,7 +27,6 @@ def facts() -> dict[str, Any]:
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": packages,
         "stack": [name for name in STACK if name in names],
-        "trainers": available(),
         "families": families(),
         "paths": [os.path.abspath(entry) for entry in sys.path if entry],
     }

@@ -38,7 +38,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
         note: Told the most telling parts as they come, for a probe that does not live to tell.
     """
     started = time.perf_counter()
-    evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned", "during": "load", "notes": []}
+    evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned", "during": "load"}
     spy = watch.Spy()
     try:
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
 
 def _with_stand_in(spec: dict[str, Any]) -> dict[str, Any]:
     """The evidence of the same step with the CPU in the place of the GPU."""
-    evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned", "notes": []}
+    evidence: dict[str, Any] = {"id": spec["id"], "ended": "returned"}
     spy = watch.Spy()
     try:
         with stand_in.cpu_for_cuda():

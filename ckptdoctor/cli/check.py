@@ -71,8 +71,9 @@ def command(
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
     from ckptdoctor import output as outputs
-    from ckptdoctor.diagnose import Request, diagnose
+    from ckptdoctor.diagnose import diagnose
     from ckptdoctor.plan import CONVENTIONS, Options
+    from ckptdoctor.request import Request
 
     for name in conventions:
         if name not in CONVENTIONS:

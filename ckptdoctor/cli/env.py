@@ -17,8 +17,9 @@ def command(python: str | None, requirements: tuple[str, ...], with_deps: bool, 
     """
     import msgspec
 
-    from ckptdoctor.diagnose import Request, look
+    from ckptdoctor.diagnose import look
     from ckptdoctor.output.environment import render
+    from ckptdoctor.request import Request
 
     with shared.progress() as progress:
         environment = look(Request(python, requirements, with_deps), progress)

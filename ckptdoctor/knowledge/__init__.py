@@ -1,4 +1,4 @@
-"""What was measured: which releases work together. Data beside this file, written by ``ckptdoctor.knowledge.measure``."""
+"""What was measured: which releases work together. Data beside this file, written by ``ckptdoctor.measure``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the knowledge: ``python -m ckptdoctor.knowledge.measure --python TARGET --transformers 4.51.3 --trainers ...``.
+"""Writes the knowledge: ``python -m ckptdoctor.measure --python TARGET --transformers 4.51.3 --trainers ...``.
 
 Every combination is laid over the target, which needs torch, and run with real packages. What it writes is all there is in
 ``measured.json``: no line of that file is typed by hand.
@@ -13,11 +13,12 @@ import click
 import msgspec
 
 from ckptdoctor import __version__, knowledge
-from ckptdoctor.diagnose import Request, diagnose
+from ckptdoctor.diagnose import diagnose
 from ckptdoctor.errors import DoctorError
 from ckptdoctor.knowledge import Knowledge, Measurement
 from ckptdoctor.plan import Options
 from ckptdoctor.report import Report
+from ckptdoctor.request import Request
 from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
 
 
@@ -31,7 +32,7 @@ from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
     required=True,
     help="Trainers to lay in together, as llamafactory==0.9.3,axolotl==0.8.1. Repeatable.",
 )
-@click.option("--output", default=str(Path(__file__).with_name(knowledge.FILE)), show_default=True)
+@click.option("--output", default=str(Path(knowledge.__file__).with_name(knowledge.FILE)), show_default=True)
 def main(python: str, releases: tuple[str, ...], groups: tuple[str, ...], output: str) -> None:
     """Run every release of transformers with every group of trainers, and write down what came of it."""
     measured: dict[tuple[str, str, str, str], Measurement] = {}
