@@ -54,7 +54,8 @@ class Found:
             with_what = listed(sorted(_short(name) for name in failing))
             return "fail", f"Gradient checkpointing does not work here with {with_what}: {count} ({codes})."
         open_ends = [one for one in self.findings if one.severity == "error"]
-        judged = [one for one in self.probes if one.role == "subject" and one.outcome == "ok"]
+        # What a rule still fired on by now did so with a warning.
+        judged = [one for one in self.probes if one.role == "subject" and one.outcome in ("ok", "triggered")]
         if open_ends and judged:
             return "error", f"Part of this environment cannot be diagnosed; {len(judged)} probes were ok."
         if open_ends or not judged:

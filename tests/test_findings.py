@@ -173,3 +173,17 @@ def test_what_falls_short_in_a_variant_only_is_a_warning():
     found = findings.find(FULL, plan, evidence)
     assert [(one.rule, one.severity) for one in found.findings] == [("CKPT005", "warning")]
     assert found.verdict()[0] == "ok"
+
+
+def test_a_warning_alone_leaves_the_verdict_ok():
+    bad = Evidence("tried", "raised", error=Error("ValueError", "too many values to unpack", [READER]))
+    found = judge(make=lambda spec: sound(spec, forward_only=True, gradients=None, stand_in=bad))
+    assert [(one.rule, one.severity) for one in found.findings] == [("CKPT011", "warning")]
+    assert found.verdict()[0] == "ok"
+
+
+def test_a_stand_in_that_is_sound_or_lacks_cuda_itself_says_nothing():
+    spec = Spec("glm4", "llamafactory")
+    for tried in (sound(spec), Evidence("tried", "raised", error=Error("AssertionError", "no CUDA", needs_cuda=True))):
+        found = judge(make=lambda spec, tried=tried: sound(spec, forward_only=True, gradients=None, stand_in=tried))
+        assert rules(found) == []

@@ -72,6 +72,7 @@ BAD = {
 }
 HANG = "ckpt010_bad_hang"
 ONLY_WITH_DROPOUT = "ckpt005_bad_dropout"
+NEEDS_A_GPU = "ckpt011_bad"
 GOOD = sorted(path.stem for path in CASES.glob("*_good*.py"))
 
 
@@ -115,8 +116,8 @@ def real_model(demo_python):
 def test_every_rule_and_every_file_has_its_case():
     from ckptdoctor.rules import RULES
 
-    assert {path.stem for path in CASES.glob("*.py")} == {*BAD, HANG, ONLY_WITH_DROPOUT, *GOOD}
-    for code in RULES:
+    assert {path.stem for path in CASES.glob("*.py")} == {*BAD, HANG, ONLY_WITH_DROPOUT, NEEDS_A_GPU, *GOOD}
+    for code in set(RULES) - {"CKPT011"}:  # a warning, with a test of its own
         assert any(code in expected.rules for expected in BAD.values()), code
         assert any(name.startswith(code.lower()) for name in BAD), code
         assert any(name.startswith(code.lower()) for name in GOOD), code
@@ -170,6 +171,17 @@ def test_what_is_wrong_with_dropout_only_is_a_warning(torch_python):
     (finding,) = ran.report["findings"]
     assert (finding["rule"], finding["severity"]) == ("CKPT005", "warning")
     assert [probe.rpartition("/")[2] for probe in finding["probes"]] == ["dropout"]
+
+
+def test_what_fails_in_backward_with_a_stand_in_for_the_gpu_is_a_warning(torch_python):
+    ran = check(torch_python, "--engine", "none", "--convention", BOUND, *functions(NEEDS_A_GPU))
+    assert (ran.status, ran.report["verdict"]) == (0, "ok")
+    (probe,) = probes_of(ran.report, NEEDS_A_GPU).values()
+    assert probe["evidence"]["forward_only"]
+    assert probe["evidence"]["stand_in"]["error"]["type"] == "ValueError"
+    (finding,) = [one for one in ran.report["findings"] if probe["id"] in one["probes"]]
+    assert (finding["rule"], finding["severity"]) == ("CKPT011", "warning")
+    assert any("only the forward pass was judged" in note for note in ran.report["notes"])
 
 
 def test_torchs_own_functions_are_sound_beside_the_bad_ones(bad):
