@@ -119,7 +119,9 @@ def test_the_patch_that_is_shown_applies_and_helps(demo, demo_python, tmp_path):
     subprocess.run(["patch", "-p1"], input=diff, text=True, cwd=tmp_path, check=True, capture_output=True)
     arguments = ("--engine", "none", "--engine", "zero3", "--checkpoint-fn", "llamafactory")
     ran = check(demo_python, *arguments, environ={"PYTHONPATH": str(tmp_path)})
-    assert (ran.status, ran.rules) == (0, [])
+    # llamafactory's unsloth function does not restore the random state, patched or not: a warning, with dropout only.
+    assert (ran.status, {one["severity"] for one in ran.report["findings"]} - {"warning"}) == (0, set())
+    assert ran.outcomes["glm4/llamafactory/none"] == ran.outcomes["glm4/llamafactory/zero3"] == "ok"
     loaded = {one["evidence"]["loaded"]["place"]["file"] for one in ran.report["probes"] if "loaded" in one["evidence"]}
     assert loaded == {str(tmp_path / "llamafactory/model/model_utils/checkpointing.py")}
 
