@@ -29,10 +29,10 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     """
     started = time.monotonic()
     python = interpreter.find(request.python, os.environ)
-    key = results.key(python, request)
+    laid = _lay(python, request, progress)
+    key = results.key(python, laid, request)
     if request.use_cache and (known := results.load(key)) is not None:
         return known
-    laid = _lay(python, request, progress)
     with Patient(python, laid, request.workers or _cores(), locations.cache(), progress) as patient:
         environment = patient.look()
         planned = plan.make(environment, request.options)

@@ -10,7 +10,7 @@ from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.plan import Plan, Planned
 from ckptdoctor.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
-from ckptdoctor.wording import engines_in_words, first_line, listed
+from ckptdoctor.wording import engines_in_words, listed
 
 NOT_DIAGNOSED = "CKPT900"
 
@@ -130,8 +130,7 @@ def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) ->
 
 
 def _probe(case: Case, rules: list[str]) -> ProbeResult:
-    evidence, error = case.evidence, case.evidence.error
-    text = f"{error.type}: {first_line(error.message)}" if error else evidence.why
+    evidence = case.evidence
     return ProbeResult(
         id=case.spec.id,
         model=case.spec.model,
@@ -141,7 +140,7 @@ def _probe(case: Case, rules: list[str]) -> ProbeResult:
         variant=case.spec.variant,
         role=case.planned.role,
         outcome=_outcome(case, rules),
-        error=text or None,
+        error=case.happened or None,
         evidence=evidence,
         rules=rules,
     )
@@ -161,7 +160,7 @@ def _outcome(case: Case, rules: list[str]) -> Outcome:
     if ended == "raised":
         if any(code != NOT_DIAGNOSED for code in rules):
             return "triggered"
-        before = case.spec.variant and case.evidence.during in ("load", "build", "plain")
+        before = case.spec.variant and case.ended_before_checkpointing
         return "skipped" if before or (case.evidence.error and case.evidence.error.needs_cuda) else "failed"
     if ended == "returned":
         return "triggered" if rules else "ok"

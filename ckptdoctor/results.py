@@ -28,10 +28,13 @@ class _Stored(msgspec.Struct):
     report: Report
 
 
-def key(python: Path, request: Request) -> str:
-    """What a result depends on beside the files that the run loads: the question, the variables, our own code."""
+def key(python: Path, laid: Path | None, request: Request) -> str:
+    """What a result depends on beside the files that the run loads: the question, the variables, our own code.
+
+    The overlay counts by its folder: a requirement without a version comes to another one when a release is published.
+    """
     variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
-    asked = [str(python), list(request.requirements), request.with_dependencies, msgspec.to_builtins(request.options)]
+    asked = [str(python), str(laid), request.find_remedies, msgspec.to_builtins(request.options)]
     devices = sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
     return hashlib.sha256(msgspec.json.encode([asked, variables, devices, _own_code()])).hexdigest()[:32]
 

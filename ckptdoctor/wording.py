@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from ckptdoctor.evidence import Place
+from ckptdoctor.evidence import Error, Place
 
 
 def owner(place: Place | None, otherwise: str) -> str:
@@ -23,6 +23,11 @@ def listed(names: Sequence[str], limit: int = 4) -> str:
     if len(names) > limit:
         shown.append(f"{len(names) - limit} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
+
+
+def error_line(error: Error) -> str:
+    """An error's type and the first line of its message."""
+    return f"{error.type}: {first_line(error.message)}"
 
 
 def first_line(text: str) -> str:

@@ -187,3 +187,11 @@ def test_a_stand_in_that_is_sound_or_lacks_cuda_itself_says_nothing():
     for tried in (sound(spec), Evidence("tried", "raised", error=Error("AssertionError", "no CUDA", needs_cuda=True))):
         found = judge(make=lambda spec, tried=tried: sound(spec, forward_only=True, gradients=None, stand_in=tried))
         assert rules(found) == []
+
+
+def test_running_twice_in_the_forward_pass_is_not_sound():
+    from ckptdoctor.rules.case import is_sound
+
+    spec = Spec("glm4", "llamafactory")
+    assert is_sound(sound(spec))
+    assert not is_sound(sound(spec, layers=[Layer("layers.0", "L", 1, 2, 2)]))

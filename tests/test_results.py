@@ -69,3 +69,17 @@ def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
     results.store("key", report(), [], [])
 
     assert results.load("key") is None
+
+
+def test_another_overlay_and_a_run_without_remedies_are_other_results(tmp_path):
+    from ckptdoctor.request import Request
+
+    python = Path("python")
+    keys = {
+        results.key(python, None, Request()),
+        results.key(python, tmp_path / "one", Request()),
+        results.key(python, tmp_path / "another", Request()),
+        results.key(python, None, Request(find_remedies=False)),
+    }
+    assert len(keys) == 4
+    assert results.key(python, None, Request()) in keys

@@ -125,3 +125,13 @@ def test_the_shipped_knowledge_is_measured_and_whole():
     assert len(found.measurements) > 100
     assert all(one.verdict == "ok" or one.rules or one.detail for one in found.measurements)
     assert {one.package for one in found.measurements} == {"llamafactory", "axolotl"}
+
+
+def test_nothing_is_claimed_for_a_fault_that_was_not_looked_for_when_measuring(known):
+    """Measured is the usual step without an engine: a release that is ok there may have the fault under ZeRO 3 all the same."""
+    known(measured("4.51.3", "0.9.3"))
+    target = environment("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")
+    for spec in (Spec("glm4", "llamafactory", "zero3"), Spec("glm4", "llamafactory", variant="dropout")):
+        elsewhere = Case(Planned(spec, "subject", BARE), Evidence(id=spec.id, ended="raised"), {})
+        assert versions.find(FINDING, [elsewhere], target) == []
+        assert versions.find(FINDING, [elsewhere, case()], target)

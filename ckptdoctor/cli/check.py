@@ -78,7 +78,7 @@ def command(
     for name in conventions:
         if name not in CONVENTIONS:
             raise click.BadParameter(f"'{name}' is not one of {', '.join(CONVENTIONS)}.", param_hint="--convention")
-    shared.is_writable(output)
+    shared.require_writable(output)
     request = Request(
         python=python,
         requirements=requirements,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ckptdoctor.errors import DoctorError, UsageFault
+from ckptdoctor.errors import UsageFault
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,11 +60,11 @@ def write(text: str, output: str | None) -> None:
         raise UsageFault(f"{output} cannot be written: {error.strerror}.", "choose another --output") from error
 
 
-def is_writable(output: str | None) -> None:
+def require_writable(output: str | None) -> None:
     """Fail before anything is run if its result could not be written.
 
     Raises:
-        DoctorError: The folder is not there or not writable.
+        UsageFault: The folder is not there or not writable.
     """
     folder = Path(output).parent if output else Path()
     if output and (not folder.is_dir() or not os.access(folder, os.W_OK) or Path(output).is_dir()):
@@ -97,6 +97,3 @@ def progress() -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     with console.status("starting", spinner="line") as status:
         yield lambda text: status.update(one_line(text, 60).replace("[", "\\["))
-
-
-__all__ = ["DoctorError", "is_writable", "progress", "style", "target_options", "write"]

@@ -20,8 +20,11 @@ def find(finding: Finding, cases: list[Case], environment: Environment) -> list[
     """Version changes that were measured to work with the rest of this stack, the nearest release of each package.
 
     Only exact matches count: the installed release of the one package, with a release of the other that was run together
-    with it, for the same checkpoint function and model family.
+    with it, for the same checkpoint function and model family. What was measured is the usual step without an engine, so
+    nothing is claimed for a fault that does not show there.
     """
+    if not any(case.spec.engine == "none" and not case.spec.variant for case in cases):
+        return []
     functions = sorted({case.spec.function for case in cases})
     models = {case.spec.model for case in cases}
     packages = {name.split(":")[0] for name in functions}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckptdoctor.evidence import Evidence
 from ckptdoctor.rules.case import Case, Fired, Rule, is_sound
-from ckptdoctor.wording import first_line
+from ckptdoctor.wording import error_line
 
 
 def judge(case: Case) -> Fired | None:
@@ -17,13 +17,13 @@ def judge(case: Case) -> Fired | None:
         detail=f"There is no GPU here to show it for certain. {_what(tried)}",
         severity="warning",
         culprit=tried.error.frames[-1] if tried.error is not None and tried.error.frames else case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 
 def _what(tried: Evidence) -> str:
     if tried.error is not None:
-        return f"{tried.error.type}: {first_line(tried.error.message)}"
+        return error_line(tried.error)
     gradients = tried.gradients
     if gradients is not None and (gradients.missing or gradients.wrong):
         return f"{len(gradients.missing)} gradients are missing and {len(gradients.wrong)} are wrong."

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ckptdoctor.evidence import Evidence, Handover, Place, Spec
-from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, Planned
+from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, TORCH, Planned
 from ckptdoctor.report import Severity
+from ckptdoctor.wording import error_line
 
 IN_WORDS = {
     "": "",
@@ -16,6 +17,10 @@ IN_WORDS = {
     "frozen": " with frozen embeddings",
 }
 """Variants of the step, as the end of a clause."""
+
+
+BEFORE = ("load", "build", "plain")
+"""Stages before checkpointing is switched on."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,28 @@ class Case:
 
     @property
     def handover(self) -> Handover | None:
-        """The hand-over at which a probe that raised stopped, or the first one."""
+        """The last kind of hand-over that was seen, at which a probe that raised stopped."""
         return self.evidence.handovers[-1] if self.evidence.handovers else None
+
+    @property
+    def handed_over_by(self) -> Place | None:
+        """The line of that hand-over."""
+        return self.handover.by if self.handover else None
+
+    @property
+    def raised_at(self) -> Place | None:
+        """The innermost frame of the error that ended the probe."""
+        return self.evidence.error.frames[-1] if self.evidence.error and self.evidence.error.frames else None
+
+    @property
+    def happened(self) -> str:
+        """What ended a probe that did not return, in one line."""
+        return error_line(self.evidence.error) if self.evidence.error else self.evidence.why
+
+    @property
+    def ended_before_checkpointing(self) -> bool:
+        """Whether the probe ended at a stage that checkpointing has no part in."""
+        return self.evidence.during in BEFORE
 
     @property
     def function(self) -> Place | None:
@@ -75,8 +100,11 @@ class Case:
 
     def passes_with_torch(self) -> list[str]:
         """Ids of the probes in which torch's own function trained the same model under the same engine."""
-        found = (self.sibling(function=name) for name in ("torch:non-reentrant", "torch:reentrant"))
-        return [evidence.id for evidence in found if evidence is not None and is_sound(evidence)]
+        return [evidence.id for evidence in self.with_torch() if is_sound(evidence)]
+
+    def with_torch(self) -> list[Evidence]:
+        """The evidence of torch's own functions on the same model under the same engine, as far as they were run."""
+        return [found for name in TORCH if (found := self.sibling(function=name)) is not None]
 
     @property
     def fails_to_import(self) -> bool:
@@ -102,7 +130,7 @@ def is_sound(evidence: Evidence) -> bool:
         and not gradients.missing
         and not gradients.wrong
         and not (evidence.accumulated and (evidence.accumulated.wrong or evidence.accumulated.missing))
-        and all(layer.forwards == 2 * layer.plain for layer in evidence.layers)
+        and all(layer.in_forward == layer.plain == layer.forwards - layer.in_forward for layer in evidence.layers)
     )
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from ckptdoctor.evidence import Place
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import engines_in_words, first_line
-
-STEP = ("engine", "forward", "backward", "enable", "")
-"""Stages that checkpointing can spoil; those before it are not its doing."""
+from ckptdoctor.wording import engines_in_words
 
 
 def judge(case: Case) -> Fired | None:
@@ -15,20 +12,19 @@ def judge(case: Case) -> Fired | None:
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended not in ("raised", "crashed", "timeout"):
         return None
-    if evidence.during not in STEP or (evidence.error and evidence.error.needs_cuda) or case.fails_to_import:
+    if case.ended_before_checkpointing or (evidence.error and evidence.error.needs_cuda) or case.fails_to_import:
         return None
     control = case.control()
     if control is None or control.ended != "returned":
         return None
     under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     what = {"raised": "raises", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
-    happened = f"{evidence.error.type}: {first_line(evidence.error.message)}" if evidence.error else evidence.why
     return Fired(
         title=f"{case.spec.function} {what} where the same step without checkpointing runs",
-        detail=f"In {evidence.during or 'the step'}{under}: {happened}",
+        detail=f"In {evidence.during or 'the step'}{under}: {case.happened}",
         severity=case.severity,
         culprit=_where(case),
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 

@@ -20,15 +20,14 @@ def judge(case: Case) -> Fired | None:
         title=f"{_who(case, by_model)} loses keyword arguments on their way to the layer",
         detail=_detail(lost, case.evidence),
         severity=_severity(lost, case),
-        culprit=case.handover.by if by_model and case.handover else case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        culprit=case.handed_over_by if by_model else case.function,
+        handed_over_by=case.handed_over_by,
     )
 
 
 def _lost_with_torch_too(case: Case) -> bool:
     """Whether torch's function loses them as well: then the model never hands them over."""
-    found = (case.sibling(function=name) for name in ("torch:non-reentrant", "torch:reentrant"))
-    return any(evidence is not None and bool(evidence.keywords_lost) for evidence in found)
+    return any(evidence.keywords_lost for evidence in case.with_torch())
 
 
 def _who(case: Case, by_model: bool) -> str:

@@ -26,7 +26,7 @@ def judge(case: Case) -> Fired | None:
         detail=f"The loss of the step is {shown} with checkpointing and {plain:.6g} without.",
         severity=case.severity,
         culprit=case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 

@@ -22,7 +22,7 @@ def judge(case: Case) -> Fired | None:
         detail=f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without.",
         severity=case.severity,
         culprit=case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 

@@ -26,7 +26,7 @@ def judge(case: Case) -> Fired | None:
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
         severity=case.severity,
         culprit=case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 

@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import engines_in_words, first_line
-
-BEFORE = ("load", "build", "plain")
+from ckptdoctor.wording import engines_in_words
 
 
 def judge(case: Case) -> Fired | None:
     """Fires when a probe ended before checkpointing came into it, or fails without checkpointing as well."""
     evidence = case.evidence
-    if evidence.ended == "returned" or (case.spec.variant and evidence.during in BEFORE):
+    if evidence.ended == "returned" or (case.spec.variant and case.ended_before_checkpointing):
         return None
     control = case.control() if case.is_checkpointed else None
     fails_anyway = control is not None and control.ended != "returned"
     needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
-    came_too_early = evidence.ended == "skipped" or evidence.during in BEFORE or case.fails_to_import
+    came_too_early = evidence.ended == "skipped" or case.ended_before_checkpointing or case.fails_to_import
     if not came_too_early and not fails_anyway and not needs_cuda:
         return None
-    happened = f"{evidence.error.type}: {first_line(evidence.error.message)}" if evidence.error else evidence.why
     if needs_cuda:
         return Fired(
             title=f"{case.spec.function} needs CUDA in its forward pass, and there is no GPU here",
-            detail=f"It cannot be judged on this machine: {happened}",
+            detail=f"It cannot be judged on this machine: {case.happened}",
             severity="warning",
             culprit=case.function,
         )
     if fails_anyway:
         return Fired(
             title=f"The step fails without checkpointing as well, under {engines_in_words([case.spec.engine])}",
-            detail=f"So nothing can be said of checkpointing there. {happened}",
-            culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
+            detail=f"So nothing can be said of checkpointing there. {case.happened}",
+            culprit=case.raised_at,
         )
     if case.fails_to_import:
         return Fired(
             title=f"{case.spec.function} cannot be imported",
-            detail=happened,
-            culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
+            detail=case.happened,
+            culprit=case.raised_at,
         )
     return Fired(
         title=f"{case.spec.model} under {engines_in_words([case.spec.engine])} cannot be probed here",
-        detail=happened,
-        culprit=evidence.error.frames[-1] if evidence.error and evidence.error.frames else None,
+        detail=case.happened,
+        culprit=case.raised_at,
     )
 
 

@@ -17,7 +17,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
         detail=f"torch raised CheckpointError in backward{under}: {first}",
         culprit=case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 

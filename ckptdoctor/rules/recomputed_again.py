@@ -21,7 +21,7 @@ def judge(case: Case) -> Fired | None:
         ),
         severity=case.severity,
         culprit=case.function,
-        handed_over_by=case.handover.by if case.handover else None,
+        handed_over_by=case.handed_over_by,
     )
 
 
