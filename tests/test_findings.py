@@ -195,3 +195,15 @@ def test_running_twice_in_the_forward_pass_is_not_sound():
     spec = Spec("glm4", "llamafactory")
     assert is_sound(sound(spec))
     assert not is_sound(sound(spec, layers=[Layer("layers.0", "L", 1, 2, 2)]))
+
+
+def test_another_fault_of_the_usual_step_makes_no_error_of_what_a_variant_alone_has():
+    plan, evidence = Plan(), []
+    for variant in ("", "dropout"):
+        spec = Spec("glm4", "llamafactory", variant=variant)
+        plan.probes.append(Planned(spec, "subject", BARE))
+        kept = {"layers": [Layer("layers.0", "L", 1, 1, 1)]}
+        evidence.append(sound(spec, **kept, loss=5.0 if variant else 4.0))
+    found = findings.find(FULL, plan, evidence)
+    assert [(one.rule, one.severity) for one in found.findings] == [("CKPT002", "error"), ("CKPT009", "warning")]
+    assert len(found.findings[0].probes) == 2

@@ -6,6 +6,8 @@ detail. What belongs together is put together afterwards, in ``ckptdoctor.diagno
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ckptdoctor.rules import (
     attribute_contract,
     backward_doubtful,
@@ -44,7 +46,13 @@ __all__ = ["RULES", "Case", "Fired", "Rule", "judge"]
 
 
 def judge(case: Case) -> list[tuple[Rule, Fired]]:
-    """The rules that fire on a probe, without those that only follow from another one."""
+    """The rules that fire on a probe, without those that only follow from another one.
+
+    What a rule says of a variant alone, which not every job has, is a warning.
+    """
     fired = {code: found for code, rule in RULES.items() if (found := rule.judge(case)) is not None}
+    if case.usual is not None:
+        usual = {code for code in fired if RULES[code].judge(case.usual) is not None}
+        fired = {code: one if code in usual else replace(one, severity="warning") for code, one in fired.items()}
     implied = {code for name in fired for code in RULES[name].implies}
     return [(RULES[code], found) for code, found in fired.items() if code not in implied]

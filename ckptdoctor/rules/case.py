@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ckptdoctor.evidence import Evidence, Handover, Place, Spec
 from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, TORCH, Planned
@@ -73,10 +74,11 @@ class Case:
         return self.evidence.loaded.place if self.evidence.loaded else None
 
     @property
-    def severity(self) -> Severity:
-        """What falls short only in a variant that not every job has is a warning."""
-        usual = self.sibling(variant="") if self.spec.variant else None
-        return "warning" if usual is not None and is_sound(usual) else "error"
+    def usual(self) -> Case | None:
+        """The same without the variant, where this is one."""
+        usual = Spec(**{**self._fields(), "variant": ""}) if self.spec.variant else None
+        found = self.others.get(usual.id) if usual else None
+        return Case(*found, self.others) if found else None
 
     @property
     def variant_text(self) -> str:
@@ -85,9 +87,11 @@ class Case:
 
     def sibling(self, **changes: object) -> Evidence | None:
         """The evidence of the probe that differs in nothing but ``changes``, where it was run."""
-        fields = {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
-        found = self.others.get(Spec(**{**fields, **changes}).id)
+        found = self.others.get(Spec(**{**self._fields(), **changes}).id)
         return found[1] if found else None
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
 
     def control(self) -> Evidence | None:
         """The same without checkpointing."""

@@ -22,7 +22,6 @@ def judge(case: Case) -> Fired | None:
     return Fired(
         title=f"{case.spec.function} {what} where the same step without checkpointing runs",
         detail=f"In {evidence.during or 'the step'}{under}: {case.happened}",
-        severity=case.severity,
         culprit=_where(case),
         handed_over_by=case.handed_over_by,
     )

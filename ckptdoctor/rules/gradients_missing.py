@@ -22,7 +22,6 @@ def judge(case: Case) -> Fired | None:
             f"No gradient reached {listed(gradients.missing)}, which have one without checkpointing. The optimizer leaves "
             f"such parameters as they are.{_unless(case)}"
         ),
-        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

@@ -25,7 +25,6 @@ def judge(case: Case) -> Fired | None:
             f"without checkpointing, the most in {worst.parameter}: by {worst.difference:.2g} of its largest value."
             f"{_because(case)}"
         ),
-        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

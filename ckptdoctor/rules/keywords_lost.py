@@ -48,7 +48,7 @@ def _severity(lost: list[str], case: Case) -> Severity:
     """An error when it changes what is computed here; packing's keywords do so with flash-attention only."""
     gradients = case.evidence.gradients
     changed = case.evidence.ended != "returned" or bool(gradients and (gradients.wrong or gradients.missing))
-    return case.severity if changed or not set(lost) <= PACKING else "warning"
+    return "error" if changed or not set(lost) <= PACKING else "warning"
 
 
 RULE = Rule(

@@ -24,7 +24,6 @@ def judge(case: Case) -> Fired | None:
     return Fired(
         title=f"{case.spec.function} changes the loss",
         detail=f"The loss of the step is {shown} with checkpointing and {plain:.6g} without.",
-        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

@@ -20,7 +20,6 @@ def judge(case: Case) -> Fired | None:
     return Fired(
         title=f"{case.spec.function} keeps as much for backward as without checkpointing: slower, and no memory saved",
         detail=f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without.",
-        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

@@ -18,13 +18,11 @@ def judge(case: Case) -> Fired | None:
         return Fired(
             title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, and nothing says so",
             detail=f"{detail} The model accepts that checkpointing is switched on, and does nothing about it.",
-            severity=case.severity,
             culprit=evidence.model_place,
         )
     return Fired(
         title=f"{case.spec.function} does not checkpoint: training goes on without it, and nothing says so",
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
-        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

@@ -19,7 +19,6 @@ def judge(case: Case) -> Fired | None:
             f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "
             "training step; twice is what checkpointing needs."
         ),
-        severity=case.severity,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )
