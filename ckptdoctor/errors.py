@@ -30,3 +30,11 @@ class TargetError(DoctorError):
     """The target, or an overlay over it, cannot be had."""
 
     status = 3
+
+
+class UnobtainableError(TargetError):
+    """Packages that cannot be had together, today or tomorrow: not there, at odds with each other, or not to be built."""
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """Work was stopped because nobody waits for it any more."""

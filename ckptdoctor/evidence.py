@@ -154,6 +154,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     timeout: float = 60.0
     """Seconds."""
     seed: int = 0
+    laid: str = ""
+    """A requirement that is laid over for this probe alone, e.g. ``llamafactory==0.9.2``."""
 
     @property
     def id(self) -> str:
@@ -163,6 +165,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
             parts.append(self.convention)
         if self.variant:
             parts.append(self.variant)
+        if self.laid:
+            parts.append(self.laid)
         return "/".join(parts)
 
 

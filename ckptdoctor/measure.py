@@ -1,108 +1,102 @@
-"""Writes the knowledge: ``python -m ckptdoctor.measure --python TARGET --transformers 4.51.3 --trainers ...``.
+"""Writes the knowledge: ``python -m ckptdoctor.measure --python TARGET``.
 
-Every combination is laid over the target, which needs torch, and run with real packages. What it writes is all there is in
-``measured.json``: no line of that file is typed by hand.
+The target needs torch and nothing else. What is written is all there is in ``knowledge/``: no line of it is typed by hand.
 """
 
 from __future__ import annotations
 
-import datetime
+import os
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import click
-import msgspec
 
-from ckptdoctor import __version__, knowledge
-from ckptdoctor.diagnose import diagnose
-from ckptdoctor.errors import DoctorError
-from ckptdoctor.knowledge import Knowledge, Measurement
-from ckptdoctor.plan import Options
-from ckptdoctor.report import Report
-from ckptdoctor.request import Request
-from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
+from ckptdoctor import knowledge, locations
+from ckptdoctor.cli import live, shared
+from ckptdoctor.compatibility import TRAINERS, Map
+from ckptdoctor.errors import TargetError
+from ckptdoctor.evidence import Environment
+from ckptdoctor.matrix import questions
+from ckptdoctor.matrix.combination import Base
+from ckptdoctor.matrix.environments import Environments
+from ckptdoctor.matrix.run import Asked, matrix
+from ckptdoctor.output import maps
+from ckptdoctor.plan import FALLBACK_FAMILIES, ZERO_ENGINES, Options
+from ckptdoctor.target import interpreter
+from ckptdoctor.target.patient import Patient
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One map of the knowledge."""
+
+    file: str
+    vary: tuple[str, ...]
+    options: Options
+    audit: int = 0
+
+
+CHAPTERS = {
+    "trainers": Chapter(
+        knowledge.TRAINERS_FILE, ("transformers>=4.40", *TRAINERS), Options(models=FALLBACK_FAMILIES), audit=40
+    ),
+    "deepspeed": Chapter(
+        # The releases of two years; with the first transformers that has GLM-4-0414, and the last that old DeepSpeed takes.
+        knowledge.DEEPSPEED_FILE,
+        (
+            "deepspeed>=0.16",
+            "transformers==4.51.3",
+            "transformers==4.57.6",
+            "llamafactory==0.9.2",
+            "llamafactory==0.9.5",
+        ),
+        Options(models=("glm4",), engines=("none", *ZERO_ENGINES)),
+    ),
+}
 
 
 @click.command()
-@click.option("--python", required=True, help="A Python with torch, over which the combinations are laid.")
-@click.option("--transformers", "releases", multiple=True, required=True, help="A release. Repeatable.")
-@click.option(
-    "--trainers",
-    "groups",
-    multiple=True,
-    required=True,
-    help="Trainers to lay in together, as llamafactory==0.9.3,axolotl==0.8.1. Repeatable.",
-)
-@click.option("--output", default=str(Path(knowledge.__file__).with_name(knowledge.FILE)), show_default=True)
-def main(python: str, releases: tuple[str, ...], groups: tuple[str, ...], output: str) -> None:
-    """Run every release of transformers with every group of trainers, and write down what came of it."""
-    measured: dict[tuple[str, str, str, str], Measurement] = {}
-    requires: dict[str, dict[str, list[str]]] = {}
-    report: Report | None = None
-    for release in releases:
-        for group in groups:
-            click.echo(f"transformers {release} with {group}: ", err=True, nl=False)
-            requirements = [f"transformers=={release}", *group.split(",")]
+@click.option("--python", required=True, help="A Python with torch, over which everything is laid.")
+@click.option("--only", "names", type=click.Choice(list(CHAPTERS)), multiple=True, help="One chapter. Repeatable.")
+@click.option("--jobs", type=int, default=0, help="Environments at a time.")
+@click.option("--refresh", is_flag=True, help="Run again what is known from an earlier run.")
+def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
+    """Run what the knowledge is made of, and write it."""
+    for name in names or CHAPTERS:
+        chapter = CHAPTERS[name]
+        asked = Asked(chapter.vary, python, options=chapter.options, audit=chapter.audit, jobs=jobs, refresh=refresh)
+        with live.observer() as observer:
+            made = matrix(asked, observer)
+        _complete(made, python)
+        text = maps.render("json", made, shared.style("a file"))
+        with resources.as_file(resources.files(knowledge).joinpath(chapter.file)) as path:
+            path.write_text(text, encoding="utf-8")
+        click.echo(f"{chapter.file}: {len(made.runs)} runs, {len(made.cells)} cells, {made.audit}", err=True)
+
+
+def _complete(made: Map, python: str) -> None:
+    """Add what the releases of trainers require that no run has laid in: remedies name the pins that they break."""
+    target = interpreter.find(python, os.environ)
+    with Patient(target, None, 1, locations.cache()) as patient:
+        facts = patient.look()
+    for name in [name for name in made.axes if name in TRAINERS]:
+        known = made.requires.setdefault(name, {})
+        missing = [release for release in made.axes[name] if release not in known]
+        known.update(_requirements(name, missing, target, facts))
+
+
+def _requirements(name: str, releases: list[str], target: Path, facts: Environment) -> dict[str, list[str]]:
+    found = {}
+    with Environments(target, facts, locations.cache()) as environments:
+        for release in releases:
+            requirement = f"{name}=={release}"
             try:
-                report = _run(python, requirements)
-            except DoctorError as error:
-                click.echo(error.message, err=True)
-                continue
-            found = _measurements(report, release)
-            measured.update({(one.transformers, one.package, one.version, one.function): one for one in found})
-            _note_requirements(report, requires)
-            click.echo(", ".join(f"{one.function} {one.verdict}" for one in found), err=True)
-    if report is None:
-        raise click.ClickException("nothing could be measured")
-    environment = report.environment
-    written = Knowledge(
-        date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        ckptdoctor=__version__,
-        python=environment.python,
-        torch=environment.version("torch"),
-        platform=environment.platform,
-        requires=requires,
-        measurements=[measured[key] for key in sorted(measured)],
-    )
-    Path(output).write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1) + b"\n")
-
-
-def _run(python: str, requirements: list[str]) -> Report:
-    names = [requirement.split("==")[0] for requirement in requirements[1:]]
-    options = Options(functions=names, engines=("none",))
-    return diagnose(Request(python, requirements, options=options, use_cache=False, find_remedies=False))
-
-
-def _measurements(report: Report, release: str) -> list[Measurement]:
-    found = []
-    for probe in report.probes:
-        if probe.role != "subject" or probe.variant:
-            continue
-        package = probe.checkpoint_function.split(":")[0]
-        # A function of which only the forward pass could be judged, not even with a stand-in, is not known to work.
-        unproven = probe.evidence.forward_only and not is_sound_as_far_as_can_be_told(probe.evidence)
-        undecided = probe.outcome == "skipped" or "CKPT900" in probe.rules or (unproven and not probe.rules)
-        verdict = "ok" if probe.outcome == "ok" else "error" if undecided else "fail"
-        found.append(
-            Measurement(
-                transformers=release,
-                package=package,
-                version=report.environment.version(package),
-                function=probe.checkpoint_function,
-                model=probe.model,
-                verdict=verdict,  # type: ignore[arg-type]
-                forward_only=probe.evidence.forward_only,
-                rules=probe.rules,
-                detail=(probe.error or "")[:200],
-            )
-        )
+                laid = environments.trainer(Base(), requirement)
+            except TargetError:
+                continue  # it cannot be had here, so nothing is claimed of it
+            found[release] = questions.trainer_in(laid, requirement).requires
     return found
-
-
-def _note_requirements(report: Report, requires: dict[str, dict[str, list[str]]]) -> None:
-    trainers = {name.split(":")[0] for name in report.environment.trainers}
-    for package in report.environment.packages:
-        if package.name in trainers and package.requires:
-            requires.setdefault(package.name, {})[package.version] = package.requires
 
 
 if __name__ == "__main__":

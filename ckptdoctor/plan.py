@@ -104,11 +104,11 @@ def make(environment: Environment, options: Options) -> Plan:
             "name the training environment with --python, or activate it first",
         )
     plan = Plan()
-    models = _models(environment, options, plan)
-    subjects = _functions(environment, options)
-    engines = _engines(environment, options)
+    models = choose_models(environment, options, plan)
+    subjects = choose_functions(environment, options)
+    engines = choose_engines(environment, options)
     for model in models:
-        plan.probes += _of_model(model, subjects, engines, options)
+        plan.probes += usual_step(model, subjects, engines, options)
         if "none" in engines:
             plan.probes += _variants(model, subjects, options)
     if OWN_MODEL not in models:
@@ -119,7 +119,7 @@ def make(environment: Environment, options: Options) -> Plan:
     return plan
 
 
-def _of_model(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
+def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
     """Every function under every engine, beside the engine without checkpointing and torch's own functions."""
     conventions = (options.conventions or IN_THE_WILD) if model == OWN_MODEL else ("model",)
     for engine in engines:
@@ -172,7 +172,13 @@ def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]
             yield Planned(spec, "convention", BARE)
 
 
-def _models(environment: Environment, options: Options, plan: Plan) -> list[str]:
+def choose_models(environment: Environment, options: Options, plan: Plan) -> list[str]:
+    """The models that were asked for, or the family that fits; the plan notes where that is not the usual one.
+
+    Raises:
+        TargetError: The target has no such family.
+        UsageFault: The folder has no configuration.
+    """
     if options.models:
         return [_model(name, environment) for name in options.models]
     installed = environment.version("transformers")
@@ -205,7 +211,13 @@ def _model(name: str, environment: Environment) -> str:
     return name
 
 
-def _functions(environment: Environment, options: Options) -> list[str]:
+def choose_functions(environment: Environment, options: Options) -> list[str]:
+    """The checkpoint functions that were asked for, or torch's and those of the installed trainers.
+
+    Raises:
+        TargetError: The target does not have one of them.
+        UsageFault: There is no such function or file.
+    """
     if not options.functions:
         return [*TORCH, *environment.trainers]
     chosen: list[str] = []
@@ -252,7 +264,12 @@ def _users_own(name: str) -> str:
     return f"{path}:{function}"
 
 
-def _engines(environment: Environment, options: Options) -> list[str]:
+def choose_engines(environment: Environment, options: Options) -> list[str]:
+    """The engines that were asked for, or all that can be had.
+
+    Raises:
+        TargetError: DeepSpeed is needed for one, and not installed.
+    """
     if not options.engines:
         installed = "deepspeed" in environment.stack
         return [*PLAIN_ENGINES, *(ZERO_ENGINES if installed else ())]

@@ -33,10 +33,15 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
 
     The overlay counts by its folder: a requirement without a version comes to another one when a release is published.
     """
-    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
     asked = [str(python), str(laid), request.find_remedies, msgspec.to_builtins(request.options)]
+    return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _own_code()])).hexdigest()[:32]
+
+
+def circumstances() -> list[Any]:
+    """What may change what a stack does and is no part of it: environment variables, and whether there are GPUs."""
+    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
     devices = sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
-    return hashlib.sha256(msgspec.json.encode([asked, variables, devices, _own_code()])).hexdigest()[:32]
+    return [variables, devices]
 
 
 def load(name: str) -> Report | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
@@ -41,3 +42,8 @@ def engines_in_words(names: Iterable[str]) -> str:
     words = [word for name, word in (("none", "no engine"), ("partial", "a DeepSpeed-style partial")) if name in found]
     stages = sorted(name[-1] for name in found if name.startswith("zero"))
     return listed([*words, *([f"real ZeRO {listed(stages)}"] if stages else [])])
+
+
+def relative(path: str) -> str:
+    """A path relative to the folder of packages, or the overlay, that it lies in, or whole."""
+    return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)

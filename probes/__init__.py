@@ -7,6 +7,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 
 ==================  ==================================================================================
 ``lane``            the process that the doctor talks to: imports the stack once, forks a child a probe
+``trunk``           the process that imports torch once and forks lanes, for many combinations of packages
 ``isolate``         one child: its pipes, its time limit, its end
 ``stack``           which packages are installed, read without importing them
 ``step``            the training step itself: plain, then with checkpointing, and what was seen

@@ -12,8 +12,8 @@ PACKAGE = "_ckptdoctor_probes"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def load() -> ModuleType:
-    """Load this folder as a package under a private name, and nothing by accident from the folder itself."""
+def load(name: str) -> ModuleType:
+    """Load this folder as a package under a private name, and nothing by accident from the folder itself; one module of it."""
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != HERE]
     spec = importlib.util.spec_from_file_location(
         PACKAGE, os.path.join(HERE, "__init__.py"), submodule_search_locations=[HERE]
@@ -23,7 +23,7 @@ def load() -> ModuleType:
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = package
     spec.loader.exec_module(package)
-    return importlib.import_module(f"{PACKAGE}.lane")
+    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def keep_bytecode_out_of_the_target(ours: tuple[str, ...], elsewhere: str) -> None:
@@ -62,4 +62,4 @@ if __name__ == "__main__":
     folders = tuple(folder for folder in os.environ.get("CKPTDOCTOR_OWN", "").split(os.pathsep) if folder)
     if folders:
         keep_bytecode_out_of_the_target(folders, os.environ["CKPTDOCTOR_BYTECODE"])
-    sys.exit(load().main())
+    sys.exit(load("trunk" if sys.argv[1:2] == ["--trunk"] else "lane").main())

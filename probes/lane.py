@@ -29,7 +29,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import isolate, stack, trainers
+from . import isolate, places, stack, trainers
 
 OPENING = "CKPTDOCTOR_OPENING"
 """Environment variable through which a spawned child is told how its lane was opened."""
@@ -95,10 +95,15 @@ class Requests:
 
 
 def main() -> int:
-    """Serve the doctor until it closes the pipe."""
+    """Run one probe in this process, or serve the doctor."""
     if sys.argv[1:2] == ["--one"]:
         _open(json.loads(os.environ[OPENING]))
         isolate.in_child(json.loads(sys.argv[2]), _run, int(sys.argv[3]))
+    return serve()
+
+
+def serve() -> int:
+    """Serve the doctor until it closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the doctor sees to an interrupt
     isolate.die_with_parent()
     isolate.adopt_orphans()
@@ -129,7 +134,7 @@ def _open(opening: dict[str, Any]) -> None:
 def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
     """Import what the specs share, so that no child has to; what fails here is each child's evidence."""
     gc.disable()  # importing makes hundreds of thousands of objects and no garbage
-    _import("torch", channel, _import_torch)
+    _import("torch", channel, import_torch)
     for model in sorted({spec["model"] for spec in specs}):
         _import(model, channel, functools.partial(_import_model, model))
     if any(_needs_deepspeed(spec) for spec in specs):
@@ -139,7 +144,8 @@ def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
     gc.enable()
 
 
-def _import_torch() -> None:
+def import_torch() -> None:
+    """Import torch, and what its checkpoint functions import late."""
     import torch.utils.checkpoint
 
     # Torch's checkpoint functions import it when first called: many seconds in each probe, the more where it is traced.
@@ -169,7 +175,7 @@ def _import_model(name: str) -> None:
 
 
 def _import_probes() -> None:
-    from . import places, step, tiny_glm4  # noqa: F401
+    from . import step, tiny_glm4  # noqa: F401
 
     places.warm_up()
 
@@ -236,6 +242,8 @@ def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[s
     for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
         if what in BROKEN:
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
+    if spec["paths"]:
+        places.look_first_in(spec["paths"])
     from . import step
 
     return step.run(spec, note)

@@ -1,8 +1,9 @@
+import msgspec
 import pytest
 
 from ckptdoctor import knowledge
+from ckptdoctor.compatibility import SCHEMA, Cell, Judged, Map, Run
 from ckptdoctor.evidence import Evidence, Spec
-from ckptdoctor.knowledge import Knowledge, Measurement
 from ckptdoctor.plan import Planned
 from ckptdoctor.remedies import versions
 from ckptdoctor.report import Finding
@@ -11,8 +12,14 @@ from ckptdoctor.target.patient import BARE
 from tests.test_plan import environment
 
 
-def measured(transformers, version, verdict="ok", function="llamafactory", model="glm4", forward_only=False):
-    return Measurement(transformers, "llamafactory", version, function, model, verdict, forward_only, [], "")
+def measured(
+    transformers, version, verdict="ok", function="llamafactory", model="glm4", forward_only=False, how="measured"
+):
+    stack = {"transformers": transformers, "llamafactory": version}
+    judged = Judged(function, verdict, forward_only=forward_only)
+    run = Run(stack if how == "measured" else {**stack, "transformers": "4.51.1"}, model, verdict, "", [judged])
+    run.date = "2026-01-02"
+    return Cell(stack, model, verdict, how, 0), run
 
 
 def case(function="llamafactory", model="glm4"):
@@ -26,8 +33,9 @@ FINDING = Finding("CKPT001", "attribute-contract", "error", "", "", [])
 @pytest.fixture
 def known(monkeypatch):
     def remember(*measurements, requires=None):
-        pins = requires or {"llamafactory": {}}
-        found = Knowledge("2026-01-02", "0.1.0", "3.11", "2.13.0", "linux", pins, list(measurements))
+        runs = [run for _, run in measurements]
+        cells = [msgspec.structs.replace(cell, run=at) for at, (cell, _) in enumerate(measurements)]
+        found = Map(SCHEMA, "0.1.0", "2026-01-02", "3.11", "2.13.0", "linux", {}, runs, cells, requires or {})
         monkeypatch.setattr(knowledge, "load", lambda: found)
 
     return remember
@@ -118,13 +126,10 @@ def test_a_forward_pass_alone_is_said_to_be_that(known):
     assert "CPU in the place of the GPU" in remedy.evidence
 
 
-def test_the_shipped_knowledge_is_measured_and_whole():
-    found = knowledge.load()
-    assert found.date
-    assert found.torch
-    assert len(found.measurements) > 100
-    assert all(one.verdict == "ok" or one.rules or one.detail for one in found.measurements)
-    assert {one.package for one in found.measurements} == {"llamafactory", "axolotl"}
+def test_what_is_inferred_is_said_to_be_that(known):
+    known(measured("4.51.3", "0.9.3", how="inferred"))
+    [remedy] = remedies()
+    assert "inferred from transformers 4.51.1 and llamafactory 0.9.3" in remedy.evidence
 
 
 def test_nothing_is_claimed_for_a_fault_that_was_not_looked_for_when_measuring(known):

@@ -11,7 +11,7 @@ import click
 
 from ckptdoctor import __version__
 
-COMMANDS = ("check", "env", "rule")
+COMMANDS = ("check", "matrix", "bisect", "known", "env", "rule")
 
 
 class Lazy(click.Group):
@@ -36,6 +36,9 @@ class Lazy(click.Group):
 
 SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
+    "matrix": "Judge combinations of releases: which work together?",
+    "bisect": "Find the release at which checkpointing begins to fail, or to work.",
+    "known": "Print what is known: which releases work together, as measured and shipped.",
     "env": "Print the stack: the packages that matter, as installed.",
     "rule": "Explain a rule, or list them all.",
 }

@@ -11,29 +11,9 @@ STATUS = {"ok": 0, "fail": 1, "error": 3}
 
 @click.command("check", short_help="Run tiny real training steps in an environment and judge them.")
 @shared.target_options
-@click.option(
-    "--model",
-    "models",
-    metavar="FAMILY|FOLDER",
-    multiple=True,
-    help="Model to probe with: a transformers family (glm4, llama, qwen2, ...), a folder with a config.json (made tiny), "
-    "or tiny-glm4, our own. Default: glm4 where there is one. Repeatable.",
-)
-@click.option(
-    "--checkpoint-fn",
-    "functions",
-    metavar="NAME|FILE.py:FUNCTION|MODULE:FUNCTION",
-    multiple=True,
-    help="Checkpoint function to judge: torch, deepspeed, llamafactory, axolotl, or your own. "
-    "Default: torch's and those of the installed trainers. Repeatable.",
-)
-@click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(["none", "partial", "zero0", "zero1", "zero2", "zero3"]),
-    multiple=True,
-    help="What wraps the model. Default: all, as far as DeepSpeed is installed. Repeatable.",
-)
+@shared.MODEL
+@shared.CHECKPOINT_FN
+@shared.engine("all, as far as DeepSpeed is installed")
 @click.option(
     "--convention",
     "conventions",
@@ -41,12 +21,9 @@ STATUS = {"ok": 0, "fail": 1, "error": 3}
     multiple=True,
     help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
 )
-@click.option(
-    "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds a probe may take."
-)
+@shared.TIMEOUT
 @click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="Write the report to a file.")
+@shared.format_options("text", "json")
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
 @click.option("-v", "--verbose", is_flag=True, help="Add tracebacks and what failed probes printed.")
 def command(

@@ -18,30 +18,80 @@ from ckptdoctor.errors import UsageFault
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+PYTHON = click.option(
+    "--python",
+    metavar="PATH",
+    help="The target: an interpreter, an environment's folder, or a Python on PATH. "
+    "Default: the active environment, else the Python that runs this.",
+)
+WITH = click.option(
+    "--with",
+    "requirements",
+    metavar="REQUIREMENT",
+    multiple=True,
+    help="Lay a package over the target, which stays unchanged. Repeatable.",
+)
+MODEL = click.option(
+    "--model",
+    "models",
+    metavar="FAMILY|FOLDER",
+    multiple=True,
+    help="Model to probe with: a transformers family (glm4, llama, qwen2, ...), a folder with a config.json (made tiny), "
+    "or tiny-glm4, our own. Default: glm4 where there is one. Repeatable.",
+)
+CHECKPOINT_FN = click.option(
+    "--checkpoint-fn",
+    "functions",
+    metavar="NAME|FILE.py:FUNCTION|MODULE:FUNCTION",
+    multiple=True,
+    help="Checkpoint function to judge: torch, deepspeed, llamafactory, axolotl, or your own. "
+    "Default: torch's and those of the installed trainers. Repeatable.",
+)
+ENGINES = click.Choice(["none", "partial", "zero0", "zero1", "zero2", "zero3"])
+TIMEOUT = click.option(
+    "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds a probe may take."
+)
+
+
+def engine(default: str) -> Callable[[Command], Command]:
+    """The option that chooses engines, with a word on what is taken without it."""
+    text = f"What wraps the model. Default: {default}. Repeatable."
+    return click.option("--engine", "engines", type=ENGINES, multiple=True, help=text)
+
+
 def target_options(command: Command) -> Command:
     """The options that say which environment is meant."""
-    for option in reversed(
-        (
-            click.option(
-                "--python",
-                metavar="PATH",
-                help="The target: an interpreter, an environment's folder, or a Python on PATH. "
-                "Default: the active environment, else the Python that runs this.",
-            ),
-            click.option(
-                "--with",
-                "requirements",
-                metavar="REQUIREMENT",
-                multiple=True,
-                help="Lay a package over the target, which stays unchanged. Repeatable.",
-            ),
-            click.option(
-                "--with-deps", is_flag=True, help="Lay trainers in with their dependencies, not only themselves."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    with_deps = click.option(
+        "--with-deps", is_flag=True, help="Lay trainers in with their dependencies, not only themselves."
+    )
+    return _all(PYTHON, WITH, with_deps)(command)
+
+
+def matrix_options(command: Command) -> Command:
+    """The options that matrix and bisect share."""
+    jobs = click.option(
+        "--jobs", type=click.IntRange(min=1), help="Environments at a time. Default: as many as cores and memory bear."
+    )
+    store = click.option(
+        "--store", metavar="FILE", help="Where results are kept. Default: a file in the user's cache, for all runs."
+    )
+    refresh = click.option("--refresh", is_flag=True, help="Run again what is known from an earlier run.")
+    return _all(PYTHON, WITH, MODEL, CHECKPOINT_FN, engine("none"), TIMEOUT, jobs, store, refresh)(command)
+
+
+def format_options(*names: str) -> Callable[[Command], Command]:
+    """The options that say what is printed, and where; the first format is the usual one."""
+    format_ = click.option("--format", "format_", type=click.Choice(names), default=names[0], show_default=True)
+    return _all(format_, click.option("-o", "--output", metavar="FILE", help="Write it to a file."))
+
+
+def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def write(text: str, output: str | None) -> None:

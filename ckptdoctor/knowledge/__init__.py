@@ -1,58 +1,73 @@
-"""What was measured: which releases work together. Data beside this file, written by ``ckptdoctor.measure``."""
+"""What was measured: which releases work together. Maps beside this file, each written by ``ckptdoctor.measure``."""
 
 from __future__ import annotations
 
 import functools
 from importlib import resources
-from typing import Literal
+from typing import NamedTuple
 
 import msgspec
 
-FILE = "measured.json"
+from ckptdoctor.compatibility import TRAINERS, How, Judged, Map, Run
+from ckptdoctor.errors import UsageFault
 
+TRAINERS_FILE = "trainers.json"
+"""transformers with each release of each trainer."""
 
-class Measurement(msgspec.Struct, frozen=True):
-    """One stack and checkpoint function that was run."""
-
-    transformers: str
-    package: str
-    """The trainer."""
-    version: str
-    function: str
-    model: str
-    """Model family."""
-    verdict: Literal["ok", "fail", "error"]
-    """``error``: it could not be diagnosed."""
-    forward_only: bool
-    """There was no GPU for the backward pass, which was run with the CPU in its place."""
-    rules: list[str]
-    detail: str
-    """The error in one line, where there was one."""
-
-
-class Knowledge(msgspec.Struct, frozen=True):
-    """All measurements, with what measured them."""
-
-    date: str
-    ckptdoctor: str
-    python: str
-    torch: str
-    platform: str
-    requires: dict[str, dict[str, list[str]]]
-    """``Requires-Dist`` of each release of a trainer that name a package of the stack."""
-    measurements: list[Measurement]
-
-    def works(self, **wanted: str) -> list[Measurement]:
-        """Measurements that were ok and match the given fields."""
-        return [
-            one
-            for one in self.measurements
-            if one.verdict == "ok" and all(getattr(one, field) == value for field, value in wanted.items())
-        ]
+DEEPSPEED_FILE = "deepspeed.json"
+"""transformers with DeepSpeed, under its own engines."""
 
 
 @functools.cache
-def load() -> Knowledge:
-    """The knowledge shipped with the package."""
-    data = resources.files(__package__).joinpath(FILE).read_bytes()
-    return msgspec.json.decode(data, type=Knowledge)
+def load(file: str = TRAINERS_FILE) -> Map:
+    """A map that is shipped with the package."""
+    return msgspec.json.decode(resources.files(__package__).joinpath(file).read_bytes(), type=Map)
+
+
+def about(package: str = "", model: str = "") -> Map:
+    """The part of the shipped maps that concerns a package and a model family; empty for all.
+
+    Raises:
+        UsageFault: Nothing is known of it.
+    """
+    whole = load(DEEPSPEED_FILE if package == "deepspeed" else TRAINERS_FILE)
+    if package and package not in whole.axes:
+        known = ", ".join(sorted({*load().axes, "deepspeed"}))
+        raise UsageFault(f"Nothing is known of '{package}'.", f"known are {known}; `ckptdoctor matrix` measures others")
+    if model and model not in whole.models():
+        raise UsageFault(f"Nothing is known of '{model}'.", f"measured were {', '.join(whole.models())}")
+    others = {name for name in TRAINERS if package in TRAINERS and name != package}
+    cells = [cell for cell in whole.cells if not others & cell.stack.keys() and model in ("", cell.model)]
+    return msgspec.structs.replace(
+        whole, axes={name: axis for name, axis in whole.axes.items() if name not in others}, cells=cells
+    )
+
+
+class Worked(NamedTuple):
+    """A checkpoint function with which training is known to work, on one stack, without an engine."""
+
+    transformers: str
+    version: str
+    """Release of the trainer."""
+    judged: Judged
+    how: How
+    run: Run
+    """What was run: the stack itself, or the one that it is inferred from."""
+
+
+def works(package: str, model: str, **releases: str) -> list[Worked]:
+    """What is known to work with a trainer.
+
+    Args:
+        package: The trainer.
+        model: Model family.
+        releases: What stays as it is, by package.
+    """
+    known = load()
+    return [
+        Worked(cell.stack["transformers"], cell.stack[package], judged, cell.how, known.run_of(cell))
+        for cell in known.matching(releases, model)
+        if package in cell.stack
+        for judged in known.run_of(cell).functions
+        if judged.verdict == "ok" and judged.engine == "none"
+    ]

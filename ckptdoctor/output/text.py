@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from ckptdoctor.evidence import Environment, Error, Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
+from ckptdoctor.wording import relative
 
 _VERDICTS = {"ok": ("OK", "green"), "fail": ("FAIL", "red"), "error": ("CANNOT BE DIAGNOSED", "yellow")}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -167,13 +167,8 @@ def _places(finding: Finding, pen: _Pen) -> list[str]:
 
 def _place(place: Place) -> str:
     owner = f"{place.package} {place.version}".strip()
-    where = f"{_short_path(place.file)}:{place.line}"
+    where = f"{relative(place.file)}:{place.line}"
     return f"{owner}, {where}" if owner else where
-
-
-def _short_path(path: str) -> str:
-    """A path relative to the folder of packages, or the overlay, that it lies in, or whole."""
-    return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)
 
 
 def _innocents(finding: Finding, pen: _Pen) -> list[str]:

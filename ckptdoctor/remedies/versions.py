@@ -1,4 +1,4 @@
-"""Another version of one package, from what was measured."""
+"""Another version of one package, from what was measured over many releases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from ckptdoctor import knowledge
+from ckptdoctor.compatibility import TRAINERS, Map
 from ckptdoctor.evidence import Environment
-from ckptdoctor.knowledge import Measurement
+from ckptdoctor.knowledge import Worked
 from ckptdoctor.plan import first_of_all
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
@@ -17,11 +18,11 @@ from ckptdoctor.wording import listed
 
 
 def find(finding: Finding, cases: list[Case], environment: Environment) -> list[Remedy]:
-    """Version changes that were measured to work with the rest of this stack, the nearest release of each package.
+    """Version changes that are known to work with the rest of this stack, the nearest release of each package.
 
-    Only exact matches count: the installed release of the one package, with a release of the other that was run together
-    with it, for the same checkpoint function and model family. What was measured is the usual step without an engine, so
-    nothing is claimed for a fault that does not show there.
+    Only exact matches count: the installed release of the one package with a release of the other, for the same checkpoint
+    function and model family; run, or inferred from a run with the very same code, and said to be the one or the other.
+    What was run is the usual step without an engine, so nothing is claimed for a fault that does not show there.
     """
     if not any(case.spec.engine == "none" and not case.spec.variant for case in cases):
         return []
@@ -36,10 +37,10 @@ def find(finding: Finding, cases: list[Case], environment: Environment) -> list[
         return []
     known = knowledge.load()
     by_trainer = _nearest(
-        _common(known.works(package=package, model=model, transformers=transformers), functions, "version"), trainer
+        _common(knowledge.works(package, model, transformers=transformers), functions, "version"), trainer
     )
     by_model = _nearest(
-        _common(known.works(package=package, model=model, version=trainer), functions, "transformers"), transformers
+        _common(knowledge.works(package, model, **{package: trainer}), functions, "transformers"), transformers
     )
     found = []
     if by_trainer:
@@ -49,19 +50,19 @@ def find(finding: Finding, cases: list[Case], environment: Environment) -> list[
     return sorted(found, key=lambda one: len(one.breaks))
 
 
-def _common(works: list[Measurement], functions: list[str], axis: str) -> dict[str, list[Measurement]]:
+def _common(works: list[Worked], functions: list[str], axis: str) -> dict[str, list[Worked]]:
     """Releases along an axis with which all the functions that matter were ok."""
-    by_release: dict[str, list[Measurement]] = {}
+    by_release: dict[str, list[Worked]] = {}
     for one in works:
         by_release.setdefault(getattr(one, axis), []).append(one)
     return {
         release: found
         for release, found in by_release.items()
-        if {one.function for one in found} >= first_of_all(functions)
+        if {one.judged.function for one in found} >= first_of_all(functions)
     }
 
 
-def _nearest(releases: dict[str, list[Measurement]], installed: str) -> tuple[str, list[Measurement]] | None:
+def _nearest(releases: dict[str, list[Worked]], installed: str) -> tuple[str, list[Worked]] | None:
     """The smallest step: the next release up, else the next one down."""
     here = Version(installed)
     up = sorted((Version(release), release) for release in releases if Version(release) > here)
@@ -73,34 +74,39 @@ def _nearest(releases: dict[str, list[Measurement]], installed: str) -> tuple[st
 
 def _remedy(
     package: str,
-    chosen: tuple[str, list[Measurement]],
+    chosen: tuple[str, list[Worked]],
     functions: list[str],
     fixed: str,
     fixed_version: str,
     environment: Environment,
-    known: knowledge.Knowledge,
+    known: Map,
 ) -> Remedy:
     release, measured = chosen
     step = "up" if Version(release) > Version(environment.version(package)) else "down"
-    is_trainer = package in known.requires
-    left = sorted(set(functions) - {one.function for one in measured})
+    is_trainer = package in TRAINERS
+    left = sorted(set(functions) - {one.judged.function for one in measured})
     not_mended = f"; {listed(left)} is not mended by it" if left else ""
     follow = "all others stay" if is_trainer else "what it requires itself may follow"
     return Remedy(
         kind="version",
         title=f"{package} {release} ({step} from {environment.version(package)})",
         cost=f"one package changes; {fixed} {fixed_version} stays, {follow}{not_mended}",
-        evidence=f"measured on {known.date} with {fixed} {fixed_version} and torch {known.torch}: {_judged(measured)}",
+        evidence=_evidence(measured, f"{fixed} {fixed_version}", known),
         # As it was measured: a trainer alone, anything else with what it requires.
         commands=[f"pip install {'--no-deps ' if is_trainer else ''}'{package}=={release}'"],
         breaks=[*_pins_on(package, release, environment), *_pins_of(package, release, environment, known)],
     )
 
 
-def _judged(measured: list[Measurement]) -> str:
-    """How far a measurement reaches: some functions need a GPU in backward, and were run with the CPU in its place."""
-    stood_in = sorted({one.function for one in measured if one.forward_only})
-    return f"ok ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else "ok"
+def _evidence(found: list[Worked], with_what: str, known: Map) -> str:
+    """What was run, and how far it reaches: functions that need a GPU in backward had the CPU in its place."""
+    run = found[0].run
+    stood_in = sorted({one.judged.function for one in found if one.judged.forward_only})
+    ok = f"ok ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else "ok"
+    if found[0].how == "measured":
+        return f"measured on {run.date} with {with_what} and torch {known.torch}: {ok}"
+    stack = " and ".join(f"{name} {release}" for name, release in run.stack.items())
+    return f"inferred from {stack}, whose code that matters is the same, measured on {run.date} with torch {known.torch}: {ok}"
 
 
 def _pins_on(package: str, release: str, environment: Environment) -> list[str]:
@@ -114,7 +120,7 @@ def _pins_on(package: str, release: str, environment: Environment) -> list[str]:
     ]
 
 
-def _pins_of(package: str, release: str, environment: Environment, known: knowledge.Knowledge) -> list[str]:
+def _pins_of(package: str, release: str, environment: Environment, known: Map) -> list[str]:
     """Declared requirements of the release itself that the installed packages do not meet."""
     return [
         f"{package} {release} requires {requirement.name}{requirement.specifier}"

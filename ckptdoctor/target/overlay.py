@@ -26,7 +26,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
 from ckptdoctor.target import pip_settings, uv_errors
 
 TRAINERS = frozenset({"axolotl", "llamafactory", "ms-swift", "unsloth", "unsloth-zoo"})
@@ -64,6 +64,7 @@ class _Uv:
     """Temporary; holds the constraints."""
     extra: list[str] = field(default_factory=list)
     """Options found necessary on the way, for all later runs too."""
+    lost_an_index: bool = False
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``uv pip install``; a failed build gets a second attempt, with the target's torch at hand."""
@@ -77,8 +78,13 @@ class _Uv:
             # Of two failed builds the one that had torch says what is really missing.
             done = second if uv_errors.is_build_failure(second.stderr) else done
         if done.returncode:
-            raise uv_errors.distil(done.stderr, self.pins)
+            raise self._error(done.stderr)
         return done
+
+    def _error(self, stderr: str) -> TargetError:
+        error = uv_errors.distil(stderr, self.pins)
+        # What an index that cannot be reached just now may well have is not out of reach for good.
+        return TargetError(error.message, error.hint) if self.lost_an_index else error
 
     def _reaching(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run with one index less for each that cannot be reached while others can: pip goes on there too."""
@@ -87,7 +93,7 @@ class _Uv:
             fewer = _without_index(self.settings, uv_errors.unreachable_url(done.stderr)) if done.returncode else None
             if fewer is None:
                 return done
-            self.settings = fewer
+            self.settings, self.lost_an_index = fewer, True
 
     def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         environment = {"DS_BUILD_OPS": "0", **os.environ, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
@@ -382,7 +388,7 @@ def _refuse_torch(changes: Mapping[str, str], wanted: Sequence[Requirement], ins
     have = installed.get("torch")
     if not asked and have and changes.get("torch", have) != have:
         message = f"The requirements bring torch {changes['torch']}, but the target's torch {have} is never replaced."
-        raise TargetError(message, "Choose releases made for it, or ask for torch by name: --with 'torch==...'.")
+        raise UnobtainableError(message, "Choose releases made for it, or ask for torch by name: --with 'torch==...'.")
 
 
 def _install(uv: _Uv, changes: Mapping[str, str], overlay: Path) -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
 import shutil
-import signal
-import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ckptdoctor import locations
-from ckptdoctor.errors import TargetError
+from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment, Evidence, Spec
+from ckptdoctor.target.process import Process, environment, start
+from ckptdoctor.target.trunk import Trunk
 from ckptdoctor.wording import first_line
 
 STARTUP = 600.0
@@ -28,9 +25,6 @@ STARTUP = 600.0
 
 GRACE = 30.0
 """Seconds over the longest time limit after which a lane that says nothing is taken for dead."""
-
-KEPT = 8000
-"""Bytes of a lane's own output that are kept."""
 
 Lane = tuple[str, ...]
 """A lane is named by the packages that are hidden in it."""
@@ -44,125 +38,36 @@ WHOLE: Lane = ()
 Progress = Callable[[str], None]
 
 
-class Process:
-    """One lane's process: lines of JSON out and in."""
-
-    def __init__(self, python: Path, environ: Mapping[str, str], folder: Path, opening: dict[str, Any]) -> None:
-        self.output = b""
-        self._rest = b""
-        try:
-            self._process = subprocess.Popen(
-                [str(python), str(locations.probes() / "__main__.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(environ),
-                cwd=folder,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise TargetError(
-                f"{python} does not start: {error.strerror or error}.", "name the training environment with --python"
-            ) from error
-        self._events: list[dict[str, Any]] = []
-        self._selector = selectors.DefaultSelector()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream:
-                os.set_blocking(stream.fileno(), False)
-                self._selector.register(stream, selectors.EVENT_READ)
-        self.send(opening)
-
-    def send(self, request: dict[str, Any]) -> None:
-        """Write one request; a process that is gone is noticed when it is read from."""
-        if self._process.stdin:
-            with suppress(OSError):
-                self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-                self._process.stdin.flush()
-
-    def read(self, timeout: float) -> dict[str, Any] | None:
-        """The next event; nothing when there was none in time.
-
-        Raises:
-            EOFError: The process has closed its side.
-        """
-        end = time.monotonic() + timeout
-        while not self._events:
-            left = end - time.monotonic()
-            ready = self._selector.select(max(left, 0))
-            if not ready:
-                return None
-            for key, _ in ready:
-                self._take(key.fileobj)
-        return self._events.pop(0)
-
-    def _take(self, stream: Any) -> None:
-        data = os.read(stream.fileno(), 65536)
-        if not data:
-            self._selector.unregister(stream)
-        if stream is not self._process.stdout:
-            self.output = (self.output + data)[-KEPT:]
-            return
-        if not data:
-            raise EOFError
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if (event := _event(line)) is not None:
-                self._events.append(event)
-            else:  # printed by the target before the probes took over, by a sitecustomize for example
-                self.output = (self.output + line + b"\n")[-KEPT:]
-
-    def death(self) -> str:
-        """How the process ended, once it has closed its side."""
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            return "closed its output"
-        if status < 0:
-            with suppress(ValueError):
-                return f"was killed by {signal.Signals(-status).name}"
-        return f"ended with exit status {status}"
-
-    def last_words(self) -> str:
-        """The last line that it wrote to standard error."""
-        with suppress(OSError, EOFError):
-            while self.read(0.05):
-                pass
-        lines = [line for line in self.output.decode("utf-8", "replace").splitlines() if line.strip()]
-        return lines[-1].strip()[:300] if lines else ""
-
-    def hang_up(self) -> None:
-        """Tell it that there is nothing more to do."""
-        with suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()
-
-    def close(self) -> None:
-        """Let it clean up after its probes, then end it and all in its session."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=2)
-        self.kill()
-
-    def kill(self) -> None:
-        """End it at once; its probes have asked the kernel to end with it."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._selector.close()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream:
-                stream.close()
-
-
 class Patient:
     """The target while it is examined. Use as a context manager: it leaves no process and no folder behind."""
 
     def __init__(
-        self, python: Path, overlay: Path | None, workers: int, cache: Path, progress: Progress = lambda _: None
+        self,
+        python: Path,
+        overlay: Path | None,
+        workers: int,
+        cache: Path,
+        progress: Progress = lambda _: None,
+        trunk: Trunk | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
+        """Prepare to examine a target; nothing is started yet.
+
+        Args:
+            python: The target's interpreter.
+            overlay: A folder of packages to lay over it.
+            workers: Probes at a time in each lane.
+            cache: Where compiled files are kept.
+            progress: Told what is going on, a few words at a time.
+            trunk: Where lanes are forked from, if the overlay allows that; otherwise each is a fresh interpreter.
+            stop: Once set, an examination that is under way ends.
+        """
         self.python = python
         self.files: set[str] = set()
         """Every file from which the probes' processes loaded a module."""
         self._overlay = overlay
+        self._trunk = trunk if trunk is not None and overlay is not None and trunk.suits(overlay) else None
+        self._stop = stop or threading.Event()
         self._workers = workers
         self._progress = progress
         self._lanes: dict[Lane, Process] = {}
@@ -209,19 +114,31 @@ class Patient:
         )
 
     def examine(
-        self, specs: Mapping[Lane, Sequence[Spec]], replacements: Mapping[str, str] | None = None
+        self,
+        specs: Mapping[Lane, Sequence[Spec]],
+        replacements: Mapping[str, str] | None = None,
+        laid: Mapping[str, Path] | None = None,
+        each: Callable[[Evidence], None] = lambda _: None,
     ) -> list[Evidence]:
         """Run probes, every lane's at the same time as the others'.
 
         Args:
             specs: What to run, by lane.
             replacements: For a checkpoint function, by its name: a file to load in place of the installed one.
+            laid: For a requirement that specs are laid over with: the folder of packages that meets it.
+            each: Told of each piece of evidence as it comes.
 
         Returns:
             One piece of evidence a spec, whatever became of it.
+
+        Raises:
+            Interrupted: It was stopped.
         """
-        rounds = [_Round(self, lane, list(wanted), replacements or {}) for lane, wanted in specs.items() if wanted]
+        more = _More(replacements or {}, laid or {}, each)
+        rounds = [_Round(self, lane, list(wanted), more) for lane, wanted in specs.items() if wanted]
         while any(not one.is_done for one in rounds):
+            if self._stop.is_set():
+                raise Interrupted
             for one in rounds:
                 one.advance(timeout=0.02 if len(rounds) > 1 else 0.5)
         return [evidence for one in rounds for evidence in one.evidence]
@@ -235,7 +152,8 @@ class Patient:
     def _open(self, lane: Lane, facts: bool = False) -> Process:
         if lane not in self._lanes:
             opening = {"hide": list(lane), "paths": [str(self._overlay)] if self._overlay else [], "facts": facts}
-            self._lanes[lane] = Process(self.python, self._environ, self._folder / "work", opening)
+            forked = self._trunk.fork() if self._trunk else None
+            self._lanes[lane] = Process(forked or start(self.python, self._environ, self._folder / "work"), opening)
         return self._lanes[lane]
 
     def _check_broken(self, event: dict[str, Any]) -> None:
@@ -254,6 +172,20 @@ class Patient:
         self._lanes.pop(lane).kill()
 
 
+class _More(NamedTuple):
+    """What the probes of an examination are given beside their specs."""
+
+    replacements: Mapping[str, str]
+    laid: Mapping[str, Path]
+    each: Callable[[Evidence], None]
+
+    def whole(self, spec: Spec) -> dict[str, Any]:
+        """A spec as the patient's side takes it: every field, defaults too, since it knows none."""
+        fields = {name: getattr(spec, name) for name in spec.__struct_fields__}
+        paths = [str(self.laid[spec.laid])] if spec.laid else []
+        return {**fields, "id": spec.id, "replacement": self.replacements.get(spec.function, ""), "paths": paths}
+
+
 class _Round:
     """The probes of one lane, until all have come to an end.
 
@@ -261,9 +193,9 @@ class _Round:
     are run one at a time, so that only the one that kills its lane is reported as crashed.
     """
 
-    def __init__(self, patient: Patient, lane: Lane, specs: list[Spec], replacements: Mapping[str, str]) -> None:
+    def __init__(self, patient: Patient, lane: Lane, specs: list[Spec], more: _More) -> None:
         self.evidence: list[Evidence] = []
-        self._patient, self._lane, self._replacements = patient, lane, replacements
+        self._patient, self._lane, self._more = patient, lane, more
         self._waiting = {spec.id: spec for spec in specs}
         self._started: set[str] = set()
         self._suspects: list[Spec] = []
@@ -296,10 +228,7 @@ class _Round:
         self._started.clear()
         self._busy += 1
         self._heard = time.monotonic()
-        wanted = [
-            {**_whole(spec), "id": spec.id, "replacement": self._replacements.get(spec.function, "")} for spec in specs
-        ]
-        self._process.send({"specs": wanted, "workers": workers})
+        self._process.send({"specs": [self._more.whole(spec) for spec in specs], "workers": workers})
 
     def _handle(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -324,10 +253,14 @@ class _Round:
 
     def _finish(self, evidence: Evidence) -> None:
         if self._waiting.pop(evidence.id, None) is not None:
-            self.evidence.append(evidence)
+            self._keep(evidence)
         self._started.discard(evidence.id)
         if self._suspects and not self._started and self._waiting:
             self._next_suspect()
+
+    def _keep(self, evidence: Evidence) -> None:
+        self.evidence.append(evidence)
+        self._more.each(evidence)
 
     def _check_silence(self) -> None:
         silent = time.monotonic() - self._heard
@@ -349,7 +282,7 @@ class _Round:
             self._started.clear()
             self._suspects = [spec for spec in self._suspects if spec.id != name]
             self._waiting.pop(name)
-            self.evidence.append(Evidence(id=name, ended="crashed", why=why))
+            self._keep(Evidence(id=name, ended="crashed", why=why))
             self._go_on()
         else:
             self._suspects = running
@@ -368,48 +301,3 @@ class _Round:
             self._send([self._suspects[0]], 1)
         else:
             self._send(list(self._waiting.values()), self._patient._workers)
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _whole(spec: Spec) -> dict[str, Any]:
-    """Every field of a spec, defaults too: the patient's side knows none."""
-    return {name: getattr(spec, name) for name in spec.__struct_fields__}
-
-
-def environment(environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path]) -> dict[str, str]:
-    """The environment variables of the patient's processes: the user's own, made safe.
-
-    Empty entries of ``PYTHONPATH`` would put the current folder among the packages, and relative ones would change their
-    meaning with it. What the stack would write to the user's home goes to the run's own folder.
-    """
-    paths = [str(Path(entry).absolute()) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    made = {key: value for key, value in environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
-    made.update(
-        {
-            "CKPTDOCTOR_OWN": os.pathsep.join(map(str, [locations.probes(), *ours])),
-            "CKPTDOCTOR_BYTECODE": str(cache / "bytecode"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONIOENCODING": "utf-8",
-            "TMPDIR": str(folder / "tmp"),
-            "TORCH_EXTENSIONS_DIR": str(cache / "extensions"),
-            "TRITON_CACHE_DIR": str(folder / "tmp" / "triton"),
-            "TORCHINDUCTOR_CACHE_DIR": str(folder / "tmp" / "inductor"),
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-        }
-    )
-    # One thread a process: probes run side by side, and a process with one thread is safe to fork.
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        made.setdefault(variable, "1")
-    if paths:
-        made["PYTHONPATH"] = os.pathsep.join(paths)
-    return made

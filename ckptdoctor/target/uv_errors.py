@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from ckptdoctor.errors import TargetError
+from ckptdoctor.errors import TargetError, UnobtainableError
 
 _LONGEST = 220
 """Characters of a sentence taken out of uv's output."""
@@ -35,7 +35,7 @@ def unreachable_url(stderr: str) -> str:
 
 
 def distil(stderr: str, pins: Mapping[str, str]) -> TargetError:
-    """The error to raise for a failed run of uv.
+    """The error to raise for a failed run of uv: ``UnobtainableError`` where trying again would not help.
 
     Args:
         stderr: All that uv wrote to its standard error.
@@ -43,7 +43,7 @@ def distil(stderr: str, pins: Mapping[str, str]) -> TargetError:
     """
     said = clean(stderr)
     text = " ".join(_last_error(said).split())
-    return _unsolvable(text, pins) or _unbuilt(said, text) or _unfetched(text) or _anything(text)
+    return _no_room(said) or _unsolvable(text, pins) or _unbuilt(said, text) or _unfetched(text) or _anything(text)
 
 
 def _last_error(said: str) -> str:
@@ -54,22 +54,28 @@ def _last_error(said: str) -> str:
     return re.sub(r"[│╰─▶├\u00d7]", " ", said)
 
 
+def _no_room(said: str) -> TargetError | None:
+    if not re.search(r"No space left on device|Disk quota exceeded", said):
+        return None
+    return TargetError("The disk is full.", "Make room, or choose another folder for caches: CKPTDOCTOR_CACHE, UV_CACHE_DIR.")
+
+
 def _unsolvable(text: str, pins: Mapping[str, str]) -> TargetError | None:
     clauses = re.findall(r"[Bb]ecause (.*?), we can conclude", text)
     if not clauses:
         return None
     because = "; ".join(clauses)
     if found := re.search(r"(\S+) was not found in", because):
-        return TargetError(f"No package index in use has {found.group(1)}.", _SEE_INDEXES)
+        return UnobtainableError(f"No package index in use has {found.group(1)}.", _SEE_INDEXES)
     if conflict := _against_pin(because, pins):
         return conflict
     if found := re.search(r"there (?:is|are) no versions? of (\S+)", because):
         name = re.split(r"[<>=!~]", found.group(1))[0]
-        return TargetError(
+        return UnobtainableError(
             f"No release {found.group(1)} can be had.", f"See which there are: `pip index versions {name}`."
         )
     hint = "Ask for releases that fit together, or leave one of the requirements out."
-    return TargetError(f"The requirements cannot be met: {_clip(because)}.", hint)
+    return UnobtainableError(f"The requirements cannot be met: {_clip(because)}.", hint)
 
 
 def _against_pin(because: str, pins: Mapping[str, str]) -> TargetError | None:
@@ -80,7 +86,7 @@ def _against_pin(because: str, pins: Mapping[str, str]) -> TargetError | None:
             hint = (
                 f"Choose a release made for it, or lay another in on purpose: --with '{name}==...' (a large download)."
             )
-            return TargetError(message, hint)
+            return UnobtainableError(message, hint)
     return None
 
 
@@ -91,7 +97,7 @@ def _unbuilt(said: str, text: str) -> TargetError | None:
     causes = re.findall(r"^\s*((?:\w+\.)*\w*(?:Error|Exception)\b:? .*)$", said, re.MULTILINE)
     why = f" Its build ended with: {_clip(causes[-1].strip())}." if causes else ""
     message = f"{found.group(1) if found else 'A package'} could not be built from its source."
-    return TargetError(message, f"Choose a release that has a wheel for this Python.{why}")
+    return UnobtainableError(message, f"Choose a release that has a wheel for this Python.{why}")
 
 
 def _unfetched(text: str) -> TargetError | None:

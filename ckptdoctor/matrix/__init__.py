@@ -1,0 +1,1 @@
+"""Many diagnoses: which releases work together, measured and inferred."""

@@ -1,0 +1,223 @@
+"""Where along the releases of a package the verdict changes, in no more runs than a binary search needs."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
+from packaging.version import InvalidVersion, Version
+
+from ckptdoctor import __version__, knowledge
+from ckptdoctor.compatibility import BISECTION, Bisection, Line, Run
+from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.matrix import axes, inference
+from ckptdoctor.matrix.axes import Axis
+from ckptdoctor.matrix.combination import Combination
+from ckptdoctor.matrix.inference import Kinds
+from ckptdoctor.matrix.run import Asked, index, read_kinds, session, split
+from ckptdoctor.matrix.session import Observer, Session, Silent
+from ckptdoctor.report import Verdict
+from ckptdoctor.wording import listed
+
+
+def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | None = None) -> Bisection:
+    """Find the line between two releases, or without them all lines on the axis.
+
+    Args:
+        asked: What is varied, one package, and all the rest.
+        good: A release that works.
+        bad: One that does not; it may be the older one, and then the first that mends it is found.
+        observer: Told how it goes on.
+
+    Raises:
+        UsageFault: The releases are not there, or are not good and bad.
+        TargetError: What would have to be known cannot be diagnosed.
+    """
+    started = time.monotonic()
+    observer = observer or Silent()
+    if len(asked.options.models) > 1:
+        raise UsageFault("A bisection follows one model.", "give --model once")
+    asked, trainers = split(asked)
+    with index() as releases, session(asked, observer) as measuring:
+        observer.doing("reading the index")
+        [axis], fixed = axes.parse(asked.vary, releases, every=asked.every), axes.parse(trainers, releases)
+        axis = _between(axis, good, bad) if good and bad else axis
+        history = History(axis, fixed, read_kinds([axis, *fixed], asked, releases, observer), asked, measuring)
+        line = history.search(good, bad) if good and bad else None
+        lines = [line] if line else history.all_lines()
+        made = history.as_bisection(lines, [] if line is None else history.contradictions(line))
+    made.seconds = round(time.monotonic() - started, 2)
+    return made
+
+
+def _between(axis: Axis, good: str, bad: str) -> Axis:
+    """The axis from the one release to the other."""
+    there = [release.version for release in axis.releases]
+    for wanted in (good, bad):
+        if wanted not in there:
+            raise UsageFault(
+                f"{axis.name} has no release {wanted}.", f"the index has {listed(_near(there, wanted), 6)}"
+            )
+    first, last = sorted((there.index(good), there.index(bad)))
+    if first == last:
+        raise UsageFault("The good and the bad release are the same.", "name two")
+    return Axis(axis.name, axis.releases[first : last + 1])
+
+
+def _near(there: list[str], wanted: str) -> list[str]:
+    try:
+        place = sum(Version(one) < Version(wanted) for one in there)
+    except InvalidVersion:
+        return there[-4:]
+    return there[max(place - 2, 0) : place + 2]
+
+
+class History:
+    """The releases of an axis, and what is known of each."""
+
+    def __init__(self, axis: Axis, fixed: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Session) -> None:
+        self.axis = axis.name
+        self.releases = [release.version for release in axis.releases]
+        others = [(one.name, one.releases[-1].version) for one in fixed]
+        model = next(iter(asked.options.models), "")
+        combinations = [Combination(((axis.name, release), *others), model) for release in self.releases]
+        self.combinations = inference.with_models(combinations, kinds)
+        self._groups = inference.groups(self.combinations, kinds)
+        self._group_of = {one: group for group in self._groups for one in group.members}
+        self._session = measuring
+        self._runs: dict[Combination, Run] = {}
+
+    def search(self, good: str, bad: str) -> Line:
+        """The line between a release that works and one that does not.
+
+        Raises:
+            UsageFault: One of them is not what it is said to be.
+            TargetError: One of them cannot be diagnosed.
+        """
+        self._expect(good, "ok")
+        self._expect(bad, "fail")
+        while True:
+            low, high = self._halve()
+            # A side that was only inferred has saved the search a run, which is made up for now.
+            if not self._measure_all([low, high]):
+                return self._line(low, high)
+
+    def _halve(self) -> tuple[int, int]:
+        low, high = 0, len(self.releases) - 1
+        first = self.verdict(low)
+        while (middle := self._next(low, high)) is not None:
+            if self.verdict(middle) == first:
+                low = middle
+            else:
+                high = middle
+        return low, high
+
+    def all_lines(self) -> list[Line]:
+        """Every line on the axis."""
+        while True:
+            while waiting := [group for group in self._groups if group.waiting(self._runs)]:
+                self._measure(inference.choose(waiting, self._runs))
+            decided = [at for at in range(len(self.releases)) if self.verdict(at) != "error"]
+            changes = [(low, high) for low, high in pairwise(decided) if self.verdict(low) != self.verdict(high)]
+            if not self._measure_all([side for change in changes for side in change]):
+                return [self._line(low, high) for low, high in changes]
+
+    def verdict(self, at: int) -> Verdict:
+        """The verdict on a release: known, inferred, or run now."""
+        known = self._known(at)
+        return known or self._run(at).verdict
+
+    def contradictions(self, line: Line) -> list[str]:
+        """Releases that are known to be otherwise than their side of the line, from inference or the shipped knowledge."""
+        low = self.releases.index(line.before)
+        sides = {at: (line.run_before if at <= low else line.run_after).verdict for at in range(len(self.releases))}
+        return [
+            f"{self.axis} {self.releases[at]} is known to {'work' if known == 'ok' else 'fail'}"
+            for at, side in sides.items()
+            if (known := self._known(at) or self._shipped(at)) not in (None, "error", side)
+        ]
+
+    def as_bisection(self, lines: list[Line], contradictions: Sequence[str]) -> Bisection:
+        """All that was found out."""
+        target = self._session.target
+        notes = []
+        if len(lines) > 1:
+            notes.append(f"The history is not monotonic: the verdict changes {len(lines)} times.")
+        if contradictions:
+            notes.append(f"The history is not monotonic: {listed(list(contradictions))}.")
+        return Bisection(
+            schema=BISECTION,
+            version=__version__,
+            date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            python=target.python,
+            torch=target.version("torch"),
+            platform=target.platform,
+            axis=self.axis,
+            releases=self.releases,
+            stack=dict(self.combinations[0].releases[1:]),
+            lines=lines,
+            runs=len(self._runs),
+            from_before=len(self._runs) - self._session.ran,
+            verdicts={self.releases[at]: known for at in range(len(self.releases)) if (known := self._known(at))},
+            measured=[
+                release for release, one in zip(self.releases, self.combinations, strict=True) if one in self._runs
+            ],
+            notes=notes,
+        )
+
+    def _expect(self, release: str, expected: Verdict) -> None:
+        run = self._run(self.releases.index(release))
+        if run.verdict == "error":
+            raise TargetError(f"{self.axis} {release} cannot be diagnosed: {run.summary}", "name another release")
+        if run.verdict != expected:
+            word = "good" if expected == "ok" else "bad"
+            raise UsageFault(
+                f"{self.axis} {release} is not {word}: {run.summary}", "leave --good and --bad out to find all lines"
+            )
+
+    def _next(self, low: int, high: int) -> int | None:
+        """The release nearest to the middle between two that can be diagnosed; none where nothing is left between."""
+        between = sorted(range(low + 1, high), key=lambda at: (abs(2 * at - low - high), at))
+        return next((at for at in between if self.verdict(at) != "error"), None)
+
+    def _line(self, low: int, high: int) -> Line:
+        between = self.releases[low + 1 : high]
+        return Line(self.releases[low], self.releases[high], self._run(low), self._run(high), between)
+
+    def _known(self, at: int) -> Verdict | None:
+        one = self.combinations[at]
+        run = self._runs.get(one) or self._speaker(one)
+        return run.verdict if run else None
+
+    def _speaker(self, one: Combination) -> Run | None:
+        """The run that a release's verdict may be inferred from."""
+        speaker = self._group_of[one].evidence(self._runs)
+        return self._runs[speaker] if speaker else None
+
+    def _shipped(self, at: int) -> Verdict | None:
+        one = self.combinations[at]
+        found = next(knowledge.load().matching(one.stack, one.model), None)
+        return found.verdict if found else None
+
+    def _run(self, at: int) -> Run:
+        one = self.combinations[at]
+        if one not in self._runs:
+            self._measure([one])
+        return self._runs[one]
+
+    def _measure_all(self, places: Sequence[int]) -> bool:
+        """Run what was only inferred; whether there was any."""
+        left = [one for at in dict.fromkeys(places) if (one := self.combinations[at]) not in self._runs]
+        self._measure(left)
+        return bool(left)
+
+    def _measure(self, combinations: Sequence[Combination]) -> None:
+        expected = {one: self._speaker(one) for one in combinations}
+        found = self._session.measure(combinations)
+        for one, run in found.items():
+            speaker = expected[one]
+            if speaker is not None and run.verdict not in ("error", speaker.verdict):
+                self._group_of[one].distrusted = True
+        self._runs |= found

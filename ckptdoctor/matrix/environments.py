@@ -1,0 +1,162 @@
+"""The environments of a matrix: the target or environments made for a torch, overlays, and the warm processes in them.
+
+Everything is made once, however many threads ask for it: the first makes it, the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from ckptdoctor.errors import TargetError, UnobtainableError
+from ckptdoctor.evidence import Environment
+from ckptdoctor.matrix.combination import Base
+from ckptdoctor.target import overlay, pip_settings, uv_errors
+from ckptdoctor.target.patient import Patient
+from ckptdoctor.target.trunk import Trunk
+
+T = TypeVar("T")
+
+FOLLOWS = ("transformers", "deepspeed", "accelerate", "peft")
+"""Packages of the target that an environment made for another torch gets in the same release, unless they are varied."""
+
+
+class Environments:
+    """Makes what combinations run in. Use as a context manager."""
+
+    def __init__(self, target: Path, facts: Environment, cache: Path) -> None:
+        """Make nothing yet.
+
+        Args:
+            target: The target's interpreter.
+            facts: What is installed there.
+            cache: Where overlays and environments are kept.
+        """
+        self.target, self.facts, self.cache = target, facts, cache
+        self._made: dict[object, Any] = {}
+        self._locks: dict[object, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Environments:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for made in self._made.values():
+            if isinstance(made, Trunk):
+                made.__exit__(None, None, None)
+
+    def python(self, base: Base) -> Path:
+        """The interpreter that a base's packages are laid over.
+
+        Raises:
+            TargetError: There is no such Python, or torch cannot be installed for it.
+        """
+        if base.is_target:
+            return self.target
+        return self._once(("python", base.python, base.torch), lambda: self._make_python(base))
+
+    def overlay(self, base: Base) -> Path | None:
+        """The folder of a base's packages; none where the target is taken as it is.
+
+        Raises:
+            TargetError: They cannot be had, together or with torch.
+        """
+        requirements = [*base.requirements, *(() if base.is_target else self._following(base))]
+        return self._laid(base, requirements) if requirements else None
+
+    def trainer(self, base: Base, requirement: str) -> Path:
+        """The folder of a trainer's release.
+
+        Raises:
+            TargetError: It cannot be had.
+        """
+        return self._once(("laid", self.python(base), requirement), lambda: self._laid(base, [requirement]))
+
+    def trunk(self, base: Base) -> Trunk:
+        """The warm process of the base's Python."""
+        python = self.python(base)
+        return self._once(("trunk", python), lambda: Trunk(python, self.cache))
+
+    def release(self, base: Base) -> None:
+        """Let the warm process of a Python go that no base needs any more."""
+        with self._guard:
+            trunk = self._made.pop(("trunk", self._made.get(("python", base.python, base.torch), self.target)), None)
+        if trunk is not None:
+            trunk.__exit__(None, None, None)
+
+    def _once(self, key: object, make: Callable[[], T]) -> T:
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._made:
+                try:
+                    self._made[key] = make()
+                except TargetError as error:
+                    self._made[key] = error  # it would fail again, after as long
+            made = self._made[key]
+        if isinstance(made, TargetError):
+            raise made
+        return cast("T", made)
+
+    def _laid(self, base: Base, requirements: list[str]) -> Path:
+        python = self.python(base)
+        return overlay.lay(
+            python,
+            requirements,
+            with_dependencies=False,
+            environment_packages=self._once(("installed", python), lambda: self._installed(python)),
+            cache=self.cache,
+            progress=lambda _: None,
+        )
+
+    def _installed(self, python: Path) -> dict[str, str]:
+        if python == self.target:
+            return {package.name: package.version for package in self.facts.packages}
+        with Patient(python, None, 1, self.cache) as patient:
+            return {package.name: package.version for package in patient.look().packages}
+
+    def _following(self, base: Base) -> list[str]:
+        varied = {requirement.split("==")[0] for requirement in base.requirements}
+        kept = [name for name in FOLLOWS if name not in varied and self.facts.version(name)]
+        return [f"{name}=={self.facts.version(name)}" for name in kept]
+
+    def _make_python(self, base: Base) -> Path:
+        """A virtual environment with torch and nothing else, kept for the next time."""
+        torch = base.torch or self.facts.version("torch").partition("+")[0]
+        asked = base.python or str(self.target)
+        name = hashlib.sha256(repr((asked, self.facts.python, torch)).encode()).hexdigest()[:32]
+        folder = self.cache / "environments" / name
+        if not (folder / "bin" / "python").exists():
+            self._build(folder, asked, f"torch=={torch}")
+        return folder / "bin" / "python"
+
+    def _build(self, folder: Path, python: str, torch: str) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        settings = pip_settings.read(None, os.environ)
+        environ = {**os.environ, **pip_settings.uv_environment(settings, os.environ), "NO_COLOR": "1"}
+        try:
+            venv = ["venv", "--clear", "--relocatable", "--no-python-downloads", "--python", python, str(made)]
+            if overlay.run_uv(venv, environ).returncode:
+                raise UnobtainableError(f"There is no Python {python} on this machine.", "install it, or leave it out")
+            arguments = pip_settings.uv_arguments(settings, os.environ)
+            install = ["pip", "install", "--python", str(made / "bin" / "python"), *arguments, torch, "numpy"]
+            done = overlay.run_uv(install, environ)
+            if done.returncode:
+                raise uv_errors.distil(done.stderr, {})
+            made.rename(folder)
+        except OSError:
+            # Another process was faster, unless the folder is not there.
+            if not folder.is_dir():
+                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)

@@ -1,0 +1,229 @@
+"""Where tasks run: an interface, and this machine behind it. A cluster can take its place.
+
+A task is plain data and so is all that comes back, so both can be sent anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from ckptdoctor.errors import Interrupted, TargetError, UnobtainableError
+from ckptdoctor.evidence import Environment, Evidence, Spec
+from ckptdoctor.matrix import questions
+from ckptdoctor.matrix.combination import Base, Combination
+from ckptdoctor.matrix.environments import Environments
+from ckptdoctor.matrix.questions import Trainer
+from ckptdoctor.plan import Options
+from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
+
+MEMORY = 1.5e9
+"""Bytes that a lane with its probes may take."""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """All that is to be run in one base."""
+
+    base: Base
+    combinations: tuple[Combination, ...]
+    options: Options
+    done: tuple[str, ...] = ()
+    """Ids of probes that need not run again."""
+
+
+class Looked(msgspec.Struct, tag=True):
+    """What is installed in a base."""
+
+    base: Base
+    facts: Environment
+
+
+class Laid(msgspec.Struct, tag=True):
+    """A trainer's release that was laid over a base."""
+
+    base: Base
+    requirement: str
+    trainer: Trainer
+
+
+class Refused(msgspec.Struct, tag=True):
+    """A base, or with ``laid`` a trainer's release for it, cannot be had."""
+
+    base: Base
+    laid: str
+    why: str
+    for_good: bool
+    """Trying again would not help."""
+
+
+class Probed(msgspec.Struct, tag=True):
+    """What a probe observed."""
+
+    base: Base
+    evidence: Evidence
+
+
+class Doing(msgspec.Struct, tag=True):
+    """What is going on, for people."""
+
+    base: Base
+    text: str
+
+
+class Ended(msgspec.Struct, tag=True):
+    """Nothing more comes from a base."""
+
+    base: Base
+
+
+Event: TypeAlias = Looked | Laid | Refused | Probed | Doing | Ended
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Run all tasks, in any order; their events as they come, ``Ended`` last for each."""
+
+    def close(self) -> None:
+        """End what is still running, and leave nothing behind."""
+
+
+class Local:
+    """Runs tasks on this machine, as many at once as its cores and memory bear."""
+
+    def __init__(self, environments: Environments, jobs: int = 0) -> None:
+        """Start nothing yet.
+
+        Args:
+            environments: Makes what tasks run in.
+            jobs: Tasks at a time; 0 for as many as there are cores and memory for.
+        """
+        self._environments = environments
+        self._jobs = jobs or at_once()
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(self._jobs, "ckptdoctor")
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Run all tasks; see ``Executor``.
+
+        Raises:
+            UsageFault: What was asked for makes no sense.
+        """
+        events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        # Those of one Python follow each other, so that few warm processes are alive at a time.
+        tasks = sorted(tasks, key=lambda task: task.base)
+        left = Counter(_python(task.base) for task in tasks)
+        workers = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
+        for task in tasks:
+            self._pool.submit(self._guarded, task, workers, events)
+        while left.total():
+            event = events.get()
+            if isinstance(event, BaseException):
+                raise event
+            if isinstance(event, Ended):
+                left[_python(event.base)] -= 1
+                if not left[_python(event.base)] and left.total():
+                    self._environments.release(event.base)
+            yield event
+
+    def close(self) -> None:
+        """End what is still running, and leave nothing behind."""
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+        self._environments.__exit__(None, None, None)
+
+    def _guarded(self, task: Task, workers: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
+        try:
+            if not self._stop.is_set():
+                perform(task, self._environments, workers, self._stop, events.put)
+            events.put(Ended(task.base))
+        except Interrupted:
+            pass
+        except BaseException as error:
+            events.put(error)
+
+
+def perform(
+    task: Task, environments: Environments, workers: int, stop: threading.Event, tell: Callable[[Event], None]
+) -> None:
+    """Lay what a task needs, and run its probes.
+
+    Args:
+        task: What to run.
+        environments: Makes what it runs in.
+        workers: Probes at a time.
+        stop: Once set, the work ends with ``Interrupted``.
+        tell: Told of everything as it comes.
+    """
+    base = task.base
+    try:
+        tell(Doing(base, "laying " + (", ".join(base.requirements) or "nothing over the target")))
+        python, overlay = environments.python(base), environments.overlay(base)
+        trunk = environments.trunk(base)
+        with Patient(python, overlay, workers, environments.cache, lambda _: None, trunk, stop) as patient:
+            facts = patient.look()
+            tell(Looked(base, facts))
+            laid, trainers = _lay_trainers(task, environments, tell)
+            wanted = _specs(task, facts, trainers)
+            tell(Doing(base, f"{len(wanted)} probes with " + (", ".join(base.requirements) or "the target")))
+            lanes = {lane: [spec for spec, where in wanted.items() if where == lane] for lane in (BARE, WHOLE)}
+            patient.examine(lanes, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
+    except TargetError as error:
+        tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
+
+
+def _lay_trainers(
+    task: Task, environments: Environments, tell: Callable[[Event], None]
+) -> tuple[dict[str, Path], dict[str, Trainer]]:
+    laid, trainers = {}, {}
+    for requirement in dict.fromkeys(combination.laid for combination in task.combinations if combination.laid):
+        try:
+            laid[requirement] = environments.trainer(task.base, requirement)
+            trainers[requirement] = questions.trainer_in(laid[requirement], requirement)
+            tell(Laid(task.base, requirement, trainers[requirement]))
+        except TargetError as error:
+            tell(Refused(task.base, requirement, error.message, isinstance(error, UnobtainableError)))
+    return laid, trainers
+
+
+def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict[Spec, Lane]:
+    """What has to be run, each once, with the lane it belongs to."""
+    wanted: dict[Spec, Lane] = {}
+    for combination in task.combinations:
+        if combination.laid and combination.laid not in trainers:
+            continue
+        try:
+            planned = questions.plan(combination, facts, trainers.get(combination.laid), task.options)
+        except TargetError:
+            continue  # the same error is its result, where it is judged
+        wanted.update({one.spec: one.lane for one in planned.probes if one.spec.id not in task.done})
+    return wanted
+
+
+def _python(base: Base) -> tuple[str, str]:
+    return base.python, base.torch
+
+
+def at_once() -> int:
+    """How many tasks this machine bears: one a core, as far as there is memory for them."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores, int(min(_available(), 1e15) // MEMORY)))
+
+
+def _available() -> float:
+    """Bytes of memory that can be had without swapping."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return float("inf")

@@ -1,0 +1,111 @@
+"""What need not be run: combinations whose code that matters is the same make one group, and one of it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckptdoctor.compatibility import TRAINERS, Run
+from ckptdoctor.matrix.combination import Combination
+from ckptdoctor.matrix.kinds import Kind, place_among
+from ckptdoctor.plan import FALLBACK_FAMILIES
+
+Kinds = Mapping[str, Mapping[str, Kind | None]]
+"""The kind of each release, by package; none for a release that could not be read, and for packages that are not read."""
+
+
+@dataclass
+class Group:
+    """Combinations that cannot but have the same verdict, newest releases first."""
+
+    members: list[Combination]
+    reserve: set[Combination] = field(default_factory=set)
+    """Members that are run only where no other is left, such as those made for another Python."""
+    lacks_model: bool = False
+    """The release of transformers has no such model family, as its archive shows."""
+    distrusted: bool = False
+    """An audit found two of them to differ."""
+
+    def evidence(self, runs: Mapping[Combination, Run]) -> Combination | None:
+        """The member whose run speaks for all: one that could be diagnosed."""
+        if self.distrusted:
+            return None
+        return next((one for one in self.members if one in runs and self._speaks(runs[one])), None)
+
+    def _speaks(self, run: Run) -> bool:
+        # That one release cannot be installed or imported says nothing of the others; that it lacks the model does.
+        return run.verdict != "error" or (self.lacks_model and bool(run.packages))
+
+    def waiting(self, runs: Mapping[Combination, Run]) -> list[Combination]:
+        """Those that may be run next; none once all is known."""
+        if self.evidence(runs) is not None:
+            return []
+        return [one for one in self.members if one not in runs]
+
+
+def with_models(combinations: Iterable[Combination], kinds: Kinds) -> list[Combination]:
+    """The same, with the model family that fits where none was asked for and the release was read."""
+    return [Combination(one.releases, one.model or _family(one, kinds)) for one in combinations]
+
+
+def _family(combination: Combination, kinds: Kinds) -> str:
+    release = combination.stack.get("transformers", "")
+    kind = kinds.get("transformers", {}).get(release)
+    return next((family for family in FALLBACK_FAMILIES if kind and family in kind.digests), "")
+
+
+def groups(combinations: Sequence[Combination], kinds: Kinds, last: Collection[tuple[str, str]] = ()) -> list[Group]:
+    """Combinations by the code that matters in them.
+
+    Args:
+        combinations: Oldest releases first.
+        kinds: What is known of their code.
+        last: Releases to be tried only where no other is left, such as those made for another Python.
+    """
+    by_code: dict[tuple[object, ...], Group] = {}
+    for combination in reversed(combinations):
+        code = tuple(_code(combination, name, release, kinds) for name, release in combination.releases)
+        code += _comparisons(combination, kinds)
+        lacks_model = any(isinstance(part, tuple) and part[0] == "no such family" for part in code)
+        group = by_code.setdefault((combination.model, *code), Group([], lacks_model=lacks_model))
+        group.members.append(combination)
+        if any(release in last for release in combination.releases):
+            group.reserve.add(combination)
+    return list(by_code.values())
+
+
+def _code(combination: Combination, name: str, release: str, kinds: Kinds) -> object:
+    """What stands for a release: the code that matters in it, or the release itself where that is not known."""
+    kind = kinds.get(name, {}).get(release)
+    if kind is None:
+        return name, release
+    if name in TRAINERS:
+        return name, tuple(sorted(kind.digests.items()))
+    if combination.model not in kind.digests:
+        return "no such family", combination.model
+    return name, kind.digests[combination.model]
+
+
+def _comparisons(combination: Combination, kinds: Kinds) -> tuple[object, ...]:
+    """Where transformers stands among the versions that the trainer's code names, and may compare it with."""
+    stack = combination.stack
+    release = stack.get("transformers", "")
+    found = [kind for name in stack if name in TRAINERS and (kind := kinds.get(name, {}).get(stack[name]))]
+    return tuple(place_among(release, kind.compared) for kind in found if release)
+
+
+def choose(waiting: Sequence[Group], runs: Mapping[Combination, Run]) -> list[Combination]:
+    """One combination of each group that waits, with as few environments in all as can be had simply."""
+    bases = {one.base() for one in runs}
+    trainers = {one.laid for one in runs}
+    chosen = []
+    for group in sorted(waiting, key=lambda group: len(group.members)):
+        left = group.waiting(runs)
+        if group.distrusted:
+            chosen += left
+            continue
+        pick = min(left, key=lambda one: (one in group.reserve, one.base() not in bases, one.laid not in trainers))
+        bases.add(pick.base())
+        trainers.add(pick.laid)
+        chosen.append(pick)
+    return chosen

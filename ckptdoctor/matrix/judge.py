@@ -1,0 +1,118 @@
+"""From what is known of a base to the verdict on a combination, by the same rules as ``check``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ckptdoctor import findings
+from ckptdoctor.compatibility import Fault, Judged, Run
+from ckptdoctor.errors import TargetError
+from ckptdoctor.evidence import Environment, Evidence, Place
+from ckptdoctor.findings import NOT_DIAGNOSED, Found
+from ckptdoctor.matrix import questions
+from ckptdoctor.matrix.combination import Combination
+from ckptdoctor.matrix.store import FACTS, Kept
+from ckptdoctor.plan import Options, Plan, Planned
+from ckptdoctor.report import Finding, ProbeResult, Verdict
+from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
+from ckptdoctor.wording import error_line, relative
+
+LONGEST = 300
+"""Characters of an error or a title that a map keeps."""
+
+
+def run_of(combination: Combination, kept: Kept, options: Options) -> Run | None:
+    """What is known of a combination; nothing while a probe of it has not been run.
+
+    Args:
+        combination: What is judged.
+        kept: All that is known of its base.
+        options: What is asked for.
+    """
+    refused = kept.refused.get(FACTS) or kept.refused.get(combination.laid)
+    if refused:
+        return Run(combination.stack, combination.model, "error", refused, date=max(kept.made.values(), default=""))
+    trainer = kept.trainers.get(combination.laid)
+    if kept.facts is None or (combination.laid and trainer is None):
+        return None
+    try:
+        planned = questions.plan(combination, kept.facts, trainer, options)
+    except TargetError as error:
+        packages = {name: kept.facts.version(name) for name in kept.facts.stack}
+        date = kept.made.get(FACTS, "")
+        return Run(combination.stack, combination.model, "error", error.message, packages=packages, date=date)
+    if any(one.spec.id not in kept.evidence for one in planned.probes):
+        return None
+    environment = questions.with_trainer(kept.facts, trainer)
+    found = findings.find(environment, *_without_overlays(planned, kept.evidence))
+    dates = [kept.made[one.spec.id] for one in planned.probes if one.spec.id in kept.made]
+    return _run(combination, environment, found, max(dates, default=""))
+
+
+def _without_overlays(planned: Plan, evidence: dict[str, Evidence]) -> tuple[Plan, list[Evidence]]:
+    """The same as if the trainer were installed: that is what the rules judge."""
+    plan, observed = Plan(), []
+    for one in planned.probes:
+        spec = msgspec.structs.replace(one.spec, laid="")
+        plan.probes.append(Planned(spec, one.role, one.lane))
+        observed.append(msgspec.structs.replace(evidence[one.spec.id], id=spec.id))
+    return plan, observed
+
+
+def _run(combination: Combination, environment: Environment, found: Found, date: str) -> Run:
+    verdict, summary = found.verdict()
+    return Run(
+        stack=combination.stack,
+        model=next((probe.model for probe in found.probes), combination.model),
+        verdict=verdict,
+        summary=_summary(verdict, summary, found),
+        functions=[_judged(probe) for probe in found.probes if probe.role == "subject"],
+        faults=[_fault(finding, found) for finding in found.findings],
+        packages={name: environment.version(name) for name in environment.stack},
+        date=date,
+    )
+
+
+def _summary(verdict: Verdict, summary: str, found: Found) -> str:
+    """For what cannot be diagnosed, the reason itself."""
+    reasons = [_short(finding.title) for finding in found.findings if finding.rule == NOT_DIAGNOSED]
+    return reasons[0] if verdict == "error" and reasons else summary
+
+
+def _judged(probe: ProbeResult) -> Judged:
+    evidence = probe.evidence
+    # A function of which only the forward pass could be judged, not even with a stand-in, is not known to work.
+    unproven = evidence.forward_only and not is_sound_as_far_as_can_be_told(evidence)
+    undecided = probe.outcome == "skipped" or NOT_DIAGNOSED in probe.rules or (unproven and not probe.rules)
+    verdict: Verdict = "ok" if probe.outcome == "ok" else "error" if undecided else "fail"
+    return Judged(
+        function=probe.checkpoint_function,
+        verdict="error" if unproven and verdict == "ok" else verdict,
+        engine=probe.engine,
+        rules=probe.rules,
+        convention=probe.calling_convention,
+        why=_short(probe.error or ""),
+        forward_only=evidence.forward_only,
+    )
+
+
+def _fault(finding: Finding, found: Found) -> Fault:
+    functions = {case.spec.function for case in found.cases_of(finding)}
+    return Fault(
+        rule=finding.rule,
+        severity=finding.severity,
+        title=_short(finding.title),
+        functions=sorted(functions),
+        culprit=_place(finding.culprit),
+        handed_over_by=_place(finding.handed_over_by),
+        callable=finding.callable.text if finding.callable else "",
+        error=_short(error_line(finding.error)) if finding.error else "",
+    )
+
+
+def _place(place: Place | None) -> Place | None:
+    return msgspec.structs.replace(place, file=relative(place.file)) if place else None
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:LONGEST]

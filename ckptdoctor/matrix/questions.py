@@ -1,0 +1,89 @@
+"""From a combination to the probes that judge it: the usual step of ``check``, with a trainer laid over or without."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+from packaging.utils import canonicalize_name
+
+from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.matrix import kinds
+from ckptdoctor.matrix.combination import Combination
+from ckptdoctor.plan import Options, Plan, Planned, choose_engines, choose_functions, choose_models, usual_step
+
+STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "llamafactory", "axolotl")
+"""Packages whose releases a trainer's own requirements may rule out."""
+
+
+class Trainer(msgspec.Struct):
+    """A trainer's release as it was laid over a base."""
+
+    name: str
+    version: str
+    functions: list[str] = []
+    """Checkpoint functions of its own."""
+    requires: list[str] = []
+    """``Requires-Dist``, as far as it names a package of the stack."""
+
+
+def trainer_in(folder: Path, requirement: str) -> Trainer:
+    """What lies in the overlay of a trainer's release."""
+    name, _, version = requirement.partition("==")
+    found = next(iter(importlib.metadata.distributions(name=name, path=[str(folder)])), None)
+    requires = [text for text in (found.requires or [] if found else []) if _name(text) in STACK]
+    return Trainer(name, found.version if found else version, list(kinds.functions_installed(folder, name)), requires)
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return canonicalize_name(found.group()) if found else ""
+
+
+def plan(combination: Combination, facts: Environment, trainer: Trainer | None, options: Options) -> Plan:
+    """The probes that judge a combination, in the lanes they belong to.
+
+    Args:
+        combination: What is to be judged.
+        facts: What is installed in its base.
+        trainer: The trainer that it lays over the base.
+        options: What is asked for; without engines, none wraps the model.
+
+    Raises:
+        TargetError: The base lacks what was asked for.
+        UsageFault: There is no such model or function.
+    """
+    made = Plan()
+    environment = with_trainer(facts, trainer)
+    asked = replace(
+        options, models=[combination.model] if combination.model else [], engines=options.engines or ["none"]
+    )
+    functions = choose_functions(environment, asked)
+    engines = choose_engines(environment, asked)
+    for model in choose_models(environment, asked, made):
+        for planned in usual_step(model, functions, engines, asked):
+            made.probes.append(_laid(planned, combination.laid, trainer))
+    return made
+
+
+def _laid(planned: Planned, requirement: str, trainer: Trainer | None) -> Planned:
+    """The same probe, with the trainer's release laid over if it is the trainer's function that is tried."""
+    if trainer is None or planned.spec.function not in trainer.functions:
+        return planned
+    return replace(planned, spec=msgspec.structs.replace(planned.spec, laid=requirement))
+
+
+def with_trainer(facts: Environment, trainer: Trainer | None) -> Environment:
+    """The environment as it is with a trainer's release laid over it."""
+    if trainer is None:
+        return facts
+    others = [package for package in facts.packages if package.name != trainer.name]
+    return msgspec.structs.replace(
+        facts,
+        packages=[*others, Package(trainer.name, trainer.version, requires=trainer.requires)],
+        stack=[*(name for name in facts.stack if name != trainer.name), trainer.name],
+        trainers=trainer.functions,
+    )

@@ -1,0 +1,259 @@
+"""The matrix: every combination of some releases, as many as must be run, the rest inferred from those."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from ckptdoctor import __version__, locations
+from ckptdoctor.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
+from ckptdoctor.errors import UsageFault
+from ckptdoctor.evidence import Environment
+from ckptdoctor.matrix import axes, inference
+from ckptdoctor.matrix.axes import Axis, Every
+from ckptdoctor.matrix.combination import Combination, combine
+from ckptdoctor.matrix.environments import Environments
+from ckptdoctor.matrix.executor import Local
+from ckptdoctor.matrix.index import Index
+from ckptdoctor.matrix.inference import Kinds
+from ckptdoctor.matrix.kinds import Reader
+from ckptdoctor.matrix.session import Observer, Session, Silent
+from ckptdoctor.matrix.store import Store
+from ckptdoctor.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
+from ckptdoctor.target import interpreter, pip_settings
+from ckptdoctor.target.patient import Patient
+
+READ = ("transformers", *TRAINERS)
+"""Packages of which it is known which code matters."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a matrix, or of a bisection.
+
+    Attributes:
+        vary: A requirement for each axis; the same package again adds to its axis.
+        python: The target, as ``--python`` takes it.
+        requirements: What is laid over in every combination.
+        options: What to probe; without engines, none wraps the model.
+        every: Which releases of an axis to keep: the last of each patch, minor or major version; none for all.
+        pre: Pre-releases too.
+        yanked: Yanked releases too.
+        exhaustive: Run every combination.
+        audit: How many inferred combinations to run after all, to see whether they agree.
+        seed: Decides which.
+        jobs: Environments at a time; 0 for as many as this machine bears.
+        store: Where results are kept.
+        refresh: Run again what the store knows.
+    """
+
+    vary: Sequence[str]
+    python: str | None = None
+    requirements: Sequence[str] = ()
+    options: Options = field(default_factory=Options)
+    every: Every | None = None
+    pre: bool = False
+    yanked: bool = False
+    exhaustive: bool = False
+    audit: int = 0
+    seed: int = 0
+    jobs: int = 0
+    store: Path | None = None
+    refresh: bool = False
+
+
+def matrix(asked: Asked, observer: Observer | None = None) -> Map:
+    """Judge every combination of the releases that match.
+
+    Raises:
+        DoctorError: An axis or the target cannot be had, or what was asked for makes no sense.
+    """
+    started = time.monotonic()
+    observer = observer or Silent()
+    asked, trainers = split(asked)
+    with index() as releases, session(asked, observer) as measuring:
+        observer.doing("reading the index")
+        found = axes.parse([*asked.vary, *trainers], releases, every=asked.every, pre=asked.pre, yanked=asked.yanked)
+        kinds = read_kinds(found, asked, releases, observer)
+        work = Work(found, kinds, asked, measuring)
+        work.run()
+        made = work.as_map()
+        made.notes += releases.notes
+    made.seconds = round(time.monotonic() - started, 2)
+    return made
+
+
+def split(asked: Asked) -> tuple[Asked, list[str]]:
+    """What is asked with one release of a trainer laid over, and that trainer apart: it is judged as on an axis of one."""
+    trainers = [text for text in asked.requirements if _is_trainer(text)]
+    return replace(asked, requirements=[text for text in asked.requirements if text not in trainers]), trainers
+
+
+def _is_trainer(text: str) -> bool:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        raise UsageFault(f"'{text}' is not a requirement.", "write it as for pip: transformers==4.52.4") from None
+    return canonicalize_name(requirement.name) in TRAINERS and axes.is_pinned(requirement.specifier)
+
+
+@contextmanager
+def index() -> Iterator[Index]:
+    """The indexes that pip is set up for."""
+    with Index(pip_settings.read(None, os.environ)) as opened:
+        yield opened
+
+
+@contextmanager
+def session(asked: Asked, observer: Observer) -> Iterator[Session]:
+    """What measures combinations on the target."""
+    python = interpreter.find(asked.python, os.environ)
+    cache = locations.cache()
+    with Patient(python, None, 1, cache) as patient:
+        target = patient.look()
+    path = asked.store or cache / "matrix.sqlite"
+    with Store(path) as store, Environments(python, target, cache) as environments:
+        executor = Local(environments, asked.jobs)
+        made = Session(target, asked.options, store, executor, observer, asked.requirements, asked.refresh)
+        with made:
+            yield made
+
+
+def read_kinds(found: Sequence[Axis], asked: Asked, releases: Index, observer: Observer) -> Kinds:
+    """Which releases of each axis share the code that matters, as far as it can be read without installing them."""
+    if asked.exhaustive:
+        return {}
+    kinds = {}
+    reader = Reader(releases.session, locations.cache() / "kinds")
+    for axis in found:
+        if axis.name in READ and not (axis.name == "transformers" and _has_own_models(asked.options)):
+            observer.doing(f"reading {len(axis.releases)} releases of {axis.name}")
+            kinds[axis.name] = reader.kinds(axis.name, axis.releases, asked.options.models or FALLBACK_FAMILIES)
+    return kinds
+
+
+def _has_own_models(options: Options) -> bool:
+    """Whether a model is asked for that no file of transformers stands for by its name."""
+    return any(name == OWN_MODEL or os.sep in name or Path(name).is_dir() for name in options.models)
+
+
+class Work:
+    """The combinations of a matrix, on the way from asked for to judged."""
+
+    def __init__(self, found: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Session) -> None:
+        self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
+        self.combinations = inference.with_models(combine(self.axes, asked.options.models), kinds)
+        self.groups = inference.groups(self.combinations, kinds, _made_for_others(found, measuring.target))
+        self.runs: dict[Combination, Run] = {}
+        self.audit: Audit | None = None
+        self._asked, self._session = asked, measuring
+
+    def run(self) -> None:
+        """Run what must be run, then what the audit picks."""
+        self._settle()
+        if self._asked.audit:
+            self._audit()
+            self._settle()
+
+    def _settle(self) -> None:
+        while waiting := [group for group in self.groups if group.waiting(self.runs)]:
+            self.runs |= self._session.measure(inference.choose(waiting, self.runs))
+
+    def _audit(self) -> None:
+        """Run inferred combinations at random; a group with one that differs is trusted no more."""
+        chance = random.Random(self._asked.seed)  # noqa: S311 - which ones is no secret
+        inferred = [
+            (group, one)
+            for group in self.groups
+            if group.evidence(self.runs)
+            for one in group.members
+            if one not in self.runs and one not in group.reserve
+        ]
+        picked = chance.sample(inferred, min(self._asked.audit, len(inferred)))
+        before = {group.members[0]: group.evidence(self.runs) for group, _ in picked}
+        found = self._session.measure([one for _, one in picked])
+        self.audit = Audit(len(found))
+        for group, one in picked:
+            speaker = before[group.members[0]]
+            if speaker is not None and (difference := _difference(found[one], self.runs[speaker])):
+                self.audit.disagreements.append(f"{one} was inferred from {speaker}: {difference}")
+                group.distrusted = True
+        self.runs |= found
+
+    def as_map(self) -> Map:
+        """All that was found out."""
+        target = self._session.target
+        return Map(
+            schema=SCHEMA,
+            version=__version__,
+            date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            python=target.python,
+            torch=target.version("torch"),
+            platform=target.platform,
+            axes=self.axes,
+            runs=list(self.runs.values()),
+            cells=list(self._cells()),
+            requires=self._session.trainers(self.runs),
+            audit=self.audit,
+            notes=self._notes(),
+        )
+
+    def _cells(self) -> Iterator[Cell]:
+        group_of = {one: group for group in self.groups for one in group.members}
+        number = {one: at for at, one in enumerate(self.runs)}
+        for one in self.combinations:
+            source = one if one in self.runs else group_of[one].evidence(self.runs)
+            if source is not None:
+                run = self.runs[source]
+                how = "measured" if source == one else "inferred"
+                yield Cell(one.stack, run.model or one.model, run.verdict, how, number[source])  # type: ignore[arg-type]
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self._session.store.lost:
+            notes.append(f"Results could not be kept in {self._session.store.path}: {self._session.store.lost}.")
+        others = {one for group in self.groups for one in group.reserve if one not in self.runs}
+        if others:
+            names = sorted(
+                {f"{name} {release}" for one in others for name, release in one.releases if name in TRAINERS}
+            )
+            notes.append(f"Made for another Python, and inferred from others with the same code: {', '.join(names)}.")
+        return notes
+
+
+def _difference(found: Run, expected: Run) -> str:
+    """In what two runs differ that should not; empty where one could not be diagnosed, since then nothing is known."""
+    if "error" in (found.verdict, expected.verdict):
+        return ""
+    if found.verdict != expected.verdict:
+        return f"{found.verdict}, not {expected.verdict}"
+    ours, theirs = (
+        {(one.function, one.engine): (one.verdict, one.rules) for one in run.functions} for run in (found, expected)
+    )
+    return "" if ours == theirs else f"{found.verdict} as well, but not by the same rules"
+
+
+def _made_for_others(found: Sequence[Axis], target: Environment) -> set[tuple[str, str]]:
+    """Releases that say of themselves that they are not for the target's Python."""
+    return {
+        (axis.name, release.version)
+        for axis in found
+        for release in axis.releases
+        if release.requires_python
+        and not SpecifierSet(release.requires_python).contains(target.python, prereleases=True)
+    }
+
+
+def verdict_status(cells: Mapping[str, int]) -> int:
+    """The exit status for a number of cells by verdict: as for ``check``."""
+    return 1 if cells.get("fail") else 0 if cells.get("ok") else 3

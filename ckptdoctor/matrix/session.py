@@ -1,0 +1,155 @@
+"""Measuring combinations: what the store knows is taken from there, the rest is run and kept as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+from ckptdoctor.compatibility import Run
+from ckptdoctor.evidence import Environment
+from ckptdoctor.matrix import judge
+from ckptdoctor.matrix.combination import Base, Combination
+from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Laid, Looked, Probed, Refused, Task
+from ckptdoctor.matrix.store import Kept, Store, key
+from ckptdoctor.plan import Options
+
+
+class Observer(Protocol):
+    """Told how a run goes on."""
+
+    def begins(self, total: int) -> None:
+        """So many more combinations are to be run."""
+
+    def doing(self, text: str) -> None:
+        """What is going on now."""
+
+    def done(self, run: Run) -> None:
+        """A combination has been judged."""
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def begins(self, total: int) -> None:
+        """Nothing."""
+
+    def doing(self, text: str) -> None:
+        """Nothing."""
+
+    def done(self, run: Run) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Session:
+    """Runs combinations on one target. Use as a context manager."""
+
+    target: Environment
+    options: Options
+    store: Store
+    executor: Executor
+    observer: Observer = field(default_factory=Silent)
+    requirements: Sequence[str] = ()
+    """What is laid over in every combination."""
+    refresh: bool = False
+    """Run what the store knows again, once."""
+    ran: int = 0
+    """Combinations that were run, not taken from the store."""
+    _fresh: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.executor.close()
+
+    def measure(self, combinations: Sequence[Combination]) -> dict[Combination, Run]:
+        """The run of every combination.
+
+        Raises:
+            UsageFault: What was asked for makes no sense.
+        """
+        waiting: dict[Base, list[Combination]] = {}
+        for combination in combinations:
+            waiting.setdefault(combination.base(self.requirements), []).append(combination)
+        runs: dict[Combination, Run] = {}
+        tasks = []
+        for base, wanted in waiting.items():
+            kept = self._known(base)
+            known = self._judged(wanted, kept)
+            runs |= known
+            if left := tuple(one for one in wanted if one not in known):
+                tasks.append(Task(base, left, self.options, tuple(kept.evidence)))
+        self.observer.begins(sum(len(task.combinations) for task in tasks))
+        return runs | self._run(tasks)
+
+    def _run(self, tasks: Sequence[Task]) -> dict[Combination, Run]:
+        by_base = {task.base: task for task in tasks}
+        kept = {task.base: Kept() for task in tasks}
+        runs: dict[Combination, Run] = {}
+        for event in self.executor.run(tasks) if tasks else ():
+            if isinstance(event, Doing):
+                self.observer.doing(event.text)
+            elif isinstance(event, Ended):
+                done = self._end(by_base[event.base], kept.pop(event.base))
+                self.ran += len(done)
+                runs |= done
+            else:
+                self._keep(event, kept[event.base])
+        return runs
+
+    def _keep(self, event: Event, now: Kept) -> None:
+        """Store what was found out, if it will be the same tomorrow, and have it at hand until its base is judged."""
+        name = key(event.base, self.target, self.options)
+        if isinstance(event, Looked):
+            now.facts = event.facts
+            self.store.keep_facts(name, event.facts)
+        elif isinstance(event, Laid):
+            now.trainers[event.requirement] = event.trainer
+            self.store.keep_trainer(name, event.requirement, event.trainer)
+        elif isinstance(event, Refused):
+            now.refused[event.laid] = event.why
+            if event.for_good:
+                self.store.keep_refusal(name, event.laid, event.why)
+        elif isinstance(event, Probed):
+            now.evidence[event.evidence.id] = event.evidence
+            if event.evidence.ended not in ("crashed", "timeout"):  # which may be the machine's doing
+                self.store.keep_evidence(name, event.evidence)
+
+    def _end(self, task: Task, now: Kept) -> dict[Combination, Run]:
+        """Judge what a task was for, from what it found out and what was known before."""
+        before = self._known(task.base)
+        kept = Kept(
+            now.facts or before.facts,
+            {**before.refused, **now.refused},
+            {**before.trainers, **now.trainers},
+            {**before.evidence, **now.evidence},
+            before.made,
+        )
+        runs = self._judged(task.combinations, kept)
+        for run in runs.values():
+            self.observer.done(run)
+        return runs
+
+    def _judged(self, wanted: Sequence[Combination], kept: Kept) -> dict[Combination, Run]:
+        runs = {one: judge.run_of(one, kept, self.options) for one in wanted}
+        return {one: run for one, run in runs.items() if run is not None}
+
+    def _known(self, base: Base) -> Kept:
+        name = key(base, self.target, self.options)
+        if self.refresh and name not in self._fresh:
+            self.store.forget(name)
+        self._fresh.add(name)
+        return self.store.known(name)
+
+    def trainers(self, combinations: Mapping[Combination, Run]) -> dict[str, dict[str, list[str]]]:
+        """``Requires-Dist`` of the trainers that were laid in, by package and release."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for base in {one.base(self.requirements) for one in combinations}:
+            for trainer in self._known(base).trainers.values():
+                found.setdefault(trainer.name, {})[trainer.version] = trainer.requires
+        return found

@@ -1,0 +1,191 @@
+"""What was run, on disk as soon as it is known, so that no run is ever repeated or lost.
+
+One SQLite file holds all that any run found out. A row is written whole or not at all, each by itself and synced, so that a
+process that is killed, or a machine that loses power, leaves every result that it had. SQLite's rollback journal is used
+rather than its write-ahead log, which does not work on the network disks on which homes of clusters lie.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from ckptdoctor import locations, results
+from ckptdoctor.errors import UsageFault
+from ckptdoctor.evidence import Environment, Evidence
+from ckptdoctor.matrix.combination import Base
+from ckptdoctor.matrix.questions import Trainer
+from ckptdoctor.plan import Options
+
+FORMAT = 1
+"""Part of every key: raised when what a row means changes."""
+
+BUSY = 60.0
+"""Seconds to wait for another run that is writing."""
+
+FACTS = ""
+"""The item under which a base's own facts, or why there is no such base, are kept."""
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS results (
+    base TEXT NOT NULL, item TEXT NOT NULL, kind TEXT NOT NULL, made TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (base, item)
+) WITHOUT ROWID
+"""
+
+
+class Refusal(msgspec.Struct):
+    """A base or a trainer's release that cannot be had."""
+
+    why: str
+
+
+class Kept(msgspec.Struct):
+    """All that is known of one base."""
+
+    facts: Environment | None = None
+    refused: dict[str, str] = {}
+    """Why a requirement cannot be laid over it; the base itself under ``FACTS``."""
+    trainers: dict[str, Trainer] = {}
+    """Trainers' releases that were laid over it, by requirement."""
+    evidence: dict[str, Evidence] = {}
+    """By the probe's id."""
+    made: dict[str, str] = {}
+    """When each item was found out, YYYY-MM-DD."""
+
+
+class Store:
+    """The results of all runs. Use as a context manager, from one thread; several processes may share the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, and make it where there is none.
+
+        Raises:
+            UsageFault: It cannot be written, or is something else.
+        """
+        self.path = path
+        self.lost: str = ""
+        """Why results could not be kept, if they could not; the run goes on without."""
+        self._unkept: dict[tuple[str, str], tuple[str, bytes, str]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute(_TABLE)
+        except (OSError, sqlite3.Error) as error:
+            raise UsageFault(
+                f"{path} cannot be used to keep results: {error}.", "name another file: --store"
+            ) from error
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def keep_facts(self, base: str, facts: Environment) -> None:
+        """What is installed in a base."""
+        self._keep(base, FACTS, "facts", facts)
+
+    def keep_refusal(self, base: str, laid: str, why: str) -> None:
+        """That a requirement, or with ``FACTS`` the base itself, cannot be had."""
+        self._keep(base, laid, "refusal", Refusal(why))
+
+    def keep_trainer(self, base: str, requirement: str, trainer: Trainer) -> None:
+        """What a trainer's release has, once laid over a base."""
+        self._keep(base, requirement, "trainer", trainer)
+
+    def keep_evidence(self, base: str, evidence: Evidence) -> None:
+        """What a probe observed."""
+        self._keep(base, evidence.id, "evidence", evidence)
+
+    def forget(self, base: str) -> None:
+        """Drop all that is known of a base."""
+        self._database.execute("DELETE FROM results WHERE base = ?", (base,))
+
+    def known(self, base: str) -> Kept:
+        """All that is known of a base."""
+        kept = Kept()
+        for item, kind, made, body in self._rows(base):
+            kept.made[item] = made[:10]
+            try:
+                data = zlib.decompress(body)
+                if kind == "facts":
+                    kept.facts = msgspec.json.decode(data, type=Environment)
+                elif kind == "refusal":
+                    kept.refused[item] = msgspec.json.decode(data, type=Refusal).why
+                elif kind == "trainer":
+                    kept.trainers[item] = msgspec.json.decode(data, type=Trainer)
+                else:
+                    kept.evidence[item] = msgspec.json.decode(data, type=Evidence)
+            except (zlib.error, msgspec.MsgspecError):
+                continue  # it is run again
+        return kept
+
+    def _rows(self, base: str) -> Iterator[tuple[str, str, str, bytes]]:
+        query = "SELECT item, kind, made, body FROM results WHERE base = ?"
+        yield from self._database.execute(query, (base,)).fetchall()
+        for (owner, item), (kind, body, made) in self._unkept.items():
+            if owner == base:
+                yield item, kind, made, body
+
+    def _keep(self, base: str, item: str, kind: str, value: object) -> None:
+        made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        body = zlib.compress(msgspec.json.encode(value))
+        try:
+            self._database.execute(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (base, item, kind, made, body)
+            )
+        except sqlite3.Error as error:  # a full disk must not cost what was found out
+            self.lost = str(error)
+            self._unkept[base, item] = (kind, body, made)
+
+
+def key(base: Base, target: Environment, options: Options) -> str:
+    """Names all that decides what a probe observes in a base: the target, the releases laid over it, our probes, the machine.
+
+    What the releases bring along by themselves is not named, since it is known only once they are laid.
+
+    Args:
+        base: The releases.
+        target: What they are laid over.
+        options: What is asked for; files that it names count by their contents.
+    """
+    parts = [
+        FORMAT,
+        msgspec.to_builtins(base),
+        target.python if not base.python else "",
+        target.platform,
+        platform.machine(),
+        sorted((package.name, package.version) for package in target.packages),
+        results.circumstances(),
+        [_contents(name.rpartition(":")[0]) for name in options.functions],
+        [_contents(str(Path(name, "config.json"))) for name in options.models],
+        probes_code(),
+    ]
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def _contents(file: str) -> str:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def probes_code() -> str:
+    """A digest of the probes' own code: what they observe depends on it."""
+    digest = hashlib.sha256()
+    for path in sorted(locations.probes().glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

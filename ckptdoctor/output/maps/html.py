@@ -1,0 +1,206 @@
+"""The map as one page that needs nothing else: a picture of it, and the evidence behind each cell."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import importlib.resources
+import json
+import re
+from collections.abc import Iterable, Mapping
+from string import Template
+from typing import Any
+
+import msgspec
+
+from ckptdoctor.compatibility import Map
+from ckptdoctor.evidence import Place
+from ckptdoctor.output import Style
+from ckptdoctor.output.escape import escaped
+from ckptdoctor.output.maps import digest
+from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
+from ckptdoctor.output.maps.table import Joined, Sheet, sheets
+
+_LINES_SHOWN = 3
+_NOT_IN_THE_MAP = -1
+
+_Kind = tuple[str, tuple[str, ...], tuple[str, ...], int, int, tuple[int, ...]]
+"""Verdict, rules, warnings, number measured, number in all, and the runs behind: what cells share by the thousand."""
+
+
+def render(found: Map, style: Style) -> str:
+    """Prints a map as a page; ``style`` has no say in it."""
+    # Escaped as a whole, so that no character hides or turns round what the page shows.
+    found = escaped(found)
+    joined = sheets(found)
+    look, act = _resource("page.css"), _resource("page.js")
+    return Template(_resource("page.html")).substitute(
+        look=look,
+        look_hash=_hash(look),
+        act=act,
+        act_hash=_hash(act),
+        data=_script_safe(_data(found, joined)),
+        headline=_safe(digest.headline(found)),
+        facts=_facts(found),
+        audit=_audit(found),
+        tables="".join(map(_table, joined)),
+        faults=_section("Faults", "".join(map(_fault, digest.faults(found)))),
+        reasons=_section("Cannot be diagnosed", "".join(map(_reason, digest.reasons(found)))),
+        notes=_section("Notes", _list(digest.notes(found))),
+    )
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What the page's policy knows a style or a script by; nothing else is let in."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _safe(text: str) -> str:
+    return html.escape(text)
+
+
+def _prose(text: str) -> str:
+    """A sentence, with what stands between backticks as code."""
+    return "".join(_code(part) if at % 2 else _safe(part) for at, part in enumerate(re.split("`([^`]+)`", text)))
+
+
+# -- data for the script ----------------------------------------------------------------------------------------------
+
+
+def _script_safe(data: Any) -> str:
+    """JSON that cannot end the script element that it stands in, nor begin a comment in it."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _data(found: Map, joined: list[Sheet]) -> dict[str, Any]:
+    kinds: dict[_Kind, int] = {}
+    pairs = zip(joined, sheets(found, join=False), strict=True)
+    shown = [
+        {
+            "title": together.title,
+            "package": together.package,
+            "joined": _view(together, kinds),
+            "single": _view(single, kinds),
+        }
+        for together, single in pairs
+    ]
+    runs = msgspec.to_builtins(found.runs)
+    return {"sheets": shown, "kinds": list(kinds), "runs": runs, "requires": found.requires}
+
+
+def _view(sheet: Sheet, kinds: dict[_Kind, int]) -> dict[str, Any]:
+    """A table as numbers of kinds."""
+    rows = [{"label": row.label, "cells": [_number(cell, kinds) for cell in row.cells]} for row in sheet.rows]
+    return {"columns": sheet.headers, "rows": rows}
+
+
+def _number(cell: Joined | None, kinds: dict[_Kind, int]) -> int:
+    if cell is None:
+        return _NOT_IN_THE_MAP
+    # What was measured comes first: it is the nearest evidence.
+    cells = sorted(cell.cells, key=lambda one: one.how != "measured")
+    runs = tuple(dict.fromkeys(one.run for one in cells))
+    kind = (cell.verdict, cell.rules, cell.warnings, cell.measured, len(cell.cells), runs)
+    return kinds.setdefault(kind, len(kinds))
+
+
+# -- what the page says without a script ------------------------------------------------------------------------------
+
+
+def _facts(found: Map) -> str:
+    facts = {
+        "Asked": digest.asked(found),
+        "Everywhere": digest.everywhere(found),
+        "Measured with": digest.measured_with(found),
+    }
+    return _definitions({name: [_safe(text)] for name, text in facts.items()})
+
+
+def _definitions(entries: Mapping[str, list[str]]) -> str:
+    """A list of terms; what they stand for is markup already."""
+    return "".join(
+        f"<dt>{term}</dt>" + "".join(f"<dd>{text}</dd>" for text in texts)
+        for term, texts in entries.items()
+        if any(texts)
+    )
+
+
+def _audit(found: Map) -> str:
+    if found.audit is None:
+        return ""
+    wrong = found.audit.disagreements
+    look = "audit alarm" if wrong else "audit"
+    return f'<div class="{look}"><p>{_safe(digest.audit(found))}</p>{_list(wrong)}</div>'
+
+
+def _list(items: Iterable[str]) -> str:
+    inner = "".join(f"<li>{_prose(item)}</li>" for item in items)
+    return f"<ul>{inner}</ul>" if inner else ""
+
+
+def _section(title: str, inner: str) -> str:
+    return f"<section><h2>{title}</h2>{inner}</section>" if inner else ""
+
+
+def _table(sheet: Sheet) -> str:
+    head = "".join(f'<th scope="col"><span>{_safe(header)}</span></th>' for header in [sheet.package, *sheet.headers])
+    rows = "".join(
+        f'<tr><th scope="row"><span>{_safe(row.label)}</span></th>{"".join(map(_cell, row.cells))}</tr>'
+        for row in sheet.rows
+    )
+    caption = f"<caption>Model {_safe(sheet.title)}</caption>" if sheet.title else ""
+    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(cell: Joined | None) -> str:
+    if cell is None:
+        return '<td class="none"></td>'
+    word = {"ok": "ok", "fail": "FAIL", "error": "?"}[cell.verdict]
+    words = [word, *(cell.rules if cell.verdict == "fail" else [])]
+    return f'<td class="{cell.verdict}">{_safe(" ".join(words))}<br>{cell.measured}/{len(cell.cells)} measured</td>'
+
+
+def _fault(known: KnownFault) -> str:
+    fault = known.fault
+    first = next(iter(known.read_at), None)
+    entries = {
+        "What": [_code(known.error)],
+        "Read by" if fault.rule == "CKPT001" else "Where": [
+            *_places(known.read_at),
+            _code(first.code if first else ""),
+        ],
+        "Handed over by": _places(known.handed_over_at),
+        "Callable": _some([_code(text) for text in known.callables]),
+        "Functions": [_safe(", ".join(fault.functions))],
+        "In": _where(known.where),
+    }
+    filled = {term: list(filter(None, texts)) for term, texts in entries.items()}
+    title = f'<span class="rule {fault.severity}">{_safe(fault.rule)} {fault.severity}</span> {_prose(known.title)}'
+    return f"<article><h3>{title}</h3><dl>{_definitions(filled)}</dl></article>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{_safe(text)}</code>" if text else ""
+
+
+def _places(places: list[Place]) -> list[str]:
+    return _some([_safe(digest.place_text(place)) for place in places])
+
+
+def _some(texts: list[str]) -> list[str]:
+    more = len(texts) - _LINES_SHOWN
+    return [*texts[:_LINES_SHOWN], *([f"and {more} more like it"] if more > 0 else [])]
+
+
+def _where(places: list[Where]) -> list[str]:
+    return [f"{_safe(one.label)} <small>{digest.share(one.measured, one.total)}</small>" for one in places]
+
+
+def _reason(reason: Reason) -> str:
+    return f"<article><h3>{_prose(reason.why)}</h3><dl>{_definitions({'In': _where(reason.where)})}</dl></article>"

@@ -1,0 +1,209 @@
+"""Processes of the patient's, and the lines of JSON that are exchanged with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import msgspec
+
+from ckptdoctor import locations
+from ckptdoctor.errors import TargetError
+
+KEPT = 8000
+"""Bytes of a process's own output that are kept."""
+
+
+class Started(Protocol):
+    """A running process, as ``subprocess.Popen`` has it."""
+
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+    pid: int
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, negative for a signal."""
+
+
+def start(
+    python: Path,
+    environ: Mapping[str, str],
+    folder: Path,
+    *arguments: str,
+    output: bool = True,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start the probes in a fresh interpreter of the target's.
+
+    Args:
+        python: The target's interpreter.
+        environ: All of its environment variables.
+        folder: Its current folder.
+        arguments: What the process is for, if not a lane.
+        output: Whether pipes are wanted for input, output and errors.
+        pass_fds: Descriptors that it inherits.
+
+    Raises:
+        TargetError: It cannot be started.
+    """
+    pipe = subprocess.PIPE if output else subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            [str(python), str(locations.probes() / "__main__.py"), *arguments],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=dict(environ),
+            cwd=folder,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    except OSError as error:
+        raise TargetError(
+            f"{python} does not start: {error.strerror or error}.", "name the training environment with --python"
+        ) from error
+
+
+class Process:
+    """One lane's process: lines of JSON out and in."""
+
+    def __init__(self, started: Started, opening: dict[str, Any]) -> None:
+        self.output = b""
+        self._rest = b""
+        self._process = started
+        self._events: list[dict[str, Any]] = []
+        self._selector = selectors.DefaultSelector()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                os.set_blocking(stream.fileno(), False)
+                self._selector.register(stream, selectors.EVENT_READ)
+        self.send(opening)
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Write one request; a process that is gone is noticed when it is read from."""
+        if self._process.stdin:
+            with suppress(OSError):
+                self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+                self._process.stdin.flush()
+
+    def read(self, timeout: float) -> dict[str, Any] | None:
+        """The next event; nothing when there was none in time.
+
+        Raises:
+            EOFError: The process has closed its side.
+        """
+        end = time.monotonic() + timeout
+        while not self._events:
+            left = end - time.monotonic()
+            ready = self._selector.select(max(left, 0))
+            if not ready:
+                return None
+            for key, _ in ready:
+                self._take(key.fileobj)
+        return self._events.pop(0)
+
+    def _take(self, stream: Any) -> None:
+        data = os.read(stream.fileno(), 65536)
+        if not data:
+            self._selector.unregister(stream)
+        if stream is not self._process.stdout:
+            self.output = (self.output + data)[-KEPT:]
+            return
+        if not data:
+            raise EOFError
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if (event := _event(line)) is not None:
+                self._events.append(event)
+            else:  # printed by the target before the probes took over, by a sitecustomize for example
+                self.output = (self.output + line + b"\n")[-KEPT:]
+
+    def death(self) -> str:
+        """How the process ended, once it has closed its side."""
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
+        if status < 0:
+            with suppress(ValueError):
+                return f"was killed by {signal.Signals(-status).name}"
+        return f"ended with exit status {status}"
+
+    def last_words(self) -> str:
+        """The last line that it wrote to standard error."""
+        with suppress(OSError, EOFError):
+            while self.read(0.05):
+                pass
+        lines = [line for line in self.output.decode("utf-8", "replace").splitlines() if line.strip()]
+        return lines[-1].strip()[:300] if lines else ""
+
+    def hang_up(self) -> None:
+        """Tell it that there is nothing more to do."""
+        with suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+
+    def close(self) -> None:
+        """Let it clean up after its probes, then end it and all in its session."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once; its probes have asked the kernel to end with it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._selector.close()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def environment(environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path]) -> dict[str, str]:
+    """The environment variables of the patient's processes: the user's own, made safe.
+
+    Empty entries of ``PYTHONPATH`` would put the current folder among the packages, and relative ones would change their
+    meaning with it. What the stack would write to the user's home goes to the run's own folder.
+    """
+    paths = [str(Path(entry).absolute()) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    made = {key: value for key, value in environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
+    made.update(
+        {
+            "CKPTDOCTOR_OWN": os.pathsep.join(map(str, [locations.probes(), *ours])),
+            "CKPTDOCTOR_BYTECODE": str(cache / "bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+            "TMPDIR": str(folder / "tmp"),
+            "TORCH_EXTENSIONS_DIR": str(cache / "extensions"),
+            "TRITON_CACHE_DIR": str(folder / "tmp" / "triton"),
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "tmp" / "inductor"),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        }
+    )
+    # One thread a process: probes run side by side, and a process with one thread is safe to fork.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        made.setdefault(variable, "1")
+    if paths:
+        made["PYTHONPATH"] = os.pathsep.join(paths)
+    return made

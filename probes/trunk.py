@@ -1,0 +1,99 @@
+"""The process from which lanes are forked: it imports torch once, for as many combinations of packages as there are.
+
+The doctor sends three descriptors for each lane over a socket: its standard input, output and error. What it reads back::
+
+    {"fork": true, "loaded": ["torch", "numpy", ...]}   once: top-level modules that every lane will share
+    {"pid": 4711}                                       for each lane, in the order of the requests
+    {"ended": 4711, "status": 0}                        when it is gone, as ``os.waitpid`` puts it
+
+Nothing of the stack but torch and what it imports itself is loaded here, so each lane may lay other releases over it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from . import isolate, lane
+
+POLL = 0.05
+"""Seconds between looks at lanes that may have ended."""
+
+
+def main() -> int:
+    """Import torch, then fork a lane for each request until the doctor closes the socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the doctor sees to an interrupt
+    isolate.die_with_parent()
+    wire = socket.socket(fileno=int(sys.argv[2]))
+    wire.set_inheritable(False)
+    gc.disable()
+    with contextlib.suppress(Exception):  # each lane tries again, and reports it
+        lane.import_torch()
+    gc.freeze()
+    gc.enable()
+    _tell(wire, fork=lane.can_fork(), loaded=sorted({name.partition(".")[0] for name in sys.modules}))
+    while _take_request(wire):
+        _report_the_dead(wire)
+    os._exit(0)
+
+
+def _tell(wire: socket.socket, **said: Any) -> None:
+    wire.sendall(json.dumps(said).encode() + b"\n")
+
+
+def _take_request(wire: socket.socket) -> bool:
+    """Fork a lane if one is asked for in time; whether the doctor is still there."""
+    wire.settimeout(POLL)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(wire, 1, 3)
+    except (TimeoutError, socket.timeout):
+        return True
+    except OSError:
+        return False
+    finally:
+        wire.settimeout(None)
+    if not data:
+        return False
+    _tell(wire, pid=_fork(wire, descriptors))
+    for one in descriptors:
+        os.close(one)
+    return True
+
+
+def _fork(wire: socket.socket, descriptors: list[int]) -> int:
+    trunk = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 70
+    try:
+        os.setsid()
+        isolate.die_with_parent()
+        if os.getppid() != trunk:
+            os._exit(0)
+        wire.close()
+        for number, one in enumerate(descriptors):
+            os.dup2(one, number)
+            os.close(one)
+        status = lane.serve()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _report_the_dead(wire: socket.socket) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            _tell(wire, ended=pid, status=status)
