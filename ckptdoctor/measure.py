@@ -39,7 +39,7 @@ class Chapter:
 
 CHAPTERS = {
     "trainers": Chapter(
-        knowledge.TRAINERS_FILE, ("transformers>=4.40", *TRAINERS), Options(models=FALLBACK_FAMILIES), audit=40
+        knowledge.TRAINERS_FILE, ("transformers>=4.40", *TRAINERS), Options(models=FALLBACK_FAMILIES), audit=200
     ),
     "deepspeed": Chapter(
         # The releases of two years; with the first transformers that has GLM-4-0414, and the last that old DeepSpeed takes.

@@ -73,8 +73,11 @@ def _torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
 def _llamafactory(module: Any, model: torch.nn.Module, unsloth: bool = False) -> None:
     """As ``prepare_model_for_training`` does, with the default ``use_reentrant_gc: true``."""
     if hasattr(model, "_set_gradient_checkpointing"):
-        module._gradient_checkpointing_enable(model, {"use_reentrant": True}, use_unsloth_gc=unsloth)
+        more = {"use_unsloth_gc": True} if unsloth else {}
+        module._gradient_checkpointing_enable(model, {"use_reentrant": True}, **more)
         return
+    if not hasattr(module, "get_custom_gradient_checkpointing_func"):
+        raise FunctionUnavailableError("this LLaMA-Factory makes its function for models of transformers only")
     inner = module.get_unsloth_gradient_checkpointing_func() if unsloth else None
     inner = inner or functools.partial(checkpoint, use_reentrant=True)
     hand_to(model, module.get_custom_gradient_checkpointing_func(inner))

@@ -26,22 +26,26 @@ class Source(NamedTuple):
 
     modules: tuple[str, ...]
     """Dotted names, newest first; the first whose file is installed is used."""
-    needs: str
-    """A name that the module must define for the function to exist in this release."""
+    needs: tuple[str, ...]
+    """Names of which the module must define one for the function to exist in this release; the first stands for it."""
 
 
 SOURCES: dict[str, Source] = {
-    "llamafactory": Source(("llamafactory.model.model_utils.checkpointing",), "get_custom_gradient_checkpointing_func"),
+    "llamafactory": Source(
+        ("llamafactory.model.model_utils.checkpointing", "llamafactory.model.utils.checkpointing"),
+        # Before 0.9 it was made inside of the method that switches checkpointing on.
+        ("get_custom_gradient_checkpointing_func", "_gradient_checkpointing_enable"),
+    ),
     "llamafactory:unsloth": Source(
-        ("llamafactory.model.model_utils.checkpointing",), "get_unsloth_gradient_checkpointing_func"
+        ("llamafactory.model.model_utils.checkpointing",), ("get_unsloth_gradient_checkpointing_func",)
     ),
     "axolotl:offload": Source(
         ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
-        "hf_grad_checkpoint_offload_wrapper",
+        ("hf_grad_checkpoint_offload_wrapper",),
     ),
     "axolotl:offload-disk": Source(
         ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
-        "hf_grad_checkpoint_disk_offload_wrapper",
+        ("hf_grad_checkpoint_disk_offload_wrapper",),
     ),
 }
 
@@ -57,7 +61,7 @@ def locate(name: str) -> tuple[str, str] | None:
     root = stack.root_of(source.modules[0].split(".")[0])
     for dotted in source.modules if root else ():
         file = _file_of(root, dotted)
-        if file and _mentions(file, source.needs):
+        if file and any(_mentions(file, name) for name in source.needs):
             return dotted, file
     return None
 
@@ -83,7 +87,8 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     except Exception:
         _forget(before)
         module, stubbed, how = importlib.import_module(dotted), [], "import"
-    code = getattr(getattr(module, SOURCES[name].needs), "__code__", None)
+    function = next((found for needed in SOURCES[name].needs if (found := getattr(module, needed, None))), None)
+    code = getattr(function, "__code__", None)
     place = places.of_code(code) if code is not None else places.at(str(module.__file__), 1)
     loaded = {"place": place, "how": how, "stubbed": stubbed}
     return module, loaded

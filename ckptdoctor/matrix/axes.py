@@ -126,9 +126,12 @@ def _nothing(name: str, specifier: SpecifierSet, releases: list[Release]) -> Usa
 
 
 def _nearest(specifier: SpecifierSet, releases: list[Release]) -> list[str]:
-    """Two releases on either side of what was asked for, special ones named as what they are."""
+    """What would match, were it not special; else two releases on either side of what was asked for."""
+    special = [release for release in releases if specifier.contains(release.parsed, prereleases=True)]
+    if special:
+        return [_described(release) for release in special]
     asked = [Version(one.version.removesuffix(".*")) for one in specifier if one.operator != "==="]
-    here = asked[0] if asked else releases[-1].parsed
+    here = min(asked, default=releases[-1].parsed)
     below = [release for release in releases if release.parsed <= here][-2:]
     above = [release for release in releases if release.parsed > here][:2]
     return [_described(release) for release in (*below, *above)]

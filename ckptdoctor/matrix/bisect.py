@@ -7,16 +7,16 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 
-from packaging.version import InvalidVersion, Version
+from packaging.specifiers import SpecifierSet
 
 from ckptdoctor import __version__, knowledge
-from ckptdoctor.compatibility import BISECTION, Bisection, Line, Run
+from ckptdoctor.compatibility import BISECTION, TRAINERS, Bisection, Line, Run
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Kinds
-from ckptdoctor.matrix.run import Asked, index, read_kinds, session, split
+from ckptdoctor.matrix.run import Asked, index, pinned, read_kinds, session, split
 from ckptdoctor.matrix.session import Observer, Session, Silent
 from ckptdoctor.report import Verdict
 from ckptdoctor.wording import listed
@@ -43,7 +43,12 @@ def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | Non
     with index() as releases, session(asked, observer) as measuring:
         observer.doing("reading the index")
         [axis], fixed = axes.parse(asked.vary, releases, every=asked.every), axes.parse(trainers, releases)
-        axis = _between(axis, good, bad) if good and bad else axis
+        _require_one_trainer(axis, fixed)
+        if good and bad:
+            ends = [f"{axis.name}=={release}" for release in (good, bad)]  # they may be yanked, or pre-releases
+            [axis] = axes.parse([*asked.vary, *ends], releases, every=asked.every)
+            good, bad = (_there(axis, release) for release in (good, bad))
+            axis = _between(axis, good, bad)
         history = History(axis, fixed, read_kinds([axis, *fixed], asked, releases, observer), asked, measuring)
         line = history.search(good, bad) if good and bad else None
         lines = [line] if line else history.all_lines()
@@ -55,23 +60,24 @@ def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | Non
 def _between(axis: Axis, good: str, bad: str) -> Axis:
     """The axis from the one release to the other."""
     there = [release.version for release in axis.releases]
-    for wanted in (good, bad):
-        if wanted not in there:
-            raise UsageFault(
-                f"{axis.name} has no release {wanted}.", f"the index has {listed(_near(there, wanted), 6)}"
-            )
     first, last = sorted((there.index(good), there.index(bad)))
     if first == last:
         raise UsageFault("The good and the bad release are the same.", "name two")
     return Axis(axis.name, axis.releases[first : last + 1])
 
 
-def _near(there: list[str], wanted: str) -> list[str]:
-    try:
-        place = sum(Version(one) < Version(wanted) for one in there)
-    except InvalidVersion:
-        return there[-4:]
-    return there[max(place - 2, 0) : place + 2]
+def _there(axis: Axis, wanted: str) -> str:
+    """A release as the index writes it: ``4.51.0`` for ``4.51``."""
+    named = SpecifierSet(f"=={wanted}", prereleases=True)
+    return next(release.version for release in axis.releases if release.parsed in named)
+
+
+def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:
+    names = [one.name for one in (axis, *fixed)]
+    if names.count(axis.name) > 1:
+        raise UsageFault(f"{axis.name} is both varied and laid over.", f"leave out --with {axis.name}")
+    if sum(name in TRAINERS for name in names) > 1:
+        raise UsageFault(f"A run has one trainer, not {listed(names)}.", "leave the others out")
 
 
 class History:
@@ -156,7 +162,7 @@ class History:
             platform=target.platform,
             axis=self.axis,
             releases=self.releases,
-            stack=dict(self.combinations[0].releases[1:]),
+            stack={**dict(self.combinations[0].releases[1:]), **pinned(self._session.requirements)},
             lines=lines,
             runs=len(self._runs),
             from_before=len(self._runs) - self._session.ran,
@@ -198,8 +204,11 @@ class History:
 
     def _shipped(self, at: int) -> Verdict | None:
         one = self.combinations[at]
-        found = next(knowledge.load().matching(one.stack, one.model), None)
-        return found.verdict if found else None
+        asked = self._session.options
+        if asked.functions or set(asked.engines) - {"none"} or self._session.requirements:
+            return None  # something else was measured
+        cells = knowledge.load().matching(one.stack, one.model)
+        return next((cell.verdict for cell in cells if cell.stack == one.stack), None)
 
     def _run(self, at: int) -> Run:
         one = self.combinations[at]

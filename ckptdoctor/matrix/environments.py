@@ -15,7 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from ckptdoctor.errors import TargetError, UnobtainableError
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.target import overlay, pip_settings, uv_errors
@@ -43,6 +46,7 @@ class Environments:
         self._made: dict[object, Any] = {}
         self._locks: dict[object, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._is_closed = False
 
     def __enter__(self) -> Environments:
         return self
@@ -50,9 +54,15 @@ class Environments:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for made in self._made.values():
-            if isinstance(made, Trunk):
-                made.__exit__(None, None, None)
+        self.close()
+
+    def close(self) -> None:
+        """End all warm processes, at once; no more are made, in whatever thread one is asked for."""
+        with self._guard:
+            self._is_closed = True
+            trunks = [made for made in self._made.values() if isinstance(made, Trunk)]
+        for trunk in trunks:
+            trunk.__exit__(None, None, None)
 
     def python(self, base: Base) -> Path:
         """The interpreter that a base's packages are laid over.
@@ -76,15 +86,19 @@ class Environments:
     def trainer(self, base: Base, requirement: str) -> Path:
         """The folder of a trainer's release.
 
+        One that is made for another Python is laid all the same: only the module of its checkpoint function is loaded.
+
         Raises:
             TargetError: It cannot be had.
         """
-        return self._once(("laid", self.python(base), requirement), lambda: self._laid(base, [requirement]))
+        return self._once(
+            ("laid", self.python(base), requirement), lambda: self._laid(base, [requirement], any_python=True)
+        )
 
     def trunk(self, base: Base) -> Trunk:
         """The warm process of the base's Python."""
         python = self.python(base)
-        return self._once(("trunk", python), lambda: Trunk(python, self.cache))
+        return self._once(("trunk", python), lambda: self._make_trunk(python))
 
     def release(self, base: Base) -> None:
         """Let the warm process of a Python go that no base needs any more."""
@@ -107,7 +121,14 @@ class Environments:
             raise made
         return cast("T", made)
 
-    def _laid(self, base: Base, requirements: list[str]) -> Path:
+    def _make_trunk(self, python: Path) -> Trunk:
+        with self._guard:
+            if self._is_closed:
+                raise Interrupted
+            made = self._made["trunk", python] = Trunk(python, self.cache)
+        return made
+
+    def _laid(self, base: Base, requirements: list[str], any_python: bool = False) -> Path:
         python = self.python(base)
         return overlay.lay(
             python,
@@ -116,6 +137,7 @@ class Environments:
             environment_packages=self._once(("installed", python), lambda: self._installed(python)),
             cache=self.cache,
             progress=lambda _: None,
+            any_python=any_python,
         )
 
     def _installed(self, python: Path) -> dict[str, str]:
@@ -125,7 +147,7 @@ class Environments:
             return {package.name: package.version for package in patient.look().packages}
 
     def _following(self, base: Base) -> list[str]:
-        varied = {requirement.split("==")[0] for requirement in base.requirements}
+        varied = {canonicalize_name(Requirement(requirement).name) for requirement in base.requirements}
         kept = [name for name in FOLLOWS if name not in varied and self.facts.version(name)]
         return [f"{name}=={self.facts.version(name)}" for name in kept]
 
@@ -146,8 +168,11 @@ class Environments:
         environ = {**os.environ, **pip_settings.uv_environment(settings, os.environ), "NO_COLOR": "1"}
         try:
             venv = ["venv", "--clear", "--relocatable", "--no-python-downloads", "--python", python, str(made)]
-            if overlay.run_uv(venv, environ).returncode:
-                raise UnobtainableError(f"There is no Python {python} on this machine.", "install it, or leave it out")
+            done = overlay.run_uv(venv, environ)
+            if done.returncode and "No space left" not in done.stderr:
+                raise TargetError(f"There is no Python {python} on this machine.", "install it, or leave it out")
+            if done.returncode:
+                raise uv_errors.distil(done.stderr, {})
             arguments = pip_settings.uv_arguments(settings, os.environ)
             install = ["pip", "install", "--python", str(made / "bin" / "python"), *arguments, torch, "numpy"]
             done = overlay.run_uv(install, environ)

@@ -139,8 +139,8 @@ class Local:
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
         self._stop.set()
+        self._environments.close()  # what waits for a warm process must not wait on
         self._pool.shutdown(cancel_futures=True)
-        self._environments.__exit__(None, None, None)
 
     def _guarded(self, task: Task, workers: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
         try:
@@ -169,30 +169,42 @@ def perform(
     try:
         tell(Doing(base, "laying " + (", ".join(base.requirements) or "nothing over the target")))
         python, overlay = environments.python(base), environments.overlay(base)
-        trunk = environments.trunk(base)
+        trunk = environments.trunk(base) if overlay else None
+        if stop.is_set():
+            raise Interrupted
         with Patient(python, overlay, workers, environments.cache, lambda _: None, trunk, stop) as patient:
             facts = patient.look()
             tell(Looked(base, facts))
-            laid, trainers = _lay_trainers(task, environments, tell)
+            laid, trainers = _lay_trainers(task, environments, stop, tell)
             wanted = _specs(task, facts, trainers)
             tell(Doing(base, f"{len(wanted)} probes with " + (", ".join(base.requirements) or "the target")))
             lanes = {lane: [spec for spec, where in wanted.items() if where == lane] for lane in (BARE, WHOLE)}
             patient.examine(lanes, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
     except TargetError as error:
         tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
+    except OSError as error:  # a full disk above all, which others may have room on by then
+        tell(Refused(base, "", _said(error), for_good=False))
+
+
+def _said(error: OSError) -> str:
+    return f"{error.filename or 'The machine'}: {error.strerror or error}."
 
 
 def _lay_trainers(
-    task: Task, environments: Environments, tell: Callable[[Event], None]
+    task: Task, environments: Environments, stop: threading.Event, tell: Callable[[Event], None]
 ) -> tuple[dict[str, Path], dict[str, Trainer]]:
     laid, trainers = {}, {}
     for requirement in dict.fromkeys(combination.laid for combination in task.combinations if combination.laid):
+        if stop.is_set():
+            raise Interrupted
         try:
             laid[requirement] = environments.trainer(task.base, requirement)
             trainers[requirement] = questions.trainer_in(laid[requirement], requirement)
             tell(Laid(task.base, requirement, trainers[requirement]))
         except TargetError as error:
             tell(Refused(task.base, requirement, error.message, isinstance(error, UnobtainableError)))
+        except OSError as error:
+            tell(Refused(task.base, requirement, _said(error), for_good=False))
     return laid, trainers
 
 

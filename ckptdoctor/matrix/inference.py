@@ -54,6 +54,27 @@ def _family(combination: Combination, kinds: Kinds) -> str:
     return next((family for family in FALLBACK_FAMILIES if kind and family in kind.digests), "")
 
 
+def without_lacking(
+    combinations: Sequence[Combination], kinds: Kinds
+) -> tuple[list[Combination], dict[str, list[str]]]:
+    """Combinations less those whose release of transformers has no such family, where it has another one that is asked for.
+
+    Returns:
+        What is left, and by family the releases of transformers that lack it.
+    """
+    there: dict[str, set[str]] = {}
+    for release, kind in kinds.get("transformers", {}).items():
+        there[release] = set(kind.digests) if kind else set()
+    left, lacking = [], dict[str, list[str]]()
+    for one in combinations:
+        release = one.stack.get("transformers", "")
+        if there.get(release) and one.model not in there[release]:
+            lacking.setdefault(one.model, []).append(release)
+        else:
+            left.append(one)
+    return left, {family: list(dict.fromkeys(releases)) for family, releases in lacking.items()}
+
+
 def groups(combinations: Sequence[Combination], kinds: Kinds, last: Collection[tuple[str, str]] = ()) -> list[Group]:
     """Combinations by the code that matters in them.
 

@@ -99,6 +99,12 @@ def split(asked: Asked) -> tuple[Asked, list[str]]:
     return replace(asked, requirements=[text for text in asked.requirements if text not in trainers]), trainers
 
 
+def pinned(requirements: Sequence[str]) -> dict[str, str]:
+    """What is laid over in every combination, for people: a release where one is named, else what is asked for."""
+    parsed = map(Requirement, requirements)
+    return {one.name: str(one.specifier).removeprefix("==") or one.url or "newest" for one in parsed}
+
+
 def _is_trainer(text: str) -> bool:
     try:
         requirement = Requirement(text)
@@ -152,8 +158,13 @@ class Work:
 
     def __init__(self, found: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Session) -> None:
         self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
-        self.combinations = inference.with_models(combine(self.axes, asked.options.models), kinds)
-        self.groups = inference.groups(self.combinations, kinds, _made_for_others(found, measuring.target))
+        combinations = inference.with_models(combine(self.axes, asked.options.models), kinds)
+        self._lacking: dict[str, list[str]] = {}
+        if len(asked.options.models) > 1:
+            combinations, self._lacking = inference.without_lacking(combinations, kinds)
+        self.combinations = combinations
+        self._for_others = _made_for_others(found, measuring.target)
+        self.groups = inference.groups(self.combinations, kinds, self._for_others)
         self.runs: dict[Combination, Run] = {}
         self.audit: Audit | None = None
         self._asked, self._session = asked, measuring
@@ -220,15 +231,23 @@ class Work:
 
     def _notes(self) -> list[str]:
         notes = []
+        if over := pinned(self._session.requirements):
+            listing = ", ".join(f"{name} {release}" for name, release in over.items())
+            notes.append(f"In every combination: {listing}.")
+        notes += [f"{family} is not in transformers {_span(lacking)}." for family, lacking in self._lacking.items()]
         if self._session.store.lost:
             notes.append(f"Results could not be kept in {self._session.store.path}: {self._session.store.lost}.")
-        others = {one for group in self.groups for one in group.reserve if one not in self.runs}
+        others = sorted(f"{name} {release}" for name, release in self._for_others if name in TRAINERS)
         if others:
-            names = sorted(
-                {f"{name} {release}" for one in others for name, release in one.releases if name in TRAINERS}
+            notes.append(
+                f"Made for another Python than {self._session.target.python}, and tried on it all the same, since only the "
+                f"module of the checkpoint function is loaded: {', '.join(others)}."
             )
-            notes.append(f"Made for another Python, and inferred from others with the same code: {', '.join(names)}.")
         return notes
+
+
+def _span(releases: list[str]) -> str:
+    return releases[0] if len(releases) == 1 else f"{releases[0]} to {releases[-1]}"
 
 
 def _difference(found: Run, expected: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -12,7 +13,7 @@ from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import judge
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Laid, Looked, Probed, Refused, Task
-from ckptdoctor.matrix.store import Kept, Store, key
+from ckptdoctor.matrix.store import FACTS, Kept, Store, key
 from ckptdoctor.plan import Options
 
 
@@ -57,7 +58,9 @@ class Session:
     """Run what the store knows again, once."""
     ran: int = 0
     """Combinations that were run, not taken from the store."""
-    _fresh: set[str] = field(default_factory=set)
+    _keys: dict[Base, str] = field(default_factory=dict)
+    _fresh: set[tuple[str, str]] = field(default_factory=set)
+    """What was found out by this session, as base and item in the store."""
 
     def __enter__(self) -> Session:
         return self
@@ -77,60 +80,63 @@ class Session:
         for combination in combinations:
             waiting.setdefault(combination.base(self.requirements), []).append(combination)
         runs: dict[Combination, Run] = {}
-        tasks = []
+        tasks, before = [], {}
         for base, wanted in waiting.items():
             kept = self._known(base)
             known = self._judged(wanted, kept)
             runs |= known
             if left := tuple(one for one in wanted if one not in known):
                 tasks.append(Task(base, left, self.options, tuple(kept.evidence)))
+                before[base] = kept
         self.observer.begins(sum(len(task.combinations) for task in tasks))
-        return runs | self._run(tasks)
+        return runs | self._run(tasks, before)
 
-    def _run(self, tasks: Sequence[Task]) -> dict[Combination, Run]:
+    def _run(self, tasks: Sequence[Task], kept: Mapping[Base, Kept]) -> dict[Combination, Run]:
         by_base = {task.base: task for task in tasks}
-        kept = {task.base: Kept() for task in tasks}
         runs: dict[Combination, Run] = {}
         for event in self.executor.run(tasks) if tasks else ():
             if isinstance(event, Doing):
                 self.observer.doing(event.text)
             elif isinstance(event, Ended):
-                done = self._end(by_base[event.base], kept.pop(event.base))
+                done = self._end(by_base[event.base], kept[event.base])
                 self.ran += len(done)
                 runs |= done
             else:
                 self._keep(event, kept[event.base])
         return runs
 
-    def _keep(self, event: Event, now: Kept) -> None:
-        """Store what was found out, if it will be the same tomorrow, and have it at hand until its base is judged."""
-        name = key(event.base, self.target, self.options)
-        if isinstance(event, Looked):
-            now.facts = event.facts
+    def _keep(self, event: Event, kept: Kept) -> None:
+        """Add what was found out to what is known of a base, and store it if it will be the same tomorrow."""
+        name, item, lasts = self._key(event.base), FACTS, True
+        if isinstance(event, Looked) and event.facts != kept.facts:
+            kept.facts = event.facts
             self.store.keep_facts(name, event.facts)
-        elif isinstance(event, Laid):
-            now.trainers[event.requirement] = event.trainer
-            self.store.keep_trainer(name, event.requirement, event.trainer)
+        elif isinstance(event, Laid) and event.trainer != kept.trainers.get(item := event.requirement):
+            kept.trainers[item] = event.trainer
+            self.store.keep_trainer(name, item, event.trainer)
         elif isinstance(event, Refused):
-            now.refused[event.laid] = event.why
-            if event.for_good:
-                self.store.keep_refusal(name, event.laid, event.why)
+            item, lasts = event.laid, event.for_good
+            kept.refused[item] = event.why
+            if lasts:
+                self.store.keep_refusal(name, item, event.why)
         elif isinstance(event, Probed):
-            now.evidence[event.evidence.id] = event.evidence
-            if event.evidence.ended not in ("crashed", "timeout"):  # which may be the machine's doing
+            item, lasts = event.evidence.id, event.evidence.ended not in ("crashed", "timeout")  # the machine's doing?
+            kept.evidence[item] = event.evidence
+            if lasts:
                 self.store.keep_evidence(name, event.evidence)
+        else:
+            return
+        kept.made[item] = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        self._fresh.add((name, item))
+        if self.refresh and not lasts:
+            self.store.forget(name, item)
 
-    def _end(self, task: Task, now: Kept) -> dict[Combination, Run]:
+    def _end(self, task: Task, kept: Kept) -> dict[Combination, Run]:
         """Judge what a task was for, from what it found out and what was known before."""
-        before = self._known(task.base)
-        kept = Kept(
-            now.facts or before.facts,
-            {**before.refused, **now.refused},
-            {**before.trainers, **now.trainers},
-            {**before.evidence, **now.evidence},
-            before.made,
-        )
         runs = self._judged(task.combinations, kept)
+        for one in task.combinations:
+            if one not in runs:  # wherever it was lost: a hole would be waited for without end
+                runs[one] = Run(one.stack, one.model, "error", "Its run ended without a result.")
         for run in runs.values():
             self.observer.done(run)
         return runs
@@ -140,11 +146,13 @@ class Session:
         return {one: run for one, run in runs.items() if run is not None}
 
     def _known(self, base: Base) -> Kept:
-        name = key(base, self.target, self.options)
-        if self.refresh and name not in self._fresh:
-            self.store.forget(name)
-        self._fresh.add(name)
-        return self.store.known(name)
+        name = self._key(base)
+        return self.store.known(name, {item for base, item in self._fresh if base == name} if self.refresh else None)
+
+    def _key(self, base: Base) -> str:
+        if base not in self._keys:
+            self._keys[base] = key(base, self.target, self.options)
+        return self._keys[base]
 
     def trainers(self, combinations: Mapping[Combination, Run]) -> dict[str, dict[str, list[str]]]:
         """``Requires-Dist`` of the trainers that were laid in, by package and release."""

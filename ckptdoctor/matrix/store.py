@@ -12,18 +12,21 @@ import hashlib
 import platform
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ckptdoctor import locations, results
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment, Evidence
+from ckptdoctor.evidence import Environment, Evidence, Package
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
-from ckptdoctor.plan import Options
+from ckptdoctor.plan import NAMED_FUNCTIONS, Options
+from ckptdoctor.target import overlay
 
 FORMAT = 1
 """Part of every key: raised when what a row means changes."""
@@ -109,15 +112,21 @@ class Store:
         """What a probe observed."""
         self._keep(base, evidence.id, "evidence", evidence)
 
-    def forget(self, base: str) -> None:
-        """Drop all that is known of a base."""
-        self._database.execute("DELETE FROM results WHERE base = ?", (base,))
+    def forget(self, base: str, item: str) -> None:
+        """Drop what is known of one item."""
+        self._unkept.pop((base, item), None)
+        self._write("DELETE FROM results WHERE base = ? AND item = ?", (base, item))
 
-    def known(self, base: str) -> Kept:
-        """All that is known of a base."""
+    def known(self, base: str, items: Collection[str] | None = None) -> Kept:
+        """All that is known of a base, or only of some items.
+
+        Raises:
+            UsageFault: The file is damaged.
+        """
         kept = Kept()
         for item, kind, made, body in self._rows(base):
-            kept.made[item] = made[:10]
+            if items is not None and item not in items:
+                continue
             try:
                 data = zlib.decompress(body)
                 if kind == "facts":
@@ -128,13 +137,19 @@ class Store:
                     kept.trainers[item] = msgspec.json.decode(data, type=Trainer)
                 else:
                     kept.evidence[item] = msgspec.json.decode(data, type=Evidence)
-            except (zlib.error, msgspec.MsgspecError):
+            except (zlib.error, msgspec.MsgspecError, TypeError):
                 continue  # it is run again
+            kept.made[item] = made[:10]
         return kept
 
     def _rows(self, base: str) -> Iterator[tuple[str, str, str, bytes]]:
         query = "SELECT item, kind, made, body FROM results WHERE base = ?"
-        yield from self._database.execute(query, (base,)).fetchall()
+        try:
+            yield from self._database.execute(query, (base,)).fetchall()
+        except sqlite3.Error as error:
+            raise UsageFault(
+                f"The results in {self.path} cannot be read: {error}.", "move it away, or name another file: --store"
+            ) from error
         for (owner, item), (kind, body, made) in self._unkept.items():
             if owner == base:
                 yield item, kind, made, body
@@ -142,13 +157,19 @@ class Store:
     def _keep(self, base: str, item: str, kind: str, value: object) -> None:
         made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         body = zlib.compress(msgspec.json.encode(value))
-        try:
-            self._database.execute(
-                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (base, item, kind, made, body)
-            )
-        except sqlite3.Error as error:  # a full disk must not cost what was found out
-            self.lost = str(error)
+        if self._write("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (base, item, kind, made, body)):
+            self._unkept.pop((base, item), None)
+        else:
             self._unkept[base, item] = (kind, body, made)
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> bool:
+        """Whether it could be written: a full disk must not cost what was found out."""
+        try:
+            self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            self.lost = str(error)
+            return False
+        return True
 
 
 def key(base: Base, target: Environment, options: Options) -> str:
@@ -159,8 +180,11 @@ def key(base: Base, target: Environment, options: Options) -> str:
     Args:
         base: The releases.
         target: What they are laid over.
-        options: What is asked for; files that it names count by their contents.
+        options: What is asked for; files and modules that it names count by their contents.
     """
+    laid = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}
+    functions = [_file_of(name.rpartition(":")[0], target) for name in options.functions if name not in NAMED_FUNCTIONS]
+    own = {file for file in (*functions, *(Path(name, "config.json") for name in options.models)) if file}
     parts = [
         FORMAT,
         msgspec.to_builtins(base),
@@ -169,18 +193,34 @@ def key(base: Base, target: Environment, options: Options) -> str:
         platform.machine(),
         sorted((package.name, package.version) for package in target.packages),
         results.circumstances(),
-        [_contents(name.rpartition(":")[0]) for name in options.functions],
-        [_contents(str(Path(name, "config.json"))) for name in options.models],
+        [_state(package) for package in target.packages if package.name in target.stack and package.name not in laid],
+        [overlay.newest(Requirement(requirement)) for requirement in base.requirements],
+        sorted((str(file.absolute()), contents) for file in own if (contents := _contents(file))),
         probes_code(),
     ]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-def _contents(file: str) -> str:
+def _state(package: Package) -> tuple[int, int, int]:
+    """What shows that a package of the target was edited where it lies, which leaves its version as it is."""
+    files = [path.lstat() for path in Path(package.location, package.name).rglob("*.py")] if package.location else []
+    return len(files), sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)
+
+
+def _contents(file: Path) -> str:
     try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(file.expanduser().read_bytes()).hexdigest()
+    except (OSError, RuntimeError):  # the latter for ~ where there is no home
         return ""
+
+
+def _file_of(where: str, target: Environment) -> Path | None:
+    """The file of a checkpoint function of the user's own, which is given by file or by module."""
+    if where.endswith(".py") or not where:
+        return Path(where) if where else None
+    inside = where.replace(".", "/")
+    files = (Path(entry, name) for entry in target.paths for name in (f"{inside}/__init__.py", f"{inside}.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def probes_code() -> str:

@@ -65,10 +65,17 @@ class _Uv:
     extra: list[str] = field(default_factory=list)
     """Options found necessary on the way, for all later runs too."""
     lost_an_index: bool = False
+    any_python: bool = False
+    """Whether a release may be laid that is made for another Python."""
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``uv pip install``; a failed build gets a second attempt, with the target's torch at hand."""
         done = self._reaching(arguments)
+        other = uv_errors.wanted_python(done.stderr) if done.returncode and self.any_python else ""
+        if other:
+            self.any_python = False
+            self.extra = ["--python-version", other]
+            return self(*arguments)
         if done.returncode and uv_errors.is_build_failure(done.stderr) and not self.extra:
             self.extra = ["--no-build-isolation"]
             second = self._reaching(arguments)
@@ -128,6 +135,7 @@ def lay(
     environment_packages: Mapping[str, str],
     cache: Path,
     progress: Callable[[str], None],
+    any_python: bool = False,
 ) -> Path:
     """A folder to put first on the target's ``sys.path``, so that it meets the requirements.
 
@@ -138,6 +146,7 @@ def lay(
         environment_packages: What the target has installed, name to version.
         cache: Where overlays are kept.
         progress: Told in a few words what is going on.
+        any_python: Lay a release also if it is made for another Python than the target's.
 
     Raises:
         UsageFault: A requirement is not one.
@@ -147,11 +156,11 @@ def lay(
     installed: dict[str, str] = {canonicalize_name(name): version for name, version in environment_packages.items()}
     target = _look_at(python)
     settings = pip_settings.read(target.prefix, os.environ)
-    record = cache / "requests" / f"{_request(target, wanted, with_dependencies, installed, settings)}.json"
+    record = cache / "requests" / f"{_request(target, wanted, with_dependencies, installed, settings, any_python)}.json"
     if known := _known(record, cache, always=all(map(_names_one_release, wanted))):
         return known
     with _temporary(cache) as folder:
-        uv = _Uv(target, settings, _pins(wanted, installed), folder)
+        uv = _Uv(target, settings, _pins(wanted, installed), folder, any_python=any_python)
         progress("Resolving " + ", ".join(map(str, wanted)))
         changes = _resolve(uv, wanted, installed, with_dependencies)
         overlay = cache / "overlays" / _digest(target.version, record.stem, changes, _unrepeatable(wanted))
@@ -226,14 +235,15 @@ def _request(
     with_dependencies: bool,
     installed: Mapping[str, str],
     settings: pip_settings.PipSettings,
+    any_python: bool,
 ) -> str:
     """Names all that decides what an overlay holds, and that can be seen without running uv."""
     return _digest(
         target.version,
         target.stamp,
         sorted(str(requirement) for requirement in wanted),
-        [_newest(requirement) for requirement in wanted],
-        with_dependencies,
+        [newest(requirement) for requirement in wanted],
+        (with_dependencies, any_python),
         sorted(installed.items()),
         settings,
         [_contents(file) for file in (*settings.constraints, *os.environ.get("UV_CONSTRAINT", "").split())],
@@ -252,7 +262,7 @@ def _contents(file: str) -> bytes:
         return b""
 
 
-def _newest(requirement: Requirement) -> int:
+def newest(requirement: Requirement) -> int:
     """When the local source of a requirement last changed; 0 for one that has none."""
     source = _local_source(requirement)
     if source is None or not source.exists():

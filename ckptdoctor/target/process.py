@@ -164,9 +164,10 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._selector.close()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream:
-                stream.close()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with suppress(OSError):
+                if stream:
+                    stream.close()
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

@@ -34,6 +34,14 @@ def unreachable_url(stderr: str) -> str:
     return found.group(1) if found else ""
 
 
+def wanted_python(stderr: str) -> str:
+    """The Python that a release is made for, where uv gave up because the target's is an older one; or an empty string."""
+    found = re.search(
+        r"current Python version \([\d.]+\) does not satisfy Python>=(\d+\.\d+)", " ".join(clean(stderr).split())
+    )
+    return found.group(1) if found else ""
+
+
 def distil(stderr: str, pins: Mapping[str, str]) -> TargetError:
     """The error to raise for a failed run of uv: ``UnobtainableError`` where trying again would not help.
 
@@ -57,7 +65,9 @@ def _last_error(said: str) -> str:
 def _no_room(said: str) -> TargetError | None:
     if not re.search(r"No space left on device|Disk quota exceeded", said):
         return None
-    return TargetError("The disk is full.", "Make room, or choose another folder for caches: CKPTDOCTOR_CACHE, UV_CACHE_DIR.")
+    return TargetError(
+        "The disk is full.", "Make room, or choose another folder for caches: CKPTDOCTOR_CACHE, UV_CACHE_DIR."
+    )
 
 
 def _unsolvable(text: str, pins: Mapping[str, str]) -> TargetError | None:

@@ -143,7 +143,8 @@ def faults(found: Map) -> list[KnownFault]:
     for run, cells in _by_run(found):
         for fault in run.faults if run.verdict != "error" else []:
             groups.setdefault(_identity(fault, run), []).append((fault, run, cells))
-    known = [_known(group, found) for group in groups.values()]
+    ranges = _Ranges(found)
+    known = [_known(group, ranges) for group in groups.values()]
     order = ("error", "warning", "note")
     return sorted(known, key=lambda one: (order.index(one.fault.severity), one.fault.rule))
 
@@ -165,7 +166,7 @@ def _versions(run: Run) -> dict[str, str]:
     return {**run.packages, **run.stack}
 
 
-def _known(group: list[tuple[Fault, Run, list[Cell]]], found: Map) -> KnownFault:
+def _known(group: list[tuple[Fault, Run, list[Cell]]], ranges: _Ranges) -> KnownFault:
     fault = group[0][0]
     own, behind = [one for one, _, _ in group], [cell for _, _, cells in group for cell in cells]
     return KnownFault(
@@ -175,7 +176,7 @@ def _known(group: list[tuple[Fault, Run, list[Cell]]], found: Map) -> KnownFault
         read_at=_distinct(one.culprit for one in own),
         handed_over_at=_distinct(one.handed_over_by for one in own),
         callables=list(dict.fromkeys(one.callable for one in own if one.callable)),
-        where=where(found, behind),
+        where=ranges.of(behind),
     )
 
 
@@ -208,28 +209,33 @@ def reasons(found: Map) -> list[Reason]:
             texts, all_cells = groups.setdefault(gist(run.summary, _versions(run)), ([], []))
             texts.append((run.summary, run))
             all_cells += lost
-    return [Reason(_common(texts, cells), where(found, cells)) for texts, cells in groups.values()]
+    ranges = _Ranges(found)
+    return [Reason(_common(texts, cells), ranges.of(cells)) for texts, cells in groups.values()]
 
 
-def where(found: Map, cells: Iterable[Cell]) -> list[Where]:
-    """Combinations as ranges; models are named where a combination was judged with several."""
-    name_models, packages = per_model(found), varied(found)
-    at: dict[Key, dict[str, Cell]] = {}
-    for cell in cells:
-        at.setdefault(key_of(cell.stack, packages), {})[cell.model] = cell
-    points: list[tuple[Box, tuple[str, ...]]] = [
-        ({package: (release,) for package, release in key}, tuple(sorted(models)) if name_models else ())
-        for key, models in at.items()
-    ]
-    return [_where(box, models, at, found) for box, models in joined(points, found.axes)]
+class _Ranges:
+    """Puts combinations of a map as ranges; models are named where a combination was judged with several."""
 
+    def __init__(self, found: Map) -> None:
+        self._names_models, self._packages, self._axes = per_model(found), varied(found), found.axes
 
-def _where(box: Box, models: tuple[str, ...], at: dict[Key, dict[str, Cell]], found: Map) -> Where:
-    behind = [cell for key in inside(box) for cell in at[key].values()]
-    measured = sum(cell.how == "measured" for cell in behind)
-    text = label(box, varied(found))
-    names = ", ".join(filter(None, models))
-    return Where(f"{text} ({names})" if names else text, measured, len(behind))
+    def of(self, cells: Iterable[Cell]) -> list[Where]:
+        """The ranges that some cells make up."""
+        at: dict[Key, dict[str, Cell]] = {}
+        for cell in cells:
+            at.setdefault(key_of(cell.stack, self._packages), {})[cell.model] = cell
+        points: list[tuple[Box, tuple[str, ...]]] = [
+            ({package: (release,) for package, release in key}, tuple(sorted(models)) if self._names_models else ())
+            for key, models in at.items()
+        ]
+        return [self._where(box, models, at) for box, models in joined(points, self._axes)]
+
+    def _where(self, box: Box, models: tuple[str, ...], at: dict[Key, dict[str, Cell]]) -> Where:
+        behind = [cell for key in inside(box) for cell in at[key].values()]
+        measured = sum(cell.how == "measured" for cell in behind)
+        text = label(box, self._packages)
+        names = ", ".join(filter(None, models))
+        return Where(f"{text} ({names})" if names else text, measured, len(behind))
 
 
 def share(measured: int, total: int) -> str:

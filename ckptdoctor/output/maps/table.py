@@ -95,8 +95,8 @@ def sheets(found: Map, join: bool = True) -> list[Sheet]:
 
 def per_model(found: Map) -> bool:
     """Whether some combination was judged with several models."""
-    seen = {_key(cell.stack, found) for cell in found.cells}
-    return len(seen) < len(found.cells)
+    packages = varied(found)
+    return len({key_of(cell.stack, packages) for cell in found.cells}) < len(found.cells)
 
 
 def varied(found: Map) -> list[str]:
@@ -135,10 +135,11 @@ def _by_model(found: Map) -> list[tuple[str, list[Cell]]]:
     """Cells of each table, with its title."""
     if not per_model(found):
         return [(_with_counts(found), found.cells)] if found.cells else []
+    packages, signatures = varied(found), _signatures(found)
     together: dict[_Signature, tuple[list[str], list[Cell]]] = {}
     for model in filter(None, found.models()):
         cells = _cells_of(model, found)
-        content = frozenset((_key(cell.stack, found), _signature(cell, found)) for cell in cells)
+        content = frozenset((key_of(cell.stack, packages), signatures[cell.run]) for cell in cells)
         models, all_cells = together.setdefault(content, ([], []))
         models.append(model)
         all_cells += cells
@@ -155,25 +156,26 @@ def _with_counts(found: Map) -> str:
 
 def _cells_of(model: str, found: Map) -> list[Cell]:
     """A model's cells, and those that did not come to any model where it has none."""
+    packages = varied(found)
     own = [cell for cell in found.cells if cell.model == model]
-    taken = {_key(cell.stack, found) for cell in own}
-    return own + [cell for cell in found.cells if not cell.model and _key(cell.stack, found) not in taken]
+    taken = {key_of(cell.stack, packages) for cell in own}
+    return own + [cell for cell in found.cells if not cell.model and key_of(cell.stack, packages) not in taken]
 
 
 # -- one table --------------------------------------------------------------------------------------------------------
 
 
 def _sheet(found: Map, title: str, cells: Sequence[Cell], join: bool) -> Sheet:
-    across = _across(found)
+    across, packages, signatures = _across(found), varied(found), _signatures(found)
     releases = found.axes[across] if across else [""]
     at: dict[Key, list[Cell]] = {}
     for cell in cells:
-        at.setdefault(_key(cell.stack, found), []).append(cell)
+        at.setdefault(key_of(cell.stack, packages), []).append(cell)
     lines = _lines(found, across, cells)
-    signed = [
-        (line, tuple(_signature_at(_with(line, across, release, found), at, found) for release in releases))
-        for line in lines
-    ]
+    signed = []
+    for line in lines:
+        keys = [_with(line, across, release, packages) for release in releases]
+        signed.append((line, tuple(signatures[at[key][0].run] if key in at else None for key in keys)))
     columns = _columns(releases, [line for _, line in signed], join)
     boxes = joined(signed, found.axes) if join else in_order(signed, found.axes)
     rows = [_row(box, columns, across, at, found) for box, _ in boxes]
@@ -212,23 +214,22 @@ def _ordered(box: Box, found: Map) -> Box:
     return {package: box[package] for package in found.axes if package in box}
 
 
-def _with(line: Box, across: str, release: str, found: Map) -> Key:
+def _with(line: Box, across: str, release: str, packages: Sequence[str]) -> Key:
     stack = {package: one[0] for package, one in line.items()}
-    return _key({**stack, across: release}, found)
+    return key_of({**stack, across: release}, packages)
 
 
-def _key(stack: Mapping[str, str], found: Map) -> Key:
-    return key_of(stack, varied(found))
-
-
-def _signature_at(key: Key, at: dict[Key, list[Cell]], found: Map) -> _Signature:
-    return _signature(at[key][0], found) if key in at else None
-
-
-def _signature(cell: Cell, found: Map) -> _Signature:
-    run = found.run_of(cell)
-    why = gist(run.summary, {**run.packages, **run.stack}) if cell.verdict == "error" else ""
-    return (cell.verdict, rules_of(run, "error"), rules_of(run, "warning"), why)
+def _signatures(found: Map) -> list[_Signature]:
+    """What must be equal for cells to be joined, by the run that they rest on."""
+    return [
+        (
+            run.verdict,
+            rules_of(run, "error"),
+            rules_of(run, "warning"),
+            gist(run.summary, {**run.packages, **run.stack}) if run.verdict == "error" else "",
+        )
+        for run in found.runs
+    ]
 
 
 def _columns(releases: Sequence[str], lines: list[tuple[_Signature, ...]], join: bool) -> list[tuple[str, ...]]:

@@ -1,0 +1,220 @@
+"""One warm process from which lanes are forked: they see their own packages, and one that dies takes no other along."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+
+import pytest
+
+from ckptdoctor.errors import Interrupted
+from ckptdoctor.evidence import Spec
+from ckptdoctor.plan import OWN_MODEL
+from ckptdoctor.target.patient import BARE, Patient
+from ckptdoctor.target.process import Process
+from ckptdoctor.target.trunk import Forked, Trunk
+from tests.real.test_robust import WORKS, processes, wait_until
+
+pytestmark = pytest.mark.real
+
+GOOD, MINE = "torch:non-reentrant", "mine_of_the_overlay:f"
+
+
+@pytest.fixture
+def own_tmp(tmp_path, monkeypatch):
+    """A folder for temporary files of the run, under which its processes work."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def trunk(torch_python, cache, own_tmp):
+    with Trunk(torch_python, cache) as made:
+        yield made
+    assert list(own_tmp.iterdir()) == []
+    assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
+
+
+def overlay(folder, before="pass", release="9.9"):
+    """A folder of packages with a checkpoint function of its own, which does something before it does its work."""
+    (folder / "mine_of_the_overlay-1.dist-info").mkdir(parents=True)
+    metadata = f"Metadata-Version: 2.1\nName: mine-of-the-overlay\nVersion: {release}\n"
+    (folder / "mine_of_the_overlay-1.dist-info" / "METADATA").write_text(metadata)
+    (folder / "mine_of_the_overlay.py").write_text(WORKS.replace("{before}", before))
+    return folder
+
+
+@pytest.fixture
+def examine(torch_python, cache, trunk):
+    """Open a patient on a trunk, and run probes in it."""
+    opened = []
+
+    def made(folder, on=trunk, **more):
+        patient = Patient(torch_python, folder, 2, cache, trunk=on, **more)
+        opened.append(patient)
+        return patient
+
+    yield made
+    for patient in opened:
+        patient.__exit__(None, None, None)
+
+
+def specs(*functions):
+    return {BARE: [Spec(OWN_MODEL, function, convention="partial-bound") for function in functions]}
+
+
+def run(patient, *functions):
+    return {one.id.split("/")[1]: one for one in patient.examine(specs(*functions))}
+
+
+def is_forked(patient):
+    return isinstance(patient._lanes[BARE]._process, Forked)
+
+
+def test_each_lane_sees_its_own_overlay(examine, tmp_path):
+    patients = {release: examine(overlay(tmp_path / release, release=release)) for release in ("1.0", "2.0")}
+
+    for release, patient in patients.items():
+        assert patient.look().version("mine-of-the-overlay") == release
+        assert is_forked(patient)
+        found = run(patient, MINE, GOOD)
+        assert {one.ended for one in found.values()} == {"returned"}
+        assert found[MINE].loaded.place.file == str(tmp_path / release / "mine_of_the_overlay.py")
+
+
+def test_a_lane_that_dies_is_reported_and_the_others_go_on(examine, tmp_path):
+    kills = examine(overlay(tmp_path / "kills", "import os; os.kill(os.getppid(), 9)"))
+    other = examine(overlay(tmp_path / "other"))
+    other.look()
+    others = threading.Thread(target=lambda: results.update(run(other, MINE, GOOD)))
+    results = {}
+    others.start()
+    found = run(kills, GOOD, MINE, "none")
+    others.join(120)
+
+    assert (found[MINE].ended, "SIGKILL" in found[MINE].why) == ("crashed", True)
+    assert {found[name].ended for name in (GOOD, "none")} == {"returned"}
+    assert is_forked(kills)
+    assert {name: one.ended for name, one in results.items()} == {MINE: "returned", GOOD: "returned"}
+
+
+def test_a_probe_that_dies_in_a_forked_lane_says_how(examine, tmp_path):
+    found = run(examine(overlay(tmp_path / "overlay", "import os; os.kill(os.getpid(), 11)")), MINE)
+
+    assert found[MINE].ended == "crashed"
+    assert "SIGSEGV" in found[MINE].why
+
+
+def test_a_trunk_that_dies_is_done_without(examine, trunk, tmp_path):
+    first = examine(overlay(tmp_path / "first"))
+    assert run(first, MINE)[MINE].ended == "returned"
+    assert is_forked(first)
+
+    os.kill(trunk._process.pid, signal.SIGKILL)
+
+    second = examine(overlay(tmp_path / "second"))
+    for patient in (first, second):
+        found = run(patient, MINE, GOOD)
+        assert {one.ended for one in found.values()} == {"returned"}
+    assert not is_forked(second)
+
+
+def test_a_trunk_that_dies_while_lanes_are_at_work_costs_no_result(examine, trunk, tmp_path):
+    marker = tmp_path / "marker"
+    before = f"import os, time; os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(2))"
+    patient = examine(overlay(tmp_path / "overlay", before))
+    results = {}
+    thread = threading.Thread(target=lambda: results.update(run(patient, MINE, GOOD)))
+    thread.start()
+    assert wait_until(marker.exists, 120)
+    os.kill(trunk._process.pid, signal.SIGKILL)
+    thread.join(120)
+
+    assert {name: one.ended for name, one in results.items()} == {MINE: "returned", GOOD: "returned"}
+
+
+def test_an_overlay_with_what_is_imported_already_gets_a_fresh_interpreter(examine, trunk, torch_python, tmp_path):
+    folder = overlay(tmp_path / "overlay", "import typing_extensions; assert typing_extensions.OF_THE_OVERLAY")
+    assert trunk.suits(folder)
+    where = "import typing_extensions; print(typing_extensions.__file__)"
+    done = subprocess.run([torch_python, "-c", where], capture_output=True, text=True, check=True)
+    other = overlay(tmp_path / "other", "import typing_extensions; assert typing_extensions.OF_THE_OVERLAY")
+    shutil.copy(done.stdout.strip(), other)
+    with (other / "typing_extensions.py").open("a") as file:
+        file.write("\nOF_THE_OVERLAY = True\n")
+    assert not trunk.suits(other)
+
+    patient = examine(other)
+
+    assert run(patient, MINE)[MINE].ended == "returned"
+    assert not is_forked(patient)
+    assert run(examine(folder), MINE)[MINE].ended == "raised"
+
+
+def test_what_is_stopped_ends_and_leaves_no_process(examine, trunk, own_tmp, tmp_path):
+    marker, stop = tmp_path / "hangs", threading.Event()
+    hangs = f"import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True); open({str(marker)!r}, 'w')"
+    patient = examine(overlay(tmp_path / "overlay", f"{hangs}; time.sleep(600)"), stop=stop)
+    threading.Thread(target=lambda: (wait_until(marker.exists, 120), stop.set())).start()
+
+    with pytest.raises(Interrupted):
+        patient.examine(specs(MINE))
+    patient.__exit__(None, None, None)
+
+    alone = processes(own_tmp)
+    assert wait_until(lambda: set(processes(own_tmp)) == {str(trunk._process.pid)}, 3), alone
+
+
+def test_closing_a_trunk_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
+    hangs = f"import time; open({str(tmp_path / 'hangs')!r}, 'w').close(); time.sleep(600)"
+    patient = None
+    with Trunk(torch_python, cache) as made:
+        patient = Patient(torch_python, overlay(tmp_path / "overlay", hangs), 1, cache, trunk=made)
+        patient.look()
+        (spec,) = specs(MINE)[BARE]
+        lane = patient._lanes[BARE]
+        fields = {name: getattr(spec, name) for name in spec.__struct_fields__}
+        lane.send({"specs": [{**fields, "id": spec.id, "replacement": "", "paths": []}], "workers": 1})
+        assert wait_until((tmp_path / "hangs").exists, 120)
+    patient.__exit__(None, None, None)
+
+    assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
+    assert list(own_tmp.iterdir()) == []
+
+
+def test_a_trunk_whose_torch_does_not_import_leaves_it_to_the_lanes(bare_python, cache, own_tmp, tmp_path):
+    with (
+        Trunk(bare_python, cache) as made,
+        Patient(bare_python, overlay(tmp_path / "o"), 1, cache, trunk=made) as patient,
+    ):
+        assert patient.look().version("mine-of-the-overlay") == "9.9"
+
+
+def test_many_threads_may_ask_at_once(trunk, tmp_path):
+    assert trunk.suits(overlay(tmp_path / "overlay"))
+    opening = {"hide": [], "paths": [], "facts": True}
+    seen, guard = [], threading.Lock()
+
+    def ask():
+        process = Process(trunk.fork(), opening)
+        event = process.read(60)
+        with guard:
+            seen.append((process._process.pid, event["event"]))
+        process.hang_up()
+        process.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len({pid for pid, _ in seen}) == 12
+    assert {event for _, event in seen} == {"facts"}
+    assert wait_until(lambda: len(trunk._ended) == 12, 3)

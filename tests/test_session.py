@@ -1,0 +1,260 @@
+"""A run of many combinations, with an executor that answers at once: what is run, kept, judged, and never twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+
+from ckptdoctor.compatibility import Run
+from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.matrix.axes import Axis
+from ckptdoctor.matrix.combination import combine
+from ckptdoctor.matrix.executor import Doing, Ended, Laid, Looked, Probed, Refused
+from ckptdoctor.matrix.executor import _specs as wanted
+from ckptdoctor.matrix.index import Release
+from ckptdoctor.matrix.questions import Trainer
+from ckptdoctor.matrix.run import Asked, Work
+from ckptdoctor.matrix.session import Session
+from ckptdoctor.matrix.store import Store
+from ckptdoctor.plan import Options
+from tests.test_findings import raised, sound
+
+TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0")], ["torch"])
+AXES = {"transformers": ["4.50.3", "4.51.3"], "llamafactory": ["0.9.2", "0.9.3"]}
+FAILS = {("4.51.3", "0.9.2")}
+
+
+class Answers:
+    """An executor that knows all answers, and tells what it was asked."""
+
+    def __init__(self, **more):
+        self.refused, self.ended, self.lost, self.dies_after, self.fails = {}, {}, set(), None, FAILS
+        self.__dict__.update(more)
+        self.probed = Counter()
+        self.closed = False
+
+    def run(self, tasks):
+        for task in tasks:
+            yield Doing(task.base, "laying")
+            yield from self._perform(task)
+            yield Ended(task.base)
+
+    def _perform(self, task):
+        name, release = task.base.requirements[0].split("==")
+        if (name, release) in self.refused:
+            yield Refused(task.base, "", *self.refused[name, release])
+            return
+        packages = [*TARGET.packages, Package("transformers", release)]
+        facts = msgspec.structs.replace(TARGET, packages=packages, stack=["torch", "transformers"], families=["glm4"])
+        yield Looked(task.base, facts)
+        trainers = {}
+        for requirement in {combination.laid for combination in task.combinations}:
+            trainer, version = requirement.split("==")
+            if (trainer, version) in self.refused:
+                yield Refused(task.base, requirement, *self.refused[trainer, version])
+            else:
+                trainers[requirement] = Trainer(trainer, version, [trainer])
+                yield Laid(task.base, requirement, trainers[requirement])
+        for spec in wanted(task, facts, trainers):
+            if spec.id not in self.lost:
+                yield self._probe(task, spec, release)
+
+    def _probe(self, task, spec, release):
+        if self.dies_after is not None and self.probed.total() >= self.dies_after:
+            raise KeyboardInterrupt
+        name = f"{release}: {spec.id}"
+        self.probed[name] += 1
+        made = raised(spec) if (release, spec.laid.partition("==")[2]) in self.fails else sound(spec)
+        return Probed(task.base, msgspec.structs.replace(made, ended=self.ended.get(name, made.ended)))
+
+    def close(self):
+        self.closed = True
+
+
+class Watches:
+    def __init__(self):
+        self.total, self.runs = 0, []
+
+    def begins(self, total):
+        self.total += total
+
+    def doing(self, text):
+        pass
+
+    def done(self, run):
+        self.runs.append(run)
+
+
+@pytest.fixture
+def measure(tmp_path):
+    """Measure all combinations of some axes; what came of it, and the session."""
+
+    def measured(executor, axes=AXES, **more):
+        with Store(tmp_path / "store") as store, Session(TARGET, Options(), store, executor, **more) as session:
+            runs = session.measure(combine(axes))
+            return {tuple(run.stack.values()): run for run in runs.values()}, session
+
+    return measured
+
+
+def verdicts(runs):
+    return {stack: run.verdict for stack, run in runs.items()}
+
+
+EXPECTED = {
+    ("4.50.3", "0.9.2"): "ok",
+    ("4.50.3", "0.9.3"): "ok",
+    ("4.51.3", "0.9.2"): "fail",
+    ("4.51.3", "0.9.3"): "ok",
+}
+
+
+def test_every_combination_is_judged_and_every_probe_run_once(measure):
+    executor, observer = Answers(), Watches()
+    runs, session = measure(executor, observer=observer)
+
+    assert verdicts(runs) == EXPECTED
+    assert [fault.rule for fault in runs["4.51.3", "0.9.2"].faults] == ["CKPT001"]
+    assert set(executor.probed.values()) == {1}
+    # Beside one for each trainer's release there are three that all share: without checkpointing, and torch's two.
+    assert len(executor.probed) == 2 * (3 + 2)
+    assert (observer.total, len(observer.runs), session.ran) == (4, 4, 4)
+    assert executor.closed
+
+
+def test_what_is_known_is_not_run_again(measure):
+    first, _ = measure(Answers())
+    again = Answers()
+    second, session = measure(again, observer=(observer := Watches()))
+
+    assert second == first
+    assert (again.probed.total(), session.ran, observer.total) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_a_run_that_was_cut_off_goes_on_where_it_was(measure, after):
+    cut = Answers(dies_after=after)
+    with pytest.raises(KeyboardInterrupt):
+        measure(cut)
+    rest = Answers()
+    runs, _ = measure(rest)
+
+    assert cut.closed
+    assert verdicts(runs) == EXPECTED
+    assert cut.probed.total() == after
+    assert cut.probed + rest.probed == Counter(dict.fromkeys(cut.probed + rest.probed, 1))
+    assert (cut.probed + rest.probed).total() == 10
+
+
+def test_what_was_found_out_keeps_its_date_when_a_run_goes_on(measure, tmp_path):
+    def rows():
+        with Store(tmp_path / "store") as store:
+            return store._database.execute("SELECT base, item, made, body FROM results").fetchall()
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(Answers(dies_after=4))
+    with Store(tmp_path / "store") as store:
+        store._database.execute("UPDATE results SET made = '2001-01-01T00:00:00+00:00'")
+    before = rows()
+    measure(Answers())
+
+    assert set(before) < set(rows())
+
+
+def test_asked_to_run_again_it_runs_what_is_asked_again_and_leaves_the_rest(measure):
+    measure(Answers())
+    again = Answers(fails=set())
+    runs, _ = measure(again, {**AXES, "llamafactory": ["0.9.2"]}, refresh=True)
+    assert verdicts(runs) == {("4.50.3", "0.9.2"): "ok", ("4.51.3", "0.9.2"): "ok"}
+    assert len(again.probed) == 2 * (3 + 1)
+
+    last = Answers()
+    runs, _ = measure(last)
+
+    assert set(verdicts(runs).values()) == {"ok"}
+    assert last.probed.total() == 0
+
+
+@pytest.mark.parametrize("ended", ["crashed", "timeout"])
+def test_what_may_be_the_machines_doing_is_a_result_today_and_tried_again_tomorrow(measure, ended):
+    name = "4.51.3: glm4/llamafactory/none/llamafactory==0.9.3"
+    runs, _ = measure(Answers(ended={name: ended}))
+    assert verdicts(runs) != EXPECTED
+    assert runs["4.51.3", "0.9.3"].date
+
+    again = Answers()
+    runs, _ = measure(again)
+
+    assert verdicts(runs) == EXPECTED
+    assert again.probed == {name: 1}
+
+
+@pytest.mark.parametrize("ended", ["crashed", "timeout"])
+def test_such_a_result_ends_what_was_known_before(measure, ended):
+    measure(Answers())
+    name = "4.51.3: glm4/llamafactory/none/llamafactory==0.9.3"
+    measure(Answers(ended={name: ended}), refresh=True)
+
+    again = Answers()
+    measure(again)
+
+    assert again.probed == {name: 1}
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("what", [("transformers", "4.51.3"), ("llamafactory", "0.9.3")])
+def test_what_cannot_be_had_is_a_result_of_its_own(measure, what, for_good):
+    runs, _ = measure(Answers(refused={what: ("There is no such wheel.", for_good)}))
+    errors = {stack for stack, run in runs.items() if run.verdict == "error"}
+    assert errors == {stack for stack in EXPECTED if what[1] in stack}
+    assert {runs[stack].summary for stack in errors} == {"There is no such wheel."}
+    assert all(runs[stack].date for stack in errors)
+    assert verdicts(runs).items() >= {stack: one for stack, one in EXPECTED.items() if stack not in errors}.items()
+
+    again = Answers()
+    runs, _ = measure(again)
+
+    if for_good:
+        assert again.probed.total() == 0
+        assert {runs[stack].summary for stack in errors} == {"There is no such wheel."}
+    else:
+        assert verdicts(runs) == EXPECTED
+
+
+def test_a_probe_that_gets_lost_leaves_no_hole(measure):
+    runs, _ = measure(Answers(lost={"glm4/llamafactory/none/llamafactory==0.9.3"}))
+
+    assert [stack for stack, run in runs.items() if run.verdict == "error"] == [
+        ("4.50.3", "0.9.3"),
+        ("4.51.3", "0.9.3"),
+    ]
+    assert verdicts(measure(Answers())[0]) == EXPECTED
+
+
+def work(tmp_path, executor, page_count=None, **more):
+    axes = [Axis(name, tuple(Release(name, version) for version in versions)) for name, versions in AXES.items()]
+    with Store(tmp_path / "store") as store, Session(TARGET, Options(), store, executor) as session:
+        if page_count:
+            store._database.execute(f"PRAGMA max_page_count = {page_count}")
+        made = Work(axes, {}, Asked([], **more), session)
+        made.run()
+        return made.as_map()
+
+
+def test_the_map_has_a_measured_cell_for_every_combination(tmp_path):
+    made = work(tmp_path, Answers())
+
+    assert {tuple(cell.stack.values()): cell.verdict for cell in made.cells} == EXPECTED
+    assert {cell.how for cell in made.cells} == {"measured"}
+    assert all(isinstance(made.run_of(cell), Run) and made.run_of(cell).stack == cell.stack for cell in made.cells)
+
+
+def test_the_map_says_that_results_could_not_be_kept(tmp_path):
+    made = work(tmp_path, Answers(), page_count=2)
+
+    assert {tuple(cell.stack.values()): cell.verdict for cell in made.cells} == EXPECTED
+    (note,) = made.notes
+    assert str(tmp_path / "store") in note
+    assert "full" in note
