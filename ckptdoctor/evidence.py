@@ -139,6 +139,28 @@ class Loaded(msgspec.Struct, omit_defaults=True):
     """Modules that are not installed and were stood in for while loading."""
 
 
+class Setup(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What a training job does beside checkpointing: how the model is tuned, and what wraps it."""
+
+    tuning: Literal["full", "lora", "freeze"] = "full"
+    lora_targets: tuple[str, ...] = ()
+    """Names of the modules that get an adapter, as PEFT takes them; empty for every linear layer."""
+    trainable_layers: int = 0
+    """For ``freeze``: so many of the last layers are trained, of the first where it is negative."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    reentrant: bool | None = None
+    """What the job says of reentrant checkpointing; its trainer's own default where it says nothing."""
+    deepspeed: str = ""
+    """DeepSpeed's configuration as the job has it, a JSON object; empty for one of our own."""
+
+    @property
+    def label(self) -> str:
+        """In a few characters, for a probe's id; empty for the usual step."""
+        reentrant = {True: "reentrant", False: "non-reentrant", None: ""}[self.reentrant]
+        parts = [self.tuning if self.tuning != "full" else "", self.precision if self.precision != "fp32" else ""]
+        return "+".join(filter(None, [*parts, reentrant, "job's config" if self.deepspeed else ""]))
+
+
 class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     """What one probe is to run."""
 
@@ -154,6 +176,9 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     timeout: float = 60.0
     """Seconds."""
     seed: int = 0
+    setup: Setup = Setup()
+    ranks: int = 1
+    """Processes, under torch's elastic launcher where there are several."""
     laid: str = ""
     """A requirement that is laid over for this probe alone, e.g. ``llamafactory==0.9.2``."""
 
@@ -165,6 +190,10 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
             parts.append(self.convention)
         if self.variant:
             parts.append(self.variant)
+        if self.setup.label:
+            parts.append(self.setup.label)
+        if self.ranks > 1:
+            parts.append(f"{self.ranks} ranks")
         if self.laid:
             parts.append(self.laid)
         return "/".join(parts)
@@ -199,9 +228,14 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     stand_in: Evidence | None = None
     """Then, the same step without an engine and with the CPU in the place of the GPU."""
     loaded: Loaded | None = None
+    missing: list[str] = []
+    """Packages that are not installed, and that the checkpoint function asked for while it ran: a stand-in answered."""
     modules: dict[str, str] = {}
     """Packages of the stack that were imported in the probe's process, with their versions."""
     device: str = "cpu"
+    precision: str = "fp32"
+    rank: int = 0
+    """Of several processes, the one that this is from."""
     output: str = ""
     """Head and tail of what the probe printed."""
     seconds: float = 0.0

@@ -34,12 +34,18 @@ class Chapter:
     file: str
     vary: tuple[str, ...]
     options: Options
+    requirements: tuple[str, ...] = ()
+    """What checkpoint functions need beside transformers."""
     audit: int = 0
 
 
 CHAPTERS = {
     "trainers": Chapter(
-        knowledge.TRAINERS_FILE, ("transformers>=4.40", *TRAINERS), Options(models=FALLBACK_FAMILIES), audit=200
+        knowledge.TRAINERS_FILE,
+        ("transformers>=4.40", *TRAINERS),
+        Options(models=FALLBACK_FAMILIES),
+        ("accelerate",),
+        200,
     ),
     "deepspeed": Chapter(
         # The releases of two years; with the first transformers that has GLM-4-0414, and the last that old DeepSpeed takes.

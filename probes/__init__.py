@@ -9,10 +9,12 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``lane``            the process that the doctor talks to: imports the stack once, forks a child a probe
 ``trunk``           the process that imports torch once and forks lanes, for many combinations of packages
 ``isolate``         one child: its pipes, its time limit, its end
+``ranks``           one probe in several processes, under torch's elastic launcher
 ``stack``           which packages are installed, read without importing them
 ``step``            the training step itself: plain, then with checkpointing, and what was seen
 ``models``          real tiny transformers models by family or ``config.json``
 ``tiny_glm4``       our own tiny GLM-4 in plain PyTorch
+``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision
 ``conventions``     the ways in which a model can hand a layer to a checkpoint function
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
 ``trainers``        checkpoint functions of trainers, loaded without the rest of them

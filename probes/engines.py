@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 ENGINES = ("none", "partial", "zero0", "zero1", "zero2", "zero3")
+
+
+class Settings(NamedTuple):
+    """What an engine is set up with."""
+
+    batch: int
+    """Sequences in a batch, a rank."""
+    precision: str = "fp32"
+    deepspeed: str = ""
+    """The job's own configuration of DeepSpeed, as JSON."""
+    ranks: int = 1
 
 
 class Engine:
@@ -47,12 +59,12 @@ class PartialEngine(Engine):
 class DeepSpeedEngine(Engine):
     """The real ``deepspeed.initialize`` at a ZeRO stage, in one process."""
 
-    def __init__(self, model: torch.nn.Module, stage: int, batch: int) -> None:
+    def __init__(self, model: torch.nn.Module, stage: int, settings: Settings) -> None:
         deepspeed = import_deepspeed()
-        _one_process_group()
+        _process_group(settings.ranks)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         engine, *_ = deepspeed.initialize(
-            model=model, optimizer=torch.optim.SGD(trainable, lr=0.0), config=_config(stage, batch)
+            model=model, optimizer=torch.optim.SGD(trainable, lr=0.0), config=_config(stage, settings)
         )
         super().__init__(engine)
         self.sharded = stage > 0
@@ -71,13 +83,13 @@ class DeepSpeedEngine(Engine):
         return gathered
 
 
-def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], batch: int) -> Engine:
+def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings) -> Engine:
     """Wrap a model in the engine of that name, one of ``ENGINES``."""
     if name == "none":
         return Engine(model)
     if name == "partial":
         return PartialEngine(model, layers)
-    return DeepSpeedEngine(model, int(name[len("zero") :]), batch)
+    return DeepSpeedEngine(model, int(name[len("zero") :]), settings)
 
 
 def import_deepspeed() -> Any:
@@ -108,27 +120,38 @@ def _do_without_shm_op(deepspeed: Any) -> None:
         operations["deepspeed_shm_comm"] = False
 
 
-def _one_process_group() -> None:
-    """A process group of one, over a store in memory: it takes no port."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
+def _process_group(ranks: int) -> None:
+    """The process group that torch's launcher has prepared, or one of this process alone, over a store in memory."""
     if sys.platform == "linux":
         # Gloo otherwise looks up the machine's own name, which fails on machines without a proper one.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if torch.distributed.is_initialized():
         return
     nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
-    torch.distributed.init_process_group(
-        "nccl" if nccl else "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
-    )
+    backend = "nccl" if nccl and torch.cuda.device_count() >= ranks else "gloo"
+    if ranks > 1:
+        torch.distributed.init_process_group(backend)
+        return
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
+    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
 
 
-def _config(stage: int, batch: int) -> dict[str, Any]:
+def _config(stage: int, settings: Settings) -> dict[str, Any]:
+    """DeepSpeed's configuration: the job's, as far as it has one, made fit for a tiny step."""
+    job = json.loads(settings.deepspeed) if settings.deepspeed else {}
+    zero = {name: value for name, value in job.get("zero_optimization", {}).items() if value != "auto"}
+    config = {name: value for name, value in job.items() if name in KEPT and value != "auto"}
     return {
-        "train_micro_batch_size_per_gpu": batch,
+        **config,
+        "train_micro_batch_size_per_gpu": settings.batch,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
+        # A scaled loss would scale the gradients.
+        **({"fp16": {"enabled": True, "loss_scale": 1.0}} if settings.precision == "fp16" else {}),
+        **({"bf16": {"enabled": True}} if settings.precision == "bf16" else {}),
         "zero_optimization": {
+            **zero,
             "stage": stage,
             "reduce_bucket_size": 10**6,
             "allgather_bucket_size": 10**6,
@@ -137,3 +160,7 @@ def _config(stage: int, batch: int) -> dict[str, Any]:
             "stage3_param_persistence_threshold": 0,
         },
     }
+
+
+KEPT = ("activation_checkpointing", "compile", "gradient_clipping", "prescale_gradients", "communication_data_type")
+"""Sections of a job's configuration that a step may depend on, beside ZeRO's and the precision."""

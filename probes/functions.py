@@ -21,7 +21,7 @@ class FunctionUnavailableError(Exception):
     """The checkpoint function that was asked for cannot be had."""
 
 
-def enable(name: str, model: torch.nn.Module, replacement: str = "") -> Loaded:
+def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: bool | None = None) -> Loaded:
     """Switch checkpointing on in a model.
 
     Args:
@@ -29,6 +29,7 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "") -> Loaded:
             as ``file.py:function`` or ``package.module:function``.
         model: A transformers model, or our own.
         replacement: For a trainer's: the file to load in place of the installed one.
+        reentrant: For a trainer's: what the job sets; its own default where the job sets nothing.
 
     Returns:
         Where the function came from, for those that are loaded here.
@@ -44,7 +45,7 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "") -> Loaded:
         return hand_to(model, import_deepspeed().checkpointing.checkpoint)
     if name in trainers.SOURCES:
         module, loaded = trainers.load(name, replacement)
-        TRAINERS[name](module, model)
+        TRAINERS[name](module, model, reentrant is not False)
         return loaded
     function, loaded = _users_own(name, replacement)
     hand_to(model, function)
@@ -70,32 +71,32 @@ def _torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
     return hand_to(model, functools.partial(checkpoint, **arguments))
 
 
-def _llamafactory(module: Any, model: torch.nn.Module, unsloth: bool = False) -> None:
-    """As ``prepare_model_for_training`` does, with the default ``use_reentrant_gc: true``."""
+def _llamafactory(module: Any, model: torch.nn.Module, reentrant: bool, unsloth: bool = False) -> None:
+    """As ``prepare_model_for_training`` does; ``use_reentrant_gc`` is true by default."""
     if hasattr(model, "_set_gradient_checkpointing"):
         more = {"use_unsloth_gc": True} if unsloth else {}
-        module._gradient_checkpointing_enable(model, {"use_reentrant": True}, **more)
+        module._gradient_checkpointing_enable(model, {"use_reentrant": reentrant}, **more)
         return
     if not hasattr(module, "get_custom_gradient_checkpointing_func"):
         raise FunctionUnavailableError("this LLaMA-Factory makes its function for models of transformers only")
     inner = module.get_unsloth_gradient_checkpointing_func() if unsloth else None
-    inner = inner or functools.partial(checkpoint, use_reentrant=True)
+    inner = inner or functools.partial(checkpoint, use_reentrant=reentrant)
     hand_to(model, module.get_custom_gradient_checkpointing_func(inner))
 
 
-def _axolotl(module: Any, model: torch.nn.Module, name: str) -> None:
+def _axolotl(module: Any, model: torch.nn.Module, reentrant: bool, name: str) -> None:
     """As axolotl's patch manager does: its wrapper in place of the function that transformers imported from torch."""
     function = getattr(module, name)
     if not hasattr(model, "_set_gradient_checkpointing"):
-        hand_to(model, functools.partial(function, use_reentrant=True))
+        hand_to(model, functools.partial(function, use_reentrant=reentrant))
         return
     import transformers.modeling_utils
 
     transformers.modeling_utils.checkpoint = function
-    _torch(model, use_reentrant=True)
+    _torch(model, use_reentrant=reentrant)
 
 
-TRAINERS: dict[str, Callable[[Any, torch.nn.Module], None]] = {
+TRAINERS: dict[str, Callable[[Any, torch.nn.Module, bool], None]] = {
     "llamafactory": _llamafactory,
     "llamafactory:unsloth": functools.partial(_llamafactory, unsloth=True),
     "axolotl:offload": functools.partial(_axolotl, name="hf_grad_checkpoint_offload_wrapper"),

@@ -29,7 +29,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import isolate, places, stack, trainers
+from . import isolate, places, ranks, stack, trainers
 
 OPENING = "CKPTDOCTOR_OPENING"
 """Environment variable through which a spawned child is told how its lane was opened."""
@@ -95,10 +95,14 @@ class Requests:
 
 
 def main() -> int:
-    """Run one probe in this process, or serve the doctor."""
+    """Run one probe or one rank of it in this process, or serve the doctor."""
     if sys.argv[1:2] == ["--one"]:
         _open(json.loads(os.environ[OPENING]))
         isolate.in_child(json.loads(sys.argv[2]), _run, int(sys.argv[3]))
+    if sys.argv[1:2] == ["--rank"]:
+        _open(json.loads(os.environ[OPENING]))
+        status = ranks.in_rank(json.loads(sys.argv[2]), _step, sys.argv[3])
+        os._exit(status)  # without what DeepSpeed and torch would still say to ranks that are gone
     return serve()
 
 
@@ -242,6 +246,10 @@ def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[s
     for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
         if what in BROKEN:
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
+    return ranks.run(spec, note) if spec["ranks"] > 1 else _step(spec, note)
+
+
+def _step(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     if spec["paths"]:
         places.look_first_in(spec["paths"])
     from . import step

@@ -10,13 +10,16 @@ from typing import Any, Callable
 
 import torch
 
-from . import engines, failures, functions, models, places, stack, stand_in, watch
+from . import engines, failures, functions, models, places, stack, stand_in, trainers, tuning, watch
 
 WRONG = 1e-4
 """Largest difference of a gradient, relative to its largest absolute value, that counts as equal in fp32.
 
 Recomputation runs the same operations on the same values; what differs in practice is the order of a reduction.
 """
+
+WRONG_IN_SHORT = 2e-2
+"""The same in bf16 and fp16, of which a few bits are lost in every sum."""
 
 CLEAR = 1e-3
 """Least norm of the difference between two sets of gradients at which the loss can tell them apart in fp32."""
@@ -52,6 +55,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
             # A backward pass that failed only for want of CUDA was not run; what the CPU can tell of it is told apart.
             evidence.update(ended="returned", forward_only=True, stand_in=_with_stand_in(spec))
     evidence.update(handovers=spy.seen, function_called=spy.calls, modules=stack.versions_loaded())
+    evidence["missing"] = sorted(trainers.ASKED)
     evidence["seconds"] = round(time.perf_counter() - started, 4)
     return evidence
 
@@ -62,7 +66,7 @@ def _with_stand_in(spec: dict[str, Any]) -> dict[str, Any]:
     spy = watch.Spy()
     try:
         with stand_in.cpu_for_cuda():
-            Step({**spec, "engine": "none"}, evidence, spy, lambda part: None).run()
+            Step({**spec, "engine": "none", "ranks": 1}, evidence, spy, lambda part: None).run()
     except (Exception, SystemExit) as error:
         evidence.update(ended="raised", error=failures.evidence(error, spy.last))
     return evidence
@@ -82,12 +86,22 @@ class Step:
         self._enter("build")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = models.build(self.spec["model"], self.spec["convention"], self.spec["variant"])
+        self.precision = tuning.precision_of(self.spec["setup"], device.type)
+        self.model = tuning.apply(self.model, self.spec["setup"])
+        # An engine of DeepSpeed's casts the weights; the plain step must be taken with the same ones.
+        self.is_in_weights = str(self.spec["engine"]).startswith("zero") and self.precision != "fp32"
+        if self.is_in_weights:
+            self.model.module.to(tuning.PRECISIONS[self.precision])
         self.model.module.to(device)
+        self.device = device.type
         inputs = self.model.inputs.items()
         self.inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in inputs}
-        forward = inspect.unwrap(type(self.model.module).forward)
+        forward = inspect.unwrap(type(tuning.base_of(self.model.module)).forward)
         self.evidence.update(
-            device=device.type, model_class=self.model.name, model_place=places.of_code(forward.__code__)
+            device=device.type,
+            precision=self.precision,
+            model_class=self.model.name,
+            model_place=places.of_code(forward.__code__),
         )
         self.insides = watch.Insides(self.model.layers)
 
@@ -105,7 +119,12 @@ class Step:
 
         self._enter("engine")
         self.engine = engines.wrap(
-            self.spec["engine"], self.model.module, self.model.layers, len(self.inputs["input_ids"])
+            self.spec["engine"],
+            self.model.module,
+            self.model.layers,
+            engines.Settings(
+                len(self.inputs["input_ids"]), self.precision, self.spec["setup"]["deepspeed"], self.spec["ranks"]
+            ),
         )
 
         try:
@@ -113,16 +132,15 @@ class Step:
         finally:
             self.evidence.update(self._insides(seen_plain))
         once = self._gradients()
-        gradients = _compare(plain, once)
+        gradients = self._compare(plain, once)
         if gradients["wrong"] and self._can_tell():
             gradients["confirmed"] = _which_is_right(self.model.module, self.inputs, plain, once)
         self.evidence.update(gradients=gradients, saved_bytes={"plain": plain_bytes, "checkpointed": saved})
 
         if self._is_of_interest() and self.spec["engine"] == "none":
             self._checkpointed()
-            self.evidence["accumulated"] = _compare(
-                {name: _twice(one) for name, one in plain.items()}, self._gradients()
-            )
+            doubled = {name: _twice(one) for name, one in plain.items()}
+            self.evidence["accumulated"] = self._compare(doubled, self._gradients())
         self._enter("")
 
     def _enter(self, stage: str) -> None:
@@ -130,11 +148,15 @@ class Step:
         self.note({"during": stage})
 
     def _enable(self) -> None:
-        loaded = functions.enable(self.spec["function"], self.model.module, self.spec["replacement"])
+        base = tuning.base_of(self.model.module)
+        loaded = functions.enable(
+            self.spec["function"], base, self.spec["replacement"], self.spec["setup"]["reentrant"]
+        )
+        tuning.after_enabling(self.model.module)
         if loaded:
             self.evidence["loaded"] = loaded
             self.note({"loaded": loaded})
-        self.spy.install(self.model.module)
+        self.spy.install(base)
 
     def _is_of_interest(self) -> bool:
         """Whether the function is someone's own; torch's are known to cope with a second step and to reach into nothing."""
@@ -143,13 +165,17 @@ class Step:
 
     def _can_tell(self) -> bool:
         """Whether the loss can be taken again: not sharded, and without chance in it."""
-        return bool(self.spec["engine"] == "none" and self.spec["variant"] != "dropout")
+        exact = self.precision == "fp32" and self.spec["variant"] != "dropout"
+        return bool(self.spec["engine"] == "none" and exact)
+
+    def _compare(self, plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
+        return _compare(plain, checkpointed, WRONG if self.precision == "fp32" else WRONG_IN_SHORT)
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""
         torch.manual_seed(self.spec["seed"])  # dropout draws the same in every pass that is compared
         saved = watch.SavedBytes(self.model.module)
-        with saved.hooks():
+        with saved.hooks(), tuning.arithmetic(self.precision, self.device, self.is_in_weights):
             loss = self.engine.forward(self.inputs).loss
         self.insides.forward_is_over()
         return loss, saved.total
@@ -190,7 +216,7 @@ def _twice(gradient: Any) -> Any:
     return None if gradient is None else 2 * gradient
 
 
-def _compare(plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
+def _compare(plain: dict[str, Any], checkpointed: dict[str, Any], tolerance: float) -> dict[str, Any]:
     """Gradients of the checkpointed step against the plain one's.
 
     ZeRO keeps zeros for a parameter that got no gradient, so all zeros where the plain gradient is not counts as missing.
@@ -205,7 +231,7 @@ def _compare(plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, A
             missing.append(name)
             continue
         difference = float((gradient.to(expected.device) - expected).abs().max() / expected.abs().max())
-        if not difference <= WRONG:  # also true for NaN
+        if not difference <= tolerance:  # also true for NaN
             wrong.append({"parameter": name, "difference": difference if difference == difference else 1e308})
     return {"compared": compared, "missing": missing, "wrong": wrong}
 

@@ -91,6 +91,7 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     code = getattr(function, "__code__", None)
     place = places.of_code(code) if code is not None else places.at(str(module.__file__), 1)
     loaded = {"place": place, "how": how, "stubbed": stubbed}
+    ASKED.clear()
     return module, loaded
 
 
@@ -152,19 +153,27 @@ def _mentions(file: str, name: str) -> bool:
         return False
 
 
+ASKED: set[str] = set()
+"""Packages that are not installed, and that a checkpoint function made use of while it ran: what answered was a stand-in, so
+that what came of it proves nothing. While a module is loaded, its names are merely bound, which does no harm."""
+
+
 class _Anything(type):
     """A class that has every attribute, can be called, subclassed and subscripted: a stand-in for a missing name."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Anything(name, (), {})
+        ASKED.add(cls.__module__.partition(".")[0])
+        return _Anything(name, (), {"__module__": cls.__module__})
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        ASKED.add(cls.__module__.partition(".")[0])
         # Used as a decorator, it leaves the decorated function alone.
         return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else cls
 
     def __getitem__(cls, item: Any) -> Any:
+        ASKED.add(cls.__module__.partition(".")[0])
         return cls
 
 
@@ -178,7 +187,8 @@ class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Anything(name, (), {})
+        ASKED.add(self.__name__.partition(".")[0])
+        return _Anything(name, (), {"__module__": self.__name__})
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

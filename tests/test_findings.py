@@ -207,3 +207,19 @@ def test_another_fault_of_the_usual_step_makes_no_error_of_what_a_variant_alone_
     found = findings.find(FULL, plan, evidence)
     assert [(one.rule, one.severity) for one in found.findings] == [("CKPT002", "error"), ("CKPT009", "warning")]
     assert len(found.findings[0].probes) == 2
+
+
+def test_what_came_of_a_missing_package_is_no_measure_of_anything():
+    lost = {"missing": ["accelerate"]}
+    failed = judge(make=lambda spec: raised(spec, attribute=None, kind="ValueError", **lost))
+    assert rules(failed) == ["CKPT900"]
+    assert "needs accelerate" in failed.findings[0].title
+    assert failed.verdict()[0] == "error"
+    wrong = judge(make=lambda spec: sound(spec, gradients=Gradients(10, missing=["w"]), **lost))
+    assert rules(wrong) == ["CKPT900"]
+
+
+def test_a_missing_package_takes_nothing_from_what_is_proven_all_the_same():
+    lost = {"missing": ["accelerate"]}
+    assert rules(judge(make=lambda spec: raised(spec, **lost))) == ["CKPT001"]
+    assert judge(make=lambda spec: sound(spec, **lost)).verdict()[0] == "ok"

@@ -75,8 +75,11 @@ def _run(combination: Combination, environment: Environment, found: Found, date:
 
 def _summary(verdict: Verdict, summary: str, found: Found) -> str:
     """For what cannot be diagnosed, the reason itself."""
-    reasons = [_short(finding.title) for finding in found.findings if finding.rule == NOT_DIAGNOSED]
-    return reasons[0] if verdict == "error" and reasons else summary
+    open_end = next((finding for finding in found.findings if finding.rule == NOT_DIAGNOSED), None)
+    if verdict != "error" or open_end is None:
+        return summary
+    why = next((case.happened for case in found.cases_of(open_end)), "")
+    return _short(f"{open_end.title}: {why}" if why else open_end.title)
 
 
 def _judged(probe: ProbeResult) -> Judged:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import engines_in_words
+from ckptdoctor.rules import attribute_contract
+from ckptdoctor.rules.case import Case, Fired, Rule, is_sound
+from ckptdoctor.wording import engines_in_words, listed
 
 
 def judge(case: Case) -> Fired | None:
-    """Fires when a probe ended before checkpointing came into it, or fails without checkpointing as well."""
+    """Fires when a probe ended before checkpointing came into it, or fails for want of something else than checkpointing."""
     evidence = case.evidence
+    if evidence.missing and not is_sound(evidence) and attribute_contract.judge(case) is None:
+        return Fired(
+            title=f"{case.spec.function} needs {listed(evidence.missing)}, not installed here",
+            detail="What answered in its place is no measure of how the function behaves.",
+            culprit=case.function,
+        )
     if evidence.ended == "returned" or (case.spec.variant and case.ended_before_checkpointing):
         return None
     control = case.control() if case.is_checkpointed else None
@@ -48,13 +55,13 @@ RULE = Rule(
     name="not-diagnosed",
     meaning="The target could not be diagnosed, as a whole or in part.",
     explanation="""\
-A package does not import, a model cannot be built, or the step fails without checkpointing too. That is a stack that
-cannot be diagnosed, which is neither a stack that works nor one that triggers a fault: ckptdoctor ends with status 3
-unless it has found something else.
+A package does not import or is missing, a model cannot be built, or the step fails without checkpointing too. That is a
+stack that cannot be diagnosed, which is neither a stack that works nor one that triggers a fault: ckptdoctor ends with
+status 3 unless it has found something else.
 
 Leave out what you do not use: `--engine none` for a job without DeepSpeed, `--checkpoint-fn torch` for one that does not
 use the trainer's own function.""",
     links=(),
     judge=judge,
-    implies=("CKPT010",),
+    implies=tuple(f"CKPT{number:03}" for number in range(2, 12)),
 )

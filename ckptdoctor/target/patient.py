@@ -181,7 +181,7 @@ class _More(NamedTuple):
 
     def whole(self, spec: Spec) -> dict[str, Any]:
         """A spec as the patient's side takes it: every field, defaults too, since it knows none."""
-        fields = {name: getattr(spec, name) for name in spec.__struct_fields__}
+        fields = {**msgspec.structs.asdict(spec), "setup": msgspec.structs.asdict(spec.setup)}
         paths = [str(self.laid[spec.laid])] if spec.laid else []
         return {**fields, "id": spec.id, "replacement": self.replacements.get(spec.function, ""), "paths": paths}
 

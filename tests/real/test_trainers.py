@@ -84,3 +84,12 @@ def test_the_real_one_is_loaded_without_its_dependencies(demo_python):
     assert probe["evidence"]["loaded"]["how"] == "module only"
     assert probe["evidence"]["loaded"]["stubbed"] == ["peft"]
     assert probe["evidence"]["loaded"]["place"]["package"] == "llamafactory"
+
+
+def test_a_function_that_asks_for_a_missing_package_while_it_runs_is_not_judged(torch_python, trainer):
+    body = BODY.replace("from torch.utils", "import absent\nfrom torch.utils").replace(
+        "        return inner", "        if absent.is_distributed():\n            raise ValueError('no group')\n        return inner"
+    )
+    ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer(body)})
+    assert (ran.status, ran.rules) == (3, ["CKPT900"])
+    assert "needs absent" in ran.report["findings"][0]["title"]

@@ -1,0 +1,86 @@
+"""How a job tunes the model: all of it, an adapter, or some layers; and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from .models import Model, ModelUnavailableError
+
+RANK = 4
+"""Of an adapter's matrices."""
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def apply(model: Model, setup: dict[str, Any]) -> Model:
+    """Freeze what the job does not train, and add what it adds; PEFT does it where the job uses PEFT.
+
+    Raises:
+        ModelUnavailableError: The job needs PEFT, which is not installed, or names modules that the model does not have.
+    """
+    if setup["tuning"] == "lora":
+        return model._replace(module=_with_adapter(model.module, setup["lora_targets"]))
+    if setup["tuning"] == "freeze":
+        _freeze(model, setup["trainable_layers"])
+    return model
+
+
+def _with_adapter(module: torch.nn.Module, targets: list[str]) -> torch.nn.Module:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ModelUnavailableError(f"the job tunes an adapter, and PEFT cannot be imported: {error}") from error
+    config = LoraConfig(
+        r=RANK,
+        lora_alpha=RANK,
+        target_modules=list(targets) or "all-linear",
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        adapted: torch.nn.Module = get_peft_model(module, config)
+    except ValueError as error:
+        raise ModelUnavailableError(f"PEFT cannot adapt this model: {error}") from error
+    return adapted.float()
+
+
+def _freeze(model: Model, trainable: int) -> None:
+    layers = list(model.layers.values())
+    count = max(1, min(abs(trainable), len(layers) - 1))
+    kept = layers[-count:] if trainable > 0 else layers[:count]
+    trained = {id(parameter) for layer in kept for parameter in layer.parameters()}
+    for parameter in model.module.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+
+
+def base_of(module: torch.nn.Module) -> torch.nn.Module:
+    """The model inside of an adapter, or itself."""
+    inner = getattr(module, "get_base_model", None)
+    return inner() if inner else module
+
+
+def after_enabling(module: torch.nn.Module) -> None:
+    """What PEFT does once it meets a model with checkpointing on: a frozen embedding's output must require a gradient."""
+    base = base_of(module)
+    if base is not module and hasattr(base, "enable_input_require_grads"):
+        base.enable_input_require_grads()
+
+
+def precision_of(setup: dict[str, Any], device: str) -> str:
+    """What can be had of the precision that the job asks for: the CPU has no use for fp16, and bf16 takes its place."""
+    wanted = str(setup["precision"])
+    return "bf16" if wanted == "fp16" and device == "cpu" else wanted
+
+
+@contextlib.contextmanager
+def arithmetic(precision: str, device: str, is_in_weights: bool) -> Iterator[None]:
+    """Run forward passes in a precision: by autocast, unless the weights themselves are in it."""
+    if precision == "fp32" or is_in_weights:
+        yield
+        return
+    with torch.autocast(device, dtype=PRECISIONS[precision]):
+        yield
