@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ckptdoctor import innocence, locations
 from ckptdoctor.evidence import Environment, Evidence
-from ckptdoctor.plan import Plan, Planned
+from ckptdoctor.plan import NO_FUNCTION, Plan, Planned
 from ckptdoctor.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
 from ckptdoctor.wording import engines_in_words, listed
@@ -60,6 +60,8 @@ class Found:
             return "error", f"Part of this environment cannot be diagnosed; {len(judged)} probes were ok."
         if open_ends or not judged:
             return "error", "This environment cannot be diagnosed."
+        if all(one.checkpoint_function == NO_FUNCTION for one in judged):
+            return "ok", "Gradient checkpointing is switched off here, and the step runs: there is nothing to fail."
         functions = listed(sorted({_short(one.checkpoint_function) for one in judged}), limit=6)
         engines = engines_in_words({one.engine for one in judged})
         return "ok", f"Gradient checkpointing works here with {functions}, under {engines}."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.evidence import Environment, Spec, Variant
+from ckptdoctor.evidence import Environment, Setup, Spec, Variant
 from ckptdoctor.target.patient import BARE, WHOLE, Lane
 
 OWN_MODEL = "tiny-glm4"
@@ -54,6 +54,12 @@ class Options:
     conventions: Sequence[str] = ()
     timeout: float = 60.0
     """Seconds a probe."""
+    setup: Setup = field(default_factory=Setup)
+    """What a job does beside checkpointing."""
+    ranks: int = 1
+    """Processes of each probe under an engine of DeepSpeed's."""
+    beside: Sequence[str] = ()
+    """Engines that are tried too, to tell whose fault it is, and do not count."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def make(environment: Environment, options: Options) -> Plan:
     engines = choose_engines(environment, options)
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
-        if "none" in engines:
+        if "none" in engines and options.setup == Setup():
             plan.probes += _variants(model, subjects, options)
     if OWN_MODEL not in models:
         plan.probes += _conventions(subjects, options)
@@ -122,16 +128,23 @@ def make(environment: Environment, options: Options) -> Plan:
 def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
     """Every function under every engine, beside the engine without checkpointing and torch's own functions."""
     conventions = (options.conventions or IN_THE_WILD) if model == OWN_MODEL else ("model",)
-    for engine in engines:
-        lane = WHOLE if engine in ZERO_ENGINES else BARE
+    for engine in dict.fromkeys((*engines, *options.beside)):
         for convention in conventions:
-            for function in (NO_FUNCTION, *TORCH, *(name for name in subjects if name not in TORCH)):
+            for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
                 if not _is_worth_it(function, engine, options):
                     continue
-                needs_deepspeed = function == "deepspeed"
-                spec = Spec(model, function, engine, convention, timeout=options.timeout)
-                role: Role = "subject" if function in subjects else "control"
-                yield Planned(spec, role, WHOLE if needs_deepspeed else lane)
+                needs_deepspeed = function == "deepspeed" or engine in ZERO_ENGINES
+                role: Role = "subject" if function in subjects and engine in engines else "control"
+                yield Planned(
+                    _spec(model, function, engine, convention, options), role, WHOLE if needs_deepspeed else BARE
+                )
+
+
+def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:
+    ranks = options.ranks if engine in ZERO_ENGINES else 1
+    # Each rank imports the stack anew, and all share the cores.
+    timeout = options.timeout * (1 + ranks) if ranks > 1 else options.timeout
+    return Spec(model, function, engine, convention, timeout=timeout, setup=options.setup, ranks=ranks)
 
 
 def _is_worth_it(function: str, engine: str, options: Options) -> bool:
@@ -227,6 +240,8 @@ def choose_functions(environment: Environment, options: Options) -> list[str]:
 
 
 def _function(name: str, environment: Environment) -> list[str]:
+    if name == NO_FUNCTION:
+        return [name]  # a job that switches checkpointing off
     if name == "torch":
         return list(TORCH)
     if name in TORCH:

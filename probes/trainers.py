@@ -11,6 +11,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -192,7 +193,10 @@ class _StandIn(ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Last in line: whatever no other finder has, it stands in for."""
+    """Last in line: whatever no other finder has, it stands in for, as far as it is the trainer itself that imports it.
+
+    Other packages look for what they can do without, and would believe that it is there.
+    """
 
     def __init__(self, exclude: str) -> None:
         self.exclude = exclude
@@ -205,7 +209,21 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         # A submodule that an installed package lacks is a real fault of the stack, not a missing dependency.
         if top == self.exclude or (top in sys.modules and top not in self.made):
             return None
+        if top not in self.made and not self._is_trainer_asking():
+            return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def _is_trainer_asking(self) -> bool:
+        """Whether the import statement stands in the trainer's code; a mere look whether there is such a package does not."""
+        frame = inspect.currentframe()
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file == importlib.util.__file__:
+                return False
+            if file not in (__file__, importlib.__file__) and not file.startswith("<frozen importlib"):
+                return str(frame.f_globals.get("__name__", "")).partition(".")[0] == self.exclude
+            frame = frame.f_back
+        return False
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         self.made.add(spec.name.split(".")[0])

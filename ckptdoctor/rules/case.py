@@ -86,8 +86,12 @@ class Case:
         return IN_WORDS[self.spec.variant]
 
     def sibling(self, **changes: object) -> Evidence | None:
-        """The evidence of the probe that differs in nothing but ``changes``, where it was run."""
-        found = self.others.get(Spec(**{**self._fields(), **changes}).id)
+        """The evidence of the probe that differs in nothing but ``changes``, where it was run.
+
+        Without an engine there are no ranks.
+        """
+        alone = {"ranks": 1} if changes.get("engine") == "none" else {}
+        found = self.others.get(Spec(**{**self._fields(), **changes, **alone}).id)
         return found[1] if found else None
 
     def _fields(self) -> dict[str, Any]:

@@ -88,8 +88,22 @@ def test_the_real_one_is_loaded_without_its_dependencies(demo_python):
 
 def test_a_function_that_asks_for_a_missing_package_while_it_runs_is_not_judged(torch_python, trainer):
     body = BODY.replace("from torch.utils", "import absent\nfrom torch.utils").replace(
-        "        return inner", "        if absent.is_distributed():\n            raise ValueError('no group')\n        return inner"
+        "        return inner",
+        "        if absent.is_distributed():\n            raise ValueError('no group')\n        return inner",
     )
     ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer(body)})
     assert (ran.status, ran.rules) == (3, ["CKPT900"])
     assert "needs absent" in ran.report["findings"][0]["title"]
+
+
+def test_other_packages_do_not_take_a_stand_in_for_an_optional_package(torch_python, trainer, tmp_path):
+    """A library that is installed looks for what it can do without, and must not be told that it is there."""
+    (tmp_path / "library.py").write_text(
+        "import importlib.util\n"
+        "assert importlib.util.find_spec('optional_one') is None\n"
+        "try:\n    import optional_two\nexcept ImportError:\n    optional_two = None\n"
+        "assert optional_two is None\n"
+    )
+    ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer(f"import library\nimport absent\n{BODY}")})
+    assert (ran.status, ran.rules) == (0, [])
+    assert loaded(ran) == ("module only", ["absent"])
