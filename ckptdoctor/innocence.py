@@ -18,7 +18,12 @@ def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Inno
         environment: The target.
     """
     accused = {place.package for place in (fired.culprit, fired.handed_over_by) if place is not None}
-    found = [_deepspeed(cases, environment), _torch(cases, environment), _without_engine(cases, environment)]
+    found = [
+        _deepspeed(cases, environment),
+        _torch(cases, environment),
+        _without_engine(cases, environment),
+        _trainer(cases, environment),
+    ]
     return [one for one in found if one is not None and one.package not in accused]
 
 
@@ -68,3 +73,14 @@ def _without_engine(cases: list[Case], environment: Environment) -> Innocent | N
     engines = engines_in_words(case.spec.engine for case in cases)
     reason = f"the same model trains with the same checkpoint function without {engines}"
     return Innocent("transformers", version, reason, passing)
+
+
+def _trainer(cases: list[Case], environment: Environment) -> Innocent | None:
+    """The trainer, when torch's own function ends in the same error in its place."""
+    packages = {case.spec.function.partition(":")[0] for case in cases}
+    if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
+        return None
+    package = packages.pop()
+    alike = [one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None]
+    reason = "torch's own checkpoint function ends in the same error in its place"
+    return Innocent(package, environment.version(package), reason, alike)

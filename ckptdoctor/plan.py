@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
+
+from msgspec import structs
 
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.evidence import Environment, Setup, Spec, Variant
@@ -115,6 +117,7 @@ def make(environment: Environment, options: Options) -> Plan:
     engines = choose_engines(environment, options)
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
+        plan.probes += _other_way_round(model, subjects, engines, options)
         if "none" in engines and options.setup == Setup():
             plan.probes += _variants(model, subjects, options)
     if OWN_MODEL not in models:
@@ -138,6 +141,19 @@ def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], opti
                 yield Planned(
                     _spec(model, function, engine, convention, options), role, WHOLE if needs_deepspeed else BARE
                 )
+
+
+def _other_way_round(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+) -> Iterator[Planned]:
+    """Trainers' functions with what a job sets of reentrant checkpointing turned round: whether that would help."""
+    if options.setup.reentrant is None or model == OWN_MODEL:
+        return
+    turned = replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant))
+    own = [name for name in subjects if name in TRAINER_FUNCTIONS]
+    for planned in usual_step(model, own, engines, turned) if own else ():
+        if planned.spec.function in own:
+            yield replace(planned, role="control")
 
 
 def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:

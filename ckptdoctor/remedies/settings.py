@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ckptdoctor.report import Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import is_sound
@@ -15,11 +17,17 @@ OFF = {
 }
 """How each trainer is told to keep all activations."""
 
+REENTRANT = {
+    "llamafactory": "use_reentrant_gc: {}",
+    "axolotl": "gradient_checkpointing_kwargs: {{use_reentrant: {}}}",
+}
+"""How each trainer is told whether checkpointing is to be reentrant."""
+
 
 def find(cases: list[Case]) -> list[Remedy]:
     """Settings that make every failing probe of a finding pass."""
     functions = {case.spec.function for case in cases}
-    found = [_torch_instead(cases, functions), _off(cases, functions)]
+    found = [_torch_instead(cases, functions), _other_way_round(cases, functions), _off(cases, functions)]
     return [one for one in found if one is not None]
 
 
@@ -42,6 +50,25 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
             verified=True,
         )
     return None
+
+
+def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
+    """What the job sets of reentrant checkpointing, turned round."""
+    turned = [case.spec.setup.reentrant for case in cases]
+    trainers = {name.split(":")[0] for name in functions}
+    if len(set(turned)) != 1 or turned[0] is None or len(trainers) != 1 or not trainers <= set(REENTRANT):
+        return None
+    siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=not turned[0])) for case in cases]
+    if not all(one is not None and is_sound(one) for one in siblings):
+        return None
+    setting = REENTRANT[trainers.pop()].format("false" if turned[0] else "true")
+    return Remedy(
+        kind="setting",
+        title=f"set `{setting}`",
+        cost="none in memory",
+        evidence=f"the same steps ran with it in this very run ({listed(sorted({one.id for one in siblings if one}), 3)})",
+        verified=True,
+    )
 
 
 def _title(functions: set[str], setting: str) -> str | None:

@@ -111,8 +111,21 @@ class Case:
         return [evidence.id for evidence in self.with_torch() if is_sound(evidence)]
 
     def with_torch(self) -> list[Evidence]:
-        """The evidence of torch's own functions on the same model under the same engine, as far as they were run."""
-        return [found for name in TORCH if (found := self.sibling(function=name)) is not None]
+        """The evidence of torch's own functions on the same model under the same engine, as far as they were run.
+
+        Where a job sets whether checkpointing is reentrant, the other one is no counterpart.
+        """
+        reentrant = self.spec.setup.reentrant
+        names = TORCH if reentrant is None else ("torch:reentrant" if reentrant else "torch:non-reentrant",)
+        return [found for name in names if (found := self.sibling(function=name)) is not None]
+
+    def fails_alike_with_torch(self) -> bool:
+        """Whether torch's own non-reentrant function ends in the same kind of error, so that nobody else's is to blame."""
+        if self.spec.function in TORCH:
+            return False
+        alike = self.sibling(function="torch:non-reentrant")
+        errors = [one.error for one in (self.evidence, alike) if one is not None]
+        return len(errors) == 2 and all(errors) and len({error.type for error in errors if error}) == 1
 
     @property
     def fails_to_import(self) -> bool:

@@ -13,6 +13,11 @@ def judge(case: Case) -> Fired | None:
         return None
     under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     first = error.message.strip().splitlines()[0] if error.message.strip() else ""
+    if case.fails_alike_with_torch():
+        return Fired(
+            title=f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not go together here",
+            detail=f"torch raised CheckpointError in backward{under}, and with its own checkpoint function too: {first}",
+        )
     return Fired(
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
         detail=f"torch raised CheckpointError in backward{under}: {first}",
