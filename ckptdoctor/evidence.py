@@ -95,6 +95,14 @@ class Layer(msgspec.Struct, omit_defaults=True):
     """With it, forward and backward pass together: twice ``plain`` when the layer was recomputed once."""
     in_forward: int
     """With it, in the forward pass alone: as often as ``plain``."""
+    reached: bool = True
+    """Backward goes through it: a frozen layer that nothing trained comes before need not be recomputed."""
+
+    @property
+    def is_recomputed_once(self) -> bool:
+        """Whether it ran as checkpointing has it: once more in backward, unless backward does not come to it."""
+        again = self.forwards - self.in_forward
+        return self.in_forward == self.plain and (again == self.plain or (again == 0 and not self.reached))
 
 
 class WrongGradient(msgspec.Struct):

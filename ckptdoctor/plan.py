@@ -60,6 +60,8 @@ class Options:
     """What a job does beside checkpointing."""
     ranks: int = 1
     """Processes of each probe under an engine of DeepSpeed's."""
+    variants: bool = True
+    """Whether a trainer's name stands for the variants of its function too."""
     beside: Sequence[str] = ()
     """Engines that are tried too, to tell whose fault it is, and do not count."""
 
@@ -251,7 +253,9 @@ def choose_functions(environment: Environment, options: Options) -> list[str]:
         return [*TORCH, *environment.trainers]
     chosen: list[str] = []
     for name in options.functions:
-        chosen += [found for found in _function(name, environment) if found not in chosen]
+        named = _function(name, environment)
+        exact = [found for found in named if found == name] if not options.variants else []
+        chosen += [found for found in exact or named if found not in chosen]
     return chosen
 
 

@@ -28,6 +28,8 @@ class Seen(NamedTuple):
     """Calls in the forward pass alone."""
     keywords: dict[str, set[str]]
     """Keyword arguments that were not ``None`` at any call."""
+    reached: set[str]
+    """Layers that backward goes through: they have something to train, or what comes in does."""
 
 
 class Insides:
@@ -41,11 +43,18 @@ class Insides:
         self.calls: dict[str, int] = {}
         self.in_forward: dict[str, int] = {}
         self.keywords: dict[str, set[str]] = {}
+        self.reached: set[str] = set()
         for layer, module in layers.items():
+            is_trained = any(parameter.requires_grad for parameter in module.parameters())
             for name, child in module.named_children():
-                child.register_forward_pre_hook(functools.partial(self._seen, f"{layer}.{name}"), with_kwargs=True)
+                seen = functools.partial(self._seen, layer, f"{layer}.{name}", is_trained)
+                child.register_forward_pre_hook(seen, with_kwargs=True)
 
-    def _seen(self, name: str, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def _seen(
+        self, layer: str, name: str, is_trained: bool, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        if is_trained or any(torch.is_tensor(one) and one.requires_grad for one in (*args, *kwargs.values())):
+            self.reached.add(layer)
         self.calls[name] = self.calls.get(name, 0) + 1
         given = {key for key, value in kwargs.items() if value is not None}
         # What counts is what reaches the layer every time, in recomputation too.
@@ -57,12 +66,12 @@ class Insides:
 
     def take(self) -> Seen:
         """What was counted, in the order of first calls; counting starts anew."""
-        seen = Seen(self.calls, self.in_forward, self.keywords)
-        self.calls, self.in_forward, self.keywords = {}, {}, {}
+        seen = Seen(self.calls, self.in_forward, self.keywords, self.reached)
+        self.calls, self.in_forward, self.keywords, self.reached = {}, {}, {}, set()
         return seen
 
 
-def forwards(layer: str, plain: Seen, checkpointed: Seen) -> dict[str, int] | None:
+def forwards(layer: str, plain: Seen, checkpointed: Seen) -> dict[str, Any] | None:
     """How often a layer's forward ran; nothing for a layer that did not run.
 
     The child that is called first tells: recomputation may stop early, once all that backward needs is there.
@@ -71,7 +80,8 @@ def forwards(layer: str, plain: Seen, checkpointed: Seen) -> dict[str, int] | No
     if first is None:
         return None
     calls, in_forward = checkpointed.calls.get(first, 0), checkpointed.in_forward.get(first, 0)
-    return {"plain": plain.calls[first], "forwards": calls, "in_forward": in_forward}
+    reached = layer in plain.reached
+    return {"plain": plain.calls[first], "forwards": calls, "in_forward": in_forward, "reached": reached}
 
 
 def lost_keywords(plain: Seen, checkpointed: Seen) -> list[dict[str, Any]]:

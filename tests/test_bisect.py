@@ -128,10 +128,15 @@ def test_an_inference_that_is_wrong_leads_to_the_right_line_all_the_same(seed):
     # Some groups go across the line: what is said of half of their members is wrong.
     code = "".join(chr(65 + here // chance.choice([3, 7, 50])) for here in range(length))
 
-    line, measuring, _ = search(verdicts, code)
+    line, measuring, made = search(verdicts, code)
 
     assert (line.before, line.after) == (f"1.{at - 1}", f"1.{at}")
     assert {line.before, line.after} <= set(measuring.asked)
+    # Once two of one kind have differed, nothing is said of the others.
+    for kind in set(code):
+        members = [f"1.{here}" for here in range(length) if code[here] == kind]
+        if len({measuring.truth[one] for one in members if one in made.measured}) == 2:
+            assert {one for one in members if one in made.verdicts} <= set(made.measured)
 
 
 @pytest.mark.parametrize("seed", range(200))

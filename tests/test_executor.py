@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,7 @@ def test_what_many_threads_ask_for_is_made_once(tmp_path):
 
         def make():
             made.append(threading.get_ident())
+            time.sleep(0.1)  # long enough for the others to come
             return len(made)
 
         def ask():

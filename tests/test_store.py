@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -96,10 +97,12 @@ def test_being_killed_while_writing_leaves_every_row_that_was_written(tmp_path):
     written = set()
     for turn in range(8):
         process = start_writing(tmp_path / "store", str(turn), 100_000, LARGE[:2000])
-        written.add(f"{turn}/{process.stdout.readline().strip()}")
+        told = process.stdout.readline()
         time.sleep(chance.random() / 10)
         process.send_signal(signal.SIGKILL)
-        written |= {f"{turn}/{number}" for number in process.communicate()[0].split("\n")[:-1]}
+        told += process.stdout.read()
+        process.communicate()
+        written |= {f"{turn}/{number}" for number in told.split("\n")[:-1]}
 
         with Store(tmp_path / "store") as kept:
             found = kept.known("base").evidence
@@ -168,7 +171,7 @@ def test_a_table_of_somebody_elses_is_no_crash(tmp_path):
         kept.known("base")
 
 
-@pytest.mark.parametrize("body", [b"", b"garbage", "text", 7, msgspec.json.encode({"id": 1})])
+@pytest.mark.parametrize("body", [b"", b"garbage", "text", 7, zlib.compress(b'{"id"'), zlib.compress(b'{"id": 1}')])
 @pytest.mark.parametrize("item", [FACTS, "one"])
 def test_a_damaged_row_is_run_again(tmp_path, item, body):
     with Store(tmp_path / "store") as kept:

@@ -151,7 +151,7 @@ def is_sound(evidence: Evidence) -> bool:
         and not gradients.missing
         and not gradients.wrong
         and not (evidence.accumulated and (evidence.accumulated.wrong or evidence.accumulated.missing))
-        and all(layer.in_forward == layer.plain == layer.forwards - layer.in_forward for layer in evidence.layers)
+        and all(layer.is_recomputed_once for layer in evidence.layers)
     )
 
 

@@ -10,7 +10,7 @@ def judge(case: Case) -> Fired | None:
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended != "returned" or evidence.forward_only or not evidence.layers:
         return None
-    kept = [layer for layer in evidence.layers if layer.forwards <= layer.in_forward]
+    kept = [layer for layer in evidence.layers if layer.reached and layer.forwards <= layer.in_forward]
     if not kept:
         return None
     detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward."

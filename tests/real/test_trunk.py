@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -172,18 +173,21 @@ def test_what_is_stopped_ends_and_leaves_no_process(examine, trunk, own_tmp, tmp
 
 
 def test_closing_a_trunk_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
-    hangs = f"import time; open({str(tmp_path / 'hangs')!r}, 'w').close(); time.sleep(600)"
-    patient = None
-    with Trunk(torch_python, cache) as made:
-        patient = Patient(torch_python, overlay(tmp_path / "overlay", hangs), 1, cache, trunk=made)
-        patient.look()
-        (spec,) = specs(MINE)[BARE]
-        lane = patient._lanes[BARE]
-        fields = {name: getattr(spec, name) for name in spec.__struct_fields__}
-        lane.send({"specs": [{**fields, "id": spec.id, "replacement": "", "paths": []}], "workers": 1})
-        assert wait_until((tmp_path / "hangs").exists, 120)
-    patient.__exit__(None, None, None)
+    marker, stop, ended = tmp_path / "hangs", threading.Event(), []
+    folder = overlay(tmp_path / "overlay", f"import time; open({str(marker)!r}, 'w').close(); time.sleep(600)")
 
+    def examine(trunk):
+        with Patient(torch_python, folder, 1, cache, trunk=trunk, stop=stop) as patient, suppress(Interrupted):
+            ended.append(patient.examine(specs(MINE)))
+
+    with Trunk(torch_python, cache) as made:
+        thread = threading.Thread(target=examine, args=[made])
+        thread.start()
+        assert wait_until(marker.exists, 120)
+    stop.set()
+    thread.join(30)
+
+    assert ended == []
     assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
     assert list(own_tmp.iterdir()) == []
 
