@@ -1,3 +1,72 @@
-"""ckptdoctor: whether gradient checkpointing works in a training environment, and if not, whose fault it is."""
+"""ckptdoctor: whether gradient checkpointing works in a training environment, and if not, whose fault it is.
+
+The command line is ``ckptdoctor``; from Python it is ``check``::
+
+    from ckptdoctor import check
+
+    report = check(with_=["llamafactory==0.9.2"])
+    if report.verdict != "ok":
+        print(report.summary, [finding.rule for finding in report.findings])
+
+For tests of a checkpoint function of one's own there is ``ckptdoctor.testing``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from ckptdoctor.report import Report
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "check"]
+
+
+def check(
+    python: str | PathLike[str] | None = None,
+    *,
+    with_: Sequence[str] = (),
+    job: str | PathLike[str] | None = None,
+    models: Sequence[str] = (),
+    functions: Sequence[str] = (),
+    engines: Sequence[str] = (),
+    nproc: int = 1,
+    timeout: float = 60.0,
+    use_cache: bool = True,
+    find_remedies: bool = True,
+) -> Report:
+    """Run tiny real training steps in an environment and judge them, as ``ckptdoctor check`` does.
+
+    Args:
+        python: The target: an interpreter or an environment's folder; the active environment where none is given.
+        with_: Requirements to lay over it; it stays as it is.
+        job: A job file, to probe that very job.
+        models: Model families or folders with a ``config.json``; without any, the one that fits.
+        functions: Checkpoint functions, such as ``llamafactory`` or ``mine.py:function``; without any, those installed.
+        engines: ``none``, ``partial``, ``zero0`` to ``zero3``; without any, all that can be had.
+        nproc: Processes of each probe under DeepSpeed.
+        timeout: Seconds a probe may take.
+        use_cache: Answer from the last run where nothing has changed.
+        find_remedies: Look for what mends each finding, and try it where that can be done here.
+
+    Returns:
+        The report, with ``verdict``, ``findings`` and the evidence of every probe.
+
+    Raises:
+        ckptdoctor.errors.DoctorError: The target cannot be had, or what was asked for makes no sense.
+    """
+    from ckptdoctor.diagnose import diagnose
+    from ckptdoctor.plan import Options
+    from ckptdoctor.request import Request, for_job
+
+    request = Request(
+        str(python) if python is not None else None,
+        with_,
+        options=Options(models, functions, engines, timeout=timeout, ranks=nproc),
+        use_cache=use_cache,
+        find_remedies=find_remedies,
+    )
+    return diagnose(for_job(request, str(job)) if job is not None else request)

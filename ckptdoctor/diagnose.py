@@ -42,7 +42,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         found = findings.find(environment, planned, evidence)
         for finding in found.findings if request.find_remedies else ():
             finding.remedies = remedies.find(finding, environment, found, patient)
-        report = _report(environment, planned, found, time.monotonic() - started)
+        report = _report(request, environment, planned, found, time.monotonic() - started)
         results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
     return report
 
@@ -70,7 +70,9 @@ def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
     )
 
 
-def _report(environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float) -> Report:
+def _report(
+    request: Request, environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float
+) -> Report:
     verdict, summary = found.verdict()
     return Report(
         schema=SCHEMA,
@@ -80,7 +82,8 @@ def _report(environment: Environment, planned: plan.Plan, found: findings.Found,
         environment=environment,
         probes=found.probes,
         findings=found.findings,
-        notes=[*planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
+        job=request.job,
+        notes=[*request.notes, *planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
         seconds=round(seconds, 2),
     )
 

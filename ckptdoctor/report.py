@@ -11,6 +11,7 @@ from ckptdoctor.evidence import Environment, Error, Evidence, Makeup, Place
 Verdict = Literal["ok", "fail", "error"]
 Severity = Literal["error", "warning", "note"]
 Outcome = Literal["ok", "triggered", "failed", "skipped", "crashed", "timeout"]
+FailOn = Literal["error", "warning", "never"]
 
 SCHEMA = "ckptdoctor/report/1"
 
@@ -60,6 +61,41 @@ class Finding(msgspec.Struct):
     error: Error | None = None
     innocent: list[Innocent] = []
     remedies: list[Remedy] = []
+    accepted: Literal["", "ignored", "baseline"] = ""
+    """Why it does not count for the exit status: its rule is ignored, or the baseline accepts it. Empty: it counts."""
+    reason: str = ""
+    """Then, what lets it pass: the option, or the reason that the baseline gives."""
+
+
+class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A finding that a baseline accepts, told by what stays the same when lines move and releases come and go."""
+
+    rule: str
+    package: str
+    """Owner of the culprit, empty where no package owns it."""
+    file: str
+    """Relative to the folder of packages, or to the project."""
+    function: str
+    code: str
+    """The source line, without its number; the finding's title where it has no culprit."""
+    checkpoint_functions: list[str]
+    """Those that it is accepted with. With another one it is a new finding."""
+    engines: list[str]
+    """Where it was seen: it is gone once it is not found under any of these."""
+    reason: str = ""
+    """Why it is accepted, for people."""
+
+
+class Gate(msgspec.Struct):
+    """What was asked to count, and what came of it."""
+
+    fail_on: FailOn
+    status: int
+    """The exit status: 0 nothing that counts, 1 findings, 3 could not be diagnosed."""
+    summary: str
+    """Why, in one sentence."""
+    stale: list[Accepted] = []
+    """Entries of the baseline for findings that are gone."""
 
 
 class ProbeResult(msgspec.Struct):
@@ -93,7 +129,11 @@ class Report(msgspec.Struct):
     environment: Environment
     probes: list[ProbeResult]
     findings: list[Finding]
+    job: str = ""
+    """The job that was probed, in one line; empty where it was the environment."""
     notes: list[str] = []
     """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
     seconds: float = 0.0
     cached: bool = False
+    gate: Gate | None = None
+    """What counts for the exit status; the verdict is of the environment and knows nothing of it."""

@@ -33,7 +33,8 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
 
     The overlay counts by its folder: a requirement without a version comes to another one when a release is published.
     """
-    asked = [str(python), str(laid), request.find_remedies, msgspec.to_builtins(request.options)]
+    job = [request.job, list(request.notes)]
+    asked = [str(python), str(laid), request.find_remedies, job, msgspec.to_builtins(request.options)]
     return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _own_code()])).hexdigest()[:32]
 
 
