@@ -60,7 +60,7 @@ def check(
     """
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.plan import Options
-    from ckptdoctor.request import Request, for_job
+    from ckptdoctor.request import Request
 
     request = Request(
         str(python) if python is not None else None,
@@ -68,5 +68,6 @@ def check(
         options=Options(models, functions, engines, timeout=timeout, ranks=nproc),
         use_cache=use_cache,
         find_remedies=find_remedies,
+        job=str(job) if job is not None else "",
     )
-    return diagnose(for_job(request, str(job)) if job is not None else request)
+    return diagnose(request)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ckptdoctor import __version__, findings, locations, plan, remedies, results
 from ckptdoctor.evidence import Environment
 from ckptdoctor.report import SCHEMA, Report
-from ckptdoctor.request import Request
+from ckptdoctor.request import Request, Wanted, wanted
 from ckptdoctor.target import interpreter, overlay
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
 
@@ -35,14 +35,15 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         return known
     with Patient(python, laid, request.workers or _cores(), locations.cache(), progress) as patient:
         environment = patient.look()
-        planned = plan.make(environment, request.options)
+        asked = wanted(request, environment)
+        planned = plan.make(environment, asked.options)
         if request.find_remedies:
             remedies.warm_up()
         evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
         found = findings.find(environment, planned, evidence)
         for finding in found.findings if request.find_remedies else ():
             finding.remedies = remedies.find(finding, environment, found, patient)
-        report = _report(request, environment, planned, found, time.monotonic() - started)
+        report = _report(asked, environment, planned, found, time.monotonic() - started)
         results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
     return report
 
@@ -71,7 +72,7 @@ def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
 
 
 def _report(
-    request: Request, environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float
+    asked: Wanted, environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float
 ) -> Report:
     verdict, summary = found.verdict()
     return Report(
@@ -82,8 +83,8 @@ def _report(
         environment=environment,
         probes=found.probes,
         findings=found.findings,
-        job=request.job,
-        notes=[*request.notes, *planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
+        job=asked.job,
+        notes=[*asked.notes, *planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
         seconds=round(seconds, 2),
     )
 

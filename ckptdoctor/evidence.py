@@ -217,6 +217,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     during: str = ""
     """``load``, ``build``, ``plain``, ``enable``, ``engine``, ``forward`` or ``backward``."""
     model_class: str = ""
+    family: str = ""
+    """The model's family, as transformers names it."""
     model_place: Place | None = None
     """Where the model's forward begins."""
     error: Error | None = None

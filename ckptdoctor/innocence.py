@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Environment
+from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.report import Innocent
 from ckptdoctor.rules import Case, Fired
 from ckptdoctor.rules.case import is_sound
@@ -29,7 +29,7 @@ def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Inno
 
 def _deepspeed(cases: list[Case], environment: Environment) -> Innocent | None:
     """DeepSpeed, when the same happens in a process that has not imported it."""
-    without = [case for case in cases if "deepspeed" not in case.evidence.modules and case.evidence.modules]
+    without = [one.id for case in cases for one in _without_deepspeed(case)]
     version = environment.version("deepspeed")
     if not version or not without:
         return None
@@ -39,7 +39,15 @@ def _deepspeed(cases: list[Case], environment: Environment) -> Innocent | None:
     if with_it:
         stages = listed(sorted({case.spec.engine[-1] for case in with_it}))
         reason += f", and under real ZeRO {stages}"
-    return Innocent("deepspeed", version, reason, [case.spec.id for case in (*without, *with_it)])
+    ids = dict.fromkeys((*without, *(case.spec.id for case in with_it)))
+    return Innocent("deepspeed", version, reason, list(ids))
+
+
+def _without_deepspeed(case: Case) -> list[Evidence]:
+    """Probes with the same outcome, in a process without it: the case itself, or the same step without an engine."""
+    alone = case.sibling(engine="none") if case.spec.engine != "none" else None
+    same = [case.evidence, *([alone] if alone is not None and case.stops_like(alone) else [])]
+    return [one for one in same if one.modules and "deepspeed" not in one.modules]
 
 
 def fired_at_lines(cases: list[Case]) -> bool:

@@ -33,7 +33,7 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
 
     The overlay counts by its folder: a requirement without a version comes to another one when a release is published.
     """
-    job = [request.job, list(request.notes)]
+    job = read_job(request.job) if request.job else None
     asked = [str(python), str(laid), request.find_remedies, job, msgspec.to_builtins(request.options)]
     return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _own_code()])).hexdigest()[:32]
 
@@ -43,6 +43,13 @@ def circumstances() -> list[Any]:
     variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
     devices = sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
     return [variables, devices]
+
+
+def read_job(file: str) -> Any:
+    """All that a job file says, as plain data: it may change while its name stays."""
+    from ckptdoctor.job.reading import read
+
+    return msgspec.to_builtins(read(file))
 
 
 def load(name: str) -> Report | None:

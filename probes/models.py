@@ -71,6 +71,8 @@ class Model(NamedTuple):
     """``input_ids`` and ``labels`` [batch, length] and what else the forward takes."""
     name: str
     """Class name."""
+    family: str
+    """As transformers names it; our own model's name for that."""
 
 
 class ModelUnavailableError(Exception):
@@ -94,7 +96,8 @@ def build(name: str, convention: str, variant: str) -> Model:
     module = module.float().train()
     if variant == "frozen":
         module.get_input_embeddings().requires_grad_(False)
-    return Model(module, layers_of(module), _inputs(name, packed=variant == "packed"), type(module).__name__)
+    family = name if name == OWN else str(module.config.model_type)
+    return Model(module, layers_of(module), _inputs(name, packed=variant == "packed"), type(module).__name__, family)
 
 
 def _own(convention: str, dropout: float | None) -> torch.nn.Module:

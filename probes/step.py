@@ -101,6 +101,7 @@ class Step:
             device=device.type,
             precision=self.precision,
             model_class=self.model.name,
+            family=self.model.family,
             model_place=places.of_code(forward.__code__),
         )
         self.insides = watch.Insides(self.model.layers)

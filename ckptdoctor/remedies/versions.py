@@ -24,10 +24,10 @@ def find(finding: Finding, cases: list[Case], environment: Environment) -> list[
     function and model family; run, or inferred from a run with the very same code, and said to be the one or the other.
     What was run is the usual step without an engine, so nothing is claimed for a fault that does not show there.
     """
-    if not any(case.spec.engine == "none" and not case.spec.variant for case in cases):
+    if not any(case.shows_in_the_usual_step() for case in cases):
         return []
     functions = sorted({case.spec.function for case in cases})
-    models = {case.spec.model for case in cases}
+    models = {case.evidence.family or case.spec.model for case in cases}
     packages = {name.split(":")[0] for name in functions}
     if len(packages) != 1 or len(models) != 1:
         return []

@@ -119,6 +119,18 @@ class Case:
         names = TORCH if reentrant is None else ("torch:reentrant" if reentrant else "torch:non-reentrant",)
         return [found for name in names if (found := self.sibling(function=name)) is not None]
 
+    def shows_in_the_usual_step(self) -> bool:
+        """Whether the same happens without an engine and without a variant."""
+        if self.spec.engine == "none" and not self.spec.variant:
+            return True
+        usual = self.sibling(engine="none", variant="")
+        return usual is not None and self.stops_like(usual)
+
+    def stops_like(self, other: Evidence) -> bool:
+        """Whether both probes stopped in an exception that was raised at the very same line."""
+        ends = [one.error.frames[-1] for one in (self.evidence, other) if one.error and one.error.frames]
+        return len(ends) == 2 and ends[0].is_at(ends[1])
+
     def fails_alike_with_torch(self) -> bool:
         """Whether torch's own non-reentrant function ends in the same kind of error, so that nobody else's is to blame."""
         if self.spec.function in TORCH:

@@ -1,0 +1,143 @@
+"""Settings of a job, each read as the type that its trainer takes, with a clear word where it is not of that type."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from ckptdoctor.errors import UsageFault
+from ckptdoctor.job import files
+from ckptdoctor.wording import listed
+
+_YES = {"true", "t", "yes", "y", "on", "1"}
+_NO = {"false", "f", "no", "n", "off", "0"}
+
+
+class Fields:
+    """The settings of a file, or of a section of it."""
+
+    def __init__(self, source: str, values: Mapping[str, Any], prefix: str = "", is_lenient: bool = False) -> None:
+        """Take the settings.
+
+        Args:
+            source: The file, for messages.
+            values: The settings.
+            prefix: The section's name with a dot, for messages.
+            is_lenient: The trainer takes ``"true"`` and 1 for true, as pydantic does.
+        """
+        self.source, self.values = source, values
+        self._prefix, self._is_lenient = prefix, is_lenient
+
+    def leniently(self) -> Fields:
+        """The same settings, for a trainer that takes ``"true"`` and 1 for true."""
+        return Fields(self.source, self.values, self._prefix, is_lenient=True)
+
+    def replaced(self, name: str, value: object) -> Fields:
+        """The same settings but for one."""
+        return Fields(self.source, {**self.values, name: value}, self._prefix, self._is_lenient)
+
+    def says(self, name: str) -> bool:
+        """Whether a setting is there at all; null is taken for nothing, as the trainers do."""
+        return self.values.get(name) is not None
+
+    def asks_for(self, name: str) -> bool:
+        """Whether a setting is there, and neither false, zero nor empty."""
+        value = self.values.get(name)
+        return bool(value) and not (self._is_lenient and isinstance(value, str) and value.lower() in _NO)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A setting that is true or false."""
+        return bool(self.switch(name, (), default))
+
+    def switch(self, name: str, words: Collection[str], default: bool | str = False) -> bool | str:
+        """A setting that is true, false, or one of some words."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or (isinstance(value, str) and value in words):
+            return value
+        if self._is_lenient and isinstance(value, (str, int)) and str(value).lower() in _YES | _NO:
+            return str(value).lower() in _YES
+        raise self.fault(name, listed(["true", "false", *words], 9).replace(" and ", " or "))
+
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        """A setting that is one of some words."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, str) or value not in choices:
+            raise self.fault(name, listed(list(choices), 9).replace(" and ", " or "))
+        return value
+
+    def whole(self, name: str, default: int = 0) -> int:
+        """A setting that is a whole number."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fault(name, "a whole number")
+        return value
+
+    def text(self, name: str) -> str:
+        """A setting that is a text, or empty."""
+        value = self.values.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self.fault(name, "a text")
+        return value.strip()
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """A setting that is a list of names, or one text with commas between them."""
+        value = self.values.get(name)
+        listed_ = value.split(",") if isinstance(value, str) else value or ()
+        if not isinstance(listed_, (list, tuple)) or not all(isinstance(one, str) for one in listed_):
+            raise self.fault(name, "a list of names")
+        return tuple(dict.fromkeys(filter(None, (one.strip() for one in listed_))))
+
+    def section(self, name: str) -> Fields:
+        """A setting that is itself a mapping of settings, or the same as a text of JSON; empty where there is none."""
+        value = self.values.get(name)
+        is_text = False
+        if isinstance(value, str) and value.startswith("{"):
+            is_text = True
+            value = files.parse_json(value, f"`{self._prefix}{name}` of {self.source}")
+        if value is None or value == "":
+            value = {}
+        if not isinstance(value, Mapping):
+            raise self.fault(name, "a mapping of settings")
+        # transformers turns "true" into true in such a text, and in no mapping.
+        return Fields(self.source, value, f"{self._prefix}{name}.", is_lenient=is_text)
+
+    def untried(self, reasons: Mapping[str, str]) -> list[str]:
+        """A sentence for each reason for which settings that are asked for cannot be tried."""
+        return self._together({name: reason for name, reason in reasons.items() if self.asks_for(name)})
+
+    def beyond_one(self, reasons: Mapping[str, str]) -> list[str]:
+        """The same for settings that are a number of things, and usual with one."""
+        values = self.values
+        asked = {name: why for name, why in reasons.items() if isinstance(values.get(name), int) and values[name] > 1}
+        return self._together(asked)
+
+    def others(self, known: Iterable[str], reason: str) -> list[str]:
+        """The same for every setting but those that are known."""
+        names = [name for name in self.values if name not in known and files.is_plain(name)]
+        return self._together(dict.fromkeys(names, reason))
+
+    def sentence(self, name: str, reason: str) -> str:
+        """What is to say of a setting."""
+        return self.sentence_of([name], reason)
+
+    def sentence_of(self, names: Iterable[str], reason: str) -> str:
+        """What is to say of settings that ask for the same."""
+        return f"{', '.join(f'`{self._prefix}{name}`' for name in names)}: {reason}"
+
+    def _together(self, asked: Mapping[str, str]) -> list[str]:
+        names: dict[str, list[str]] = {}
+        for name, reason in asked.items():
+            names.setdefault(reason, []).append(name)
+        return [self.sentence_of(found, reason) for reason, found in names.items()]
+
+    def fault(self, name: str, wanted: str) -> UsageFault:
+        """The setting is not of its type; what it is instead is not repeated, for it may be a secret in a wrong place."""
+        return UsageFault(f"`{self._prefix}{name}` in {self.source} is not {wanted}.", f"make it {wanted}")

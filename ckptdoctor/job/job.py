@@ -1,0 +1,27 @@
+"""A job as it was read."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ckptdoctor.evidence import Setup
+
+
+class Job(msgspec.Struct):
+    """A training job: what it trains and how, as far as that matters for checkpointing."""
+
+    source: str
+    """The file, as given."""
+    trainer: str
+    """``llamafactory``, ``axolotl``, ``transformers`` or ``deepspeed``."""
+    model: str = ""
+    """A folder with a ``config.json``; empty where the job names none that is on this machine."""
+    functions: list[str] = []
+    """The checkpoint functions that the job will use, as ``plan.NAMED_FUNCTIONS`` names them; empty: the target's own."""
+    engine: str = "none"
+    """``none``, or ``zero0`` to ``zero3``."""
+    is_checkpointed: bool = True
+    """False: the job switches checkpointing off, or trains nothing."""
+    setup: Setup = Setup()
+    untried: list[str] = []
+    """What the job asks for that matters for checkpointing and cannot be tried, a sentence each."""

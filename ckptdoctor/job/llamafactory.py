@@ -1,0 +1,203 @@
+"""A job of LLaMA-Factory's, read as ``llamafactory-cli train`` reads it."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, NamedTuple
+
+from ckptdoctor.evidence import Setup
+from ckptdoctor.job import deepspeed, kinds, models, training_arguments
+from ckptdoctor.job.deepspeed import Precision
+from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.job import Job
+from ckptdoctor.job.releases import Releases
+
+STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
+TUNINGS = ("lora", "oft", "freeze", "full")
+
+UNCHECKPOINTED_MODELS = ("gemma3n",)
+"""Families for which it switches checkpointing off, whatever the job says."""
+
+UNTRIED = {
+    "quantization_bit": "quantized weights; plain ones are tried.",
+    "pure_bf16": "weights in bfloat16 throughout; autocast to bfloat16 is tried.",
+    "shift_attn": "LongLoRA's shifted attention.",
+    "mixture_of_depths": "mixture of depths, which leaves tokens out of layers.",
+    "use_unsloth": "unsloth's model, with layers and checkpointing of its own.",
+    "enable_liger_kernel": "Liger's kernels in the layers.",
+    "use_v1_kernels": "kernels of LLaMA-Factory's own in the layers.",
+    "use_kt": "KTransformers, which runs the experts on the CPU.",
+    "moe_aux_loss_coef": "the loss of the experts' router.",
+    "upcast_layernorm": "norms in float32 within a model of lower precision.",
+    "upcast_lmhead_output": "logits in float32 within a model of lower precision.",
+    "neat_packing": "packed sequences with attention of their own.",
+    "use_galore": "GaLore, which projects gradients.",
+    "use_apollo": "APOLLO, which projects gradients.",
+    "use_badam": "BAdam, which trains a block of layers at a time; all are trained at once.",
+    "use_llama_pro": "LLaMA Pro, which trains added layers alone; they are not told apart.",
+    "fp8": "matrices in 8 bits.",
+    "use_mca": "Megatron's model and checkpointing.",
+    "use_megatron_bridge": "Megatron's model and checkpointing.",
+    "sequence_parallel": "sequence parallelism.",
+    "use_hyper_parallel": "HyperParallel's sharding.",
+    "recompute_granularity": "Megatron's model and checkpointing.",
+}
+
+LORA_UNTRIED = {
+    "use_dora": "DoRA; plain LoRA is tried.",
+    "use_rslora": "rank-stabilized LoRA; plain LoRA is tried.",
+    "pissa_init": "PiSSA; plain LoRA is tried.",
+    "lora_dropout": "dropout in the adapter; it is tried without.",
+    "additional_target": "modules that are trained whole besides; they stay frozen.",
+}
+
+FREEZE_UNTRIED = {"freeze_extra_modules": "modules outside of the layers that are trained too; they stay frozen."}
+
+BEYOND_ONE = {
+    "ray_num_workers": "several processes: --nproc tries that.",
+    "sequence_parallel_size": "sequence parallelism.",
+    "hyper_parallel_cp_size": "context parallelism.",
+    "tensor_model_parallel_size": "tensor parallelism.",
+    "pipeline_model_parallel_size": "pipeline parallelism.",
+    "context_parallel_size": "context parallelism.",
+    "expert_model_parallel_size": "expert parallelism.",
+}
+
+BY_ENVIRONMENT = {
+    "USE_MCA": "Megatron's model and checkpointing.",
+    "USE_MEGATRON_BRIDGE": "Megatron's model and checkpointing.",
+    "USE_V1": "LLaMA-Factory's new trainer (v1).",
+}
+"""Variables that make it another trainer."""
+
+STAGE_REASONS = {
+    "rm": "a reward model's loss and value head; the usual loss is tried.",
+    "ppo": "PPO's loss and value head; the usual loss is tried.",
+    "dpo": "a loss on pairs of answers, beside a reference model; the usual loss is tried.",
+    "kto": "a loss on judged answers, beside a reference model; the usual loss is tried.",
+}
+
+
+def read(fields: Fields, releases: Releases) -> Job:
+    """Read a job of LLaMA-Factory's."""
+    fields.choice("stage", STAGES, "sft")
+    model = models.find(
+        fields.text("model_name_or_path"),
+        fields.text("model_revision"),
+        fields.text("cache_dir"),
+        _is_enabled("USE_MODELSCOPE_HUB"),
+        "model_name_or_path",
+    )
+    tuning = _tuning(fields)
+    configuration = deepspeed.asked_for(fields)
+    precision, remarks = deepspeed.precision_of(configuration, _precision(fields))
+    checkpointing = _checkpointing(fields, model.kind, releases)
+    untried = [
+        *checkpointing.untried,
+        *model.untried,
+        *tuning.untried,
+        *configuration.untried,
+        *remarks,
+        *_weights(fields, precision, tuning),
+        *_untried(fields),
+    ]
+    setup = Setup(
+        tuning.tuning,
+        tuning.lora_targets,
+        tuning.trainable_layers,
+        precision,
+        checkpointing.reentrant,
+        configuration.text,
+    )
+    functions, is_on = checkpointing.functions, bool(checkpointing.functions)
+    return Job(fields.source, kinds.LLAMAFACTORY, model.folder, functions, configuration.engine, is_on, setup, untried)
+
+
+class _Checkpointing(NamedTuple):
+    functions: list[str]
+    reentrant: bool | None = None
+    untried: tuple[str, ...] = ()
+
+
+def _checkpointing(fields: Fields, family: str, releases: Releases) -> _Checkpointing:
+    """What it switches on itself, and what transformers' Trainer switches on after it."""
+    is_own = not fields.flag("disable_gradient_checkpointing") and family not in UNCHECKPOINTED_MODELS
+    reentrant = fields.flag("use_reentrant_gc") if fields.says("use_reentrant_gc") else None
+    own = "llamafactory:unsloth" if fields.flag("use_unsloth_gc") else "llamafactory"
+    is_trainers, trainers_reentrant, untried = training_arguments.checkpointing(fields)
+    if not fields.flag("do_train"):
+        return _Checkpointing([], None, ("`do_train`: the job does not train, and so checkpoints nothing.",))
+    if not is_own:
+        functions = releases.torchs(trainers_reentrant) if is_trainers else []
+        return _Checkpointing(functions, trainers_reentrant, tuple(untried))
+    if not is_trainers:
+        return _Checkpointing([own], reentrant)
+    # The Trainer calls the same function again, with its own arguments.
+    twice = "transformers' Trainer switches checkpointing on a second time, with arguments of its own; once is tried."
+    again = trainers_reentrant if trainers_reentrant is not None else True
+    return _Checkpointing([own], again, (fields.sentence("gradient_checkpointing", twice), *untried))
+
+
+class _Tuning(NamedTuple):
+    tuning: Literal["full", "lora", "freeze"]
+    lora_targets: tuple[str, ...] = ()
+    trainable_layers: int = 0
+    untried: tuple[str, ...] = ()
+
+
+def _tuning(fields: Fields) -> _Tuning:
+    kind = fields.choice("finetuning_type", TUNINGS, "lora")
+    if kind == "full":
+        return _Tuning("full")
+    if kind == "freeze":
+        return _freeze(fields)
+    adapter = _adapter(fields)
+    asked = fields.names("oft_target" if kind == "oft" else "lora_target")
+    targets = () if asked == ("all",) else asked
+    oft = [fields.sentence("finetuning_type", "OFT; LoRA on the same modules is tried.")] if kind == "oft" else []
+    untried = (*oft, *adapter.untried, *fields.untried(LORA_UNTRIED))
+    return _Tuning("lora", targets if adapter.targets is None else adapter.targets, 0, untried)
+
+
+def _freeze(fields: Fields) -> _Tuning:
+    untried = fields.untried(FREEZE_UNTRIED)
+    if fields.names("freeze_trainable_modules") not in ((), ("all",)):
+        reason = "some modules of the layers are trained; the layers are trained whole."
+        untried.append(fields.sentence("freeze_trainable_modules", reason))
+    return _Tuning("freeze", (), fields.whole("freeze_trainable_layers", 2), tuple(untried))
+
+
+def _adapter(fields: Fields) -> models.Adapter:
+    """The adapter that the job goes on with: the last of those that it names, unless it makes a new one."""
+    names = fields.names("adapter_name_or_path")
+    if not names or fields.flag("create_new_adapter"):
+        return models.Adapter()
+    revision, cache, folder = (fields.text(name) for name in ("model_revision", "cache_dir", "adapter_folder"))
+    return models.find_adapter(names[-1], "adapter_name_or_path", revision, cache, folder)
+
+
+def _precision(fields: Fields) -> Precision:
+    asked = training_arguments.precision_of(fields)
+    return "bf16" if fields.flag("pure_bf16") else asked
+
+
+def _weights(fields: Fields, precision: Precision, tuning: _Tuning) -> list[str]:
+    """Without mixed precision it leaves frozen weights as they were saved, and trains in float32."""
+    if precision != "fp32" or tuning.tuning == "full":
+        return []
+    return [
+        "Neither `bf16` nor `fp16` is asked for: frozen weights stay in the model's own precision; float32 is tried."
+    ]
+
+
+def _untried(fields: Fields) -> list[str]:
+    stage = fields.choice("stage", STAGES, "sft")
+    found = [fields.sentence("stage", STAGE_REASONS[stage])] if stage in STAGE_REASONS else []
+    if fields.values.get("flash_attn") not in (None, False, "auto", "disabled", "sdpa"):
+        found.append(fields.sentence("flash_attn", "flash-attention's kernels; the model's usual attention is tried."))
+    found += [*fields.untried(UNTRIED), *fields.beyond_one(BEYOND_ONE), *training_arguments.shared(fields)]
+    return [*found, *(f"`{name}`: {reason}" for name, reason in BY_ENVIRONMENT.items() if _is_enabled(name))]
+
+
+def _is_enabled(variable: str) -> bool:
+    return os.environ.get(variable, "0").lower() in ("true", "y", "1")

@@ -1,0 +1,118 @@
+"""A file of transformers' ``TrainingArguments``, and what LLaMA-Factory's jobs share with it."""
+
+from __future__ import annotations
+
+from ckptdoctor.errors import UsageFault
+from ckptdoctor.evidence import Setup
+from ckptdoctor.job import deepspeed, kinds, models
+from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.job import Job
+from ckptdoctor.job.releases import Releases
+
+UNTRIED = {
+    "fsdp": "FSDP shards the model; it is tried whole.",
+    "torch_compile": "compilation of the model (`torch.compile`).",
+    "torch_compile_backend": "compilation of the model (`torch.compile`).",
+    "torch_compile_mode": "compilation of the model (`torch.compile`).",
+    "use_liger_kernel": "Liger's kernels in the layers.",
+    "parallelism_config": "tensor, context or sequence parallelism.",
+}
+"""What ``TrainingArguments`` can ask for and cannot be tried."""
+
+BY_LAYER = ("galore", "apollo", "lomo", "adalomo")
+"""Optimizers, as ``optim`` names them, that step or project while gradients are on their way."""
+
+OF_TRL = (
+    "use_peft",
+    "dataset_text_field",
+    "packing",
+    "max_length",
+    "max_prompt_length",
+    "assistant_only_loss",
+    "completion_only_loss",
+    "num_generations",
+)
+"""Keys of TRL's arguments, whose defaults are others than those of ``TrainingArguments``."""
+
+OF_CHECKPOINT = {
+    "every_n_layers": "some layers alone are checkpointed; all are tried.",
+    "offload": "what is kept for recomputation goes to the CPU.",
+}
+"""Keyword arguments of checkpointing that transformers itself takes; others go to torch's function."""
+
+
+def read(fields: Fields, releases: Releases) -> Job:
+    """Read a file of ``TrainingArguments``."""
+    is_checkpointed, reentrant, untried = checkpointing(fields)
+    _no_default_of_trls(fields)
+    model = models.find(fields.text("model_name_or_path"), fields.text("model_revision"), key="model_name_or_path")
+    configuration = deepspeed.asked_for(fields)
+    precision, remarks = deepspeed.precision_of(configuration, precision_of(fields))
+    untried += [*model.untried, *configuration.untried, *remarks, *shared(fields)]
+    untried += fields.untried({"use_peft": "TRL's adapter; all of the model is trained."})
+    return Job(
+        fields.source,
+        kinds.TRANSFORMERS,
+        model.folder,
+        releases.torchs(reentrant) if is_checkpointed else [],
+        configuration.engine,
+        is_checkpointed,
+        Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text),
+        untried,
+    )
+
+
+def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:
+    """Whether the Trainer switches checkpointing on, whether reentrant, and what of it is not tried.
+
+    Both names of each setting are read, since transformers 5.21 renamed them and takes the old ones where the new are
+    missing.
+    """
+    new = "activation_checkpointing" if fields.says("activation_checkpointing") else "gradient_checkpointing"
+    is_on = fields.flag(new)
+    name = f"{'activation' if fields.says('activation_checkpointing_kwargs') else 'gradient'}_checkpointing_kwargs"
+    section = fields.section(name)
+    reentrant = section.flag("use_reentrant") if section.says("use_reentrant") else None
+    if not is_on:
+        return False, None, []
+    reason = "torch's checkpoint function is tried without it."
+    return (
+        True,
+        reentrant,
+        [*section.untried(OF_CHECKPOINT), *section.others(("use_reentrant", *OF_CHECKPOINT), reason)],
+    )
+
+
+def precision_of(fields: Fields) -> deepspeed.Precision:
+    """The precision that ``bf16`` and ``fp16`` ask for.
+
+    Raises:
+        UsageFault: They ask for both, which transformers refuses.
+    """
+    is_bf16, is_fp16 = fields.flag("bf16"), fields.flag("fp16")
+    if is_bf16 and is_fp16:
+        raise UsageFault(
+            f"{fields.source} asks for both bf16 and fp16, which transformers refuses.", "keep one of them"
+        )
+    return "bf16" if is_bf16 else "fp16" if is_fp16 else "fp32"
+
+
+def shared(fields: Fields) -> list[str]:
+    """What a file asks for by settings of ``TrainingArguments`` and cannot be tried."""
+    found = fields.untried(UNTRIED)
+    optimizer = fields.values.get("optim")
+    if isinstance(optimizer, str) and any(name in optimizer.lower() for name in BY_LAYER):
+        found.append(fields.sentence("optim", "an optimizer that works layer by layer."))
+    if "apex" in (fields.values.get("half_precision_backend"), fields.values.get("fp16_backend")):
+        found.append(fields.sentence("half_precision_backend", "mixed precision by NVIDIA's apex."))
+    return found
+
+
+def _no_default_of_trls(fields: Fields) -> None:
+    found = [name for name in OF_TRL if name in fields.values]
+    if found and not any(fields.says(name) for name in ("gradient_checkpointing", "activation_checkpointing")):
+        raise UsageFault(
+            f"{fields.source} is a job of TRL's (`{found[0]}`) and does not say `gradient_checkpointing`, whose default"
+            " differs from one release of TRL to the next.",
+            "write `gradient_checkpointing: true` or `false` into it",
+        )
