@@ -8,7 +8,9 @@ import pytest
 
 from ckptdoctor import results
 from ckptdoctor.evidence import Environment, Evidence
+from ckptdoctor.plan import Options
 from ckptdoctor.report import SCHEMA, ProbeResult, Report
+from ckptdoctor.request import Request
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +85,15 @@ def test_another_overlay_and_a_run_without_remedies_are_other_results(tmp_path):
     }
     assert len(keys) == 4
     assert results.key(python, None, Request()) in keys
+
+
+@pytest.mark.parametrize("option", [{"functions": ["mine.py:checkpoint"]}, {"models": ["model"]}])
+def test_a_file_of_the_same_name_in_another_folder_is_another_question(tmp_path, monkeypatch, option):
+    keys = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "model").mkdir(parents=True)
+        (folder / "mine.py").touch()
+        monkeypatch.chdir(folder)
+        keys.append(results.key(Path("python"), None, Request(options=Options(**option))))
+    assert keys[0] != keys[1]

@@ -11,7 +11,7 @@ import click
 
 from ckptdoctor import __version__
 
-COMMANDS = ("check", "matrix", "bisect", "known", "env", "rule")
+COMMANDS = ("check", "explain", "report", "matrix", "bisect", "known", "env", "rule")
 
 
 class Lazy(click.Group):
@@ -36,6 +36,8 @@ class Lazy(click.Group):
 
 SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
+    "explain": "Say what a log or an issue text shows, without running anything.",
+    "report": "Make the attachment of a bug report, with a reproduction that was run.",
     "matrix": "Judge combinations of releases: which work together?",
     "bisect": "Find the release at which checkpointing begins to fail, or to work.",
     "known": "Print what is known: which releases work together, as measured and shipped.",
@@ -48,7 +50,7 @@ SUMMARIES = {
 @click.version_option(__version__, prog_name="ckptdoctor", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of ckptdoctor's own errors.")
 def group(debug: bool) -> None:
-    r"""Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what mends it.
+    """Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what mends it.
 
     \b
     ckptdoctor check                            the active environment
@@ -56,7 +58,7 @@ def group(debug: bool) -> None:
     ckptdoctor check --with llamafactory==0.9.3 the same with another version laid over, unchanged itself
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> int:
-    r"""Find the release of a package at which checkpointing begins to fail, or, with the bad one older, to work.
+    """Find the release of a package at which checkpointing begins to fail, or, with the bad one older, to work.
 
     Without --good and --bad, all such lines on the axis are found.
 
@@ -40,7 +40,7 @@ def command(
     ckptdoctor bisect 'llamafactory>=0.9' --with transformers==4.51.3
 
     Exit status: 0 found, 2 wrong usage, 3 there is no line, or it cannot be diagnosed.
-    """
+    """  # noqa: D301 - click wants the character itself
     from ckptdoctor.cli import live
     from ckptdoctor.errors import UsageFault
     from ckptdoctor.matrix.bisect import bisect

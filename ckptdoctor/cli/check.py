@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import click
 
-from ckptdoctor.cli import shared
+from ckptdoctor.cli import config, shared
 
-STATUS = {"ok": 0, "fail": 1, "error": 3}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptdoctor.gate import Policy
+    from ckptdoctor.report import Report
+
+FORMATS = ("text", "json", "junit", "sarif", "github", "markdown")
+SUMMARY = "GITHUB_STEP_SUMMARY"
+"""Names the file in which GitHub Actions takes Markdown for a run's page."""
 
 
-@click.command("check", short_help="Run tiny real training steps in an environment and judge them.")
+@click.command(
+    "check", cls=config.Configured, short_help="Run tiny real training steps in an environment and judge them."
+)
 @shared.target_options
+@click.option(
+    "--job",
+    metavar="FILE",
+    help="Probe this very job: a LLaMA-Factory or axolotl file, a TrainingArguments file, or a DeepSpeed configuration.",
+)
 @shared.MODEL
 @shared.CHECKPOINT_FN
 @shared.engine("all, as far as DeepSpeed is installed")
@@ -22,22 +40,57 @@ STATUS = {"ok": 0, "fail": 1, "error": 3}
     help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
 )
 @shared.TIMEOUT
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes of each probe under DeepSpeed, by torch's elastic launcher: for faults that need real ranks.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
-@shared.format_options("text", "json")
+@shared.several_formats(*FORMATS)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "never"]),
+    default="error",
+    show_default=True,
+    help="The least finding that ends with status 1. What cannot be diagnosed ends with 3 all the same.",
+)
+@click.option(
+    "--select",
+    metavar="CODES",
+    multiple=True,
+    help="Only these rules count, e.g. CKPT001,CKPT004; CKPT00 means all that begin so. Repeatable.",
+)
+@click.option(
+    "--ignore",
+    metavar="CODES",
+    multiple=True,
+    help="These do not count, but are shown; the longer of two codes that fit decides. CKPT900 always counts. Repeatable.",
+)
+@click.option("--baseline", metavar="FILE", help="Findings that this file accepts do not count, but are shown.")
+@click.option("--update-baseline", is_flag=True, help="Make --baseline accept all that is found now.")
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
 @click.option("-v", "--verbose", is_flag=True, help="Add tracebacks and what failed probes printed.")
 def command(
     python: str | None,
     requirements: tuple[str, ...],
     with_deps: bool,
+    job: str | None,
     models: tuple[str, ...],
     functions: tuple[str, ...],
     engines: tuple[str, ...],
     conventions: tuple[str, ...],
     timeout: float,
+    nproc: int,
     jobs: int | None,
-    format_: str,
+    formats: tuple[shared.Wanted, ...],
     output: str | None,
+    fail_on: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    baseline: str | None,
+    update_baseline: bool,
     no_cache: bool,
     verbose: bool,
 ) -> int:
@@ -45,9 +98,13 @@ def command(
 
     Takes seconds and no GPU. The environment needs torch, and is left as it is, byte for byte.
 
+    Options may be set in pyproject.toml, under [tool.ckptdoctor], by their names (fail-on = "warning"), and by variables
+    (CKPTDOCTOR_FAIL_ON=warning), but for --output, --no-cache and --update-baseline. Options win over variables, and
+    variables over the file.
+
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
-    from ckptdoctor import output as outputs
+    from ckptdoctor import gate
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.plan import CONVENTIONS, Options
     from ckptdoctor.request import Request
@@ -55,16 +112,52 @@ def command(
     for name in conventions:
         if name not in CONVENTIONS:
             raise click.BadParameter(f"'{name}' is not one of {', '.join(CONVENTIONS)}.", param_hint="--convention")
-    shared.require_writable(output)
+    wanted = shared.destinations(formats, output, FORMATS[0])
+    policy = _policy(fail_on, select, ignore, baseline, update_baseline)
     request = Request(
         python=python,
         requirements=requirements,
         with_dependencies=with_deps,
-        options=Options(models, functions, engines, conventions, timeout),
+        options=Options(models, functions, engines, conventions, timeout, ranks=nproc),
         workers=jobs or 0,
         use_cache=not no_cache,
+        job=job or "",
     )
     with shared.progress() as progress:
         report = diagnose(request, progress)
-    shared.write(outputs.render(format_, report, shared.style(output, verbose)), output)
-    return STATUS[report.verdict]
+    if update_baseline and baseline:
+        policy = gate.with_baseline(policy, gate.updated(report, policy))
+        gate.write(baseline, policy.accepted)
+    status = gate.apply(report, policy)
+    _deliver(report, wanted, verbose)
+    return status
+
+
+def _policy(
+    fail_on: str, select: Sequence[str], ignore: Sequence[str], baseline: str | None, update_baseline: bool
+) -> Policy:
+    from ckptdoctor import gate
+    from ckptdoctor.errors import UsageFault
+
+    if update_baseline and not baseline:
+        raise UsageFault("--update-baseline needs to know which.", "name it with --baseline FILE")
+    if update_baseline:
+        shared.require_writable(baseline, "--baseline")
+    accepted = gate.read(baseline, may_be_missing=update_baseline) if baseline else []
+    return gate.Policy(
+        fail_on=fail_on,  # type: ignore[arg-type]
+        select=gate.codes(select, "--select"),
+        ignore=gate.codes(ignore, "--ignore"),
+        accepted=accepted,
+    )
+
+
+def _deliver(report: Report, wanted: Sequence[shared.Wanted], verbose: bool) -> None:
+    """Print and write every format; GitHub's brings its summary, where there is a place for one."""
+    from ckptdoctor import output as outputs
+
+    for one in sorted(wanted, key=lambda one: not one.file):  # what is printed comes last, when all else is written
+        shared.write(outputs.render(one.format, report, shared.style(one.file or None, verbose)), one.file or None)
+    summary = os.environ.get(SUMMARY)
+    if summary and any(one.format == "github" for one in wanted):
+        shared.append(outputs.render("markdown", report, shared.style(summary)), summary)

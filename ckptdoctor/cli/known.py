@@ -12,12 +12,12 @@ from ckptdoctor.cli import shared
 @click.option("--model", metavar="FAMILY", default="", help="One model family. Default: all that were measured.")
 @shared.format_options("text", "json", "markdown", "csv", "html")
 def command(package: str | None, model: str, format_: str, output: str | None) -> int:
-    r"""Print the compatibility map that is shipped with ckptdoctor: offline, at once, nothing is run.
+    """Print the compatibility map that is shipped with ckptdoctor: offline, at once, nothing is run.
 
     \b
     ckptdoctor known                   all of it
     ckptdoctor known llamafactory      one package with what it was run with
-    """
+    """  # noqa: D301 - click wants the character itself
     from ckptdoctor import knowledge
     from ckptdoctor.output import maps
 

@@ -50,7 +50,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> int:
-    r"""Judge every combination of releases by tiny training steps: which versions work together?
+    """Judge every combination of releases by tiny training steps: which versions work together?
 
     Releases are laid over the target, which stays as it is. Those that share the code that matters are found by reading
     them on the index, and one of each kind is run; what is inferred is marked so. Results are kept as they come: a run
@@ -61,7 +61,7 @@ def command(
     ckptdoctor matrix --vary 'transformers>=4.46' --every minor --checkpoint-fn mine.py:checkpoint
 
     Exit status: 0 all fine, 1 some fail, 2 wrong usage, 3 nothing could be diagnosed.
-    """
+    """  # noqa: D301 - click wants the character itself
     from collections import Counter
 
     from ckptdoctor.cli import live

@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -85,6 +85,74 @@ def format_options(*names: str) -> Callable[[Command], Command]:
     return _all(format_, click.option("-o", "--output", metavar="FILE", help="Write it to a file."))
 
 
+class Wanted(NamedTuple):
+    """A format, and the file that it goes to; empty for standard output."""
+
+    format: str
+    file: str
+
+
+if TYPE_CHECKING:
+    _WantedType = click.ParamType["Wanted"]
+else:
+    _WantedType = click.ParamType  # not generic in every release of click
+
+
+class _Format(_WantedType):
+    """``NAME`` or ``NAME=FILE``."""
+
+    name = "format"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Wanted:
+        if isinstance(value, Wanted):
+            return value
+        name, equals, file = str(value).partition("=")
+        if name not in self._names:
+            self.fail(f"'{name}' is not one of {', '.join(self._names)}.", param, ctx)
+        if equals and not file:
+            self.fail(f"'{value}' names no file.", param, ctx)
+        return Wanted(name, file)
+
+
+def several_formats(*names: str) -> Callable[[Command], Command]:
+    """The options that say what is printed and what is written to files; the first format is the usual one."""
+    text = (
+        f"One of {', '.join(names)}. With =FILE it goes to that file, as many as are wanted; one without a file is printed. "
+        f"Where each has a file, nothing is printed. Default: {names[0]}. Repeatable."
+    )
+    format_ = click.option("--format", "formats", type=_Format(names), multiple=True, metavar="NAME[=FILE]", help=text)
+    output = click.option("-o", "--output", metavar="FILE", help="Write to a file what would be printed.")
+    return _all(format_, output)
+
+
+def destinations(formats: Sequence[Wanted], output: str | None, usual: str) -> list[Wanted]:
+    """Which format goes where.
+
+    Raises:
+        UsageFault: Two would be printed, two share a file, or one cannot be written.
+    """
+    wanted = list(formats) or [Wanted(usual, "")]
+    printed = [one for one in wanted if not one.file]
+    if len(printed) > 1:
+        names = " and ".join(one.format for one in printed)
+        raise UsageFault(
+            f"{names} cannot both be printed.", f"give one of them a file: --format {names.split()[0]}=FILE"
+        )
+    if output and not printed:
+        raise UsageFault("--output has nothing to write: each --format has a file.", "leave out --output")
+    wanted = [one if one.file or not output else Wanted(one.format, output) for one in wanted]
+    files = [str(Path(one.file).absolute()) for one in wanted if one.file]
+    for file in files:
+        if files.count(file) > 1:
+            raise UsageFault(f"{file} would be written twice.", "give each --format a file of its own")
+    for one in wanted:
+        require_writable(one.file or None)
+    return wanted
+
+
 def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for option in reversed(options):
@@ -110,7 +178,16 @@ def write(text: str, output: str | None) -> None:
         raise UsageFault(f"{output} cannot be written: {error.strerror}.", "choose another --output") from error
 
 
-def require_writable(output: str | None) -> None:
+def append(text: str, file: str) -> None:
+    """Add text to a file that others write as well."""
+    try:
+        with Path(file).open("a", encoding="utf-8") as handle:
+            handle.write(text)
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be written: {error.strerror}.", "unset the variable that names it") from error
+
+
+def require_writable(output: str | None, option: str = "--output") -> None:
     """Fail before anything is run if its result could not be written.
 
     Raises:
@@ -118,7 +195,7 @@ def require_writable(output: str | None) -> None:
     """
     folder = Path(output).parent if output else Path()
     if output and (not folder.is_dir() or not os.access(folder, os.W_OK) or Path(output).is_dir()):
-        raise UsageFault(f"{output} cannot be written.", "choose another --output")
+        raise UsageFault(f"{output} cannot be written.", f"choose another {option}")
 
 
 def style(color_to: str | None, verbose: bool = False) -> Any:

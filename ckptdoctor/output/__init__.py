@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ckptdoctor.report import Report
+from ckptdoctor.report import Accepted, Finding, Report
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,38 @@ def _json(report: Report, style: Style) -> str:
     return json.render(report, style)
 
 
-FORMATS: dict[str, Callable[[Report, Style], str]] = {"text": _text, "json": _json}
+def _junit(report: Report, style: Style) -> str:
+    from ckptdoctor.output import junit
+
+    return junit.render(report, style)
+
+
+def _sarif(report: Report, style: Style) -> str:
+    from ckptdoctor.output import sarif
+
+    return sarif.render(report, style)
+
+
+def _github(report: Report, style: Style) -> str:
+    from ckptdoctor.output import github
+
+    return github.render(report, style)
+
+
+def _markdown(report: Report, style: Style) -> str:
+    from ckptdoctor.output import markdown
+
+    return markdown.render(report, style)
+
+
+FORMATS: dict[str, Callable[[Report, Style], str]] = {
+    "text": _text,
+    "json": _json,
+    "junit": _junit,
+    "sarif": _sarif,
+    "github": _github,
+    "markdown": _markdown,
+}
 
 
 def render(format: str, report: Report, style: Style) -> str:  # noqa: A002 - named like the option
@@ -55,3 +86,19 @@ def render(format: str, report: Report, style: Style) -> str:  # noqa: A002 - na
         The text, ending in a newline.
     """
     return FORMATS[format](report, style)
+
+
+def accepted_text(finding: Finding) -> str:
+    """Why a finding does not count, or empty where it does."""
+    if finding.accepted == "ignored":
+        return f"ignored by {finding.reason}: does not count"
+    if finding.accepted == "baseline":
+        return f"accepted by the baseline: {finding.reason or 'no reason given'}"
+    return ""
+
+
+def stale_text(entry: Accepted) -> str:
+    """That an entry of the baseline is out of date."""
+    functions = ", ".join(entry.checkpoint_functions)
+    where = f"{entry.rule} in {entry.file}" if entry.file else f"{entry.rule}, {entry.code},"
+    return f"The baseline accepts {where} with {functions}, which is gone: --update-baseline removes it."

@@ -13,7 +13,7 @@ from ckptdoctor.report import SCHEMA, Report
 
 def render(report: Report, style: Style) -> str:
     """Prints a report as indented JSON; ``style`` has no say in it."""
-    return _indented(report)
+    return indented(report)
 
 
 def schema() -> dict[str, Any]:
@@ -27,10 +27,11 @@ def schema() -> dict[str, Any]:
 
 def schema_text() -> str:
     """The schema as it is shipped in ``report.schema.json``."""
-    return _indented(schema())
+    return indented(schema())
 
 
-def _indented(value: Any) -> str:
+def indented(value: Any) -> str:
+    """Plain data as JSON that acts on no terminal it is shown on."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     # JSON lets C1 controls and bidi overrides stand in strings; they must not act on the terminal it is shown on.
     return "".join(char if is_safe(char) else _unit_escapes(char) for char in text) + "\n"

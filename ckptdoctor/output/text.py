@@ -10,7 +10,7 @@ import click
 from tabulate import tabulate
 
 from ckptdoctor.evidence import Environment, Error, Place
-from ckptdoctor.output import Style
+from ckptdoctor.output import Style, accepted_text, stale_text
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
 from ckptdoctor.wording import relative
@@ -42,7 +42,7 @@ def render(report: Report, style: Style) -> str:
     pen = _Pen(style)
     sections = [
         _head(report, pen),
-        _verdict(report, pen),
+        [*_verdict(report, pen), *_gate(report, pen)],
         *(_finding(finding, pen) for finding in report.findings),
         _notes(report.notes, pen),
         _what_ran(report, pen),
@@ -105,6 +105,7 @@ def _head(report: Report, pen: _Pen) -> list[str]:
     return [
         *pen.flow([f"ckptdoctor {report.version}", *target, *_devices(report.probes)]),
         *pen.flow(_stack(environment) or ["nothing to diagnose is installed"]),
+        *(pen.flow([report.job]) if report.job else []),
     ]
 
 
@@ -122,6 +123,19 @@ def _verdict(report: Report, pen: _Pen) -> list[str]:
     return [pen.paint(line, fg=color, bold=True) for line in pen.wrap(f"{word}  ", report.summary, "  ")]
 
 
+def _gate(report: Report, pen: _Pen) -> list[str]:
+    """What counts, where that is not all that was found."""
+    gate = report.gate
+    if gate is None or (
+        gate.fail_on == "error" and not gate.stale and not any(one.accepted for one in report.findings)
+    ):
+        return []
+    return [
+        *pen.wrap("", gate.summary, "  "),
+        *(line for one in gate.stale for line in pen.wrap("", stale_text(one), "  ")),
+    ]
+
+
 def _notes(notes: list[str], pen: _Pen) -> list[str]:
     lines = [line for note in notes for line in pen.block("- ", note, "  ")]
     return [pen.paint("notes", bold=True), *lines] if lines else []
@@ -131,6 +145,7 @@ def _finding(finding: Finding, pen: _Pen) -> list[str]:
     head = f"{finding.rule}  {finding.severity}  "
     return [
         *pen.block(head, finding.title, "  ", fg=_SEVERITIES[finding.severity]),
+        *(pen.field("passed over", text) if (text := accepted_text(finding)) else []),
         *_what(finding, pen),
         *_places(finding, pen),
         *_innocents(finding, pen),

@@ -1,0 +1,315 @@
+"""Finds the errors in a log: Python's tracebacks, rich's boxes, IPython's, and errors that stand alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ckptdoctor.bugreport.lines import HEADER, OURS_LEFT_OUT, Line
+from ckptdoctor.evidence import Place
+
+_FRAME = re.compile(
+    r'^\s*File ["“](?P<file>[^"”\n]{1,1000})["”], line (?P<line>\d{1,9})(?:, in (?P<function>\S.{0,300}))?'
+)
+_RICH_FRAME = re.compile(r"^(?P<file>\S.{0,1000}):(?P<line>\d{1,9}) in (?P<function>\S{1,300})$")
+_IPYTHON_FRAME = re.compile(
+    r"^(?:File )?(?P<file>(?:[/~<]|[A-Za-z]:[\\/])[^:\n]{1,1000}):(?P<line>\d{1,9}), in (?P<function>[\w.<>]{1,300})"
+    r"|^\[?(?P<old>(?:[/~<]|[A-Za-z]:[\\/])[^\s\])]{1,1000})(?:\]\([^)\n]{1,200}\))? in (?P<name>[\w.<>]{1,300})\("
+    r"|^(?:Cell |Input )?In ?\[\d{1,6}\](?:, line (?P<cell>\d{1,9}))?"
+)
+_PATH_BEGINS = re.compile(r"^(?:[/~<]|[A-Za-z]:[\\/])")
+_NUMBERED = re.compile(r"^\s*(?P<arrow>❱|-{1,12}>)?\s*(?P<line>\d{1,9})\s(?P<code>.*)$")
+_MARKERS = re.compile(r"^[\s^~]+$")
+_LEFT_OUT = re.compile(r"^\s*(?:\.{3,}|…+|\[?\(?\.\.\..{0,80}|<snip>|.{0,40}省略.{0,40})$")
+_REPEATED = "[Previous line repeated "
+_ERROR = re.compile(r"^\s*(?P<type>[A-Za-z_][\w.]{0,200})(?::\s?(?P<message>.*))?$")
+_CERTAIN = re.compile(r"(?:Error|Exception|Interrupt|Exit|Iteration|Group|Warning|Failure|Fault|Interrupted)$")
+_ALONE = re.compile(
+    r"(?<![A-Za-z0-9_.])(?P<type>(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Za-z_]\w{0,60}(?:Error|Exception)):\s(?P<message>\S.{0,1500})"
+)
+_SELF = re.compile(r"(?P<message>'[\w.]{1,80}' object has no attribute '__self__')")
+_FOLLOWS = {"During handling of the above": "while it was handled", "The above exception was the": "because of it"}
+
+_FOREIGN = 3
+"""Lines of others that may stand within a traceback, such as a progress bar's, before it counts as broken off."""
+_MOST_LINES = 12
+"""Lines of a message that are kept."""
+_GIST = 40
+"""Characters by which a message is told when it is repeated; the rest may be cut or wrapped."""
+
+_WRAPPED = 5
+"""Lines over which rich may spread a path."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An error as a log shows it.
+
+    Attributes:
+        type: As written, e.g. ``torch.utils.checkpoint.CheckpointError``.
+        message: Its text, without what torch adds as a tip.
+        frames: Outermost first.
+        line: Where the error stands in the log.
+        labels: Processes that showed it, e.g. ``rank3``.
+        follows: How it came out of the error before it, empty when it did not.
+        cut_at: As many frames come before something that was left out, -1 where nothing was.
+        is_tangled: Lines of several processes are mixed in it.
+    """
+
+    type: str
+    message: str
+    frames: list[Place] = field(default_factory=list)
+    line: int = 0
+    labels: list[str] = field(default_factory=list)
+    follows: str = ""
+    cut_at: int = -1
+    is_tangled: bool = False
+
+    @property
+    def is_cut_before_error(self) -> bool:
+        """Whether something was left out between the last frame and the error."""
+        return bool(self.frames) and self.cut_at == len(self.frames)
+
+    @property
+    def name(self) -> str:
+        """The type without its module."""
+        return self.type.rpartition(".")[2]
+
+
+def find(lines: Iterable[Line]) -> list[Raised]:
+    """All errors, in the order in which they stand; what several processes show alike is one."""
+    streams: dict[str, _Stream] = {}
+    for line in lines:
+        streams.setdefault(line.label, _Stream(line.label)).take(line)
+    found = sorted((one for stream in streams.values() for one in stream.found), key=lambda one: one.line)
+    return _without_mentions(_merged(found))
+
+
+def _merged(found: list[Raised]) -> list[Raised]:
+    by_kind: dict[object, Raised] = {}
+    for one in found:
+        key = (one.type, one.message[:200], tuple((frame.file, frame.line) for frame in one.frames))
+        first = by_kind.setdefault(key, one)
+        if first is not one:
+            by_kind[key] = replace(first, labels=list(dict.fromkeys([*first.labels, *one.labels])))
+    return list(by_kind.values())
+
+
+def _without_mentions(found: list[Raised]) -> list[Raised]:
+    """Leaves out errors without frames that another one shows with them, as a summary or a title repeats them."""
+    shown = {_gist(one) for one in found if one.frames}
+    kept = []
+    for one in found:
+        if one.frames or _gist(one) not in shown:
+            kept.append(one)
+            shown.add(_gist(one))
+    return kept
+
+
+def _gist(error: Raised) -> tuple[str, str]:
+    return error.name, " ".join(error.message[:400].split())[:_GIST]
+
+
+@dataclass
+class _Frame:
+    file: str
+    line: int
+    function: str
+    indent: int = 0
+    code: str = ""
+
+    def place(self) -> Place:
+        return Place(self.file.strip(), self.line, self.function.strip(), code=self.code.strip())
+
+
+@dataclass
+class _Open:
+    """A traceback that is being read."""
+
+    indent: int
+    frames: list[_Frame] = field(default_factory=list)
+    expects_code: bool = False
+    path: list[str] = field(default_factory=list)
+    foreign: int = 0
+    is_tangled: bool = False
+    cut_at: int = -1
+    """Frames that had been read when something was left out."""
+
+
+class _Stream:
+    """The lines of one process."""
+
+    def __init__(self, label: str) -> None:
+        self.found: list[Raised] = []
+        self._label = label
+        self._open: _Open | None = None
+        self._was_tangled = False
+        self._follows = ""
+        self._continued = 0
+        """Lines that the message of the last error may still go on for."""
+
+    def take(self, line: Line) -> None:
+        """Read the next line."""
+        if HEADER in line.text:
+            self._begin(line)
+        elif not self._is_frame(line) and not (self._open and self._within(self._open, line)):
+            self._outside(line)
+
+    def _begin(self, line: Line) -> None:
+        # One traceback right within another: two processes write at the same time.
+        is_tangled = self._open is not None and not self._open.foreign and self._open.cut_at < 0
+        self._was_tangled = is_tangled
+        indent = len(line.text) - len(line.text.lstrip())
+        self._open = _Open(0 if line.in_box or line.is_edge else indent, is_tangled=is_tangled)
+        self._continued = 0
+
+    def _is_frame(self, line: Line) -> bool:
+        frame = _frame(line.text)
+        if frame is None and line.in_box:
+            frame = self._rich_frame(line.text.strip())
+        if frame is None:
+            return False
+        if self._open is None:
+            # What goes on after the error of a mixed traceback is the rest of the mixture.
+            self._open = _Open(max(0, frame.indent - 2), is_tangled=self._was_tangled)
+            self._continued = 0
+        self._open.frames.append(frame)
+        self._open.expects_code = True
+        self._open.foreign = 0
+        return True
+
+    def _rich_frame(self, text: str) -> _Frame | None:
+        """A frame in a box, its path possibly wrapped over several lines."""
+        parts = self._open.path if self._open else []
+        if not text or _NUMBERED.match(text):
+            parts.clear()
+            return None
+        if not parts and not _PATH_BEGINS.match(text):
+            return None
+        # A wrap within a word leaves nothing behind, one at a space takes the space away.
+        at_space = bool(parts) and bool(re.search(r"(?::\d{1,9}| in)$", parts[-1]))
+        parts.append(f" {text}" if at_space else text)
+        found = _RICH_FRAME.match("".join(parts))
+        if found or len(parts) >= _WRAPPED:
+            parts.clear()
+        return _Frame(found["file"], int(found["line"]), found["function"]) if found else None
+
+    def _within(self, open_: _Open, line: Line) -> bool:
+        """Whether a line belongs to the traceback that is open; the error that ends it closes it."""
+        text = line.text
+        if not text.strip() or _MARKERS.match(text) or _REPEATED in text:
+            return True
+        if line.is_edge:
+            # After rich's box comes the error; after any other edge comes something else.
+            if not line.in_box and not any(char in text for char in "╰└╭┌"):
+                self._open = None
+            return True
+        if text.endswith(OURS_LEFT_OUT):  # what comes now may be another traceback
+            self._open = None
+            return True
+        if _LEFT_OUT.match(text):
+            open_.cut_at, open_.expects_code = len(open_.frames), False
+            return True
+        if self._is_code(open_, text) or line.in_box:
+            return True
+        if self._is_end(open_, line):
+            return True
+        open_.foreign += 1
+        if open_.foreign > _FOREIGN:
+            self._open = None
+        return False
+
+    def _is_code(self, open_: _Open, text: str) -> bool:
+        if not open_.frames:
+            return False
+        frame = open_.frames[-1]
+        numbered = _NUMBERED.match(text)
+        if numbered:
+            number = int(numbered["line"])
+            if number == frame.line or (numbered["arrow"] and frame.line == 0):
+                frame.line, frame.code = number, numbered["code"].lstrip("│ \t")
+            open_.expects_code = False
+            return True
+        indent = len(text) - len(text.lstrip())
+        if open_.expects_code:
+            error = _ERROR.match(text)
+            if indent > frame.indent or (indent == frame.indent and not (error and _CERTAIN.search(error["type"]))):
+                frame.code, open_.expects_code = text, False
+                return True
+            return False
+        return indent > open_.indent + 2
+
+    def _is_end(self, open_: _Open, line: Line) -> bool:
+        found = _ERROR.match(line.text)
+        if not found:
+            return False
+        indent = len(line.text) - len(line.text.lstrip())
+        # With indentation lost, a line of code may look like an error; only a name can tell.
+        told_by_indent = bool(open_.frames) and indent <= open_.indent < open_.frames[-1].indent
+        if not _CERTAIN.search(found["type"]) and not told_by_indent:
+            return False
+        self._add(found["type"], found["message"] or "", line, open_)
+        self._open = None
+        return True
+
+    def _outside(self, line: Line) -> None:
+        if self._goes_on(line):
+            return
+        for text, word in _FOLLOWS.items():
+            if text in line.text:
+                self._follows = word
+                return
+        alone = _ALONE.search(line.text)
+        if alone:
+            self._add(alone["type"], alone["message"], line, None)
+        elif mention := _SELF.search(line.text):
+            self._add("AttributeError", mention["message"], line, None)
+
+    def _goes_on(self, line: Line) -> bool:
+        """Whether the line is more of the last error's message."""
+        if not self._continued:
+            return False
+        last = self.found[-1]
+        text = line.text.strip()
+        if not text or line.is_edge or text.startswith("Tip:") or _ALONE.search(text) or not _wants_more(last):
+            self._continued = 0
+            return False
+        self._continued -= 1
+        if text != ".":
+            self.found[-1] = replace(last, message=f"{last.message}\n{text}".strip())
+        return True
+
+    def _add(self, type_: str, message: str, line: Line, open_: _Open | None) -> None:
+        frames = [frame.place() for frame in open_.frames] if open_ else []
+        self.found.append(
+            Raised(
+                type_,
+                message.strip(),
+                frames,
+                line.number,
+                [self._label] if self._label else [],
+                self._follows if open_ else "",
+                cut_at=open_.cut_at if open_ else -1,
+                is_tangled=bool(open_ and open_.is_tangled),
+            )
+        )
+        self._follows = "" if open_ else self._follows
+        self._continued = _MOST_LINES
+
+
+def _wants_more(error: Raised) -> bool:
+    """Whether the message of an error goes on, or was wrapped before its end."""
+    if error.name == "CheckpointError" or not error.message:
+        return True
+    return error.name == "AttributeError" and " object" in error.message and error.message.count("'") < 4
+
+
+def _frame(text: str) -> _Frame | None:
+    if found := _FRAME.match(text):
+        indent = len(text) - len(text.lstrip())
+        return _Frame(found["file"], int(found["line"]), found["function"] or "", indent)
+    if found := _IPYTHON_FRAME.match(text):
+        file = found["file"] or found["old"] or "<cell>"
+        return _Frame(file, int(found["line"] or found["cell"] or 0), found["function"] or found["name"] or "")
+    return None

@@ -1,0 +1,104 @@
+"""``ckptdoctor report``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ckptdoctor.cli import shared
+
+if TYPE_CHECKING:
+    from ckptdoctor.bugreport.bundle import Bundle
+
+TEMPLATES = ("llamafactory", "transformers", "deepspeed", "axolotl")
+"""Kept here, so that ``--help`` loads nothing more; a test holds it to ``bugreport/templates.py``."""
+
+WHAT = {
+    "report.md": "paste it into the issue",
+    "report.json": "all that was observed",
+    "packages.txt": "every installed package",
+    "collect_env.txt": "torch's own facts about the machine",
+}
+
+
+@click.command("report", short_help="Pack a bug report: what is broken, and a script that shows it, nothing private.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.zip",
+    default="ckptdoctor-report.zip",
+    show_default=True,
+    help="Where to write it.",
+)
+@click.option("--template", type=click.Choice(TEMPLATES), help="Order the Markdown as that project's issue form does.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@shared.target_options
+@shared.MODEL
+@shared.CHECKPOINT_FN
+@shared.engine("all, as far as DeepSpeed is installed")
+@shared.TIMEOUT
+@click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
+@click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
+def command(
+    output: str,
+    template: str | None,
+    force: bool,
+    python: str | None,
+    requirements: tuple[str, ...],
+    with_deps: bool,
+    models: tuple[str, ...],
+    functions: tuple[str, ...],
+    engines: tuple[str, ...],
+    timeout: float,
+    jobs: int | None,
+    no_cache: bool,
+) -> int:
+    r"""Pack all that a maintainer needs into one file to attach to an issue.
+
+    It holds the diagnosis as Markdown to paste and as JSON, a script that shows the fault with the libraries alone and
+    was run before it is packed, and what is installed. Secrets, names of people and machines, and private paths are
+    replaced in all of it.
+
+    \b
+    ckptdoctor report
+    ckptdoctor report --with llamafactory==0.9.2 --template llamafactory -o issue.zip
+
+    Exit status: 0 the report was made, whatever it says, 2 wrong usage, 3 there is nothing to report on.
+    """
+    from ckptdoctor.bugreport import bundle
+    from ckptdoctor.plan import Options
+    from ckptdoctor.request import Request
+
+    path = bundle.require_place(output, force)
+    request = Request(
+        python=python,
+        requirements=requirements,
+        with_dependencies=with_deps,
+        options=Options(models, functions, engines, timeout=timeout),
+        workers=jobs or 0,
+        use_cache=not no_cache,
+    )
+    with shared.progress() as progress:
+        made = bundle.make(request, template or "", progress)
+    bundle.write(made.members, path, force)
+    shared.write(_summary(made, output, path.stat().st_size), None)
+    return 0
+
+
+def _summary(made: Bundle, output: str, size: int) -> str:
+    """What is in it, where it is, and what to do with it."""
+    from ckptdoctor.output.escape import one_line, plain
+
+    scripts = {
+        one.name: f"{'reproduces it' if one.reproduced else 'does NOT reproduce it'}: {one.words}"
+        for one in made.scripts
+    }
+    lines = [f"wrote {output} ({len(made.members)} files, {(size + 1023) // 1024} KiB): {made.report.summary}"]
+    for name in made.members:
+        what = (
+            scripts.get(name) or WHAT.get(name) or ("what it printed" if name.endswith(".log") else "read by a script")
+        )
+        lines.append(f"  {name:<18} {one_line(what, 200)}")
+    lines.append(f"Look through it before you send it. What to paste: unzip -p {output} report.md")
+    return plain("\n".join(lines)) + "\n"

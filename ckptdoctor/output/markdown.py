@@ -1,0 +1,139 @@
+"""The report as Markdown, for an issue or for a run's page on GitHub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ckptdoctor.output import Style, published, stale_text
+from ckptdoctor.output.maps.markdown import code, prose
+from ckptdoctor.output.published import Published, Spot
+from ckptdoctor.report import ProbeResult, Remedy, Report
+
+_WORDS = {"ok": "OK", "fail": "FAIL", "error": "CANNOT BE DIAGNOSED"}
+_MOST_LINES = 200
+"""Lines of a diff or a command that are shown."""
+
+
+def render(report: Report, style: Style) -> str:
+    """Prints a report for an issue; ``style`` has no say in it."""
+    shown, found = published.clean(report), published.findings(report)
+    blocks = [
+        _head(shown),
+        _overview(found),
+        *(block for one in found for block in _finding(one)),
+        *_list("### Baseline out of date", [stale_text(entry) for entry in shown.gate.stale] if shown.gate else []),
+        *_list("### Notes", shown.notes),
+        *_probes(report, shown),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _head(report: Report) -> str:
+    environment = report.environment
+    stack = [f"{name} {environment.version(name)}" for name in environment.stack]
+    lines = [f"**{_WORDS[report.verdict]}**: {prose(report.summary)}"]
+    lines += [prose(report.gate.summary)] if report.gate else []
+    lines += [prose(f"{', '.join([f'Python {environment.python}', *stack])}; ckptdoctor {report.version}.")]
+    return "\n\n".join(lines)
+
+
+# -- findings ---------------------------------------------------------------------------------------------------------
+
+
+def _overview(found: list[Published]) -> str:
+    """The findings in a table, for whoever looks at a run's page."""
+    if not found:
+        return ""
+    rows = [
+        [
+            prose(one.finding.rule),
+            f"{one.finding.accepted or one.finding.severity}",
+            prose(one.title),
+            code(one.at.text) if one.at else "",
+        ]
+        for one in found
+    ]
+    return _table(["rule", "", "what", "where"], rows)
+
+
+def _finding(one: Published) -> Iterator[str]:
+    finding = one.finding
+    yield f"### {prose(finding.rule)} {finding.severity}: {prose(one.title)}"
+    if one.accepted:
+        yield f"**{prose(one.accepted)}**"
+    if finding.error:
+        yield code(f"{finding.error.type}: {finding.error.message}")
+    if finding.detail:
+        yield prose(finding.detail)
+    yield "\n".join(_facts(one))
+    if finding.remedies:
+        yield "#### What helps"
+        yield "\n\n".join(_remedy(number, remedy) for number, remedy in enumerate(finding.remedies, 1))
+
+
+def _facts(one: Published) -> Iterator[str]:
+    finding = one.finding
+    yield from _place("Read by" if finding.rule == "CKPT001" else "Where", one.at)
+    yield from _place("Handed over by", one.handed_over)
+    if finding.callable:
+        yield f"- Callable: {code(finding.callable.text)}"
+    for innocent in finding.innocent:
+        yield f"- Innocent: {prose(f'{innocent.package} {innocent.version}')}: {prose(innocent.reason)}"
+    if one.names:
+        yield f"- Seen in: {', '.join(map(code, one.names))}"
+
+
+def _place(label: str, spot: Spot | None) -> Iterator[str]:
+    if spot is not None:
+        yield f"- {label}: {code(spot.text)}"
+        if spot.code:
+            yield f"  - {code(spot.code)}"
+
+
+def _remedy(number: int, remedy: Remedy) -> str:
+    how = f"{remedy.kind}, verified here" if remedy.verified else remedy.kind
+    facts = [("Cost", remedy.cost), ("Known from", remedy.evidence), ("Breaks", "; ".join(remedy.breaks))]
+    parts = [f"{number}. **{how}**: {prose(remedy.title)}"]
+    parts += ["\n".join(f"   - {label}: {prose(text)}" for label, text in facts if text)]
+    parts += [_fenced("\n".join(remedy.commands), "bash")] if remedy.commands else []
+    parts += [_fenced(remedy.diff, "diff")] if remedy.diff else []
+    return "\n\n".join(filter(None, parts))
+
+
+def _fenced(text: str, language: str) -> str:
+    """Text between fences that are longer than any in it, inside of a list's item."""
+    lines = text.rstrip("\n").split("\n")
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} lines more"]
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return "\n".join(f"   {line}" for line in [f"{fence}{language}", *lines, fence])
+
+
+# -- all the rest -----------------------------------------------------------------------------------------------------
+
+
+def _list(title: str, items: list[str]) -> list[str]:
+    return [title, "\n".join(f"- {prose(item)}" for item in items)] if items else []
+
+
+def _probes(report: Report, shown: Report) -> Iterator[str]:
+    pairs = [pair for pair in zip(report.probes, shown.probes, strict=True) if pair[0].role != "convention"]
+    if pairs:
+        yield "### What was run"
+        yield _table(["probe", "outcome", "what happened"], [_row(*pair) for pair in pairs])
+
+
+def _row(probe: ProbeResult, shown: ProbeResult) -> list[str]:
+    happened = shown.error or shown.evidence.why or ("forward only" if probe.evidence.forward_only else "")
+    role = {"control": " (control)", "advisory": " (advisory)"}.get(probe.role, "")
+    return [
+        code(published.name_of(probe)) + role,
+        prose(" ".join([probe.outcome, *shown.rules])),
+        code(happened),
+    ]
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,135 @@
+"""A report for others to read: nothing in it acts on where it is shown, and nothing tells of this machine's folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ckptdoctor import identity
+from ckptdoctor.evidence import Place
+from ckptdoctor.output import accepted_text
+from ckptdoctor.output.escape import escaped, one_line, plain
+from ckptdoctor.report import Finding, ProbeResult, Report
+
+_LONGEST_LINE = 400
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A line of code.
+
+    Attributes:
+        file: Relative to the folder of packages or to the project.
+        own: Whether the file is the project's.
+        line: Its number.
+        owner: Package and version.
+        code: The line.
+    """
+
+    file: str
+    own: bool
+    line: int
+    owner: str
+    code: str
+
+    @property
+    def text(self) -> str:
+        """Owner, file and line."""
+        return ", ".join(filter(None, [self.owner, f"{self.file}:{self.line}"]))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A finding with what the formats for CI show of it.
+
+    Attributes:
+        finding: Clean of what acts and of this machine's folders.
+        key: What it is told by, in 32 hexadecimal digits.
+        at: The line that tells most.
+        handed_over: The line that handed the callable over.
+        probes: Ids of its probes, as the report has them.
+        names: The same without the folders of this machine.
+    """
+
+    finding: Finding
+    key: str
+    at: Spot | None
+    handed_over: Spot | None
+    probes: frozenset[str]
+    names: list[str]
+
+    @property
+    def title(self) -> str:
+        """The title on one line."""
+        return one_line(self.finding.title, _LONGEST_LINE)
+
+    @property
+    def accepted(self) -> str:
+        """Why it does not count, or empty."""
+        return one_line(accepted_text(self.finding), _LONGEST_LINE)
+
+    def lines(self) -> Iterator[str]:
+        """All there is to say of it but for its title, in plain text, a line each."""
+        finding = self.finding
+        yield from filter(None, [self.accepted])
+        if finding.error:
+            yield one_line(f"{finding.error.type}: {finding.error.message}", _LONGEST_LINE)
+        yield from filter(None, [one_line(finding.detail, 4 * _LONGEST_LINE)])
+        for label, spot in ((self.label, self.at), ("handed over by", self.handed_over)):
+            if spot is not None:
+                yield f"{label} {spot.text}: {spot.code}" if spot.code else f"{label} {spot.text}"
+        if finding.callable:
+            yield one_line(f"callable {finding.callable.text}", _LONGEST_LINE)
+        for one in finding.innocent:
+            yield one_line(f"innocent: {one.package} {one.version}: {one.reason}", _LONGEST_LINE)
+        for remedy in finding.remedies:
+            how = ", verified here" if remedy.verified else ""
+            yield one_line(f"what helps [{remedy.kind}{how}]: {remedy.title}", _LONGEST_LINE)
+            yield from (f"  {one_line(command, _LONGEST_LINE)}" for command in remedy.commands)
+
+    @property
+    def label(self) -> str:
+        """What the culprit did, as the head of a line."""
+        return "read by" if self.finding.rule == "CKPT001" else "at"
+
+
+def clean(report: Report) -> Report:
+    """A copy of a report that may be shown to anyone, anywhere."""
+    return escaped(identity.without_paths(report, report.environment))
+
+
+def findings(report: Report) -> list[Published]:
+    """The findings of a report, as it came, ready to be published."""
+    cleaned = clean(report).findings
+    return [
+        Published(
+            finding=shown,
+            key=identity.Key.of(found).digest,
+            at=_spot(identity.location(found)),
+            handed_over=_spot(found.handed_over_by),
+            probes=frozenset(found.probes),
+            names=[name_of(probe) for probe in identity.subjects(found, report.probes)],
+        )
+        for found, shown in zip(report.findings, cleaned, strict=True)
+    ]
+
+
+def name_of(probe: ProbeResult) -> str:
+    """A probe's name without the folders of this machine."""
+    name = probe.id.replace(probe.checkpoint_function, identity.portable_function(probe.checkpoint_function))
+    if "/" in probe.model or "\\" in probe.model:
+        name = name.replace(probe.model, identity.portable(probe.model))
+    return one_line(name, _LONGEST_LINE)
+
+
+def _spot(place: Place | None) -> Spot | None:
+    if place is None:
+        return None
+    own = identity.in_project(place.file)
+    return Spot(
+        file=plain(own or identity.portable(place.file)).replace("\n", r"\n"),
+        own=bool(own),
+        line=max(place.line, 1),
+        owner=one_line(f"{place.package} {place.version}", _LONGEST_LINE),
+        code=one_line(place.code, _LONGEST_LINE),
+    )

@@ -1,0 +1,134 @@
+"""The report as SARIF 2.1.0, for code scanning."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from ckptdoctor.output import Style, published, stale_text
+from ckptdoctor.output.escape import one_line
+from ckptdoctor.output.json import indented
+from ckptdoctor.output.published import Published, Spot
+from ckptdoctor.report import Report
+from ckptdoctor.rules import RULES, Rule
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_DOCUMENTATION = "https://docs.pytorch.org/docs/stable/checkpoint.html"
+"""For a rule without a public report of its own."""
+_PROJECT, _PACKAGES = "%SRCROOT%", "SITE-PACKAGES"
+_LONGEST_LINE = 400
+_STATUS = {0: "nothing found that counts", 1: "findings", 3: "could not be diagnosed"}
+
+
+def render(report: Report, style: Style) -> str:
+    """Prints a SARIF log with one run; ``style`` has no say in it."""
+    return indented(log(report))
+
+
+def log(report: Report) -> dict[str, Any]:
+    """The log as plain data."""
+    shown = published.clean(report)
+    return {
+        "$schema": _SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": _driver(shown.version)},
+                "invocations": [_invocation(shown)],
+                "originalUriBaseIds": {
+                    _PROJECT: {"description": {"text": "The project's folder."}},
+                    _PACKAGES: {"description": {"text": "The folder of packages of the environment under diagnosis."}},
+                },
+                "columnKind": "unicodeCodePoints",
+                "automationDetails": {"id": "ckptdoctor/"},
+                "properties": {"verdict": shown.verdict, "summary": shown.summary, "stack": _stack(shown)},
+                "results": [_result(one) for one in published.findings(report)],
+            }
+        ],
+    }
+
+
+def _stack(report: Report) -> dict[str, str]:
+    environment = report.environment
+    return {"python": environment.python, **{name: environment.version(name) for name in environment.stack}}
+
+
+# -- the tool ---------------------------------------------------------------------------------------------------------
+
+
+def _driver(version: str) -> dict[str, Any]:
+    return {
+        "name": "ckptdoctor",
+        "version": version,
+        "informationUri": _DOCUMENTATION,
+        "rules": [_rule(rule) for rule in RULES.values()],
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.code,
+        "name": "".join(word.capitalize() for word in rule.name.split("-")),
+        "shortDescription": {"text": rule.meaning},
+        "fullDescription": {"text": rule.meaning},
+        "help": {"text": rule.explanation, "markdown": rule.explanation},
+        "helpUri": next(iter(rule.links), _DOCUMENTATION),
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["gradient-checkpointing"]},
+    }
+
+
+def _invocation(report: Report) -> dict[str, Any]:
+    status = report.gate.status if report.gate else {"ok": 0, "fail": 1, "error": 3}[report.verdict]
+    stale = report.gate.stale if report.gate else []
+    notices = [("note", note) for note in report.notes]
+    notices += [("note", report.gate.summary)] if report.gate else []
+    notices += [("warning", stale_text(entry)) for entry in stale]
+    return {
+        "executionSuccessful": status != 3,
+        "exitCode": status,
+        "exitCodeDescription": _STATUS[status],
+        "toolExecutionNotifications": [{"level": level, "message": {"text": text}} for level, text in notices],
+    }
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def _result(one: Published) -> dict[str, Any]:
+    finding = one.finding
+    made = {
+        "ruleId": finding.rule,
+        **({"ruleIndex": list(RULES).index(finding.rule)} if finding.rule in RULES else {}),
+        "level": finding.severity,
+        "message": {"text": "\n".join([one.title, *one.lines()])},
+        "locations": [_location(one.at) if one.at else _environment()],
+        # GitHub goes by the second one where it has no source to make its own from.
+        "partialFingerprints": {"ckptdoctor/v1": one.key, "primaryLocationLineHash": f"{one.key[:16]}:1"},
+        "properties": {"probes": one.names, "accepted": finding.accepted},
+    }
+    if one.handed_over is not None:
+        text = "handed over here"
+        made["relatedLocations"] = [{"id": 1, **_location(one.handed_over), "message": {"text": text}}]
+    if finding.accepted:
+        reason = one_line(one.accepted, _LONGEST_LINE)
+        made["suppressions"] = [{"kind": "external", "status": "accepted", "justification": reason}]
+    return made
+
+
+def _location(spot: Spot) -> dict[str, Any]:
+    region: dict[str, Any] = {"startLine": spot.line}
+    if spot.code:
+        region["snippet"] = {"text": spot.code}
+    artifact = {"uri": _uri(spot.file), "uriBaseId": _PROJECT if spot.own else _PACKAGES}
+    return {"physicalLocation": {"artifactLocation": artifact, "region": region}}
+
+
+def _environment() -> dict[str, Any]:
+    """Where there is no line to blame: code scanning wants a place, and the environment is declared in the project."""
+    artifact = {"uri": "pyproject.toml", "uriBaseId": _PROJECT}
+    return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": 1}}}
+
+
+def _uri(file: str) -> str:
+    return quote(file)

@@ -1,0 +1,144 @@
+"""Jobs as they are about to start, probed with real packages; and several ranks."""
+
+import json
+import shutil
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import check
+
+pytestmark = pytest.mark.real
+
+JOBS = Path(__file__).parent.parent / "jobs"
+
+NEWER = [
+    *("--with", "transformers==5.13.1", "--with", "deepspeed==0.19.2", "--with", "peft==0.19.1"),
+    *("--with", "accelerate==1.11.0", "--with", "llamafactory==0.9.5"),
+]
+"""Releases with which an adapter, ZeRO 3 and non-reentrant checkpointing do not go together."""
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """The example jobs, in a folder of the test's own."""
+    shutil.copytree(JOBS, tmp_path / "jobs")
+    return tmp_path / "jobs"
+
+
+def changed(folder, name, **settings):
+    file = folder / name
+    lines = [line for line in file.read_text().splitlines() if line.split(":")[0] not in settings]
+    file.write_text(
+        "\n".join([*lines, *(f"{key}: {value}" for key, value in settings.items() if value is not None)]) + "\n"
+    )
+    return file.name
+
+
+def subjects(ran):
+    return {
+        (one["checkpoint_function"], one["engine"]): one for one in ran.report["probes"] if one["role"] == "subject"
+    }
+
+
+def test_a_full_job_with_zero_3_fails_before_any_weight_is_read(demo_python, jobs):
+    ran = check(demo_python, "--job", "llamafactory_full_z3.yaml", cwd=jobs)
+    assert (ran.status, ran.rules) == (1, ["CKPT001"])
+    assert list(subjects(ran)) == [("llamafactory", "zero3")]
+    [probe] = subjects(ran).values()
+    assert probe["evidence"]["model_class"] == "Glm4ForCausalLM"
+    assert probe["evidence"]["precision"] == "bf16"
+    [finding] = ran.report["findings"]
+    assert "deepspeed" in [one["package"] for one in finding["innocent"]]
+    assert [one["kind"] for one in finding["remedies"]][:2] == ["version", "patch"]
+    assert "ZeRO 3" in ran.report["job"]
+
+
+def test_an_adapter_with_zero_3_and_non_reentrant_checkpointing(torch_python, jobs):
+    job = changed(jobs, "llamafactory_lora_z3.yaml", bf16="false")
+    ran = check(torch_python, *NEWER, "--job", job, cwd=jobs)
+    assert (ran.status, ran.rules) == (1, ["CKPT007"])
+    [finding] = ran.report["findings"]
+    assert "culprit" not in finding or finding["culprit"] is None
+    assert "llamafactory" in [one["package"] for one in finding["innocent"]]
+    assert finding["remedies"][0]["title"] == "set `use_reentrant_gc: true`"
+    mended = check(torch_python, *NEWER, "--job", changed(jobs, job, use_reentrant_gc="true"), cwd=jobs)
+    assert (mended.status, mended.rules) == (0, [])
+
+
+def test_frozen_layers_need_not_be_recomputed(torch_python, jobs):
+    ran = check(torch_python, *NEWER, "--job", "llamafactory_freeze.json", cwd=jobs)
+    assert (ran.status, ran.rules) == (0, [])
+
+
+def test_a_job_without_checkpointing_has_nothing_to_fail(demo_python, jobs):
+    job = changed(jobs, "llamafactory_full_z3.yaml", disable_gradient_checkpointing="true")
+    ran = check(demo_python, "--job", job, cwd=jobs)
+    assert (ran.status, ran.rules) == (0, [])
+    assert "switched off" in ran.report["summary"]
+
+
+def test_what_cannot_be_tried_is_named(demo_python, jobs):
+    job = changed(jobs, "llamafactory_full_z3.yaml", model_name_or_path="THUDM/GLM-4-9B-0414", quantization_bit=4)
+    notes = " ".join(check(demo_python, "--job", job, cwd=jobs).report["notes"])
+    assert "Not tried here" in notes
+    assert "THUDM/GLM-4-9B-0414" in notes
+
+
+def test_an_adapter_without_peft_cannot_be_diagnosed(demo_python, jobs):
+    ran = check(demo_python, "--job", "llamafactory_lora_z3.yaml", cwd=jobs)
+    assert (ran.status, ran.rules) == (3, ["CKPT900"])
+    assert "PEFT cannot be imported" in json.dumps(ran.report["findings"])
+
+
+@pytest.mark.parametrize("option", [("--engine", "none"), ("--checkpoint-fn", "torch")])
+def test_a_job_says_itself_what_is_probed(demo_python, jobs, option):
+    ran = check(demo_python, "--job", "llamafactory_full_z3.yaml", *option, cwd=jobs)
+    assert ran.status == 2
+    assert option[0] in ran.err
+
+
+def own(folder, body):
+    (folder / "mine.py").write_text(
+        "import os, time\nfrom torch.utils.checkpoint import checkpoint\n\n"
+        f"def mine(function, *args, **kwargs):\n{body}\n"
+        "    return checkpoint(function, *args, use_reentrant=False, **kwargs)\n"
+    )
+    return ("--checkpoint-fn", "mine.py:mine", "--engine", "zero2", "--nproc", "2")
+
+
+def left_behind(marker):
+    """Processes that were started with an environment variable of that value."""
+    found = []
+    for one in psutil.process_iter():
+        try:
+            found += [one.pid] if one.environ().get("MARKER") == marker else []
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_two_ranks(demo_python, tmp_path):
+    ran = check(demo_python, *own(tmp_path, "    assert os.environ['WORLD_SIZE'] == '2'"), cwd=tmp_path)
+    assert (ran.status, ran.rules) == (0, [])
+    assert all(name.endswith("2 ranks") for name in ran.outcomes if "/zero2" in name and "tiny" not in name)
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "said"),
+    [
+        ("    if os.environ.get('RANK') == '1': os.kill(os.getpid(), 9)", "crashed", "rank 1"),
+        ("    if os.environ.get('RANK') == '1': raise ValueError('on one rank')", "triggered", "on one rank"),
+        ("    if os.environ.get('RANK') == '1': time.sleep(1000)", "timeout", "no result"),
+    ],
+)
+def test_a_rank_that_goes_wrong_is_the_probes_outcome(demo_python, tmp_path, body, outcome, said):
+    marker = {"MARKER": str(tmp_path)}
+    ran = check(demo_python, *own(tmp_path, body), "--timeout", "20", cwd=tmp_path, environ=marker)
+    assert ran.status == 1
+    probes = [one for one in ran.report["probes"] if one["engine"] == "zero2"]
+    [probe] = [one for one in probes if one["checkpoint_function"].endswith(":mine")]
+    assert probe["outcome"] == outcome
+    assert said in probe["error"]
+    assert left_behind(str(tmp_path)) == []

@@ -1,0 +1,300 @@
+"""Settings in pyproject.toml and in variables, and the options that say what counts and what goes where."""
+
+from __future__ import annotations
+
+import os
+
+import click
+import pytest
+
+from ckptdoctor.cli import config, group, shared
+from ckptdoctor.cli.check import command as check
+from ckptdoctor.errors import UsageFault
+from tests.conftest import run
+from tests.test_cli import is_a_complaint
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    for name in os.environ:
+        if name.startswith("CKPTDOCTOR_") and name not in ("CKPTDOCTOR_CACHE", "CKPTDOCTOR_TEST_ENVIRONMENTS"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Writes the table of a project, and goes there."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text, folder="."):
+        (tmp_path / "pyproject.toml").write_text(f"[project]\nname = 'x'\n[tool.ckptdoctor]\n{text}")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+
+    return write
+
+
+def parsed(*arguments):
+    """What the command would get."""
+    return check.make_context("check", list(arguments)).params
+
+
+# -- where a value comes from -----------------------------------------------------------------------------------------
+
+
+def test_flags_win_over_variables_and_variables_over_the_file(project, monkeypatch):
+    assert parsed()["fail_on"] == "error"
+    project('fail-on = "never"')
+    assert parsed()["fail_on"] == "never"
+    monkeypatch.setenv("CKPTDOCTOR_FAIL_ON", "warning")
+    assert parsed()["fail_on"] == "warning"
+    assert parsed("--fail-on", "error")["fail_on"] == "error"
+
+
+def test_a_list_from_one_place_is_not_added_to_that_of_another(project, monkeypatch):
+    project('ignore = ["CKPT004", "CKPT005"]')
+    assert parsed()["ignore"] == ("CKPT004", "CKPT005")
+    monkeypatch.setenv("CKPTDOCTOR_IGNORE", "CKPT006 CKPT007,CKPT008")
+    assert parsed()["ignore"] == ("CKPT006", "CKPT007,CKPT008")
+    assert parsed("--ignore", "CKPT001")["ignore"] == ("CKPT001",)
+
+
+def test_every_kind_of_option_in_the_file(project):
+    project(
+        'python = "python3.11"\nwith = "llamafactory==0.9.3"\nwith-deps = true\nmodel = ["glm4", "llama"]\n'
+        'checkpoint-fn = ["torch"]\nengine = ["none", "zero3"]\ntimeout = 90\njobs = 2\n'
+        'format = ["text", "sarif=out.sarif"]\nselect = "CKPT0"\nbaseline = "b.json"\nverbose = true\n'
+    )
+
+    found = parsed()
+
+    assert found["python"] == "python3.11"
+    assert found["requirements"] == ("llamafactory==0.9.3",)
+    assert found["with_deps"] is True
+    assert found["models"] == ("glm4", "llama")
+    assert found["functions"] == ("torch",)
+    assert found["engines"] == ("none", "zero3")
+    assert (found["timeout"], found["jobs"], found["verbose"]) == (90.0, 2, True)
+    assert found["formats"] == (shared.Wanted("text", ""), shared.Wanted("sarif", "out.sarif"))
+    assert (found["select"], found["baseline"]) == (("CKPT0",), "b.json")
+
+
+def test_every_option_has_a_variable(monkeypatch):
+    values = {"CKPTDOCTOR_CHECKPOINT_FN": "torch deepspeed", "CKPTDOCTOR_WITH_DEPS": "1", "CKPTDOCTOR_TIMEOUT": "7"}
+    values |= {"CKPTDOCTOR_FORMAT": "junit=a.xml json", "CKPTDOCTOR_PYTHON": "x", "CKPTDOCTOR_BASELINE": "b"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+    found = parsed()
+
+    assert found["functions"] == ("torch", "deepspeed")
+    assert (found["with_deps"], found["timeout"], found["python"], found["baseline"]) == (True, 7.0, "x", "b")
+    assert found["formats"] == (shared.Wanted("junit", "a.xml"), shared.Wanted("json", ""))
+
+
+def test_what_is_of_one_run_is_set_nowhere_else(project, monkeypatch):
+    for name in ("OUTPUT", "NO_CACHE", "UPDATE_BASELINE"):
+        monkeypatch.setenv(f"CKPTDOCTOR_{name}", "1")
+    found = parsed()
+    assert (found["output"], found["no_cache"], found["update_baseline"]) == (None, False, False)
+
+    project("no-cache = true")
+    with pytest.raises(UsageFault, match="no setting 'no-cache'") as raised:
+        parsed()
+    assert "command line" in raised.value.hint
+
+
+def test_no_variable_is_one_that_means_something_else():
+    taken = {"CKPTDOCTOR_CACHE", "CKPTDOCTOR_DEBUG", "CKPTDOCTOR_TEST_ENVIRONMENTS"}
+
+    assert taken.isdisjoint(map(config.variable, check.settable()))
+
+
+def test_other_commands_have_no_such_settings(project):
+    project("nonsense = 1")
+
+    assert run("rule", cwd=".").status == 0
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_looked_for_upwards_and_paths_are_relative_to_it(project, tmp_path):
+    project(
+        'baseline = "b.json"\npython = ".venv"\nmodel = ["llama", "./models/x"]\nformat = ["text", "json=r.json"]\n'
+        'checkpoint-fn = ["train/mine.py:f", "torch"]\nwith = ["a/b"]\n',
+        folder="deep",
+    )
+
+    found = parsed()
+
+    assert found["baseline"] == "../b.json"
+    assert found["python"] == "../.venv"
+    assert found["models"] == ("llama", "../models/x")
+    assert found["functions"] == ("../train/mine.py:f", "torch")
+    assert found["formats"] == (shared.Wanted("text", ""), shared.Wanted("json", "../r.json"))
+    assert found["requirements"] == ("a/b",)
+
+
+def test_absolute_paths_stay_as_they_are(project, tmp_path):
+    project(f'baseline = "{tmp_path}/b.json"', folder="deep")
+
+    assert parsed()["baseline"] == f"{tmp_path}/b.json"
+
+
+def test_a_file_without_our_table_is_passed_over(project, tmp_path):
+    project('fail-on = "never"', folder="deep")
+    (tmp_path / "deep" / "pyproject.toml").write_text("[tool.ruff]\n")
+
+    assert parsed()["fail_on"] == "never"
+
+
+def test_the_nearest_table_counts_whole(project, tmp_path):
+    project('fail-on = "never"\nignore = "CKPT001"', folder="deep")
+    (tmp_path / "deep" / "pyproject.toml").write_text("[tool.ckptdoctor]\nfail-on = 'warning'\n")
+
+    found = parsed()
+
+    assert (found["fail_on"], found["ignore"]) == ("warning", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("fail_on = 'never'", "no setting 'fail_on'", "did you mean fail-on?"),
+        ("nonsense = 1", "no setting 'nonsense'", "baseline"),
+        ("fail-on = 1", "fail-on must be text, not 1", ""),
+        ("fail-on = ['never']", "fail-on must be text, not ['never']", ""),
+        ("ignore = [1]", "ignore must be text or a list of texts, not [1]", ""),
+        ("ignore = true", "ignore must be text or a list of texts, not true", ""),
+        ("verbose = 'yes'", "verbose must be true or false, not 'yes'", ""),
+        ("verbose = 1", "verbose must be true or false, not 1", ""),
+        ("jobs = 1.5", "jobs must be a whole number, not 1.5", ""),
+        ("jobs = true", "jobs must be a whole number, not true", ""),
+        ("timeout = '60'", "timeout must be a number, not '60'", ""),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(text, said, hint, project, tmp_path):
+    project(text)
+
+    ran = run("check", "--python", "/nowhere", cwd=tmp_path)
+
+    assert is_a_complaint(ran, 2)
+    assert f"{tmp_path}/pyproject.toml: [tool.ckptdoctor] " in ran.err
+    assert said in ran.err
+    assert hint in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fail-on = 'sometimes'", "fail-on: 'sometimes' is not one of"),
+        ("engine = ['none', 'zero9']", "engine: 'zero9' is not one of"),
+        ("timeout = 0", "timeout: 0"),
+        ("format = 'xml'", "format: 'xml' is not one of text, json"),
+        ("format = 'sarif='", "format: 'sarif=' names no file"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_file(text, said, project, tmp_path):
+    project(text)
+
+    ran = run("check", cwd=tmp_path)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert f"{tmp_path}/pyproject.toml, [tool.ckptdoctor] {said}" in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("FAIL_ON", "sometimes", "'sometimes' is not one of"),
+        ("JOBS", "many", "'many' is not a valid integer"),
+        ("VERBOSE", "perhaps", "'perhaps' is not a valid boolean"),
+        ("FORMAT", "xml", "'xml' is not one of text, json"),
+    ],
+)
+def test_a_wrong_variable_is_named(name, value, said, tmp_path):
+    ran = run("check", environ={f"CKPTDOCTOR_{name}": value}, cwd=tmp_path)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert f"Invalid value for CKPTDOCTOR_{name}: {said}" in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool.ckptdoctor", "is not valid TOML"),
+        ("[tool]\nckptdoctor = 1\n", "tool.ckptdoctor is no table"),
+        ("\udcff", "is not valid TOML"),
+    ],
+)
+def test_a_broken_file(text, said, tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    ran = run("check", cwd=tmp_path)
+
+    assert is_a_complaint(ran, 2)
+    assert f"{tmp_path}/pyproject.toml" in ran.err
+    assert said in ran.err
+
+
+def test_help_comes_even_with_a_broken_file(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.ckptdoctor")
+
+    ran = run("check", "--help", cwd=tmp_path)
+
+    assert ran.status == 0
+    assert "[tool.ckptdoctor]" in ran.out
+
+
+def test_settings_do_not_leak_into_other_commands():
+    for name in ("env", "matrix", "bisect"):
+        options = [one for one in group.get_command(None, name).params if isinstance(one, click.Option)]
+        assert all(one.envvar is None for one in options)
+
+
+# -- formats ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], [("text", "")]),
+        (["--format", "json"], [("json", "")]),
+        (["--format", "json", "-o", "r.json"], [("json", "r.json")]),
+        (["-o", "r.txt"], [("text", "r.txt")]),
+        (["--format", "sarif=s", "--format", "junit=j"], [("sarif", "s"), ("junit", "j")]),
+        (["--format", "sarif=s", "--format", "text"], [("sarif", "s"), ("text", "")]),
+        (["--format", "sarif=s", "--format", "json", "-o", "r"], [("sarif", "s"), ("json", "r")]),
+        (["--format", "json=a", "--format", "json=b=c"], [("json", "a"), ("json", "b=c")]),
+    ],
+)
+def test_what_goes_where(arguments, wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = parsed(*arguments)
+
+    assert shared.destinations(found["formats"], found["output"], "text") == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "json", "--format", "text"], "json and text cannot both be printed."),
+        (["--format", "json=r", "-o", "x"], "--output has nothing to write"),
+        (["--format", "json=r", "--format", "sarif=./r"], "would be written twice"),
+        (["--format", "json=missing/r"], "missing/r cannot be written"),
+        (["--format", "sarif=s", "-o", "missing/r"], "--output has nothing to write"),
+        (["--update-baseline"], "--update-baseline needs to know which"),
+        (["--baseline", "b.json"], "There is no baseline b.json"),
+        (["--baseline", "missing/b.json", "--update-baseline"], "missing/b.json cannot be written"),
+        (["--ignore", "CKPT999"], "--ignore: there is no rule 'CKPT999'"),
+        (["--ignore", "CKPT900"], "CKPT900 cannot be ignored"),
+        (["--select", "nonsense"], "--select: there is no rule 'NONSENSE'"),
+    ],
+)
+def test_what_makes_no_sense_is_noticed_before_anything_is_run(arguments, said, tmp_path):
+    ran = run("check", "--python", "/nowhere", *arguments, cwd=tmp_path)
+
+    assert is_a_complaint(ran, 2)
+    assert said in ran.err
+    assert list(tmp_path.iterdir()) == []
