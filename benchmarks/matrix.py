@@ -63,7 +63,8 @@ def main() -> None:
     cells = hundred.cells
     print(f"matrix, {cells} cells, {hundred.measured} of them measured  {hundred.seconds:7.1f} s")
     print(
-        f"  by hand that would be                     {each * cells:7.0f} s  {each * cells / hundred.seconds:6.0f} times less, goal 50"
+        f"  by hand that would be                     {each * cells:7.0f} s  "
+        f"{each * cells / hundred.seconds:6.0f} times less, goal 50"
     )
     print(f"  again, all known                          {again.seconds:7.2f} s")
     print(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,22 +33,16 @@ def run(spec: dict[str, Any], note: Note) -> dict[str, Any]:
     try:
         # A child that was forked has the stack imported already, and so have ranks that are forked from it.
         said = _spawn(spec, folder) if sys.argv[1:2] == ["--one"] else _fork(spec, folder, note)
-        told = _read(folder, spec["ranks"])
+        told, lost = _read(folder, spec["ranks"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    number, status = _first_failure(said)
-    if status >= 0 and told:
-        # One that fails takes others with it: the first to end otherwise than well has most to tell.
-        failed = [rank for rank in told if told[rank]["evidence"]["ended"] != "returned"]
-        number = min(failed or told, key=lambda rank: float(told[rank]["at"]))
-        return {**told[number]["evidence"], "rank": number}
-    ended = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status} and no result"
-    return {
-        "id": spec["id"],
-        "ended": "crashed",
-        "why": f"rank {number} of {spec['ranks']} {ended}",
-        "output": said[-8192:],
-    }
+    if lost:
+        why = f"rank {lost[0]} of {spec['ranks']} {_how_it_died(said, lost[0])}"
+        return {"id": spec["id"], "ended": "crashed", "why": why, "output": said[-8192:]}
+    # One that fails takes others with it: the first to end otherwise than well has most to tell.
+    failed = [rank for rank in told if told[rank]["evidence"]["ended"] != "returned"]
+    first = min(failed or told, key=lambda rank: float(told[rank]["at"]))
+    return {**told[first]["evidence"], "rank": first}
 
 
 def _fork(spec: dict[str, Any], folder: str, note: Note) -> str:
@@ -88,22 +84,24 @@ def _spawn(spec: dict[str, Any], folder: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _read(folder: str, count: int) -> dict[int, dict[str, Any]]:
-    told = {}
+def _read(folder: str, count: int) -> tuple[dict[int, dict[str, Any]], list[int]]:
+    """What ranks have left, and those that were lost: they left nothing, and it was not the launcher that ended them."""
+    told, lost = {}, []
     for number in range(count):
+        file = os.path.join(folder, str(number))
         try:
-            with open(os.path.join(folder, f"{number}.json"), encoding="utf-8") as file:
-                told[number] = json.load(file)
+            with open(f"{file}.json", encoding="utf-8") as written:
+                told[number] = json.load(written)
         except (OSError, ValueError):
-            continue
-    return told
+            if not os.path.exists(f"{file}.ended") or not os.path.getsize(f"{file}.ended"):
+                lost.append(number)
+    return told, lost
 
 
-def _first_failure(said: str) -> tuple[int, int]:
-    """The rank that failed first, which takes others with it, and how it ended; the first rank where none did."""
-    cause = said.partition("Root Cause")[2]
-    rank, status = re.search(r"\brank\s*:\s*(\d+)", cause), re.search(r"exitcode\s*:\s*(-?\d+)", cause)
-    return int(rank.group(1)) if rank else 0, int(status.group(1)) if status else 0
+def _how_it_died(said: str, rank: int) -> str:
+    found = re.search(rf"\brank\s*:\s*{rank}\b.*?exitcode\s*:\s*(-?\d+)", said, re.DOTALL)
+    status = int(found.group(1)) if found else 0
+    return f"was killed by signal {-status}" if status < 0 else "ended without a result"
 
 
 def in_rank(
@@ -114,9 +112,12 @@ def in_rank(
 ) -> int:
     """Run a spec as one of the ranks, and leave the evidence for the probe; its exit status tells the launcher to go on."""
     isolate.die_with_parent()
-    evidence = run_step(spec, note)
-    number = os.environ["RANK"]
-    file = os.path.join(folder, number)
+    file = os.path.join(folder, os.environ["RANK"])
+    with open(f"{file}.ended", "w", encoding="utf-8") as ended:
+        # Tells the launcher's doing from a death of the rank's own, even where no Python code can run any more.
+        faulthandler.register(signal.SIGTERM, ended, chain=True)
+        evidence = run_step(spec, note)
+        faulthandler.unregister(signal.SIGTERM)
     with open(f"{file}.new", "w", encoding="utf-8") as written:
         json.dump({"at": time.monotonic(), "evidence": evidence}, written)
     os.replace(f"{file}.new", f"{file}.json")

@@ -18,6 +18,7 @@ from ckptdoctor.bugreport import bundle, repro, templates
 from ckptdoctor.cli import report as command
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.evidence import Environment, Error, Evidence, Gradients, Handover, Layer, Loaded, Makeup, Package, Place
+from ckptdoctor.plan import CONVENTIONS
 from ckptdoctor.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
 from ckptdoctor.request import Request
 
@@ -252,6 +253,7 @@ def ran(reproduced=True, source="import torch\n", tail="the end\n"):
 
 def test_the_templates_are_those_of_the_command_line():
     assert tuple(templates.TEMPLATES) == command.TEMPLATES
+    assert tuple(CONVENTIONS) == command.CONVENTIONS
 
 
 HEADS = {

@@ -11,7 +11,8 @@ from ckptdoctor.rules import RULES
 from tests.conftest import run
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+JOBS = ROOT / "tests" / "jobs"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands():
@@ -26,6 +27,10 @@ def commands():
 def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
     (tmp_path / ".venv").symlink_to(demo_python.parent.parent)
     (tmp_path / "mine.py").write_text(readme_example())
+    for file in JOBS.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "train.yaml").symlink_to(JOBS / "llamafactory_full_z3.yaml")
+    (tmp_path / "train.log").write_text((ROOT / "tests" / "logs" / "llamafactory_7779.txt").read_text())
     arguments = shlex.split(command, comments=True)[1:]
     before = set(tmp_path.iterdir())
     ran = run(*arguments, cwd=tmp_path, environ={"VIRTUAL_ENV": str(demo_python.parent.parent)})
@@ -35,8 +40,8 @@ def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
 
 
 def readme_example():
-    [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    return code
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return next(code for code in blocks if "def checkpoint_function" in code)
 
 
 def test_the_readme_lists_every_rule_with_its_meaning():

@@ -342,7 +342,9 @@ def test_source_archive_that_is_too_large(tmp_path: Path, monkeypatch: pytest.Mo
         pass
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", sdist("pack", "1.0", {"x.py": "1" * 9999})[:60]])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", sdist("pack", "1.0", {"x.py": "1" * 9999})[:60]], ids=["empty", "no archive", "cut"]
+)
 def test_source_archives_that_are_broken(tmp_path: Path, content: bytes):
     with pytest.raises(UnreadableError), opened(local(tmp_path / "pack-1.0.tar.gz", content)):
         pass

@@ -104,13 +104,25 @@ def _simplest(report: Report, finding: Finding) -> ProbeResult | None:
     return min(
         probes,
         key=lambda one: (
+            _has_more(one),
             bool(one.variant),
             one.checkpoint_function in VARIANTS,
-            ENGINES.index(one.engine),
+            _weight(one.engine),
             len(one.id),
         ),
         default=None,
     )
+
+
+def _weight(engine: str) -> int:
+    return ENGINES.index(engine) if engine in ENGINES else len(ENGINES)
+
+
+def _has_more(probe: ProbeResult) -> bool:
+    """Whether a probe had settings of a job's own, which the script leaves out."""
+    known = {probe.model, probe.checkpoint_function, probe.engine, probe.calling_convention, probe.variant}
+    plain = "/".join([probe.model, probe.checkpoint_function, probe.engine])
+    return not probe.id.startswith(plain) or not {*filter(None, probe.id[len(plain) :].split("/"))} <= known
 
 
 def _expected(finding: Finding, probe: ProbeResult, own: str) -> Expected | None:
@@ -189,6 +201,7 @@ class _Script:
             "",
             f"It ends in: {one_line(self.expected.error or self.expected.death, 110)}",
             *([f"at {self.expected.file}:{self.expected.line}"] if self.expected.file else []),
+            *([f"(The settings of {one_line(self.probe.id, 90)} are left out.)"] if _has_more(self.probe) else []),
             f"Written by ckptdoctor {version} ({self.finding.rule}), of which it needs nothing.",
         ]
         return "".join(f"# {line}".rstrip() + "\n" for line in lines)
@@ -320,7 +333,7 @@ class _Script:
         if not self._has_zero:
             return ""
         head = "" if self.probe.checkpoint_function == "deepspeed" else self._deepspeed()
-        return head + _fill(_ZERO, stage=str(int(self.probe.engine[len("zero") :])))
+        return head + _fill(_ZERO, stage=str(int(self.probe.engine[len("zero") : len("zero") + 1])))
 
     def _step(self) -> str:
         run = "engine" if self._has_zero else "model"

@@ -37,7 +37,7 @@ class Lazy(click.Group):
 SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
     "explain": "Say what a log or an issue text shows, without running anything.",
-    "report": "Make the attachment of a bug report, with a reproduction that was run.",
+    "report": "Pack a bug report: what is broken, and a script that shows it, nothing private.",
     "matrix": "Judge combinations of releases: which work together?",
     "bisect": "Find the release at which checkpointing begins to fail, or to work.",
     "known": "Print what is known: which releases work together, as measured and shipped.",

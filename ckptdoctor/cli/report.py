@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 TEMPLATES = ("llamafactory", "transformers", "deepspeed", "axolotl")
 """Kept here, so that ``--help`` loads nothing more; a test holds it to ``bugreport/templates.py``."""
 
+CONVENTIONS = (
+    "bound-method",
+    "partial-bound",
+    "partial-function",
+    "nested-partial",
+    "module",
+    "closure",
+    "wraps",
+    "deepspeed-partial",
+)
+
 WHAT = {
     "report.md": "paste it into the issue",
     "report.json": "all that was observed",
@@ -37,6 +48,13 @@ WHAT = {
 @shared.MODEL
 @shared.CHECKPOINT_FN
 @shared.engine("all, as far as DeepSpeed is installed")
+@click.option(
+    "--convention",
+    "conventions",
+    type=click.Choice(CONVENTIONS),
+    multiple=True,
+    help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
+)
 @shared.TIMEOUT
 @click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
@@ -50,11 +68,12 @@ def command(
     models: tuple[str, ...],
     functions: tuple[str, ...],
     engines: tuple[str, ...],
+    conventions: tuple[str, ...],
     timeout: float,
     jobs: int | None,
     no_cache: bool,
 ) -> int:
-    r"""Pack all that a maintainer needs into one file to attach to an issue.
+    """Pack all that a maintainer needs into one file to attach to an issue.
 
     It holds the diagnosis as Markdown to paste and as JSON, a script that shows the fault with the libraries alone and
     was run before it is packed, and what is installed. Secrets, names of people and machines, and private paths are
@@ -65,7 +84,7 @@ def command(
     ckptdoctor report --with llamafactory==0.9.2 --template llamafactory -o issue.zip
 
     Exit status: 0 the report was made, whatever it says, 2 wrong usage, 3 there is nothing to report on.
-    """
+    """  # noqa: D301 - click wants the character itself
     from ckptdoctor.bugreport import bundle
     from ckptdoctor.plan import Options
     from ckptdoctor.request import Request
@@ -75,7 +94,7 @@ def command(
         python=python,
         requirements=requirements,
         with_dependencies=with_deps,
-        options=Options(models, functions, engines, timeout=timeout),
+        options=Options(models, functions, engines, conventions, timeout),
         workers=jobs or 0,
         use_cache=not no_cache,
     )

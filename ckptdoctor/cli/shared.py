@@ -81,7 +81,9 @@ def matrix_options(command: Command) -> Command:
 
 def format_options(*names: str) -> Callable[[Command], Command]:
     """The options that say what is printed, and where; the first format is the usual one."""
-    format_ = click.option("--format", "format_", type=click.Choice(names), default=names[0], show_default=True)
+    format_ = click.option(
+        "--format", "format_", type=click.Choice(names), default=names[0], show_default=True, help="How."
+    )
     return _all(format_, click.option("-o", "--output", metavar="FILE", help="Write it to a file."))
 
 

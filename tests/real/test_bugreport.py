@@ -109,7 +109,17 @@ def test_nothing_private_is_in_it(demo):
     _, members, folder = demo
     home = str(Path.home())
     for name, text in members.items():
-        for private in ("zoe", "keller", "secret-project", "pr0xypass", "acme-lab", "hf_aBc", str(folder), f"{home}/"):
+        for private in (
+            "zoe-",
+            "zoe:",
+            "keller",
+            "secret-project",
+            "pr0xypass",
+            "acme-lab",
+            "hf_aBc",
+            str(folder),
+            f"{home}/",
+        ):
             assert private.lower() not in text.lower(), (name, private)
     assert "<venv>/lib/python3" in members["repro.log"]
 

@@ -30,7 +30,7 @@ def test_a_function_that_copes_with_all_conventions(convention, torch_python):
 def test_a_function_that_copes_with_one_only(torch_python):
     function = f"{CASES / 'ckpt001_bad.py'}:checkpoint_function"
     assert_copes(function, "bound-method", str(torch_python))
-    with pytest.raises(AssertionError, match="CKPT001.*__self__"):
+    with pytest.raises(AssertionError, match=r"CKPT001.*__self__"):
         assert_copes(function, "partial-bound", str(torch_python))
     with pytest.raises(AssertionError, match="no calling convention"):
         assert_copes(function, "telepathy", str(torch_python))

@@ -135,7 +135,7 @@ def test_two_ranks(demo_python, tmp_path):
 )
 def test_a_rank_that_goes_wrong_is_the_probes_outcome(demo_python, tmp_path, body, outcome, said):
     marker = {"MARKER": str(tmp_path)}
-    ran = check(demo_python, *own(tmp_path, body), "--timeout", "20", cwd=tmp_path, environ=marker)
+    ran = check(demo_python, *own(tmp_path, body), "--timeout", "8", cwd=tmp_path, environ=marker)
     assert ran.status == 1
     probes = [one for one in ran.report["probes"] if one["engine"] == "zero2"]
     [probe] = [one for one in probes if one["checkpoint_function"].endswith(":mine")]
