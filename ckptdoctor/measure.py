@@ -101,7 +101,7 @@ def _requirements(name: str, releases: list[str], target: Path, facts: Environme
                 laid = environments.trainer(Base(), requirement)
             except TargetError:
                 continue  # it cannot be had here, so nothing is claimed of it
-            found[release] = questions.trainer_in(laid, requirement).requires
+            found[release] = questions.trainer_in(laid, requirement, facts).requires
     return found
 
 

@@ -175,7 +175,7 @@ def perform(
         with Patient(python, overlay, workers, environments.cache, lambda _: None, trunk, stop) as patient:
             facts = patient.look()
             tell(Looked(base, facts))
-            laid, trainers = _lay_trainers(task, environments, stop, tell)
+            laid, trainers = _lay_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
             tell(Doing(base, f"{len(wanted)} probes with " + (", ".join(base.requirements) or "the target")))
             lanes = {lane: [spec for spec, where in wanted.items() if where == lane] for lane in (BARE, WHOLE)}
@@ -191,7 +191,7 @@ def _said(error: OSError) -> str:
 
 
 def _lay_trainers(
-    task: Task, environments: Environments, stop: threading.Event, tell: Callable[[Event], None]
+    task: Task, environments: Environments, facts: Environment, stop: threading.Event, tell: Callable[[Event], None]
 ) -> tuple[dict[str, Path], dict[str, Trainer]]:
     laid, trainers = {}, {}
     for requirement in dict.fromkeys(combination.laid for combination in task.combinations if combination.laid):
@@ -199,7 +199,7 @@ def _lay_trainers(
             raise Interrupted
         try:
             laid[requirement] = environments.trainer(task.base, requirement)
-            trainers[requirement] = questions.trainer_in(laid[requirement], requirement)
+            trainers[requirement] = questions.trainer_in(laid[requirement], requirement, facts)
             tell(Laid(task.base, requirement, trainers[requirement]))
         except TargetError as error:
             tell(Refused(task.base, requirement, error.message, isinstance(error, UnobtainableError)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from packaging.utils import canonicalize_name
 
+from ckptdoctor.errors import TargetError
 from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.matrix import kinds
 from ckptdoctor.matrix.combination import Combination
@@ -30,12 +31,27 @@ class Trainer(msgspec.Struct):
     """``Requires-Dist``, as far as it names a package of the stack."""
 
 
-def trainer_in(folder: Path, requirement: str) -> Trainer:
-    """What lies in the overlay of a trainer's release."""
+def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
+    """The trainer's release that a combination lays over its base.
+
+    Args:
+        folder: The overlay of the release; empty where the base has that very release installed.
+        requirement: What was laid, ``name==version``.
+        facts: What is installed in the base.
+
+    Raises:
+        TargetError: It is in neither.
+    """
     name, _, version = requirement.partition("==")
     found = next(iter(importlib.metadata.distributions(name=name, path=[str(folder)])), None)
-    requires = [text for text in (found.requires or [] if found else []) if _name(text) in STACK]
-    return Trainer(name, found.version if found else version, list(kinds.functions_installed(folder, name)), requires)
+    if found is not None:
+        requires = [text for text in found.requires or [] if _name(text) in STACK]
+        return Trainer(name, found.version, list(kinds.functions_installed(folder, name)), requires)
+    own = next((package for package in facts.packages if package.name == name), None)
+    if own is None:
+        raise TargetError(f"{requirement} was laid over, and is not there.", "try it with pip to see more")
+    functions = [function for function in facts.trainers if function.partition(":")[0] == name]
+    return Trainer(name, own.version, functions, own.requires)
 
 
 def _name(requirement: str) -> str:

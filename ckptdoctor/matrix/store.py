@@ -28,7 +28,7 @@ from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.plan import NAMED_FUNCTIONS, Options
 from ckptdoctor.target import overlay
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raised when what a row means changes."""
 
 BUSY = 60.0

@@ -459,3 +459,13 @@ def test_who_watches_sees_how_many_are_done(torch_python, tmp_path):
     assert re.search(r"\b2/2\b", text)
     assert re.search(r"probes with", text)
     assert re.search(r"\d (ok|fail)\b", text)
+
+
+def test_a_trainer_that_the_target_has_in_that_very_release(demo_python):
+    """Nothing has to be laid then, and its checkpoint function is judged all the same."""
+    axes = ("--vary", "transformers==4.51.3", "--vary", "llamafactory==0.9.2")
+    ran = conftest.run("matrix", "--python", demo_python, *axes, "--exhaustive", "--format", "json")
+    assert ran.status == 1
+    [one] = ran.report["runs"]
+    assert {judged["function"] for judged in one["functions"]} >= {"llamafactory", "llamafactory:unsloth"}
+
