@@ -137,10 +137,10 @@ class Peak:
 
 def by_hand(torch: str, release: str, trainer: str, folder: Path) -> float:
     """Seconds for a fresh environment, an install, and the probes in it."""
-    where = folder / "by-hand"
+    where, cache = folder / "by-hand", folder / "hand"
     python = str(where / "bin" / "python")
     settings = pip_settings.read(None, os.environ)
-    environ = {**os.environ, **pip_settings.uv_environment(settings), "CKPTDOCTOR_CACHE": str(folder / "hand")}
+    environ = {**os.environ, **pip_settings.uv_environment(settings), "CKPTDOCTOR_CACHE": str(cache)}
     install = [find_uv_bin(), "pip", "install", "--quiet", "--python", python, *pip_settings.uv_arguments(settings)]
     check = [sys.executable, "-c", PROBE, python]
     started = time.perf_counter()
@@ -150,6 +150,7 @@ def by_hand(torch: str, release: str, trainer: str, folder: Path) -> float:
     run(check, environ)
     seconds = time.perf_counter() - started
     shutil.rmtree(where)
+    shutil.rmtree(cache)  # by hand nothing is kept from one environment to the next
     return seconds
 
 

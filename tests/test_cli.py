@@ -463,3 +463,11 @@ def test_the_doctor_imports_nothing_of_the_patients(file):
 @pytest.mark.parametrize("file", PROBES, ids=lambda file: file.name)
 def test_probes_import_nothing_but_the_patients_own(file):
     assert set(imported(file)) <= sys.stdlib_module_names | PATIENTS
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands(shell):
+    made = run(environ={"_CKPTDOCTOR_COMPLETE": f"{shell}_source"})
+    assert "ckptdoctor" in made.out
+    words = {"COMP_WORDS": "ckptdoctor b", "COMP_CWORD": "1" if shell != "fish" else "b"}
+    assert "bisect" in run(environ={"_CKPTDOCTOR_COMPLETE": f"{shell}_complete", **words}).out

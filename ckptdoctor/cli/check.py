@@ -24,11 +24,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
     "check", cls=config.Configured, short_help="Run tiny real training steps in an environment and judge them."
 )
 @shared.target_options
-@click.option(
-    "--job",
-    metavar="FILE",
-    help="Probe this very job: a LLaMA-Factory or axolotl file, a TrainingArguments file, or a DeepSpeed configuration.",
-)
+@shared.JOB
 @shared.MODEL
 @shared.CHECKPOINT_FN
 @shared.engine("all, as far as DeepSpeed is installed")
@@ -40,13 +36,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
     help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
 )
 @shared.TIMEOUT
-@click.option(
-    "--nproc",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes of each probe under DeepSpeed, by torch's elastic launcher: for faults that need real ranks.",
-)
+@shared.NPROC
 @click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
 @shared.several_formats(*FORMATS)
 @click.option(

@@ -45,6 +45,7 @@ WHAT = {
 @click.option("--template", type=click.Choice(TEMPLATES), help="Order the Markdown as that project's issue form does.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @shared.target_options
+@shared.JOB
 @shared.MODEL
 @shared.CHECKPOINT_FN
 @shared.engine("all, as far as DeepSpeed is installed")
@@ -56,6 +57,7 @@ WHAT = {
     help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
 )
 @shared.TIMEOUT
+@shared.NPROC
 @click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
 def command(
@@ -65,11 +67,13 @@ def command(
     python: str | None,
     requirements: tuple[str, ...],
     with_deps: bool,
+    job: str | None,
     models: tuple[str, ...],
     functions: tuple[str, ...],
     engines: tuple[str, ...],
     conventions: tuple[str, ...],
     timeout: float,
+    nproc: int,
     jobs: int | None,
     no_cache: bool,
 ) -> int:
@@ -94,9 +98,10 @@ def command(
         python=python,
         requirements=requirements,
         with_dependencies=with_deps,
-        options=Options(models, functions, engines, conventions, timeout),
+        options=Options(models, functions, engines, conventions, timeout, ranks=nproc),
         workers=jobs or 0,
         use_cache=not no_cache,
+        job=job or "",
     )
     with shared.progress() as progress:
         made = bundle.make(request, template or "", progress)

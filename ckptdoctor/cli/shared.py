@@ -31,6 +31,18 @@ WITH = click.option(
     multiple=True,
     help="Lay a package over the target, which stays unchanged. Repeatable.",
 )
+JOB = click.option(
+    "--job",
+    metavar="FILE",
+    help="Probe this very job: a LLaMA-Factory or axolotl file, a TrainingArguments file, or a DeepSpeed configuration.",
+)
+NPROC = click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes of each probe under DeepSpeed, by torch's elastic launcher: for faults that need real ranks.",
+)
 MODEL = click.option(
     "--model",
     "models",

@@ -227,10 +227,10 @@ def _python(base: Base) -> tuple[str, str]:
 
 
 def at_once() -> int:
-    """How many tasks this machine bears: one a core, as far as there is memory for them."""
+    """How many tasks this machine bears: one a core and one that waits for packages, as far as there is memory for them."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, int(min(_available(), 1e15) // MEMORY)))
+    return max(1, min(cores + 1, int(min(_available(), 1e15) // MEMORY)))
 
 
 def _available() -> float:

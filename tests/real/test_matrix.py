@@ -468,4 +468,3 @@ def test_a_trainer_that_the_target_has_in_that_very_release(demo_python):
     assert ran.status == 1
     [one] = ran.report["runs"]
     assert {judged["function"] for judged in one["functions"]} >= {"llamafactory", "llamafactory:unsloth"}
-
