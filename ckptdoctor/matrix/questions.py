@@ -42,7 +42,7 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
     Raises:
         TargetError: It is in neither.
     """
-    name, _, version = requirement.partition("==")
+    name = requirement.partition("==")[0]
     found = next(iter(importlib.metadata.distributions(name=name, path=[str(folder)])), None)
     if found is not None:
         requires = [text for text in found.requires or [] if _name(text) in STACK]
