@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-import msgspec
 
-from ckptdoctor.compatibility import Bisection, Line, Run
+from ckptdoctor.compatibility import BISECTION, Bisection, Line, Run
 from ckptdoctor.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.escape import escaped, one_line
+from ckptdoctor.output.json import indented
+from ckptdoctor.output.schema import of
 
 _WORDS = {"ok": "works", "fail": "fails", "error": "cannot be diagnosed"}
 _COLORS = {"ok": "green", "fail": "red", "error": "yellow"}
@@ -27,7 +28,7 @@ def render(format: str, found: Bisection, style: Style) -> str:  # noqa: A002 - 
         style: What can be shown.
     """
     if format == "json":
-        return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
+        return indented(found)
     return "\n".join(_text(escaped(found, ascii_only=not style.unicode), style)) + "\n"
 
 
@@ -79,4 +80,9 @@ def _places(*places: tuple[str, Place | None]) -> Iterator[str]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a bisection, made from its types."""
-    return msgspec.json.schema(Bisection)
+    return of(Bisection, BISECTION, "A ckptdoctor bisection")
+
+
+def schema_text() -> str:
+    """The schema as it is shipped in ``bisection.schema.json``."""
+    return indented(schema())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from typing import Any, TypeVar, cast
@@ -38,6 +39,13 @@ def plain(text: str, ascii_only: bool = False) -> str:
         char if is_safe(char) and (char.isascii() or not ascii_only) else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def in_json(text: str) -> str:
+    """JSON in which no character acts on the terminal that it is shown on: it lets C1 controls and bidi overrides stand."""
+    if text.isascii():
+        return text
+    return "".join(char if is_safe(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def one_line(text: str, limit: int) -> str:
