@@ -69,6 +69,7 @@ def test_a_part_of_the_map():
     assert {cell.model for cell in found.cells} == {"glm4"}
     assert all("llamafactory" not in cell.stack for cell in found.cells)
     assert set(found.axes) == {"transformers", "axolotl"}
+    assert found.axes["transformers"][0] == "4.51.3"  # the first with that family
 
 
 @pytest.mark.parametrize(("package", "model"), [("llama-factory", ""), ("", "gpt9")])

@@ -38,9 +38,13 @@ def about(package: str = "", model: str = "") -> Map:
         raise UsageFault(f"Nothing is known of '{model}'.", f"measured were {', '.join(whole.models())}")
     others = {name for name in TRAINERS if package in TRAINERS and name != package}
     cells = [cell for cell in whole.cells if not others & cell.stack.keys() and model in ("", cell.model)]
-    return msgspec.structs.replace(
-        whole, axes={name: axis for name, axis in whole.axes.items() if name not in others}, cells=cells
-    )
+    there = {pair for cell in cells for pair in cell.stack.items()}
+    axes = {
+        name: [release for release in releases if (name, release) in there]
+        for name, releases in whole.axes.items()
+        if name not in others
+    }
+    return msgspec.structs.replace(whole, axes=axes, cells=cells)
 
 
 class Worked(NamedTuple):
