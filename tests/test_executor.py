@@ -99,7 +99,7 @@ def test_nothing_more_is_begun_once_it_is_closed():
 
 def test_as_many_at_once_as_cores_and_memory_bear(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    for memory, expected in ((float("inf"), 8), (6.5 * executor.MEMORY, 6), (0.1 * executor.MEMORY, 1)):
+    for memory, expected in ((float("inf"), 9), (6.5 * executor.MEMORY, 6), (0.1 * executor.MEMORY, 1)):
         monkeypatch.setattr(executor, "_available", lambda memory=memory: memory)
         assert at_once() == expected
 
