@@ -312,3 +312,12 @@ def test_the_key_changes_with_a_package_that_is_edited_where_it_lies(tmp_path, b
 def test_the_probes_code_is_there():
     assert len(list(Path(locations.probes()).glob("*.py"))) > 10
     assert store.probes_code() == store.probes_code()
+
+
+def test_what_a_requirement_without_a_release_stands_for_is_looked_up_anew_each_day(monkeypatch):
+    days = iter(["2026-01-02", "2026-01-02", "2026-01-03"])
+    monkeypatch.setattr(store, "_today", lambda: next(days))
+    floating = Base(requirements=("transformers==4.51.3", "accelerate"))
+    first, same, next_day = (key(floating, TARGET, Options()) for _ in range(3))
+    assert first == same != next_day
+    assert key(BASE, TARGET, Options()) == key(BASE, TARGET, Options())

@@ -195,10 +195,16 @@ def key(base: Base, target: Environment, options: Options) -> str:
         results.circumstances(),
         [_state(package) for package in target.packages if package.name in target.stack and package.name not in laid],
         [overlay.newest(Requirement(requirement)) for requirement in base.requirements],
+        "" if all(map(overlay.names_one_release, map(Requirement, base.requirements))) else _today(),
         sorted((str(file.absolute()), contents) for file in own if (contents := _contents(file))),
         probes_code(),
     ]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def _today() -> str:
+    """What a requirement without a release stands for may be another one tomorrow."""
+    return datetime.date.today().isoformat()
 
 
 def _state(package: Package) -> tuple[int, int, int]:

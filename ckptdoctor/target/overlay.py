@@ -157,7 +157,7 @@ def lay(
     target = _look_at(python)
     settings = pip_settings.read(target.prefix, os.environ)
     record = cache / "requests" / f"{_request(target, wanted, with_dependencies, installed, settings, any_python)}.json"
-    if known := _known(record, cache, always=all(map(_names_one_release, wanted))):
+    if known := _known(record, cache, always=all(map(names_one_release, wanted))):
         return known
     with _temporary(cache) as folder:
         uv = _Uv(target, settings, _pins(wanted, installed), folder, any_python=any_python)
@@ -281,7 +281,8 @@ def _local_source(requirement: Requirement) -> Path | None:
     return Path(url2pathname(urlsplit(requirement.url).path))
 
 
-def _names_one_release(requirement: Requirement) -> bool:
+def names_one_release(requirement: Requirement) -> bool:
+    """Whether a requirement stands for the same code today and tomorrow."""
     if requirement.url is not None:
         return _local_source(requirement) is not None  # Its state is part of the request.
     return any(
