@@ -230,7 +230,7 @@ def test_placeholders_tell_what_lies_where(redactor):
     text = "\n".join(
         [
             f"{HOME_FOLDER}/envs/train/lib/python3.11/site-packages/torch/nn/modules/module.py:12",
-            f"{HOME_FOLDER}/secret-project/mine.py {HOME_FOLDER}/other.py {HOME_FOLDER}/my/work/x.py",
+            f"{HOME_FOLDER}/secret-project/mine.py {HOME_FOLDER}/other.py {HOME_FOLDER}/my/job/x.py",
             "C:\\Users\\bob\\my\\work\\x.py /home/bob/my/env/lib/site-packages/torch/x.py /home/bob/.pyenv/versions/3.11",
             "/scratch/x/acme/site-packages/llamafactory/model.py /scratch/x/acme/mine.py",
             "/models/x.py transformers/models/glm4.py",
