@@ -45,7 +45,7 @@ CHAPTERS = {
         ("transformers>=4.40", *TRAINERS),
         Options(models=FALLBACK_FAMILIES),
         ("accelerate",),
-        200,
+        100,
     ),
     "deepspeed": Chapter(
         # The releases of two years; with the first transformers that has GLM-4-0414, and the last that old DeepSpeed takes.
@@ -71,7 +71,15 @@ def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
     """Run what the knowledge is made of, and write it."""
     for name in names or CHAPTERS:
         chapter = CHAPTERS[name]
-        asked = Asked(chapter.vary, python, options=chapter.options, audit=chapter.audit, jobs=jobs, refresh=refresh)
+        asked = Asked(
+            chapter.vary,
+            python,
+            chapter.requirements,
+            chapter.options,
+            audit=chapter.audit,
+            jobs=jobs,
+            refresh=refresh,
+        )
         with live.observer() as observer:
             made = matrix(asked, observer)
         _complete(made, python)
