@@ -223,3 +223,22 @@ def test_a_missing_package_takes_nothing_from_what_is_proven_all_the_same():
     lost = {"missing": ["accelerate"]}
     assert rules(judge(make=lambda spec: raised(spec, **lost))) == ["CKPT001"]
     assert judge(make=lambda spec: sound(spec, **lost)).verdict()[0] == "ok"
+
+
+def _by_experiment(*engines):
+    """A function that raises under engines before a layer runs, and works with another calling convention."""
+    plan, evidence = Plan(), []
+    for engine in engines:
+        for name, role in (("none", "control"), ("torch:reentrant", "control"), ("mine.py:f", "subject")):
+            spec = Spec("glm4", name, engine)
+            plan.probes.append(Planned(spec, role, BARE))
+            evidence.append(raised(spec, attribute=None, kind="ValueError") if role == "subject" else sound(spec))
+    convention = Spec("tiny-glm4", "mine.py:f", "none", "bound-method")
+    plan.probes.append(Planned(convention, "convention", BARE))
+    return rules(findings.find(FULL, plan, [*evidence, sound(convention)]))
+
+
+def test_what_shows_under_an_engine_only_is_no_matter_of_the_calling_convention():
+    """The other conventions are tried without an engine, so they are no experiment on what needs one."""
+    assert _by_experiment("none", "zero2") == ["CKPT001"]
+    assert _by_experiment("zero2") == ["CKPT010"]
