@@ -18,6 +18,13 @@ def owner(place: Place | None, otherwise: str) -> str:
     return PurePath(place.file).name or otherwise
 
 
+def located(place: Place) -> str:
+    """A line of code and its owner: ``llamafactory 0.9.2, llamafactory/model/checkpointing.py:86``."""
+    known_as = f"{place.package} {place.version}".strip()
+    where = f"{relative(place.file)}:{place.line}"
+    return f"{known_as}, {where}" if known_as else where
+
+
 def listed(names: Sequence[str], limit: int = 4) -> str:
     """Names in a sentence, the first few of many."""
     shown = list(names[:limit])

@@ -13,6 +13,7 @@ from ckptdoctor.output import Style
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.output.json import indented
 from ckptdoctor.output.schema import of
+from ckptdoctor.wording import located
 
 _WORDS = {"ok": "works", "fail": "fails", "error": "cannot be diagnosed"}
 _COLORS = {"ok": "green", "fail": "red", "error": "yellow"}
@@ -75,7 +76,7 @@ def _places(*places: tuple[str, Place | None]) -> Iterator[str]:
     for label, place in places:
         if place is not None:
             code = f"  {one_line(place.code, 100)}" if place.code else ""
-            yield f"      {label}  {place.package} {place.version}, {place.file}:{place.line}{code}"
+            yield f"      {label}  {located(place)}{code}"
 
 
 def schema() -> dict[str, Any]:

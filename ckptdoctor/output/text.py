@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import click
 from tabulate import tabulate
 
-from ckptdoctor.evidence import Environment, Error, Place
+from ckptdoctor.evidence import Environment, Error
 from ckptdoctor.output import Style, accepted_text, stale_text
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
-from ckptdoctor.wording import relative
+from ckptdoctor.wording import located
 
 _VERDICTS = {"ok": ("OK", "green"), "fail": ("FAIL", "red"), "error": ("CANNOT BE DIAGNOSED", "yellow")}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -170,20 +170,14 @@ def _places(finding: Finding, pen: _Pen) -> list[str]:
     if finding.culprit:
         # Only this rule is about an attribute that the culprit reads off what it was handed.
         label = "read by" if finding.rule == "CKPT001" else "where"
-        lines += [*pen.field(label, _place(finding.culprit)), *pen.code(finding.culprit.code)]
+        lines += [*pen.field(label, located(finding.culprit)), *pen.code(finding.culprit.code)]
     made_of = finding.callable.text if finding.callable else ""
     if finding.handed_over_by:
-        lines += [*pen.field("handed over", _place(finding.handed_over_by))]
+        lines += [*pen.field("handed over", located(finding.handed_over_by))]
         lines += pen.code(made_of or finding.handed_over_by.code)
     elif made_of:
         lines += pen.field("callable", one_line(made_of, _LONGEST_LINE))
     return lines
-
-
-def _place(place: Place) -> str:
-    owner = f"{place.package} {place.version}".strip()
-    where = f"{relative(place.file)}:{place.line}"
-    return f"{owner}, {where}" if owner else where
 
 
 def _innocents(finding: Finding, pen: _Pen) -> list[str]:
@@ -351,7 +345,7 @@ def _failure(probe: ProbeResult, pen: _Pen) -> list[str]:
         return []
     lines = [pen.paint(one_line(probe.id, _LONGEST_LINE), bold=True)]
     for frame in error.frames if error else []:
-        lines += pen.wrap("  ", f"{_place(frame)} in {frame.function or '?'}", "    ")
+        lines += pen.wrap("  ", f"{located(frame)} in {frame.function or '?'}", "    ")
         lines += pen.wrap("      ", one_line(frame.code, _LONGEST_LINE), "      ") if frame.code else []
     lines += pen.wrap("  ", _error_line(error), "    ") if error else []
     lines += [pen.paint("  output", bold=True), *(f"    {line}" for line in output.splitlines())] if output else []

@@ -10,6 +10,7 @@ from ckptdoctor.compatibility import TRAINERS, Cell, Fault, Map, Run
 from ckptdoctor.evidence import Place
 from ckptdoctor.output.maps.ranges import Box, Key, inside, joined, key_of, label, span
 from ckptdoctor.output.maps.table import fixed, gist, per_model, varied
+from ckptdoctor.wording import located
 
 MEASURED = "measured: this very combination was run"
 INFERRED = "inferred: taken from the run of a combination whose code that matters is the same"
@@ -190,14 +191,7 @@ def _common(texts: list[tuple[str, Run]], cells: list[Cell]) -> str:
 
 def _distinct(places: Iterable[Place | None]) -> list[Place]:
     """Each line once, whatever function or release it was met in first."""
-    return list({place_text(place): place for place in places if place}.values())
-
-
-def place_text(place: Place) -> str:
-    """A line of code and its owner: ``llamafactory 0.9.2, llamafactory/model/checkpointing.py:86``."""
-    owner = f"{place.package} {place.version}".strip()
-    where = f"{place.file}:{place.line}"
-    return f"{owner}, {where}" if owner else where
+    return list({located(place): place for place in places if place}.values())
 
 
 def reasons(found: Map) -> list[Reason]:

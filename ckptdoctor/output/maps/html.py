@@ -21,6 +21,7 @@ from ckptdoctor.output.escape import escaped
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.table import Joined, Sheet, sheets
+from ckptdoctor.wording import located
 
 _LINES_SHOWN = 3
 _NOT_IN_THE_MAP = -1
@@ -190,7 +191,7 @@ def _code(text: str) -> str:
 
 
 def _places(places: list[Place]) -> list[str]:
-    return _some([_safe(digest.place_text(place)) for place in places])
+    return _some([_safe(located(place)) for place in places])
 
 
 def _some(texts: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.table import Joined, Sheet, sheets
+from ckptdoctor.wording import located
 
 _LONGEST_LINE = 400
 _LINES_SHOWN = 3
@@ -105,9 +106,9 @@ def _fault(known: KnownFault) -> list[str]:
     first = next(iter(known.read_at), None)
     lines = [
         *([f"- {code(known.error)}"] if known.error else []),
-        *_lines("Read by" if fault.rule == "CKPT001" else "Where", [digest.place_text(one) for one in known.read_at]),
+        *_lines("Read by" if fault.rule == "CKPT001" else "Where", [located(one) for one in known.read_at]),
         *([f"- Source: {code(first.code)}"] if first and first.code else []),
-        *_lines("Handed over by", [digest.place_text(one) for one in known.handed_over_at]),
+        *_lines("Handed over by", [located(one) for one in known.handed_over_at]),
         *_lines("Callable", known.callables),
         *_lines("Checkpoint functions", fault.functions),
         "- In:",
