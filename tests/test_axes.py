@@ -4,7 +4,7 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.axes import PYTHONS, parse, thin
-from ckptdoctor.matrix.index import Release
+from ckptdoctor.target.index import Release
 
 
 class Shelf:

@@ -15,10 +15,10 @@ from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import bisect
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.bisect import History
-from ckptdoctor.matrix.index import Release
 from ckptdoctor.matrix.kinds import Kind
 from ckptdoctor.matrix.run import Asked
 from ckptdoctor.plan import Options
+from ckptdoctor.target.index import Release
 
 TRAINER = Axis("llamafactory", (Release("llamafactory", "0.9.2"),))
 

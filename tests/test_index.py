@@ -18,7 +18,7 @@ import requests
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import UnreadableError
-from ckptdoctor.matrix.index import File, Index, Release
+from ckptdoctor.target.index import File, Index, Release
 from ckptdoctor.target.pip_settings import PipSettings
 
 

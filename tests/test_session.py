@@ -13,12 +13,12 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import combine
 from ckptdoctor.matrix.executor import Doing, Ended, Laid, Looked, Probed, Refused
 from ckptdoctor.matrix.executor import _specs as wanted
-from ckptdoctor.matrix.index import Release
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.run import Asked, Work
 from ckptdoctor.matrix.session import Session
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.plan import Options
+from ckptdoctor.target.index import Release
 from tests.test_findings import raised, sound
 
 TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0")], ["torch"])

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.matrix.index import Index, Release
+from ckptdoctor.target.index import Index, Release
 from ckptdoctor.wording import listed
 
 Every = Literal["patch", "minor", "major"]

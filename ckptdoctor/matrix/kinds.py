@@ -28,7 +28,7 @@ from requests import Session
 
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import Archive, UnreadableError
-from ckptdoctor.matrix.index import AT_ONCE, Release
+from ckptdoctor.target.index import AT_ONCE, Release
 
 FORMAT = 4
 """Changes whenever the same release would come out as another kind."""

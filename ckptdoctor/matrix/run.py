@@ -24,13 +24,13 @@ from ckptdoctor.matrix.axes import Axis, Every
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import Local
-from ckptdoctor.matrix.index import Index
 from ckptdoctor.matrix.inference import Kinds
 from ckptdoctor.matrix.kinds import Reader
 from ckptdoctor.matrix.session import Observer, Session, Silent
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
 from ckptdoctor.target import interpreter, pip_settings
+from ckptdoctor.target.index import Index
 from ckptdoctor.target.patient import Patient
 
 READ = ("transformers", *TRAINERS)

@@ -8,9 +8,9 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.axes import parse
-from ckptdoctor.matrix.index import Index
 from ckptdoctor.matrix.kinds import Reader
 from ckptdoctor.target import pip_settings
+from ckptdoctor.target.index import Index
 
 pytestmark = pytest.mark.real
 
