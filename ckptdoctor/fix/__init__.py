@@ -1,0 +1,1 @@
+"""Carrying a remedy out: patched files, and the lines that pin releases."""
