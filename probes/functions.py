@@ -57,7 +57,9 @@ def hand_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
     if hasattr(model, "_set_gradient_checkpointing"):
         model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=function)
     else:
-        model.checkpoint_with(function)
+        # Our own model stands for transformers', so that under `ckptdoctor run` it gets what they get.
+        adapter = sys.modules.get("_ckptdoctor_adapter")
+        model.checkpoint_with(adapter.border(function) if adapter is not None else function)
     return None
 
 

@@ -11,7 +11,7 @@ import click
 
 from ckptdoctor import __version__
 
-COMMANDS = ("check", "explain", "report", "matrix", "bisect", "known", "env", "rule")
+COMMANDS = ("check", "fix", "run", "explain", "report", "matrix", "bisect", "known", "env", "rule")
 
 
 class Lazy(click.Group):
@@ -36,6 +36,8 @@ class Lazy(click.Group):
 
 SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
+    "fix": "Find what mends an environment, prove it, and carry it out if told to.",
+    "run": "Start a training command with its checkpoint function adapted, no file changed.",
     "explain": "Say what a log or an issue text shows, without running anything.",
     "report": "Pack a bug report: what is broken, and a script that shows it, nothing private.",
     "matrix": "Judge combinations of releases: which work together?",

@@ -1,0 +1,99 @@
+"""``ckptdoctor run``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NoReturn
+
+import click
+
+from ckptdoctor.errors import UsageFault
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""As shells say it."""
+
+
+@click.command(
+    "run",
+    short_help="Start a training command with its checkpoint function adapted, no file changed.",
+    # What follows the command's name is the command's, whatever it looks like.
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[--]",
+)
+@click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> int:
+    """Start a training command with its checkpoint function adapted, no file changed.
+
+    \b
+    ckptdoctor run -- llamafactory-cli train job.yaml
+    ckptdoctor run -- torchrun --nproc-per-node 8 train.py
+
+    A checkpoint function that looks for the layer in the callable that it is handed, and fails since the model hands over
+    another kind of callable than it was written for, finds the layer after all: in this command, and in every Python
+    that it starts on this machine. A line on standard error says so when it happens. Nothing is done to functions
+    that work.
+
+    This goes through PYTHONPATH. It does not reach Python started with -I, -E or -S, or with an environment of its own
+    making; nor other machines, unless they have the same folder and are given the variable.
+
+    Exit status: that of the command; 127 if it is not found, 126 if it cannot be started.
+    """  # noqa: D301 - click wants the character itself
+    from ckptdoctor import locations
+    from ckptdoctor.output.escape import one_line
+
+    folder = str(locations.probes() / "no_touch")
+    with suppress(OSError, ValueError):  # closed
+        # Its arguments may hold secrets, and this may go to a log.
+        click.echo(f"ckptdoctor run: active for {one_line(words[0], 200)}", err=True)
+    return _start(words, environment(folder, os.environ))
+
+
+def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the command: ours, with the folder of the hook first on ``PYTHONPATH``.
+
+    Args:
+        folder: Where the hook's ``sitecustomize`` lies.
+        environ: What the command would get without us; it may have come through here before.
+    """
+    found = environ.get("PYTHONPATH", "")
+    # An empty entry means the current folder, so that none may be made here, nor be lost.
+    others = [entry for entry in found.split(os.pathsep) if entry != folder] if found else []
+    return {**environ, "PYTHONPATH": os.pathsep.join([folder, *others])}
+
+
+def _start(words: tuple[str, ...], environ: dict[str, str]) -> int:
+    try:
+        if os.name == "nt":
+            import subprocess
+
+            return subprocess.call(words, env=environ)
+        _become(words, environ)
+    except FileNotFoundError as error:
+        raise _fault(words[0], "not found", "is its environment active, and the name right?", NOT_FOUND) from error
+    except (OSError, ValueError) as error:  # the latter for a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = "name a program, such as python, before a script"
+        raise _fault(words[0], f"cannot be started: {reason}", hint, NOT_EXECUTABLE) from error
+
+
+def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
+    """Be the command from here on, so that signals, input, output and exit status are its own."""
+    for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and a program that is started inherits that
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os.execvpe(words[0], words, environ)  # noqa: S606 - no shell is wanted
+
+
+def _fault(program: str, what: str, hint: str, status: int) -> UsageFault:
+    separator = " " if what.startswith("cannot") else ": "
+    fault = UsageFault(f"{program}{separator}{what}.", hint)
+    fault.status = status
+    return fault
