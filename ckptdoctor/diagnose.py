@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ckptdoctor import __version__, findings, locations, plan, remedies, results
 from ckptdoctor.evidence import Environment
+from ckptdoctor.remedies.proof import Ground
 from ckptdoctor.report import SCHEMA, Report
 from ckptdoctor.request import Request, Wanted, wanted
 from ckptdoctor.target import interpreter, overlay
@@ -41,11 +42,16 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
             remedies.warm_up()
         evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
         found = findings.find(environment, planned, evidence)
-        for finding in found.findings if request.find_remedies else ():
-            finding.remedies = remedies.find(finding, environment, found, patient)
+        if request.find_remedies:
+            _find_remedies(request, Ground(python, laid, request, environment, planned, found, patient, progress))
         report = _report(asked, environment, planned, found, time.monotonic() - started)
         results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
     return report
+
+
+def _find_remedies(request: Request, ground: Ground) -> None:
+    for finding in ground.found.findings:
+        finding.remedies = remedies.find(finding, ground, request.verify)
 
 
 def look(request: Request, progress: Progress = lambda _: None) -> Environment:

@@ -28,7 +28,7 @@ class Innocent(msgspec.Struct):
 class Remedy(msgspec.Struct):
     """A change that makes a finding go away."""
 
-    kind: Literal["version", "patch", "setting"]
+    kind: Literal["version", "patch", "adapter", "setting"]
     title: str
     """What to do, in one line."""
     cost: str
@@ -41,6 +41,16 @@ class Remedy(msgspec.Struct):
     """Declared pins that it breaks, e.g. ``llamafactory 0.9.2 requires transformers<=4.49.0``."""
     verified: bool = False
     """Probes with it applied were run on this very stack and were ok."""
+    tried: list[str] = []
+    """Ids of the probes that were run with it, all ok: those that failed and those that had passed."""
+    changes: dict[str, str] = {}
+    """Releases by package, for a change of versions: all that come to be installed."""
+    edits: list[str] = []
+    """For a change of versions: unified diffs of the files of requirements that were named."""
+    file: str = ""
+    """The file that a source patch changes."""
+    sha256: str = ""
+    """Of that file as it was diagnosed."""
 
 
 class Finding(msgspec.Struct):
@@ -61,6 +71,8 @@ class Finding(msgspec.Struct):
     error: Error | None = None
     innocent: list[Innocent] = []
     remedies: list[Remedy] = []
+    impasse: str = ""
+    """Where no release of the trainer works with the installed transformers: that, and which newest pair does."""
     accepted: Literal["", "ignored", "baseline"] = ""
     """Why it does not count for the exit status: its rule is ignored, or the baseline accepts it. Empty: it counts."""
     reason: str = ""

@@ -23,6 +23,7 @@ class Request:
         workers: Probes at a time in each lane; 0 for as many as there are cores.
         use_cache: Answer from the last run where nothing has changed.
         find_remedies: Look for what mends each finding, and try it where that can be done here.
+        verify: Try every remedy, and drop those that do not help.
         job: A job file, to probe that very job; empty for the environment.
     """
 
@@ -33,6 +34,7 @@ class Request:
     workers: int = 0
     use_cache: bool = True
     find_remedies: bool = True
+    verify: bool = False
     job: str = ""
 
 

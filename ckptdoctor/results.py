@@ -37,7 +37,15 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
     named = [*request.options.functions, *request.options.models, request.job]
     # The same name is another file in another folder.
     here = str(Path.cwd()) if any(".py:" in name or Path(name).exists() for name in named if name) else ""
-    asked = [str(python), str(laid), request.find_remedies, here, job, msgspec.to_builtins(request.options)]
+    asked = [
+        str(python),
+        str(laid),
+        request.find_remedies,
+        request.verify,
+        here,
+        job,
+        msgspec.to_builtins(request.options),
+    ]
     return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _own_code()])).hexdigest()[:32]
 
 

@@ -2,7 +2,7 @@
 
 One JSON object a line, both ways. Requests on standard input::
 
-    {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true}   first, exactly once
+    {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true}   first, exactly once (facts: "all" for all requirements)
     {"specs": [...], "workers": 2}                                  any number of times
     end of input                                                    close
 
@@ -117,7 +117,8 @@ def serve() -> int:
         return 0
     _open(opening)
     if opening.get("facts"):
-        channel.send("facts", environment={**stack.facts(), "trainers": trainers.available()})
+        facts = stack.facts(every_requirement=opening["facts"] == "all")
+        channel.send("facts", environment={**facts, "trainers": trainers.available()})
     while (request := requests.wait()) is not None:
         prepare(request["specs"], channel)
         if not _serve(request["specs"], request["workers"], channel, requests):

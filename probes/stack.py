@@ -17,9 +17,13 @@ STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "lla
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
 
 
-def facts() -> dict[str, Any]:
-    """The environment as JSON, but for its trainers; see ``Environment`` on the doctor's side for the fields."""
-    packages = installed()
+def facts(every_requirement: bool = False) -> dict[str, Any]:
+    """The environment as JSON, but for its trainers; see ``Environment`` on the doctor's side for the fields.
+
+    Args:
+        every_requirement: List what each package requires, not only of the stack.
+    """
+    packages = installed(every_requirement)
     names = {package["name"] for package in packages}
     return {
         "python": platform.python_version(),
@@ -32,18 +36,18 @@ def facts() -> dict[str, Any]:
     }
 
 
-def installed() -> list[dict[str, Any]]:
+def installed(every_requirement: bool = False) -> list[dict[str, Any]]:
     """Every distribution on ``sys.path``, the first of each name, sorted by name."""
     found: dict[str, dict[str, Any]] = {}
     for distribution in importlib.metadata.distributions():
-        package = read(distribution)
+        package = read(distribution, every_requirement)
         if package:
             found.setdefault(package["name"], package)
     return [found[name] for name in sorted(found)]
 
 
-def read(distribution: importlib.metadata.Distribution) -> dict[str, Any]:
-    """One distribution's name, version, folder and those of its requirements that name a package of the stack.
+def read(distribution: importlib.metadata.Distribution, every_requirement: bool = False) -> dict[str, Any]:
+    """One distribution's name, version, folder, and its requirements: all, or those that name a package of the stack.
 
     The header is read as text: parsing it as a message costs a hundred times as much.
     """
@@ -53,11 +57,12 @@ def read(distribution: importlib.metadata.Distribution) -> dict[str, Any]:
     versions = [value for field, value in fields if field == "Version"]
     if not names or not versions:
         return {}
+    requires = [value for field, value in fields if field == "Requires-Dist"]
     return {
         "name": normalise(names[0]),
         "version": versions[0],
         "location": str(distribution.locate_file("")),
-        "requires": list(_of_stack(value for field, value in fields if field == "Requires-Dist")),
+        "requires": requires if every_requirement else list(_of_stack(requires)),
     }
 
 

@@ -31,6 +31,9 @@ def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
         (tmp_path / file.name).symlink_to(file)
     (tmp_path / "train.yaml").symlink_to(JOBS / "llamafactory_full_z3.yaml")
     (tmp_path / "train.log").write_text((ROOT / "tests" / "logs" / "llamafactory_7779.txt").read_text())
+    (tmp_path / "train.py").write_text("print('trained')")
+    (tmp_path / "requirements.txt").write_text("transformers==4.51.3\nllamafactory==0.9.2\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\ndependencies = ["llamafactory==0.9.2"]\n')
     arguments = shlex.split(command, comments=True)[1:]
     before = set(tmp_path.iterdir())
     ran = run(*arguments, cwd=tmp_path, environ={"VIRTUAL_ENV": str(demo_python.parent.parent)})

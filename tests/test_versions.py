@@ -5,7 +5,7 @@ from ckptdoctor import knowledge
 from ckptdoctor.compatibility import SCHEMA, Cell, Judged, Map, Run
 from ckptdoctor.evidence import Evidence, Spec
 from ckptdoctor.plan import Planned
-from ckptdoctor.remedies import versions
+from ckptdoctor.remedies import pins, versions
 from ckptdoctor.report import Finding
 from ckptdoctor.rules import Case
 from ckptdoctor.target.patient import BARE
@@ -41,14 +41,14 @@ def known(monkeypatch):
     return remember
 
 
-def remedies(*cases, stack=("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")):
+def remedies(*cases, stack=("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2", "pip==25.0")):
     return versions.find(FINDING, list(cases or [case()]), environment(*stack))
 
 
 def test_the_nearest_release_that_was_measured_with_this_stack(known):
     known(measured("4.51.3", "0.9.5"), measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.1"))
     [remedy] = remedies()
-    assert remedy.commands == ["pip install --no-deps 'llamafactory==0.9.3'"]
+    assert remedy.commands == ["/envs/train/bin/python -m pip install --no-deps 'llamafactory==0.9.3'"]
     assert "2026-01-02" in remedy.evidence
     assert "transformers 4.51.3" in remedy.evidence
 
@@ -98,7 +98,7 @@ def test_either_package_may_change_and_the_one_that_breaks_no_pin_comes_first(kn
         requires={"llamafactory": {"0.9.3": ["transformers<=4.51.0"]}},
     )
     first, second = remedies()
-    assert first.commands == ["pip install 'transformers==4.50.3'"]
+    assert first.commands == ["/envs/train/bin/python -m pip install 'transformers==4.50.3'"]
     assert first.title.startswith("transformers 4.50.3")
     assert first.breaks == []
     assert second.breaks == ["llamafactory 0.9.3 requires transformers<=4.51.0"]
@@ -117,7 +117,7 @@ def test_requirements_of_extras_and_of_other_pythons_bind_nobody():
     target = environment("torch==2.13.0", "transformers==4.51.3")
     requires = ["transformers<4; extra == 'old'", "transformers<4; python_version < '3.10'", "not a requirement !"]
     target.packages.append(type(target.packages[0])("trl", "1", requires=requires))
-    assert versions.unmet(target) == []
+    assert pins.unmet(target) == []
 
 
 def test_a_forward_pass_alone_is_said_to_be_that(known):

@@ -60,6 +60,11 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 )
 @click.option("--baseline", metavar="FILE", help="Findings that this file accepts do not count, but are shown.")
 @click.option("--update-baseline", is_flag=True, help="Make --baseline accept all that is found now.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Try every remedy, beside the environment, and drop what does not help. Takes a minute.",
+)
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
 @click.option("-v", "--verbose", is_flag=True, help="Add tracebacks and what failed probes printed.")
 def command(
@@ -81,6 +86,7 @@ def command(
     ignore: tuple[str, ...],
     baseline: str | None,
     update_baseline: bool,
+    verify: bool,
     no_cache: bool,
     verbose: bool,
 ) -> int:
@@ -96,6 +102,7 @@ def command(
     """
     from ckptdoctor import gate
     from ckptdoctor.diagnose import diagnose
+    from ckptdoctor.fix import carry_out
     from ckptdoctor.plan import CONVENTIONS, Options
     from ckptdoctor.request import Request
 
@@ -111,10 +118,12 @@ def command(
         options=Options(models, functions, engines, conventions, timeout, ranks=nproc),
         workers=jobs or 0,
         use_cache=not no_cache,
+        verify=verify,
         job=job or "",
     )
     with shared.progress() as progress:
         report = diagnose(request, progress)
+    report.notes += carry_out.notes(report)
     if update_baseline and baseline:
         policy = gate.with_baseline(policy, gate.updated(report, policy))
         gate.write(baseline, policy.accepted)

@@ -88,6 +88,13 @@ def render(format: str, report: Report, style: Style) -> str:  # noqa: A002 - na
     return FORMATS[format](report, style)
 
 
+def render_remedies(report: Report, style: Style) -> str:
+    """Prints what mends each finding, for people, without the tables of what was run."""
+    from ckptdoctor.output import text
+
+    return text.render_remedies(report, style)
+
+
 def accepted_text(finding: Finding) -> str:
     """Why a finding does not count, or empty where it does."""
     if finding.accepted == "ignored":

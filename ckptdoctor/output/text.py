@@ -52,6 +52,19 @@ def render(report: Report, style: Style) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
+def render_remedies(report: Report, style: Style) -> str:
+    """Prints what mends each finding; the tables of what was run are ``check``'s."""
+    report = escaped(report, ascii_only=not style.unicode)
+    pen = _Pen(style)
+    sections = [
+        _head(report, pen),
+        _verdict(report, pen),
+        *(_finding(finding, pen) for finding in report.findings),
+        _notes(report.notes, pen),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
 @dataclass(frozen=True)
 class _Pen:
     """Lays out lines within a style."""
@@ -196,9 +209,11 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _remedies(finding: Finding, pen: _Pen) -> list[str]:
+    stuck = pen.field("releases", finding.impasse) if finding.impasse else []
     if not finding.remedies:
-        return [] if finding.severity == "note" else pen.field("what helps", "nothing that ckptdoctor knows of")
-    lines = [pen.paint("  what helps", bold=True)]
+        helps = pen.field("what helps", "nothing that ckptdoctor knows of") if finding.severity != "note" else []
+        return [*stuck, *helps]
+    lines = [*stuck, pen.paint("  what helps", bold=True)]
     for number, remedy in enumerate(finding.remedies, 1):
         lines += _remedy(number, remedy, pen)
     return lines
@@ -210,7 +225,11 @@ def _remedy(number: int, remedy: Remedy, pen: _Pen) -> list[str]:
     return [
         *pen.block(f"    {number}. [{known}] ", remedy.title, "       "),
         *(pen.paint(f"         {line}", fg="cyan") for command in remedy.commands for line in command.split("\n")),
-        *(f"         {_diff_line(line, pen)}" for line in remedy.diff.rstrip("\n").split("\n") if remedy.diff),
+        *(
+            f"         {_diff_line(line, pen)}"
+            for diff in filter(None, (remedy.diff, *remedy.edits))
+            for line in diff.rstrip("\n").split("\n")
+        ),
         *(line for label, text in labelled if text for line in pen.block("       ", f"{label}: {text}", "         ")),
     ]
 

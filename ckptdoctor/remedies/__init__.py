@@ -1,4 +1,4 @@
-"""What mends a finding: only what is known to work with this very stack, the smallest change first."""
+"""What mends a finding: only what is known to work with this very stack, or was tried on it, the smallest change first."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 
 from ckptdoctor.evidence import Environment
 from ckptdoctor.report import Finding, Remedy
-from ckptdoctor.target.patient import Patient
 
 if TYPE_CHECKING:
-    from ckptdoctor.findings import Found
+    from ckptdoctor.remedies.proof import Ground
 
 
-def find(finding: Finding, environment: Environment, found: Found, patient: Patient) -> list[Remedy]:
+def find(finding: Finding, ground: Ground, verify: bool) -> list[Remedy]:
     """The remedies for a finding, most practical first.
 
     Args:
-        finding: What is to be mended.
-        environment: The target.
-        found: All that the probes amount to.
-        patient: The target, still at hand to try a remedy in.
+        finding: What is to be mended; told where no release can.
+        ground: The target and all that the probes amount to.
+        verify: Try each, and drop what does not help.
     """
     if finding.rule == "CKPT900" or finding.severity != "error":
         return []
-    from ckptdoctor.remedies import settings, source, versions
+    from ckptdoctor.remedies import proven, settings, source, versions
 
-    cases = found.cases_of(finding)
+    if verify:
+        return proven.find(finding, ground)
+    cases = ground.found.cases_of(finding)
     return [
-        *versions.find(finding, cases, environment),
-        *source.find(finding, cases, environment, patient),
+        *versions.find(finding, cases, ground.environment),
+        *source.find(finding, cases, ground.environment, ground.patient),
         *settings.find(cases),
     ]
 
@@ -42,6 +42,6 @@ def warm_up() -> None:
 
 def unmet_pins(environment: Environment) -> list[str]:
     """Declared requirements between packages of the stack that the installed versions do not meet, as sentences."""
-    from ckptdoctor.remedies.versions import unmet
+    from ckptdoctor.remedies.pins import unmet
 
     return [f"{line}." for line in unmet(environment)]

@@ -41,13 +41,14 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
         title = _title(functions, setting)
         if title is None:
             return None
-        probes = listed(sorted({one.id for one in siblings if one is not None}), 3)
+        ids = sorted({one.id for one in siblings if one is not None})
         return Remedy(
             kind="setting",
             title=title,
             cost=_cost(functions),
-            evidence=f"torch's own function trained this model in this very run ({probes})",
+            evidence=f"torch's own function trained this model in this very run ({listed(ids, 3)})",
             verified=True,
+            tried=ids,
         )
     return None
 
@@ -61,13 +62,15 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
     siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=not turned[0])) for case in cases]
     if not all(one is not None and is_sound(one) for one in siblings):
         return None
+    ids = sorted({one.id for one in siblings if one})
     setting = REENTRANT[trainers.pop()].format("false" if turned[0] else "true")
     return Remedy(
         kind="setting",
         title=f"set `{setting}`",
         cost="none in memory",
-        evidence=f"the same steps ran with it in this very run ({listed(sorted({one.id for one in siblings if one}), 3)})",
+        evidence=f"the same steps ran with it in this very run ({listed(ids, 3)})",
         verified=True,
+        tried=ids,
     )
 
 
@@ -93,10 +96,12 @@ def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
     controls = [case.control() for case in cases]
     if len(trainers) != 1 or not trainers <= set(OFF) or not all(one and one.ended == "returned" for one in controls):
         return None
+    ids = sorted({one.id for one in controls if one})
     return Remedy(
         kind="setting",
         title=f"train without checkpointing: `{OFF[trainers.pop()]}`",
         cost="GPU memory: all activations are kept, several times as much on a real model",
-        evidence=f"the same steps ran without it in this very run ({listed(sorted({one.id for one in controls if one}), 3)})",
+        evidence=f"the same steps ran without it in this very run ({listed(ids, 3)})",
         verified=True,
+        tried=ids,
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.plan import VARIANTS, first_of_all
@@ -17,39 +20,76 @@ TRIED = ("none", "zero3")
 """Engines under which a patch is tried: without one, and the one that touches a model the most."""
 
 
-def find(finding: Finding, cases: list[Case], environment: Environment, patient: Patient) -> list[Remedy]:
-    """The patch to the file in which the attribute is read, if it can be made and helps."""
+class Proposal(NamedTuple):
+    """A patch that was made, and not tried yet."""
+
+    file: Path
+    source: str
+    patched: str
+    functions: tuple[str, ...]
+    """The failing functions that the file defines."""
+
+
+def propose(finding: Finding, cases: list[Case]) -> Proposal | None:
+    """The patch to the file in which the attribute is read, if one can be made."""
     if finding.rule != "CKPT001" or finding.culprit is None:
-        return []
+        return None
     file = Path(finding.culprit.file)
-    loaded = [case for case in cases if case.evidence.loaded and case.evidence.loaded.place.file == str(file)]
+    functions = sorted({case.spec.function for case in cases if _is_loaded_from(file, case)})
     source = _read(file)
-    if not loaded or source is None:
-        return []
-    from ckptdoctor.remedies.patch import diff, patch
+    if not functions or source is None:
+        return None
+    from ckptdoctor.remedies.patch import patch
 
     patched = patch(source, finding.culprit.line)
-    if patched is None:
+    return Proposal(file, source, patched, tuple(functions)) if patched is not None else None
+
+
+def find(finding: Finding, cases: list[Case], environment: Environment, patient: Patient) -> list[Remedy]:
+    """The patch to the file in which the attribute is read, if it can be made and helps."""
+    proposal = propose(finding, cases)
+    if proposal is None:
         return []
-    specs = _specs(loaded)
-    tried = {one.id: one for one in _try(patched, file, specs, patient)}
+    specs = _specs([case for case in cases if case.spec.function in proposal.functions])
+    tried = {one.id: one for one in _try(proposal.patched, proposal.file, specs, patient)}
     mended = [spec for spec in specs if is_sound_as_far_as_can_be_told(tried[spec.id])]
     failing = {spec.function for spec in specs if spec not in mended}
     if failing & first_of_all(spec.function for spec in specs):
         return []
     stood_in = sorted({spec.function for spec in mended if tried[spec.id].forward_only})
     without_gpu = f" ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else ""
-    left = f"; {listed(sorted(failing))} is not mended by it" if failing else ""
-    return [
-        Remedy(
-            kind="patch",
-            title=f"patch {owner(finding.culprit, file.name)} to find the layer in whatever callable it is handed",
-            cost=f"a changed file in the environment, lost at the next reinstall{left}",
-            evidence=f"the patched file passed here{without_gpu}: {listed([spec.id for spec in mended], 3)}",
-            diff=diff(source, patched, _label(file, environment)),
-            verified=True,
-        )
-    ]
+    made = remedy(proposal, finding, environment, sorted(failing))
+    made.evidence = f"the patched file passed here{without_gpu}: {listed([spec.id for spec in mended], 3)}"
+    made.verified, made.tried = True, [spec.id for spec in mended]
+    return [made]
+
+
+def remedy(proposal: Proposal, finding: Finding, environment: Environment, left: Sequence[str]) -> Remedy:
+    """A patch as it is offered.
+
+    Args:
+        proposal: The patch.
+        finding: What it mends.
+        environment: The target.
+        left: Functions that it does not mend.
+    """
+    from ckptdoctor.remedies.patch import diff
+
+    name = owner(finding.culprit, proposal.file.name)
+    not_mended = f"; {listed(left)} is not mended by it" if left else ""
+    return Remedy(
+        kind="patch",
+        title=f"patch {name} to find the layer in whatever callable it is handed",
+        cost=f"a changed file in the environment, lost at the next reinstall{not_mended}",
+        evidence="",
+        diff=diff(proposal.source, proposal.patched, _label(proposal.file, environment)),
+        file=str(proposal.file),
+        sha256=hashlib.sha256(proposal.source.encode()).hexdigest(),
+    )
+
+
+def _is_loaded_from(file: Path, case: Case) -> bool:
+    return case.evidence.loaded is not None and case.evidence.loaded.place.file == str(file)
 
 
 def _try(patched: str, file: Path, specs: list[Spec], patient: Patient) -> list[Evidence]:

@@ -333,11 +333,12 @@ def _pins(wanted: Sequence[Requirement], installed: Mapping[str, str]) -> dict[s
     if "torch" in asked:
         return {}
     return {
-        name: version for name, version in installed.items() if _is_held(name) and name not in asked and _valid(version)
+        name: version for name, version in installed.items() if is_held(name) and name not in asked and _valid(version)
     }
 
 
-def _is_held(name: str) -> bool:
+def is_held(name: str) -> bool:
+    """Whether a package belongs to torch, whose builds are never replaced."""
     return name in _HELD or name.startswith("nvidia-")
 
 

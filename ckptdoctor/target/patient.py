@@ -50,6 +50,7 @@ class Patient:
         progress: Progress = lambda _: None,
         trunk: Trunk | None = None,
         stop: threading.Event | None = None,
+        adapted: bool = False,
     ) -> None:
         """Prepare to examine a target; nothing is started yet.
 
@@ -61,6 +62,7 @@ class Patient:
             progress: Told what is going on, a few words at a time.
             trunk: Where lanes are forked from, if the overlay allows that; otherwise each is a fresh interpreter.
             stop: Once set, an examination that is under way ends.
+            adapted: Start its processes as ``ckptdoctor run`` starts a job's.
         """
         self.python = python
         self.files: set[str] = set()
@@ -68,13 +70,13 @@ class Patient:
         self._overlay = overlay
         self._trunk = trunk if trunk is not None and overlay is not None and trunk.suits(overlay) else None
         self._stop = stop or threading.Event()
-        self._workers = workers
+        self.workers = workers
         self._progress = progress
         self._lanes: dict[Lane, Process] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="ckptdoctor-"))
         (self._folder / "work").mkdir()
         (self._folder / "tmp").mkdir()
-        self._environ = environment(os.environ, self._folder, cache, [overlay] if overlay else [])
+        self._environ = environment(os.environ, self._folder, cache, [overlay] if overlay else [], adapted)
 
     def __enter__(self) -> Patient:
         return self
@@ -89,14 +91,17 @@ class Patient:
         self._lanes.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def look(self) -> Environment:
+    def look(self, every_requirement: bool = False) -> Environment:
         """What is installed in the target, read without importing it.
+
+        Args:
+            every_requirement: Have each package's ``requires`` hold all, not only what names a package of the stack.
 
         Raises:
             TargetError: Its Python does not start, or is not one that the probes run on.
         """
         self._progress("looking at what is installed")
-        process = self._open(BARE, facts=True)
+        process = self._open(BARE, facts="all" if every_requirement else True)
         try:
             event = process.read(STARTUP)
         except EOFError:
@@ -149,7 +154,7 @@ class Patient:
         (folder / name).write_bytes(text.encode())
         return folder / name
 
-    def _open(self, lane: Lane, facts: bool = False) -> Process:
+    def _open(self, lane: Lane, facts: bool | str = False) -> Process:
         if lane not in self._lanes:
             opening = {"hide": list(lane), "paths": [str(self._overlay)] if self._overlay else [], "facts": facts}
             forked = self._trunk.fork() if self._trunk else None
@@ -203,7 +208,7 @@ class _Round:
         self._busy = 0
         """Requests to the lane that it has not reported idle after."""
         self._limit = max(spec.timeout for spec in specs) + GRACE
-        self._send(list(self._waiting.values()), patient._workers)
+        self._send(list(self._waiting.values()), patient.workers)
 
     @property
     def is_done(self) -> bool:
@@ -292,7 +297,7 @@ class _Round:
         if self._suspects:
             self._next_suspect()
         elif self._waiting:
-            self._send(list(self._waiting.values()), self._patient._workers)
+            self._send(list(self._waiting.values()), self._patient.workers)
 
     def _next_suspect(self) -> None:
         """Run one suspect alone; after the last, all that is left."""
@@ -300,4 +305,4 @@ class _Round:
         if self._suspects:
             self._send([self._suspects[0]], 1)
         else:
-            self._send(list(self._waiting.values()), self._patient._workers)
+            self._send(list(self._waiting.values()), self._patient.workers)

@@ -178,13 +178,18 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def environment(environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path]) -> dict[str, str]:
+def environment(
+    environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path], adapted: bool = False
+) -> dict[str, str]:
     """The environment variables of the patient's processes: the user's own, made safe.
 
     Empty entries of ``PYTHONPATH`` would put the current folder among the packages, and relative ones would change their
-    meaning with it. What the stack would write to the user's home goes to the run's own folder.
+    meaning with it. What the stack would write to the user's home goes to the run's own folder. The hook of ``ckptdoctor run``
+    would hide the very faults that are looked for: it is there only where it is what is tried.
     """
+    hook = locations.probes() / "no_touch"
     paths = [str(Path(entry).absolute()) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    paths = [*([str(hook)] if adapted else []), *(path for path in paths if path != str(hook))]
     made = {key: value for key, value in environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
     made.update(
         {

@@ -1,0 +1,89 @@
+"""Declared requirements between installed packages, and which of them a change breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from ckptdoctor.evidence import Environment
+
+
+def unmet(environment: Environment) -> list[str]:
+    """Declared requirements that the installed versions do not meet, as clauses."""
+    return [
+        f"{who} {environment.version(who)} requires {requirement.name}{requirement.specifier}, {installed} is installed"
+        for who, requirement, installed in _unmet(environment)
+    ]
+
+
+def broken(before: Environment, after: Environment) -> list[str]:
+    """Declared requirements that a change leaves unmet, and that were not unmet already.
+
+    Args:
+        before: The target as it is, with all that each package requires.
+        after: The same with the change.
+    """
+    known = {(who, requirement.name) for who, requirement, _ in _unmet(before)}
+    return [
+        f"{who} {after.version(who)} requires {requirement.name}{requirement.specifier}"
+        for who, requirement, _ in _unmet(after)
+        if (who, requirement.name) not in known
+    ]
+
+
+def missing(package: str, before: Environment, after: Environment) -> list[str]:
+    """What another release of a package requires, and nobody has installed, where the release before did not lack it."""
+    lacked = {requirement.name for requirement in _absent(package, before)}
+    return [str(requirement) for requirement in _absent(package, after) if requirement.name not in lacked]
+
+
+def is_whole(package: str, environment: Environment) -> bool:
+    """Whether all that a package requires is installed, in whatever release."""
+    return not any(True for _ in _absent(package, environment))
+
+
+def _absent(package: str, environment: Environment) -> Iterator[Requirement]:
+    """Requirements of a package that no installed distribution answers to; markers are taken off once they apply."""
+    requires = next((one.requires for one in environment.packages if one.name == package), [])
+    for requirement in parse(requires):
+        if applies(requirement, environment) and not environment.version(canonicalize_name(requirement.name)):
+            requirement.marker = None
+            yield requirement
+
+
+def _unmet(environment: Environment) -> Iterator[tuple[str, Requirement, str]]:
+    """Who requires it, the requirement, and what is installed in its place."""
+    for package in environment.packages:
+        for requirement in parse(package.requires):
+            installed = environment.version(canonicalize_name(requirement.name))
+            if installed and not allows(requirement, installed, environment):
+                yield package.name, requirement, installed
+
+
+def parse(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """Requirements as packages declare them; what is none is passed over, as it binds nobody."""
+    for text in requirements:
+        try:
+            yield Requirement(text)
+        except InvalidRequirement:
+            continue
+
+
+def applies(requirement: Requirement, environment: Environment) -> bool:
+    """Whether a requirement concerns this target: those of extras and of other Pythons do not."""
+    python = ".".join(environment.python.split(".")[:2])
+    markers = {"extra": "", "python_version": python, "python_full_version": environment.python}
+    return requirement.marker is None or requirement.marker.evaluate(markers)
+
+
+def allows(requirement: Requirement, release: str, environment: Environment) -> bool:
+    """Whether a release meets a requirement, or the requirement does not apply to this target."""
+    if not applies(requirement, environment):
+        return True
+    try:
+        return requirement.specifier.contains(Version(release), prereleases=True)
+    except InvalidVersion:
+        return True

@@ -1,0 +1,245 @@
+"""Trying a remedy before it is offered: all that was run, run again with it, beside the target and never in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ckptdoctor import findings, locations
+from ckptdoctor.errors import TargetError, UnobtainableError
+from ckptdoctor.evidence import Environment, Evidence, Spec
+from ckptdoctor.plan import Plan, Planned, first_of_all
+from ckptdoctor.remedies import pins
+from ckptdoctor.report import Finding
+from ckptdoctor.request import Request
+from ckptdoctor.rules.case import IN_WORDS
+from ckptdoctor.target import overlay
+from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
+from ckptdoctor.wording import engines_in_words, listed
+
+Progress = Callable[[str], None]
+
+ROLES = ("subject", "control")
+"""Probes that are run again: what concerns this stack."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What remedies are tried on, and what was found there.
+
+    Attributes:
+        python: The target's interpreter.
+        laid: The overlay that the diagnosis was made with.
+        request: What was asked.
+        environment: The target.
+        plan: What was run.
+        found: What came of it.
+        patient: The target, still at hand.
+        progress: Told what is going on.
+    """
+
+    python: Path
+    laid: Path | None
+    request: Request
+    environment: Environment
+    plan: Plan
+    found: findings.Found
+    patient: Patient
+    progress: Progress = lambda _: None
+
+    @property
+    def probes(self) -> list[Planned]:
+        """What is run again."""
+        return [planned for planned in self.plan.probes if planned.role in ROLES]
+
+    def specs(self) -> dict[Lane, list[Spec]]:
+        """The same by lane."""
+        plan = Plan(self.probes)
+        return {lane: plan.specs(lane) for lane in (BARE, WHOLE)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of running all again with a remedy.
+
+    Attributes:
+        mended: Probes that had failed with the finding, and were ok.
+        failing: Those that were not.
+        kept: Probes that had been ok, and were again.
+        lost: Those that were not.
+        now: The rules that each of the failing now trips.
+        stood_in: Functions that were tried with the CPU in the place of the GPU in backward.
+        changes: Releases that came to be installed, by package.
+        breaks: Declared requirements that these break.
+    """
+
+    mended: tuple[str, ...]
+    failing: tuple[str, ...]
+    kept: tuple[str, ...]
+    lost: tuple[str, ...]
+    now: Mapping[str, list[str]]
+    stood_in: tuple[str, ...] = ()
+    changes: Mapping[str, str] | None = None
+    breaks: tuple[str, ...] = ()
+
+    def helps(self, finding: Finding, ground: Ground) -> bool:
+        """Whether a finding is gone, but for mere variants of a function, and nothing that worked is lost.
+
+        Variants of the step may show what the fault had hidden, and what is another rule's: dropout that is not repeated,
+        for one. They hinder nothing, and are named.
+        """
+        functions = {one.spec.function for one in ground.probes if one.spec.id in finding.probes}
+        must = first_of_all(functions)
+        left = [one.spec for one in ground.probes if one.spec.id in self.failing and one.spec.function in must]
+        hidden = [one for one in left if one.variant and self.now[one.id] and finding.rule not in self.now[one.id]]
+        return bool(self.mended) and not self.lost and len(hidden) == len(left)
+
+    def left(self, ground: Ground) -> list[str]:
+        """What it does not mend: ``llamafactory:unsloth with dropout (CKPT005)``."""
+        specs = [one.spec for one in ground.probes if one.spec.id in self.failing]
+        return list(
+            dict.fromkeys(f"{one.function}{_when(one)} ({listed(self.now[one.id]) or 'fails'})" for one in specs)
+        )
+
+    @property
+    def tried(self) -> list[str]:
+        """Ids of the probes that were ok with it."""
+        return [*self.mended, *self.kept]
+
+
+def _when(spec: Spec) -> str:
+    """Under what a probe was run, where that is not the usual step."""
+    return IN_WORDS[spec.variant] or (f" under {engines_in_words([spec.engine])}" if spec.engine != "none" else "")
+
+
+class Untried(Exception):  # noqa: N818 - nothing is wrong with the remedy
+    """A remedy could not be tried, for a reason that says nothing about it: no network, no room."""
+
+
+def with_releases(requirements: Sequence[str], finding: Finding, ground: Ground) -> Trial | None:
+    """Try other releases, in an overlay.
+
+    What another release of a trainer requires and nobody has installed is laid as well, if that does no harm; what is left
+    of it counts among the requirements that the change breaks.
+
+    Returns:
+        What came of it; nothing where the releases cannot be had for this target, together or at all.
+
+    Raises:
+        Untried: They cannot be had just now.
+    """
+    try:
+        before = _look(ground, ground.laid)
+        after = _look(ground, laid := _overlay(requirements, ground))
+        lacking = _lacking(requirements, before, after)
+        if lacking:
+            whole = _with_lacking([*requirements, *lacking], before, finding, ground)
+            if whole is not None:
+                return whole
+        return _tried(laid, before, after, finding, ground)
+    except UnobtainableError:
+        return None
+    except TargetError as error:
+        raise Untried(error.message) from error
+
+
+def _with_lacking(requirements: Sequence[str], before: Environment, finding: Finding, ground: Ground) -> Trial | None:
+    """The same with what is lacking laid too; nothing where that cannot be had or spoils it."""
+    try:
+        laid = _overlay(requirements, ground)
+    except UnobtainableError:
+        return None
+    trial = _tried(laid, before, _look(ground, laid), finding, ground)
+    return trial if trial.helps(finding, ground) else None
+
+
+def _tried(laid: Path, before: Environment, after: Environment, finding: Finding, ground: Ground) -> Trial:
+    with Patient(ground.python, laid, ground.patient.workers, locations.cache(), ground.progress) as patient:
+        evidence = patient.examine(ground.specs())
+    changes = {one.name: one.version for one in after.packages if before.version(one.name) != one.version}
+    lacking = [
+        f"{name} {after.version(name)} requires {requirement}, which is not installed"
+        for name in sorted(changes.keys() & overlay.TRAINERS)
+        for requirement in pins.missing(name, before, after)
+    ]
+    return _judged(evidence, finding, ground, after, changes, (*pins.broken(before, after), *lacking))
+
+
+def _lacking(requirements: Sequence[str], before: Environment, after: Environment) -> list[str]:
+    """What trainers newly require and can be laid; what belongs to torch comes in its own builds and is left alone.
+
+    Where the installed release lacks something already, only its function is there to be looked at, and no training.
+    """
+    named = {canonicalize_name(Requirement(one).name) for one in requirements}
+    whole = [name for name in sorted(named & overlay.TRAINERS) if pins.is_whole(name, before)]
+    found = [one for name in whole for one in pins.missing(name, before, after)]
+    return [one for one in found if not overlay.is_held(canonicalize_name(Requirement(one).name))]
+
+
+def with_file(file: str, replacement: Path, finding: Finding, ground: Ground) -> Trial:
+    """Try a patched file in the place of an installed one."""
+    named = {
+        case.spec.function: str(replacement)
+        for case in ground.found.cases
+        if case.evidence.loaded is not None and case.evidence.loaded.place.file == file
+    }
+    return _judged(ground.patient.examine(ground.specs(), named), finding, ground, ground.environment)
+
+
+def with_adapter(finding: Finding, ground: Ground) -> Trial:
+    """Try the way in which ``ckptdoctor run`` starts a job."""
+    cache = locations.cache()
+    with Patient(ground.python, ground.laid, ground.patient.workers, cache, ground.progress, adapted=True) as patient:
+        return _judged(patient.examine(ground.specs()), finding, ground, ground.environment)
+
+
+def _look(ground: Ground, laid: Path | None) -> Environment:
+    with Patient(ground.python, laid, 1, locations.cache(), ground.progress) as patient:
+        return patient.look(every_requirement=True)
+
+
+def _overlay(requirements: Sequence[str], ground: Ground) -> Path:
+    """The diagnosis's own overlay, with other releases."""
+    named = {canonicalize_name(Requirement(one).name) for one in requirements}
+    others = [one for one in ground.request.requirements if canonicalize_name(Requirement(one).name) not in named]
+    with Patient(ground.python, None, 1, locations.cache()) as patient:
+        installed = {package.name: package.version for package in patient.look().packages}
+    return overlay.lay(
+        ground.python,
+        [*others, *requirements],
+        with_dependencies=ground.request.with_dependencies,
+        environment_packages=installed,
+        cache=locations.cache(),
+        progress=ground.progress,
+    )
+
+
+def _judged(
+    evidence: Iterable[Evidence],
+    finding: Finding,
+    ground: Ground,
+    after: Environment,
+    changes: Mapping[str, str] | None = None,
+    breaks: tuple[str, ...] = (),
+) -> Trial:
+    """What the evidence says by the very rules that found the fault."""
+    found = findings.find(after, Plan(ground.probes), evidence)
+    now = {one.id: one for one in found.probes}
+    passed = {one.id for one in found.probes if one.outcome == "ok"}
+    failed = [one.spec.id for one in ground.probes if one.spec.id in finding.probes]
+    again = {one.spec.id for one in ground.probes}
+    had_passed = [one.id for one in ground.found.probes if one.outcome == "ok" and one.id in again]
+    return Trial(
+        mended=tuple(one for one in failed if one in passed),
+        failing=tuple(one for one in failed if one not in passed),
+        kept=tuple(one for one in had_passed if one in passed),
+        lost=tuple(one for one in had_passed if one not in passed),
+        now={one: now[one].rules if one in now else [] for one in failed},
+        stood_in=tuple(sorted({now[one].checkpoint_function for one in passed if now[one].evidence.forward_only})),
+        changes=changes,
+        breaks=breaks,
+    )
