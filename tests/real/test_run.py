@@ -1,4 +1,4 @@
-"""``ckptdoctor run`` with a trainer's real function, under torch's launcher."""
+"""``ckptdoctor run`` with a trainer's real function, under the launchers that people use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+
+from tests.conftest import STACK, TORCH, TRAINER, build
 
 pytestmark = pytest.mark.real
 
@@ -30,13 +32,15 @@ def trainer():
     from llamafactory.model.model_utils import checkpointing
     return checkpointing
 
+for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "0")):
+    os.environ.setdefault(name, value)  # accelerate's launcher starts one process on a CPU, and leaves these out
 dist.init_process_group("gloo")
 torch.manual_seed(0)
 sizes = dict(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
 model = Glm4ForCausalLM(Glm4Config(**sizes, num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=1)).train()
 model.config.use_cache = False
 model.enable_input_require_grads()
-if sys.argv[1] == "own":
+if sys.argv[-1] == "own":
     model.gradient_checkpointing_enable({"use_reentrant": True})
 else:
     trainer()._gradient_checkpointing_enable(model)
@@ -86,3 +90,41 @@ def test_a_training_that_dies_trains_as_with_transformers_own_checkpointing(demo
     assert dead.returncode != 0
     assert none == []
     assert "has no attribute '__self__'" in dead.stderr
+
+
+@pytest.fixture(scope="module")
+def launchers(environments):
+    """The stack on which the fault began, with the launchers of DeepSpeed and accelerate."""
+    return build(environments / "launchers", [TORCH, *STACK, "accelerate"], [TRAINER])
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["deepspeed", "--num_accelerators", "2", "--master_port", "29517"],
+        ["accelerate", "launch", "--cpu", "--num_processes", "1", "--mixed_precision", "no", "--dynamo_backend", "no"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_it_works_in_the_processes_that_other_launchers_start(launchers, tmp_path, launcher):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    folder = str(launchers.parent)
+    environ = {
+        **os.environ,
+        "PATH": os.pathsep.join([folder, os.environ["PATH"]]),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "DS_ACCELERATOR": "cpu",
+        "HF_HOME": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "ckptdoctor", "run", "--", *launcher, str(script), "trainer"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=200, check=False)
+
+    losses = [float(line.split()[-1]) for line in done.stdout.splitlines() if "loss " in line]
+    assert done.returncode == 0, done.stderr
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    said = done.stdout + done.stderr
+    assert said.count("ckptdoctor run: adapting what Glm4DecoderLayer") == 1
+    assert said.count("ckptdoctor run: active for") == 1

@@ -1,0 +1,119 @@
+"""What makes a remedy one, and in which order they are offered."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckptdoctor.evidence import Environment, Evidence, Package, Spec
+from ckptdoctor.findings import Found
+from ckptdoctor.plan import Plan, Planned
+from ckptdoctor.remedies import pins, proof, proven
+from ckptdoctor.remedies.proof import Ground, Trial
+from ckptdoctor.report import Finding, Remedy
+from ckptdoctor.request import Request
+from ckptdoctor.rules import Case
+from ckptdoctor.target.patient import BARE
+
+USUAL = Spec("glm4", "llamafactory")
+DROPOUT = Spec("glm4", "llamafactory", variant="dropout")
+OTHER = Spec("glm4", "llamafactory:unsloth")
+TORCH = Spec("glm4", "torch:reentrant")
+
+
+def ground(*specs):
+    plan = Plan([Planned(spec, "subject", BARE) for spec in specs])
+    return Ground(None, None, Request(), environment(), plan, Found([]), None)
+
+
+def environment(*packages):
+    return Environment("3.11.7", "/envs/train/bin/python", "linux", [*packages])
+
+
+def finding(*specs):
+    return Finding("CKPT001", "attribute-contract", "error", "", "", [spec.id for spec in specs])
+
+
+def trial(mended=(), failing=(), kept=(), lost=(), now=None):
+    ids = [tuple(spec.id for spec in one) for one in (mended, failing, kept, lost)]
+    return Trial(*ids, now={spec.id: (now or {}).get(spec, []) for spec in failing})
+
+
+@pytest.mark.parametrize(
+    ("came", "helps"),
+    [
+        (trial(mended=[USUAL, DROPOUT, OTHER], kept=[TORCH]), True),
+        (trial(mended=[USUAL, DROPOUT], failing=[OTHER], kept=[TORCH]), True),  # shares the entry of the first function
+        (trial(mended=[USUAL, DROPOUT, OTHER], lost=[TORCH]), False),
+        (trial(mended=[DROPOUT, OTHER], failing=[USUAL], kept=[TORCH]), False),
+        (trial(failing=[USUAL, DROPOUT, OTHER], kept=[TORCH]), False),
+        (trial(mended=[USUAL, OTHER], failing=[DROPOUT], now={DROPOUT: ["CKPT005"]}), True),  # the fault had hidden it
+        (trial(mended=[USUAL, OTHER], failing=[DROPOUT], now={DROPOUT: ["CKPT001"]}), False),
+        (trial(mended=[USUAL, OTHER], failing=[DROPOUT]), False),  # it did not even come to an end
+        (trial(mended=[DROPOUT, OTHER], failing=[USUAL], now={USUAL: ["CKPT005"]}), False),
+    ],
+)
+def test_a_remedy_mends_all_that_matters_and_loses_nothing(came, helps):
+    assert came.helps(finding(USUAL, DROPOUT, OTHER), ground(USUAL, DROPOUT, OTHER, TORCH)) is helps
+
+
+def test_what_a_remedy_leaves_is_named_with_the_rule():
+    came = trial(mended=[USUAL], failing=[DROPOUT, OTHER], now={DROPOUT: ["CKPT005"]})
+    left = came.left(ground(USUAL, DROPOUT, OTHER))
+    assert left == ["llamafactory with dropout (CKPT005)", "llamafactory:unsloth (fails)"]
+
+
+def test_what_a_probe_lost_is_seen_though_it_brought_no_evidence():
+    """A step that had passed and of which nothing was heard with the remedy has not passed."""
+    on = ground(USUAL, TORCH)
+    planned = {one.spec.id: one for one in on.plan.probes}
+    on.found.cases = [Case(planned[TORCH.id], Evidence(TORCH.id, "returned"), {})]
+    from ckptdoctor.report import ProbeResult
+
+    passed = ProbeResult(
+        TORCH.id, "glm4", "torch:reentrant", "none", "", "", "subject", "ok", None, Evidence("", "returned")
+    )
+    on.found.probes = [passed]
+    assert proof._judged([], finding(USUAL), on, environment()).lost == (TORCH.id,)
+
+
+def remedy(kind, breaks=(), changes=(), verified=True):
+    return Remedy(kind, "", "", "", breaks=list(breaks), changes=dict.fromkeys(changes, "1"), verified=verified)
+
+
+def test_the_order_is_by_how_little_changes():
+    wanted = [
+        remedy("version", changes=["a"]),
+        remedy("version", changes=["a", "b"]),
+        remedy("version", breaks=["c requires a"], changes=["a"]),
+        remedy("version", changes=["a"], verified=False),
+        remedy("patch"),
+        remedy("adapter"),
+        remedy("setting"),
+    ]
+    assert sorted(wanted, key=proven._weight) == wanted
+
+
+# -- declared requirements --------------------------------------------------------------------------------------------
+
+LF = "llamafactory"
+
+
+def test_only_what_a_change_breaks_is_named():
+    before = environment(
+        Package(LF, "1", requires=["torch<2", "rich>1"]), Package("torch", "2.1"), Package("rich", "2")
+    )
+    after = environment(
+        Package(LF, "2", requires=["torch<2.0", "rich>2"]), Package("torch", "2.1"), Package("rich", "2")
+    )
+    assert pins.broken(before, after) == ["llamafactory 2 requires rich>2"]
+    assert pins.broken(before, before) == []
+
+
+def test_what_is_required_anew_and_not_there():
+    old = ["absent", "rich"]
+    new = [*old, "fresh>=1", "optional; extra == 'more'", "elsewhere; sys_platform == 'nowhere'"]
+    before = environment(Package(LF, "1", requires=old), Package("rich", "2"))
+    after = environment(Package(LF, "2", requires=new), Package("rich", "2"))
+    assert pins.missing(LF, before, after) == ["fresh>=1"]
+    assert not pins.is_whole(LF, before)
+    assert pins.is_whole(LF, environment(Package(LF, "1", requires=["rich"]), Package("rich", "2")))
