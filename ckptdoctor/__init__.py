@@ -37,6 +37,7 @@ def check(
     timeout: float = 60.0,
     use_cache: bool = True,
     find_remedies: bool = True,
+    verify: bool = False,
 ) -> Report:
     """Run tiny real training steps in an environment and judge them, as ``ckptdoctor check`` does.
 
@@ -51,6 +52,7 @@ def check(
         timeout: Seconds a probe may take.
         use_cache: Answer from the last run where nothing has changed.
         find_remedies: Look for what mends each finding, and try it where that can be done here.
+        verify: Try every remedy, beside the environment, and drop those that do not help.
 
     Returns:
         The report, with ``verdict``, ``findings`` and the evidence of every probe.
@@ -68,6 +70,7 @@ def check(
         options=Options(models, functions, engines, timeout=timeout, ranks=nproc),
         use_cache=use_cache,
         find_remedies=find_remedies,
+        verify=verify,
         job=str(job) if job is not None else "",
     )
     return diagnose(request)

@@ -329,6 +329,25 @@ def test_shipped_schema_is_what_the_types_give():
     assert json.loads(shipped) == json.loads(schema_text()), "write schema_text() to report.schema.json"
 
 
+@pytest.mark.parametrize("name", ["text", "markdown", "sarif", "junit"])
+def test_formats_say_where_no_release_helps(name):
+    report = failing()
+    report.findings[0].impasse = "No release of llamafactory up to 0.9.5 works."
+    shown = " ".join(render(name, report, PLAIN).split())
+
+    assert "No release of llamafactory up to 0.9.5 works." in shown
+
+
+@pytest.mark.parametrize("name", ["text", "markdown"])
+def test_what_a_change_means_for_files_is_shown(name):
+    report = failing()
+    report.findings[0].remedies[0].edits = [
+        "--- a/requirements.txt\n+++ b/requirements.txt\n@@ -1 +1 @@\n-a==1\n+a==2\n"
+    ]
+
+    assert "+a==2" in render(name, report, PLAIN)
+
+
 # -- text -------------------------------------------------------------------------------------------------------------
 
 

@@ -82,8 +82,9 @@ def test_another_overlay_and_a_run_without_remedies_are_other_results(tmp_path):
         results.key(python, tmp_path / "one", Request()),
         results.key(python, tmp_path / "another", Request()),
         results.key(python, None, Request(find_remedies=False)),
+        results.key(python, None, Request(verify=True)),
     }
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert results.key(python, None, Request()) in keys
 
 

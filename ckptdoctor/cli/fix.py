@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptdoctor.cli import config, shared
+from ckptdoctor.cli import shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 STATUS = {"ok": 0, "fail": 1, "error": 3}
 
 
-@click.command(
-    "fix", cls=config.Configured, short_help="Find what mends an environment, prove it, and carry it out if told to."
-)
+@click.command("fix", short_help="Find what mends an environment, prove it, and carry it out if told to.")
 @shared.target_options
 @shared.JOB
 @shared.MODEL

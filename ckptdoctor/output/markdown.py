@@ -82,6 +82,8 @@ def _facts(one: Published) -> Iterator[str]:
         yield f"- Innocent: {prose(f'{innocent.package} {innocent.version}')}: {prose(innocent.reason)}"
     if one.names:
         yield f"- Seen in: {', '.join(map(code, one.names))}"
+    if finding.impasse:
+        yield f"- Releases: {prose(finding.impasse)}"
 
 
 def _place(label: str, spot: Spot | None) -> Iterator[str]:
@@ -97,7 +99,7 @@ def _remedy(number: int, remedy: Remedy) -> str:
     parts = [f"{number}. **{how}**: {prose(remedy.title)}"]
     parts += ["\n".join(f"   - {label}: {prose(text)}" for label, text in facts if text)]
     parts += [_fenced("\n".join(remedy.commands), "bash")] if remedy.commands else []
-    parts += [_fenced(remedy.diff, "diff")] if remedy.diff else []
+    parts += [_fenced(diff, "diff") for diff in (remedy.diff, *remedy.edits) if diff]
     return "\n\n".join(filter(None, parts))
 
 

@@ -59,7 +59,8 @@ def _versions(finding: Finding, cases: list[Case], ground: Ground) -> list[Remed
     tried: list[Candidate] = []
     with _index(ground) as newer:
         trainers = _first(looked_for.trainers(newer), looked_for, finding, ground, tried)
-        models = _first(looked_for.models(newer), looked_for, finding, ground)
+        # A guess costs a download of transformers: it is not made where something is known to help.
+        models = _first(looked_for.models(None if trainers else newer), looked_for, finding, ground)
     pair = [] if trainers else _pair(models, looked_for, finding, ground)
     if not trainers:
         releases = [one.changes[looked_for.package] for one in tried]

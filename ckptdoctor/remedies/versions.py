@@ -87,7 +87,7 @@ class Search:
             for release in _by_step(known, self.transformers)
         ]
         if found or self.trainer in self._axis(self.package):
-            return found or self._guesses("transformers", self.transformers, newer)
+            return found or self._guesses("transformers", self.transformers, newer)[:1]
         # A release of the trainer that is newer than the knowledge is likely to get on with what the last one did.
         alike = self._known("transformers", **{self.package: (self._axis(self.package) or [""])[-1]})
         guesses = [Candidate({"transformers": release}) for release in _by_step(alike, self.transformers)]
