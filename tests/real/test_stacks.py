@@ -81,7 +81,8 @@ def test_remedies_are_a_version_a_patch_and_a_setting(demo):
     remedies = the_finding(demo)["remedies"]
     version, patch, setting = remedies
     assert version["kind"] == "version"
-    assert version["commands"] == ["pip install --no-deps 'llamafactory==0.9.3'"]
+    executable = demo.report["environment"]["executable"]
+    assert version["commands"] == [f"uv pip install --python {executable} --no-deps 'llamafactory==0.9.3'"]
     assert patch["kind"] == "patch"
     assert patch["verified"]
     assert '-        module: "torch.nn.Module" = func.__self__\n' in patch["diff"]
