@@ -51,10 +51,17 @@ def _patches(report: Report) -> Iterator[Patch]:
             file=file,
             original=original,
             patched=patched.encode(),
-            prefix=Path(report.environment.executable).parent.parent,
+            # A file that the user named is the user's own, wherever it lies.
+            prefix=file.parent if _is_named(file, report) else Path(report.environment.executable).parent.parent,
             overlay=overlays if overlays in file.parents else None,
             why=f"{finding.rule}: {finding.title}",
         )
+
+
+def _is_named(file: Path, report: Report) -> bool:
+    """Whether a checkpoint function was asked for by its file."""
+    loaded = [one.evidence.loaded for one in report.probes if one.evidence.loaded is not None]
+    return any(one.how == "file" and one.place.file == str(file) for one in loaded)
 
 
 def notes(report: Report) -> list[str]:

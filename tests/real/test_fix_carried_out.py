@@ -66,6 +66,20 @@ def test_a_patch_is_applied_shown_and_taken_back(own):
     assert "hint:" in nothing.err
 
 
+def test_a_file_of_the_users_own_is_patched_where_it_lies(torch_python, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_bytes((Path(__file__).parents[1] / "cases" / "ckpt001_bad.py").read_bytes())
+    before = mine.read_bytes()
+    named = ("--python", torch_python, "--checkpoint-fn", f"{mine}:checkpoint_function", "--engine", "none")
+    applied = run("fix", "--apply", *named)
+
+    assert applied.status == 0, applied.err
+    assert mine.read_bytes() != before
+    assert run("fix", "--revert", *named).status == 0
+    assert mine.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.py"]
+
+
 def test_releases_as_they_were_tried_help_once_they_are_installed(own, tmp_path):
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("transformers==4.51.3\nllamafactory==0.9.2  # ours\n")
