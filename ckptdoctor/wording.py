@@ -33,6 +33,12 @@ def listed(names: Sequence[str], limit: int = 4) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
 
 
+def stood_in(functions: Iterable[str]) -> str:
+    """What to add to a verdict on functions that need a GPU in backward and had none; empty where there are none."""
+    names = sorted(set(functions))
+    return f" ({listed(names)} with the CPU in the place of the GPU in backward)" if names else ""
+
+
 def error_line(error: Error) -> str:
     """An error's type and the first line of its message."""
     return f"{error.type}: {first_line(error.message)}"

@@ -37,7 +37,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 )
 @shared.TIMEOUT
 @shared.NPROC
-@click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
+@shared.JOBS
 @shared.several_formats(*FORMATS)
 @click.option(
     "--fail-on",

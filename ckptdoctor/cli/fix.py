@@ -25,7 +25,7 @@ STATUS = {"ok": 0, "fail": 1, "error": 3}
 @shared.engine("all, as far as DeepSpeed is installed")
 @shared.TIMEOUT
 @shared.NPROC
-@click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
+@shared.JOBS
 @click.option(
     "--edit",
     "files",

@@ -58,7 +58,7 @@ WHAT = {
 )
 @shared.TIMEOUT
 @shared.NPROC
-@click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
+@shared.JOBS
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
 def command(
     output: str,

@@ -59,6 +59,7 @@ CHECKPOINT_FN = click.option(
     help="Checkpoint function to judge: torch, deepspeed, llamafactory, axolotl, or your own. "
     "Default: torch's and those of the installed trainers. Repeatable.",
 )
+JOBS = click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
 ENGINES = click.Choice(["none", "partial", "zero0", "zero1", "zero2", "zero3"])
 TIMEOUT = click.option(
     "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds a probe may take."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,21 @@ class Ground:
         """The same by lane."""
         plan = Plan(self.probes)
         return {lane: plan.specs(lane) for lane in (BARE, WHOLE)}
+
+    @functools.cached_property
+    def before(self) -> Environment:
+        """The target with what was laid over it, and all that each package requires."""
+        return self.look(self.laid)
+
+    @functools.cached_property
+    def installed(self) -> dict[str, str]:
+        """What the target itself has installed, name to version."""
+        return {package.name: package.version for package in self.look(None).packages}
+
+    def look(self, laid: Path | None) -> Environment:
+        """The target with an overlay, and all that each package requires."""
+        with Patient(self.python, laid, 1, locations.cache(), self.progress) as patient:
+            return patient.look(every_requirement=True)
 
 
 @dataclass(frozen=True)
@@ -133,33 +149,33 @@ def with_releases(requirements: Sequence[str], finding: Finding, ground: Ground)
         Untried: They cannot be had just now.
     """
     try:
-        before = _look(ground, ground.laid)
-        after = _look(ground, laid := _overlay(requirements, ground))
-        lacking = _lacking(requirements, before, after)
+        after = ground.look(laid := _overlay(requirements, ground))
+        lacking = _lacking(requirements, ground.before, after)
         if lacking:
-            whole = _with_lacking([*requirements, *lacking], before, finding, ground)
+            whole = _with_lacking([*requirements, *lacking], finding, ground)
             if whole is not None:
                 return whole
-        return _tried(laid, before, after, finding, ground)
+        return _tried(laid, after, finding, ground)
     except UnobtainableError:
         return None
     except TargetError as error:
         raise Untried(error.message) from error
 
 
-def _with_lacking(requirements: Sequence[str], before: Environment, finding: Finding, ground: Ground) -> Trial | None:
+def _with_lacking(requirements: Sequence[str], finding: Finding, ground: Ground) -> Trial | None:
     """The same with what is lacking laid too; nothing where that cannot be had or spoils it."""
     try:
         laid = _overlay(requirements, ground)
     except UnobtainableError:
         return None
-    trial = _tried(laid, before, _look(ground, laid), finding, ground)
+    trial = _tried(laid, ground.look(laid), finding, ground)
     return trial if trial.helps(finding, ground) else None
 
 
-def _tried(laid: Path, before: Environment, after: Environment, finding: Finding, ground: Ground) -> Trial:
+def _tried(laid: Path, after: Environment, finding: Finding, ground: Ground) -> Trial:
     with Patient(ground.python, laid, ground.patient.workers, locations.cache(), ground.progress) as patient:
         evidence = patient.examine(ground.specs())
+    before = ground.before
     changes = {one.name: one.version for one in after.packages if before.version(one.name) != one.version}
     lacking = [
         f"{name} {after.version(name)} requires {requirement}, which is not installed"
@@ -174,10 +190,14 @@ def _lacking(requirements: Sequence[str], before: Environment, after: Environmen
 
     Where the installed release lacks something already, only its function is there to be looked at, and no training.
     """
-    named = {canonicalize_name(Requirement(one).name) for one in requirements}
+    named = set(map(_name, requirements))
     whole = [name for name in sorted(named & overlay.TRAINERS) if pins.is_whole(name, before)]
     found = [one for name in whole for one in pins.missing(name, before, after)]
-    return [one for one in found if not overlay.is_held(canonicalize_name(Requirement(one).name))]
+    return [one for one in found if not overlay.is_held(_name(one))]
+
+
+def _name(requirement: str) -> str:
+    return canonicalize_name(Requirement(requirement).name)
 
 
 def with_file(file: str, replacement: Path, finding: Finding, ground: Ground) -> Trial:
@@ -185,7 +205,7 @@ def with_file(file: str, replacement: Path, finding: Finding, ground: Ground) ->
     named = {
         case.spec.function: str(replacement)
         for case in ground.found.cases
-        if case.evidence.loaded is not None and case.evidence.loaded.place.file == file
+        if case.function is not None and case.function.file == file
     }
     return _judged(ground.patient.examine(ground.specs(), named), finding, ground, ground.environment)
 
@@ -197,22 +217,15 @@ def with_adapter(finding: Finding, ground: Ground) -> Trial:
         return _judged(patient.examine(ground.specs()), finding, ground, ground.environment)
 
 
-def _look(ground: Ground, laid: Path | None) -> Environment:
-    with Patient(ground.python, laid, 1, locations.cache(), ground.progress) as patient:
-        return patient.look(every_requirement=True)
-
-
 def _overlay(requirements: Sequence[str], ground: Ground) -> Path:
     """The diagnosis's own overlay, with other releases."""
-    named = {canonicalize_name(Requirement(one).name) for one in requirements}
-    others = [one for one in ground.request.requirements if canonicalize_name(Requirement(one).name) not in named]
-    with Patient(ground.python, None, 1, locations.cache()) as patient:
-        installed = {package.name: package.version for package in patient.look().packages}
+    named = set(map(_name, requirements))
+    others = [one for one in ground.request.requirements if _name(one) not in named]
     return overlay.lay(
         ground.python,
         [*others, *requirements],
         with_dependencies=ground.request.with_dependencies,
-        environment_packages=installed,
+        environment_packages=ground.installed,
         cache=locations.cache(),
         progress=ground.progress,
     )

@@ -17,7 +17,7 @@ from ckptdoctor.remedies.versions import Candidate, Newer, Search
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.target import pip_settings
-from ckptdoctor.wording import listed
+from ckptdoctor.wording import listed, stood_in
 
 TRIES = 3
 """Releases of one kind that are run before the search for one that helps is given up."""
@@ -189,8 +189,7 @@ def _verified(made: Remedy, trial: Trial, how: str, known: str = "") -> Remedy:
     """The remedy, marked with what was run."""
     failed, passed = len(trial.mended), len(trial.kept)
     words = f"{failed} probe{'' if failed == 1 else 's'} that failed and {passed} that had passed are ok"
-    gpu = f" ({listed(trial.stood_in)} with the CPU in the place of the GPU in backward)" if trial.stood_in else ""
-    made.evidence = f"tried here {how}: {words}{gpu}" + (f"; {known}" if known else "")
+    made.evidence = f"tried here {how}: {words}{stood_in(trial.stood_in)}" + (f"; {known}" if known else "")
     made.verified, made.tried = True, trial.tried
     return made
 

@@ -14,7 +14,7 @@ from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
-from ckptdoctor.wording import listed, owner
+from ckptdoctor.wording import listed, owner, stood_in
 
 TRIED = ("none", "zero3")
 """Engines under which a patch is tried: without one, and the one that touches a model the most."""
@@ -35,7 +35,9 @@ def propose(finding: Finding, cases: list[Case]) -> Proposal | None:
     if finding.rule != "CKPT001" or finding.culprit is None:
         return None
     file = Path(finding.culprit.file)
-    functions = sorted({case.spec.function for case in cases if _is_loaded_from(file, case)})
+    functions = sorted(
+        {case.spec.function for case in cases if case.function is not None and case.function.file == str(file)}
+    )
     source = _read(file)
     if not functions or source is None:
         return None
@@ -56,8 +58,7 @@ def find(finding: Finding, cases: list[Case], environment: Environment, patient:
     failing = {spec.function for spec in specs if spec not in mended}
     if failing & first_of_all(spec.function for spec in specs):
         return []
-    stood_in = sorted({spec.function for spec in mended if tried[spec.id].forward_only})
-    without_gpu = f" ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else ""
+    without_gpu = stood_in(spec.function for spec in mended if tried[spec.id].forward_only)
     made = remedy(proposal, finding, environment, sorted(failing))
     made.evidence = f"the patched file passed here{without_gpu}: {listed([spec.id for spec in mended], 3)}"
     made.verified, made.tried = True, [spec.id for spec in mended]
@@ -86,10 +87,6 @@ def remedy(proposal: Proposal, finding: Finding, environment: Environment, left:
         file=str(proposal.file),
         sha256=hashlib.sha256(proposal.source.encode()).hexdigest(),
     )
-
-
-def _is_loaded_from(file: Path, case: Case) -> bool:
-    return case.evidence.loaded is not None and case.evidence.loaded.place.file == str(file)
 
 
 def _try(patched: str, file: Path, specs: list[Spec], patient: Patient) -> list[Evidence]:

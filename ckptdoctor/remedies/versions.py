@@ -18,7 +18,7 @@ from ckptdoctor.plan import first_of_all
 from ckptdoctor.remedies.pins import allows, parse
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.wording import listed
+from ckptdoctor.wording import listed, stood_in
 
 Newer = Callable[[str, str], Sequence[str]]
 """Given a package and a release: those on the index that are newer, newest first."""
@@ -261,8 +261,7 @@ def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str])
     """What was run, and how far it reaches: functions that need a GPU in backward had the CPU in its place."""
     known: Map = knowledge.load()
     run = found[0].run
-    stood_in = sorted({one.judged.function for one in found if one.judged.forward_only})
-    ok = f"ok ({listed(stood_in)} with the CPU in the place of the GPU in backward)" if stood_in else "ok"
+    ok = "ok" + stood_in(one.judged.function for one in found if one.judged.forward_only)
     if found[0].how == "measured":
         kept = [f"{name} {looked_for.environment.version(name)}" for name in sorted(stays)]
         return f"measured on {run.date} with {listed([*kept, f'torch {known.torch}'])}: {ok}"
