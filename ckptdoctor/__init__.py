@@ -71,6 +71,6 @@ def check(
         use_cache=use_cache,
         find_remedies=find_remedies,
         verify=verify,
-        job=str(job) if job is not None else "",
+        job=str(job) if job is not None else None,
     )
     return diagnose(request)

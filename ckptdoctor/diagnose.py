@@ -9,11 +9,13 @@ from pathlib import Path
 
 from ckptdoctor import __version__, findings, locations, plan, remedies, results
 from ckptdoctor.evidence import Environment
+from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.remedies.proof import Ground
-from ckptdoctor.report import SCHEMA, Report
+from ckptdoctor.report import SCHEMA, Finding, Report
 from ckptdoctor.request import Request, Wanted, wanted
 from ckptdoctor.target import interpreter, overlay
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
+from ckptdoctor.wording import listed
 
 Progress = Callable[[str], None]
 
@@ -37,6 +39,8 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     with Patient(python, laid, request.workers or _cores(), locations.cache(), progress) as patient:
         environment = patient.look()
         asked = wanted(request, environment)
+        if asked.unjudged:
+            return _not_judged(asked, environment, time.monotonic() - started)
         planned = plan.make(environment, asked.options)
         if request.find_remedies:
             remedies.warm_up()
@@ -80,17 +84,38 @@ def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
 def _report(
     asked: Wanted, environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float
 ) -> Report:
-    verdict, summary = found.verdict()
+    models = list(dict.fromkeys(one.spec.model for one in planned.probes if one.role == "subject"))
+    verdict, summary = found.verdict(f"on {listed(models)}" if asked.stand_in else "here")
     return Report(
         schema=SCHEMA,
         version=__version__,
         verdict=verdict,
-        summary=summary,
+        summary=f"{summary} {asked.stand_in}".rstrip(),
         environment=environment,
         probes=found.probes,
         findings=found.findings,
         job=asked.job,
         notes=[*asked.notes, *planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
+        seconds=round(seconds, 2),
+    )
+
+
+def _not_judged(asked: Wanted, environment: Environment, seconds: float) -> Report:
+    """The report on a job of which nothing can be said: what can be tried here is not what checkpoints it."""
+    title = "This job's checkpointing is not judged"
+    detail = " ".join(asked.unjudged)
+    return Report(
+        schema=SCHEMA,
+        version=__version__,
+        verdict="error",
+        summary=f"{title}: {detail}",
+        environment=environment,
+        probes=[],
+        findings=[
+            Finding(rule=NOT_DIAGNOSED, name="not-diagnosed", severity="error", title=title, detail=detail, probes=[])
+        ],
+        job=asked.job,
+        notes=[*asked.notes, *remedies.unmet_pins(environment)],
         seconds=round(seconds, 2),
     )
 

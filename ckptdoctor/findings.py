@@ -41,10 +41,13 @@ class Found:
         """The probes on which a finding rests."""
         return [case for case in self.cases if case.spec.id in finding.probes]
 
-    def verdict(self) -> tuple[Verdict, str]:
+    def verdict(self, where: str = "here") -> tuple[Verdict, str]:
         """The verdict, and why in one sentence.
 
         It is ``ok`` only when every probe that counts was judged and none tripped a rule at severity ``error``.
+
+        Args:
+            where: Of what it is said: ``here``, or ``on glm4`` where that stands in for the model that is meant.
         """
         faults = [one for one in self.findings if one.severity == "error" and one.rule != NOT_DIAGNOSED]
         if faults:
@@ -52,7 +55,7 @@ class Found:
             count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
             failing = {case.spec.function for one in faults for case in self.cases_of(one)}
             with_what = listed(sorted(_short(name) for name in failing))
-            return "fail", f"Gradient checkpointing does not work here with {with_what}: {count} ({codes})."
+            return "fail", f"Gradient checkpointing does not work {where} with {with_what}: {count} ({codes})."
         open_ends = [one for one in self.findings if one.severity == "error"]
         # What a rule still fired on by now did so with a warning.
         judged = [one for one in self.probes if one.role == "subject" and one.outcome in ("ok", "triggered")]
@@ -61,10 +64,10 @@ class Found:
         if open_ends or not judged:
             return "error", "This environment cannot be diagnosed."
         if all(one.checkpoint_function == NO_FUNCTION for one in judged):
-            return "ok", "Gradient checkpointing is switched off here, and the step runs: there is nothing to fail."
+            return "ok", f"Gradient checkpointing is switched off {where}, and the step runs: there is nothing to fail."
         functions = listed(sorted({_short(one.checkpoint_function) for one in judged}), limit=6)
         engines = engines_in_words({one.engine for one in judged})
-        return "ok", f"Gradient checkpointing works here with {functions}, under {engines}."
+        return "ok", f"Gradient checkpointing works {where} with {functions}, under {engines}."
 
     def notes(self) -> list[str]:
         """What the reader must know to weigh the verdict."""

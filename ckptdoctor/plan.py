@@ -199,7 +199,8 @@ def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]
     own = [name for name in subjects if name not in (*TORCH, "deepspeed", *VARIANTS)]
     for function in own:
         for convention in options.conventions or CONVENTIONS:
-            spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout)
+            setup = Setup(precision=options.setup.precision)
+            spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout, setup=setup)
             yield Planned(spec, "convention", BARE)
 
 
@@ -224,8 +225,8 @@ def choose_models(environment: Environment, options: Options, plan: Plan) -> lis
 
 
 def _model(name: str, environment: Environment) -> str:
-    if name == OWN_MODEL:
-        return name
+    if name == OWN_MODEL or name in environment.families:
+        return name  # a folder of a family's name is given as ./glm4
     if "/" in name or Path(name).is_dir():
         folder = Path(name).expanduser().resolve()
         if not (folder / "config.json").is_file():

@@ -24,7 +24,7 @@ class Request:
         use_cache: Answer from the last run where nothing has changed.
         find_remedies: Look for what mends each finding, and try it where that can be done here.
         verify: Try every remedy, and drop those that do not help.
-        job: A job file, to probe that very job; empty for the environment.
+        job: A job file, to probe that very job; ``None`` for the environment.
     """
 
     python: str | None = None
@@ -35,7 +35,7 @@ class Request:
     use_cache: bool = True
     find_remedies: bool = True
     verify: bool = False
-    job: str = ""
+    job: str | None = None
 
 
 class Wanted(NamedTuple):
@@ -45,6 +45,10 @@ class Wanted(NamedTuple):
     job: str = ""
     """The job in one line."""
     notes: tuple[str, ...] = ()
+    stand_in: str = ""
+    """Where another model stands in for the job's: the sentence that says so; empty where the job's own is tried."""
+    unjudged: tuple[str, ...] = ()
+    """Why nothing of the job can be judged, and so nothing is run."""
 
 
 def wanted(request: Request, environment: Environment) -> Wanted:
@@ -55,23 +59,39 @@ def wanted(request: Request, environment: Environment) -> Wanted:
     Raises:
         UsageFault: The file is no job's, or what it says is said otherwise as well.
     """
-    if not request.job:
+    if request.job is None:
         return Wanted(request.options)
+    from ckptdoctor.job.kinds import DEEPSPEED
+    from ckptdoctor.job.models import Choice
     from ckptdoctor.job.reading import read
     from ckptdoctor.job.summary import summary
 
     options = request.options
-    for name, said in (("--engine", options.engines), ("--checkpoint-fn", options.functions)):
-        if said:
-            raise UsageFault(f"{name} and --job both say what is to be probed.", f"leave {name} out: the job says it")
-    found = read(request.job, {name: environment.version(name) for name in environment.stack})
+    if options.engines:
+        raise UsageFault("--engine and --job both say what is to be probed.", "leave --engine out: the job says it")
+    if len(options.models) > 1:
+        raise UsageFault("A job has one model, and --model is given several times.", "give --model once")
+    given = options.models[0] if options.models else ""
+    versions = {name: environment.version(name) for name in environment.stack}
+    found = read(request.job, versions, Choice(given, tuple(environment.families)))
+    model = given or found.model or (found.family if found.family in environment.families else "")
     chosen = replace(
         options,
-        models=options.models or ([found.model] if found.model else []),
-        functions=found.functions if found.is_checkpointed else [NO_FUNCTION],
+        models=[model] if model else [],
+        functions=options.functions or (found.functions if found.is_checkpointed else [NO_FUNCTION]),
         engines=[found.engine],
         setup=found.setup,
-        variants=not found.functions,
+        variants=bool(options.functions) or not found.functions,
         beside=["none"],
     )
-    return Wanted(chosen, summary(found), tuple(f"Not tried here: {one}" for one in found.untried))
+    notes = [f"Not tried here: {one}" for one in found.untried]
+    if options.functions:
+        notes.append("--checkpoint-fn takes the place of the job's own checkpoint function, which was not tried.")
+    is_own = bool(given or found.model) or found.trainer == DEEPSPEED
+    stand_in = "" if is_own else _stand_in(found.model_name)
+    return Wanted(chosen, summary(found), tuple(notes), stand_in, tuple(found.unjudged))
+
+
+def _stand_in(name: str) -> str:
+    own = f"The job's own model, {name}, was" if name else "The job names no model; its own was"
+    return f"{own} not tried: give its family or its folder with --model."

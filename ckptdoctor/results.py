@@ -33,8 +33,8 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
 
     The overlay counts by its folder: a requirement without a version comes to another one when a release is published.
     """
-    job = read_job(request.job) if request.job else None
-    named = [*request.options.functions, *request.options.models, request.job]
+    job = read_job(request.job) if request.job is not None else None
+    named = [*request.options.functions, *request.options.models, request.job or ""]
     # The same name is another file in another folder.
     here = str(Path.cwd()) if any(".py:" in name or Path(name).exists() for name in named if name) else ""
     asked = [

@@ -173,7 +173,7 @@ def _import_model(name: str) -> None:
 
     if name == models.OWN:
         return
-    if os.path.isdir(name):
+    if os.path.isabs(name):
         import transformers  # noqa: F401
     else:
         models.model_class(name)

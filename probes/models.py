@@ -124,7 +124,7 @@ def model_class(family: str) -> tuple[type, type]:
 
 
 def _from_transformers(name: str, dropout: float | None) -> torch.nn.Module:
-    if os.path.isdir(name):
+    if os.path.isabs(name):
         config = _local_config(name)
         _, kind = model_class(config.model_type)
     else:

@@ -8,6 +8,7 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files, reading
+from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
 from ckptdoctor.plan import NAMED_FUNCTIONS
 
@@ -17,7 +18,12 @@ BOTH = ["torch:non-reentrant", "torch:reentrant"]
 
 LLAMAFACTORY = {"model_name_or_path": "glm4", "stage": "sft", "do_train": True, "finetuning_type": "full", "bf16": True}
 AXOLOTL = {"base_model": "glm4", "sequence_len": 8, "micro_batch_size": 1, "bf16": True, "gradient_checkpointing": True}
-TRAINING_ARGUMENTS = {"output_dir": "out", "model_name_or_path": "glm4", "gradient_checkpointing": True}
+TRAINING_ARGUMENTS = {
+    "output_dir": "out",
+    "per_device_train_batch_size": 1,
+    "model_name_or_path": "glm4",
+    "gradient_checkpointing": True,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +39,13 @@ def in_the_jobs_folder(monkeypatch, tmp_path):
 def read(tmp_path):
     """Reads settings, or a text, as a job file."""
 
-    def read_file(content, name="train.yaml", **versions):
+    def read_file(content, name="train.yaml", model="", families=(), **versions):
         file = tmp_path / name
         if isinstance(content, bytes):
             file.write_bytes(content)
         else:
             file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        return reading.read(file, versions)
+        return reading.read(file, versions, Choice(model, tuple(families)))
 
     return read_file
 
@@ -205,7 +211,6 @@ def test_how_llamafactory_tunes(read, settings, tuning, targets, layers):
     [
         {"quantization_bit": 4},
         {"flash_attn": "fa2"},
-        {"use_unsloth": True},
         {"enable_liger_kernel": True},
         {"pure_bf16": True},
         {"neat_packing": True},
@@ -214,7 +219,6 @@ def test_how_llamafactory_tunes(read, settings, tuning, targets, layers):
         {"torch_compile": True},
         {"fsdp": "full_shard"},
         {"ray_num_workers": 4},
-        {"tensor_model_parallel_size": 2},
         {"moe_aux_loss_coef": 0.01},
         {"fp8": True},
         {"optim": "galore_adamw_layerwise"},
@@ -266,7 +270,7 @@ def test_frozen_weights_keep_their_precision_where_none_is_asked_for(read):
 
 def test_a_variable_that_makes_it_another_trainer_is_named(read, monkeypatch):
     monkeypatch.setenv("USE_MCA", "1")
-    assert "`USE_MCA`" in untried(read(LLAMAFACTORY))
+    assert "`USE_MCA`" in " ".join(read(LLAMAFACTORY).unjudged)
 
 
 # Adapters that are there already
@@ -429,7 +433,6 @@ def test_settings_that_ask_for_the_same_are_named_together(read):
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, {"transformers": "5.23.0"}, ["torch:reentrant"]),
         ({"gradient_checkpointing_kwargs": '{"use_reentrant": "false"}'}, {}, ["torch:non-reentrant"]),
         ({"gradient_checkpointing": False}, {}, []),
-        ({"gradient_checkpointing": None}, {}, []),
         ({"activation_checkpointing": False}, {}, []),
         ({"gradient_checkpointing": False, "activation_checkpointing": True}, {"transformers": "5.23.0"}, BOTH[:1]),
         (
@@ -458,8 +461,9 @@ def test_both_precisions_are_refused(refuse):
 
 
 def test_trls_default_is_not_guessed(refuse, read):
-    asked = {"output_dir": "out", "max_length": 512}
+    asked = {"num_train_epochs": 1, "max_length": 512}
     assert "TRL" in refuse(asked)
+    assert "TRL" in refuse({"num_train_epochs": 1})
     assert read({**asked, "gradient_checkpointing": True}).functions == BOTH
 
 
@@ -646,12 +650,15 @@ def test_axolotl_may_take_the_configuration_from_elsewhere(read):
         ({"merge_method": "slerp", "models": []}, "merging models"),
         ({"train_type": "lora", "model": "x"}, "ms-swift"),
         ({"model": "x", "train_dataset": "y", "cutoff_len": 8}, "v1"),
-        ({"learning_rate": 1}, "no key by which"),
-        ({}, "no key by which"),
-        ({"base_model": "x"}, "no key by which"),
-        ({**LLAMAFACTORY, **AXOLOTL}, "keys of LLaMA-Factory (`finetuning_type`) and axolotl (`micro_batch_size`)"),
+        ({"learning_rate": 1}, "no key that belongs to one"),
+        ({}, "no key that belongs to one"),
+        ({"base_model": "x"}, "no key that belongs to one"),
+        (
+            {**LLAMAFACTORY, **AXOLOTL},
+            "keys of LLaMA-Factory (`finetuning_type`) and axolotl (`gradient_checkpointing`)",
+        ),
         ({**LLAMAFACTORY, "zero_optimization": {}}, "and DeepSpeed"),
-        ({SECRET: 1}, "no key by which"),
+        ({SECRET: 1}, "no key that belongs to one"),
     ],
 )
 def test_what_is_nobodys_job_is_refused(refuse, values, says):
@@ -662,14 +669,140 @@ def test_what_is_nobodys_job_is_refused(refuse, values, says):
     ("values", "trainer"),
     [
         ({"model_name_or_path": "x", "stage": "sft", "do_train": True}, "llamafactory"),
-        ({"model_name_or_path": "x", "output_dir": "y"}, "transformers"),
+        ({"per_device_train_batch_size": 1, "gradient_checkpointing": True}, "transformers"),
         ({"base_model": "x", "datasets": []}, "axolotl"),
         ({"fp16": {"enabled": True}}, "deepspeed"),
-        ({"output_dir": "x", "fp16": True}, "transformers"),
+        ({"bfloat16": {"enabled": True}}, "deepspeed"),
+        ({"num_train_epochs": 1, "gradient_checkpointing": False, "fp16": True}, "transformers"),
     ],
 )
 def test_a_kind_is_told_by_its_keys(read, values, trainer):
     assert read(values).trainer == trainer
+
+
+TORCHTUNE = {
+    "output_dir": "/tmp/x",
+    "tokenizer": {"_component_": "torchtune.models.llama3.llama3_tokenizer"},
+    "checkpointer": {"_component_": "torchtune.training.FullModelHFCheckpointer"},
+    "batch_size": 2,
+    "enable_activation_checkpointing": True,
+}
+SWIFT = {"model": "Qwen/Qwen3-8B", "dataset": "a", "micro_batch_size": 1, "num_train_epochs": 1, "rlhf_type": "grpo"}
+OPEN_INSTRUCT = {"model_name_or_path": "x", "use_slow_tokenizer": True, "num_epochs": 1, "num_train_epochs": 2}
+OPENRLHF = {"pretrain": "x", "zero_stage": 3, "micro_train_batch_size": 2, "gradient_checkpointing": True}
+VERL = {"actor_rollout_ref": {"model": {"enable_gradient_checkpointing": True}}, "trainer": {}, "micro_batch_size": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (TORCHTUNE, "a torchtune recipe: not supported"),
+        ({"output_dir": "x", "model": {"_component_": "y"}}, "a torchtune recipe"),
+        (SWIFT, "an ms-swift job"),
+        ({"model": "x", "dataset": "y", "per_device_train_batch_size": 1}, "an ms-swift job"),
+        (OPEN_INSTRUCT, "an open-instruct job"),
+        (OPENRLHF, "an OpenRLHF job"),
+        (VERL, "such as verl's"),
+        ({"micro_batch_size": 1, "forward_max_token_len_per_gpu": 8}, "such as verl's"),
+        ({"model": "x", "peft_config": {}, "micro_batch_size": 1}, "LLaMA-Factory's v1 trainer"),
+    ],
+)
+def test_another_trainers_file_is_refused_by_name(refuse, values, says):
+    assert says in refuse(values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "num_epochs",
+        "micro_batch_size",
+        "output_dir",
+        "deepspeed",
+        "gradient_checkpointing",
+        "train_batch_size",
+        "infer_backend",
+        "dataset",
+    ],
+)
+def test_a_key_that_many_trainers_have_tells_nothing(refuse, name):
+    assert "no key that belongs to one" in refuse({name: 1, "model_name_or_path": "x"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({**AXOLOTL, "gradient_checkpointing": False}, "activation_checkpointing"),
+        ({**AXOLOTL, "gradient_checkpointing": False}, "fsdp_activation_checkpointing"),
+        (LLAMAFACTORY, "activation_checkpointing"),
+        (LLAMAFACTORY, "xla_fsdp_grad_ckpt"),
+        ({"per_device_train_batch_size": 1}, "activation_checkpointing"),
+    ],
+)
+def test_fsdps_own_checkpointing_is_not_judged(read, tmp_path, asked, name):
+    [reason] = read({**asked, "fsdp_config": {name: True}}).unjudged
+    assert reason.startswith(f"`fsdp_config.{name}`: FSDP's own")
+    (tmp_path / "fsdp.json").write_text(json.dumps({name: True}))
+    assert read({**asked, "fsdp_config": str(tmp_path / "fsdp.json")}).unjudged
+    assert read({**asked, "fsdp_config": str(tmp_path / "away.json")}).unjudged
+    assert not read({**asked, "gradient_checkpointing": False, "fsdp_config": {name: False, "offload": True}}).unjudged
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_mca": True},
+        {"use_megatron_bridge": True},
+        {"tensor_model_parallel_size": 1, "overlap_grad_reduce": True},
+        {"recompute_granularity": "full"},
+        {"use_unsloth": True},
+    ],
+)
+def test_a_job_that_another_backend_trains_is_not_judged(read, settings):
+    [reason] = read({**LLAMAFACTORY, **settings}).unjudged
+    assert all(f"`{name}`" in reason for name in settings)
+    assert read(LLAMAFACTORY).unjudged == []
+    assert read({**LLAMAFACTORY, "use_unsloth": False, "use_mca": None}).unjudged == []
+
+
+# A model that is not here
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen2"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2_5_vl"),
+        ("Qwen/Qwen3-30B-A3B", "qwen3_moe"),
+        ("Qwen/Qwen3-8B", "qwen3"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama"),
+        ("google/gemma-2b", "gemma"),
+        ("google/gemma-2-9b", "gemma2"),
+        ("THUDM/GLM-4-9B-0414", "glm4"),
+        ("openai/gpt-oss-20b", "gpt_oss"),
+        ("lmsys/vicuna-7b", ""),
+        ("org/llamaish-7b", ""),
+    ],
+)
+def test_a_family_is_guessed_from_a_models_name(read, name, family):
+    known = ["gemma", "gemma2", "glm4", "gpt2", "gpt_oss", "llama", "qwen2", "qwen2_5_vl", "qwen3", "qwen3_moe"]
+    found = read({**LLAMAFACTORY, "model_name_or_path": name}, families=known)
+    assert (found.model, found.family, found.model_name) == ("", family, name)
+
+
+def test_the_model_that_is_given_decides_on_its_familys_rules(read, tmp_path):
+    asked = {**AXOLOTL, "base_model": "org/away"}
+    assert read(asked).functions == ["torch:reentrant"]
+    given = read(asked, model="gemma4")
+    assert given.functions == ["torch:non-reentrant"]
+    assert given.untried == []
+    (tmp_path / "config.json").write_text('{"model_type": "gemma4"}')
+    assert read(asked, model=str(tmp_path)).functions == ["torch:non-reentrant"]
+    assert not read(LLAMAFACTORY, model="gemma3n").is_checkpointed
+
+
+def test_a_guessed_family_decides_on_its_rules(read):
+    found = read({**AXOLOTL, "base_model": "google/gemma-4-E2B-it"}, families=["gemma4"])
+    assert found.functions == ["torch:non-reentrant"]
 
 
 # Files
@@ -741,7 +874,7 @@ def test_yaml_is_read_as_trainers_read_it(read):
         ("[1]", "holds a list"),
         ("null", "is empty"),
         ("// no comments\n{}", "not valid JSON"),
-        ("{}", "no key by which"),
+        ("{}", "no key that belongs to one"),
     ],
 )
 def test_hostile_json_is_refused_in_one_sentence(refuse, content, says):
@@ -749,9 +882,9 @@ def test_hostile_json_is_refused_in_one_sentence(refuse, content, says):
 
 
 def test_a_name_without_an_ending_is_told_by_how_the_text_begins(read):
-    assert read('{"output_dir": "x"}', "train").trainer == "transformers"
-    assert read("output_dir: x\n", "train").trainer == "transformers"
-    assert read("\ufeffoutput_dir: x\n").trainer == "transformers"
+    assert read('{"do_train": true, "finetuning_type": "full"}', "train").trainer == "llamafactory"
+    assert read("finetuning_type: full\n", "train").trainer == "llamafactory"
+    assert read("\ufefffinetuning_type: full\n").trainer == "llamafactory"
 
 
 @pytest.mark.parametrize(
@@ -760,7 +893,7 @@ def test_a_name_without_an_ending_is_told_by_how_the_text_begins(read):
         ("nowhere.yaml", "There is no file nowhere.yaml"),
         (".", "a folder"),
         ("x\0y", "cannot be read"),
-        ("", "a folder"),
+        ("", "path of a training job is empty"),
     ],
 )
 def test_what_is_no_file_is_refused(path, says):
@@ -804,3 +937,39 @@ def test_settings_of_another_type_are_refused(refuse, settings, says):
 @pytest.mark.parametrize("value", ["maybe", 2, [True]])
 def test_unknown_words_for_checkpointing_are_refused(refuse, value):
     assert "`gradient_checkpointing` in" in refuse({**AXOLOTL, "gradient_checkpointing": value})
+
+
+@pytest.mark.parametrize("name", ["train.sh", "train.py", "train"])
+def test_a_script_is_called_one(refuse, name):
+    assert "is a script, not a job file" in refuse("#!/bin/bash\nllamafactory-cli train --stage sft \\\n", name)
+
+
+COMMENTED = """{
+  // sharded
+  "zero_optimization": {"stage": 2, "note": "a // b, ]"}, /* and */
+  "bf16": {"enabled": true}, # on
+}"""
+
+
+def test_deepspeed_reads_json_with_comments(read):
+    found = read(COMMENTED, "ds.json")
+    assert (found.trainer, found.engine, found.setup.precision) == ("deepspeed", "zero2", "bf16")
+
+
+def test_trainers_read_json_strictly(refuse, tmp_path):
+    assert "not valid JSON" in refuse('{"finetuning_type": "full", // all\n "do_train": true}', "train.json")
+    (tmp_path / "ds.json").write_text(COMMENTED)
+    said = refuse({**LLAMAFACTORY, "deepspeed": str(tmp_path / "ds.json")})
+    assert "`deepspeed`" in said
+    assert "not valid JSON" in said
+
+
+def test_tabs_between_words_are_what_omegaconf_takes(read, refuse):
+    text = "finetuning_type:\tfull\t# all\ndo_train: true\nx: [1,\t2]\n"
+    assert read(text).setup.tuning == "full"
+    assert read(text, llamafactory="0.9.4").setup.tuning == "full"
+    with pytest.raises(UsageFault, match="line 1, column 17"):
+        read(text, llamafactory="0.9.3")
+    assert "not valid YAML" in refuse("finetuning_type: full\nx:\n\ty: 1\n")
+    assert "not valid YAML" in refuse("base_model:\tx\nsequence_len: 8\n")
+    assert "not valid YAML" in refuse("finetuning_type: full\n" + "x: [" + "1,\t" * 300 + "2]\n")

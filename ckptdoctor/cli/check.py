@@ -119,7 +119,7 @@ def command(
         workers=jobs or 0,
         use_cache=not no_cache,
         verify=verify,
-        job=job or "",
+        job=job,
     )
     with shared.progress() as progress:
         report = diagnose(request, progress)

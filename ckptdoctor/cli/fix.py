@@ -88,7 +88,7 @@ def command(
         workers=jobs or 0,
         use_cache=not no_cache,
         verify=True,
-        job=job or "",
+        job=job,
     )
     return _revert(request, force) if revert else _fix(request, files, constraints, apply_, force, format_, output)
 

@@ -101,7 +101,7 @@ def command(
         options=Options(models, functions, engines, conventions, timeout, ranks=nproc),
         workers=jobs or 0,
         use_cache=not no_cache,
-        job=job or "",
+        job=job,
     )
     with shared.progress() as progress:
         made = bundle.make(request, template or "", progress)

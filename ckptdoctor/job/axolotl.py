@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from ckptdoctor.evidence import Setup
-from ckptdoctor.job import deepspeed, kinds, models
+from ckptdoctor.job import deepspeed, kinds, models, training_arguments
 from ckptdoctor.job.deepspeed import Precision
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
@@ -91,11 +91,11 @@ BEYOND_ONE = {
 }
 
 
-def read(fields: Fields, releases: Releases) -> Job:
+def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
     """Read a job of axolotl's."""
     fields = fields.leniently()
     key = "base_model_config" if fields.says("base_model_config") else "base_model"
-    model = models.find(fields.text(key), fields.text("revision_of_model"), key=key)
+    model = models.find(choice, fields.text(key), fields.text("revision_of_model"), key=key)
     tuning = _tuning(fields)
     configuration = deepspeed.asked_for(fields)
     wanted, remarks = _precision(fields)
@@ -112,7 +112,19 @@ def read(fields: Fields, releases: Releases) -> Job:
     ]
     setup = Setup(tuning.tuning, tuning.lora_targets, 0, precision, checkpointing.reentrant, configuration.text)
     functions, is_on = checkpointing.functions, bool(checkpointing.functions)
-    return Job(fields.source, kinds.AXOLOTL, model.folder, functions, configuration.engine, is_on, setup, untried)
+    return Job(
+        fields.source,
+        kinds.AXOLOTL,
+        model.folder,
+        model.name,
+        model.kind,
+        functions,
+        configuration.engine,
+        is_on,
+        setup,
+        untried,
+        training_arguments.by_fsdp(fields),
+    )
 
 
 class _Checkpointing(NamedTuple):

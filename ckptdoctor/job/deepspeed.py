@@ -12,6 +12,7 @@ from ckptdoctor.evidence import Setup
 from ckptdoctor.job import files, kinds
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
+from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -88,7 +89,7 @@ class Configuration:
     untried: list[str] = field(default_factory=list)
 
 
-def read(fields: Fields, releases: Releases) -> Job:
+def read(fields: Fields, releases: Releases, choice: Choice) -> Job:
     """Read a configuration that is given alone: it says nothing of model, trainer or checkpointing."""
     configuration = configured(fields)
     precision, remarks = precision_of(configuration, "fp32", is_alone=True)

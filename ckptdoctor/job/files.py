@@ -25,17 +25,43 @@ MOST_NODES = 20_000
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.-]{0,59}", re.ASCII)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"?""")
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|..?)'")
+_STRING = r'(?P<string>"(?:\\.|[^"\\])*")'
+_COMMENT = re.compile(rf"{_STRING}|(?://|#)[^\n]*|/\*.*?\*/", re.DOTALL)
+_TRAILING_COMMA = re.compile(rf"{_STRING}|,(?=\s*[}}\]])")
+"""Strings are matched first, so that nothing in one is taken for a comment or a comma."""
+_TAB = re.compile(r"\t+")
+_MOST_TABS = 200
+"""Places at which tabs are read as blanks."""
+SCRIPTS = (".sh", ".bash", ".zsh", ".slurm", ".sbatch", ".py", ".ps1")
+"""How the names of files end that start a job and are none."""
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
+
+
+class StrictFault(UsageFault):
+    """A file that a strict reader refuses, and some trainer's more lenient one takes.
+
+    Attributes:
+        values: What the lenient one reads.
+        is_json: Whether it is JSON, else YAML.
+    """
+
+    def __init__(self, message: str, hint: str, values: dict[str, Any], is_json: bool) -> None:
+        super().__init__(message, hint)
+        self.values, self.is_json = values, is_json
 
 
 def load(path: str) -> dict[str, Any]:
     """The settings in a job file, YAML or JSON by its name as the trainers tell it, otherwise by how it begins.
 
     Raises:
+        StrictFault: It is JSON with comments, which DeepSpeed reads, or YAML with tabs between words, as OmegaConf takes it.
         UsageFault: It cannot be read, or holds no settings.
     """
     text = _text(path, "a training job")
+    if path.endswith(SCRIPTS) or text.startswith("#!"):
+        hint = "give the YAML or JSON file that it passes to the trainer, or write its arguments into one"
+        raise UsageFault(f"{path} is a script, not a job file.", hint)
     is_json = path.endswith(".json") or (not path.endswith((".yaml", ".yml")) and text.lstrip().startswith("{"))
     return parse_json(text, path) if is_json else parse_yaml(text, path)
 
@@ -54,6 +80,8 @@ def load_json(path: str, kind: str) -> dict[str, Any]:
 
 
 def _text(path: str, kind: str) -> str:
+    if not path:
+        raise UsageFault(f"The path of {kind} is empty.", f"give the path of {kind}")
     try:
         content = _content(Path(path), path, kind)
     except FileNotFoundError as error:
@@ -92,16 +120,28 @@ def parse_json(text: str, path: str) -> dict[str, Any]:
     try:
         values = json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise UsageFault(
-            f"{path} is not valid JSON: {_first_down(error.msg)} ({where}).",
-            "JSON knows neither comments nor trailing commas, and trainers read it strictly",
+        message = f"{path} is not valid JSON: {_first_down(error.msg)} (line {error.lineno}, column {error.colno})."
+        hint = "take out comments and trailing commas: trainers read JSON strictly"
+        relaxed = _with_comments(text)
+        raise (
+            UsageFault(message, hint) if relaxed is None else StrictFault(message, hint, relaxed, is_json=True)
         ) from error
     except _DuplicateKeyError as error:
         raise UsageFault(f"{path} has {_key(error.args[0])} twice in one object.", "keep one of them") from error
     except (ValueError, RecursionError) as error:
         raise UsageFault(f"{path} holds a number or a nesting beyond all measure.", "give a training job") from error
     return _mapping(values, path)
+
+
+def _with_comments(text: str) -> dict[str, Any] | None:
+    """The object in a text that is JSON but for comments and trailing commas; nothing where there is none."""
+    bare = _COMMENT.sub(lambda found: found["string"] or " ", text)
+    plain = _TRAILING_COMMA.sub(lambda found: found["string"] or "", bare)
+    try:
+        values = json.loads(plain, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError, _DuplicateKeyError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 class _DuplicateKeyError(Exception):
@@ -124,13 +164,13 @@ def parse_yaml(text: str, path: str) -> dict[str, Any]:
         UsageFault: It is not valid YAML, not a mapping, or not of a job's measure.
     """
     try:
-        loader = _Loader(text)
-        try:
-            values = loader.get_single_data()
-        finally:
-            loader.dispose()
+        values = _single_document(text)
     except yaml.MarkedYAMLError as error:
-        raise UsageFault(f"{path} {_fault(error)}.", _hint(error)) from error
+        message, hint = f"{path} {_fault(error)}.", _hint(error)
+        relaxed = _with_tabs(text, error)
+        raise (
+            UsageFault(message, hint) if relaxed is None else StrictFault(message, hint, relaxed, is_json=False)
+        ) from error
     except yaml.YAMLError as error:
         raise UsageFault(f"{path} has characters that YAML does not allow.", "give a training job") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -139,6 +179,36 @@ def parse_yaml(text: str, path: str) -> dict[str, Any]:
             f"{path} has a value that YAML cannot read.", "leave out explicit tags such as !!int"
         ) from error
     return _mapping(values, path)
+
+
+def _single_document(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _with_tabs(text: str, error: yaml.MarkedYAMLError) -> dict[str, Any] | None:
+    """What OmegaConf reads in a text with tabs between words; nothing where they indent, or are not all that is wrong.
+
+    OmegaConf uses libyaml, which takes a tab for a blank there; PyYAML's own scanner stops at it.
+    """
+    for _ in range(_MOST_TABS):
+        mark = error.problem_mark
+        tabs = _TAB.match(text, mark.index) if mark and isinstance(error, yaml.scanner.ScannerError) else None
+        if not mark or not tabs or not text[mark.index - mark.column : mark.index].strip(" -\t"):
+            return None
+        text = f"{text[: tabs.start()]}{' ' * len(tabs[0])}{text[tabs.end() :]}"
+        try:
+            values = _single_document(text)
+        except yaml.MarkedYAMLError as next_error:
+            error = next_error
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
+            return None
+        else:
+            return values if isinstance(values, dict) else None
+    return None
 
 
 def _fault(error: yaml.MarkedYAMLError) -> str:

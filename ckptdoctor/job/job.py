@@ -16,6 +16,10 @@ class Job(msgspec.Struct):
     """``llamafactory``, ``axolotl``, ``transformers`` or ``deepspeed``."""
     model: str = ""
     """A folder with a ``config.json``; empty where the job names none that is on this machine."""
+    model_name: str = ""
+    """What the job calls a model whose configuration is not on this machine; empty where it names none, or it is here."""
+    family: str = ""
+    """The model's family; guessed from its name where ``model`` is empty, and empty where that tells nothing."""
     functions: list[str] = []
     """The checkpoint functions that the job will use, as ``plan.NAMED_FUNCTIONS`` names them; empty: the target's own."""
     engine: str = "none"
@@ -25,3 +29,5 @@ class Job(msgspec.Struct):
     setup: Setup = Setup()
     untried: list[str] = []
     """What the job asks for that matters for checkpointing and cannot be tried, a sentence each."""
+    unjudged: list[str] = []
+    """Why nothing can be said of the job's checkpointing, a sentence each: something else does it than what can be tried."""

@@ -17,6 +17,9 @@ TITLES = {
     DEEPSPEED: "DeepSpeed",
 }
 
+PRECISIONS = ("bf16", "fp16", "bfloat16")
+"""Sections of DeepSpeed's; in jobs of other trainers they are true or false."""
+
 OWN = {
     LLAMAFACTORY: {
         "finetuning_type",
@@ -32,58 +35,66 @@ OWN = {
         "pure_bf16",
         "neat_packing",
         "enable_liger_kernel",
-        "infer_backend",
         "export_dir",
         "upcast_layernorm",
     },
-    AXOLOTL: {
-        "base_model_config",
-        "sequence_len",
-        "micro_batch_size",
-        "lora_target_linear",
-        "lora_model_dir",
-        "sample_packing",
-        "pad_to_sequence_len",
-        "unfrozen_parameters",
-        "dataset_prepared_path",
-        "pretraining_dataset",
-        "activation_offloading",
-        "val_set_size",
-        "num_epochs",
-    },
     DEEPSPEED: {
         "zero_optimization",
-        "train_batch_size",
         "train_micro_batch_size_per_gpu",
         "zero_allow_untested_optimizer",
         "zero_force_ds_cpu_optimizer",
     },
 }
-"""Keys by which a trainer's file is told. LLaMA-Factory and axolotl take many of ``TrainingArguments``' beside them."""
+"""Keys that are one trainer's alone: no argument of the other trainers whose files are known here has such a name."""
 
 WITH_MODEL = {
-    LLAMAFACTORY: ("model_name_or_path", {"stage", "template", "dataset", "flash_attn", "quantization_bit"}),
-    AXOLOTL: ("base_model", {"datasets", "adapter", "load_in_4bit", "load_in_8bit", "gradient_checkpointing"}),
+    LLAMAFACTORY: (("model_name_or_path",), {"stage", "template"}),
+    AXOLOTL: (
+        ("base_model", "base_model_config"),
+        {
+            "sequence_len",
+            "micro_batch_size",
+            "adapter",
+            "datasets",
+            "gradient_checkpointing",
+            "load_in_4bit",
+            "load_in_8bit",
+            "lora_target_linear",
+            "num_epochs",
+            "pretraining_dataset",
+            "sample_packing",
+            "val_set_size",
+        },
+    ),
 }
-"""The key that names a trainer's model, and those that tell its file together with it."""
+"""The keys that name a trainer's model, and those that tell its file together with one of them."""
 
 TRAINING_ARGUMENTS = {
-    "output_dir",
     "per_device_train_batch_size",
-    "num_train_epochs",
-    "gradient_checkpointing",
     "gradient_checkpointing_kwargs",
-    "activation_checkpointing",
     "activation_checkpointing_kwargs",
-    "deepspeed",
+    "num_train_epochs",
+    "lr_scheduler_type",
+    "save_strategy",
+    "eval_strategy",
+    "evaluation_strategy",
+    "logging_strategy",
 }
-"""Keys of ``TrainingArguments``, which tell a file only if nothing tells it to be another's."""
+"""Keys of ``TrainingArguments``. Trainers that build on it take them too, so they count only if no other trainer's do."""
 
-V1 = (
-    "a job for LLaMA-Factory's new trainer (v1), which is not read",
-    "say what it does with --model, --engine and --checkpoint-fn torch:non-reentrant",
-)
-SWIFT = ("a job of ms-swift, which is not read", "say what it does with --model, --engine and --checkpoint-fn")
+_BY_HAND = "say what it does with --model, --engine and --checkpoint-fn"
+
+
+def _foreign(trainer: str) -> tuple[str, str]:
+    return f"{trainer}: not supported", _BY_HAND
+
+
+_V1 = _foreign("a job of LLaMA-Factory's v1 trainer")
+_SWIFT = _foreign("an ms-swift job")
+_TORCHTUNE = _foreign("a torchtune recipe")
+_VERL = _foreign("a Hydra configuration, such as verl's")
+_OPEN_INSTRUCT = _foreign("an open-instruct job")
+_OPENRLHF = _foreign("an OpenRLHF job")
 
 FOREIGN: tuple[tuple[set[str], str, str], ...] = (
     ({"peft_type"}, "a PEFT adapter's configuration", "give the job that trains it"),
@@ -91,14 +102,35 @@ FOREIGN: tuple[tuple[set[str], str, str], ...] = (
     ({"distributed_type"}, "a configuration of accelerate", "give the job that it launches"),
     ({"log_history"}, "the state that transformers' Trainer saves", "give the job that it is the state of"),
     ({"merge_method", "models"}, "a recipe for merging models", "give a training job"),
-    ({"train_type"}, *SWIFT),
-    ({"tuner_type"}, *SWIFT),
-    ({"model", "train_dataset"}, *V1),
-    ({"model", "peft_config"}, *V1),
-    ({"dist_config"}, *V1),
-    ({"enable_activation_checkpointing"}, *V1),
+    ({"metric_logger"}, *_TORCHTUNE),
+    ({"checkpointer", "tokenizer"}, *_TORCHTUNE),
+    ({"enable_activation_offloading"}, *_TORCHTUNE),
+    ({"enable_activation_checkpointing", "tokenizer"}, *_TORCHTUNE),
+    ({"actor_rollout_ref"}, *_VERL),
+    ({"hydra"}, *_VERL),
+    ({"defaults"}, *_VERL),
+    ({"_target_"}, *_VERL),
+    ({"ppo_micro_batch_size_per_gpu"}, *_VERL),
+    ({"forward_max_token_len_per_gpu"}, *_VERL),
+    ({"with_tracking"}, *_OPEN_INSTRUCT),
+    ({"use_slow_tokenizer"}, *_OPEN_INSTRUCT),
+    ({"dataset_mixer_list"}, *_OPEN_INSTRUCT),
+    ({"dataset_mix_dir"}, *_OPEN_INSTRUCT),
+    ({"pretrain", "zero_stage"}, *_OPENRLHF),
+    ({"micro_train_batch_size"}, *_OPENRLHF),
+    ({"train_type"}, *_SWIFT),
+    ({"tuner_type"}, *_SWIFT),
+    ({"rlhf_type"}, *_SWIFT),
+    ({"sft_type"}, *_SWIFT),
+    ({"split_dataset_ratio"}, *_SWIFT),
+    ({"swift_version"}, *_SWIFT),
+    ({"model", "train_dataset"}, *_V1),
+    ({"model", "peft_config"}, *_V1),
+    ({"dist_config"}, *_V1),
+    ({"enable_activation_checkpointing"}, *_V1),
+    ({"model", "dataset"}, *_SWIFT),
 )
-"""Files that are taken for jobs, what they are, and what to do."""
+"""Files that are taken for jobs, the surest mark first: the keys that all stand in them, what they are, and what to do."""
 
 HINT = "give a job of LLaMA-Factory or axolotl, a file of TrainingArguments, or a configuration of DeepSpeed"
 
@@ -109,10 +141,12 @@ def tell(source: str, values: Mapping[str, Any]) -> str:
     Raises:
         UsageFault: It is nobody's that can be read, or there are marks of several.
     """
+    if any(isinstance(value, Mapping) and "_component_" in value for value in values.values()):
+        raise UsageFault(f"{source} is {_TORCHTUNE[0]} (`_component_`).", _TORCHTUNE[1])
     for keys, what, hint in FOREIGN:
         if keys <= values.keys():
             raise UsageFault(f"{source} is {what} (`{min(keys)}`).", hint)
-    marks = {trainer: found for trainer in OWN if (found := _marks(trainer, values))}
+    marks = {trainer: found for trainer in TITLES if (found := _marks(trainer, values))}
     if len(marks) > 1:
         both = listed([f"{TITLES[trainer]} (`{found[0]}`)" for trainer, found in marks.items()])
         raise UsageFault(f"{source} has keys of {both}.", "give a file that is one trainer's alone")
@@ -120,13 +154,13 @@ def tell(source: str, values: Mapping[str, Any]) -> str:
         return next(iter(marks))
     if TRAINING_ARGUMENTS & values.keys():
         return TRANSFORMERS
-    if any(isinstance(values.get(name), Mapping) for name in ("bf16", "fp16")):
-        return DEEPSPEED
-    raise UsageFault(f"{source} has no key by which a trainer's job is told.", HINT)
+    raise UsageFault(f"{source} has no key that belongs to one supported trainer alone.", HINT)
 
 
 def _marks(trainer: str, values: Mapping[str, Any]) -> list[str]:
     """The keys by which a file is told to be a trainer's, the surest first."""
-    found = OWN[trainer] & values.keys()
-    model, beside = WITH_MODEL.get(trainer, ("", set()))
-    return sorted(found) + sorted(beside & values.keys() if model in values else ())
+    found = OWN.get(trainer, set()) & values.keys()
+    names, beside = WITH_MODEL.get(trainer, ((), set()))
+    with_model = beside & values.keys() if any(name in values for name in names) else set()
+    sections = {name for name in PRECISIONS if isinstance(values.get(name), Mapping)} if trainer == DEEPSPEED else set()
+    return [*sorted(found), *sorted(with_model), *sorted(sections)]

@@ -23,7 +23,6 @@ UNTRIED = {
     "pure_bf16": "weights in bfloat16 throughout; autocast to bfloat16 is tried.",
     "shift_attn": "LongLoRA's shifted attention.",
     "mixture_of_depths": "mixture of depths, which leaves tokens out of layers.",
-    "use_unsloth": "unsloth's model, with layers and checkpointing of its own.",
     "enable_liger_kernel": "Liger's kernels in the layers.",
     "use_v1_kernels": "kernels of LLaMA-Factory's own in the layers.",
     "use_kt": "KTransformers, which runs the experts on the CPU.",
@@ -36,12 +35,31 @@ UNTRIED = {
     "use_badam": "BAdam, which trains a block of layers at a time; all are trained at once.",
     "use_llama_pro": "LLaMA Pro, which trains added layers alone; they are not told apart.",
     "fp8": "matrices in 8 bits.",
-    "use_mca": "Megatron's model and checkpointing.",
-    "use_megatron_bridge": "Megatron's model and checkpointing.",
-    "sequence_parallel": "sequence parallelism.",
     "use_hyper_parallel": "HyperParallel's sharding.",
-    "recompute_granularity": "Megatron's model and checkpointing.",
 }
+
+MEGATRON = (
+    "use_mca",
+    "use_megatron_bridge",
+    "tensor_model_parallel_size",
+    "pipeline_model_parallel_size",
+    "virtual_pipeline_model_parallel_size",
+    "expert_model_parallel_size",
+    "context_parallel_size",
+    "sequence_parallel",
+    "recompute_granularity",
+    "recompute_method",
+    "recompute_num_layers",
+    "use_distributed_optimizer",
+    "overlap_param_gather",
+    "overlap_grad_reduce",
+    "bias_activation_fusion",
+    "apply_rope_fusion",
+    "masked_softmax_fusion",
+    "moe_grouped_gemm",
+    "moe_token_dispatcher_type",
+)
+"""Arguments that LLaMA-Factory takes with Megatron's backends alone."""
 
 LORA_UNTRIED = {
     "use_dora": "DoRA; plain LoRA is tried.",
@@ -57,16 +75,12 @@ BEYOND_ONE = {
     "ray_num_workers": "several processes: --nproc tries that.",
     "sequence_parallel_size": "sequence parallelism.",
     "hyper_parallel_cp_size": "context parallelism.",
-    "tensor_model_parallel_size": "tensor parallelism.",
-    "pipeline_model_parallel_size": "pipeline parallelism.",
-    "context_parallel_size": "context parallelism.",
-    "expert_model_parallel_size": "expert parallelism.",
 }
 
 BY_ENVIRONMENT = {
-    "USE_MCA": "Megatron's model and checkpointing.",
-    "USE_MEGATRON_BRIDGE": "Megatron's model and checkpointing.",
-    "USE_V1": "LLaMA-Factory's new trainer (v1).",
+    "USE_MCA": "Megatron trains the model, with checkpointing of its own; it is not judged.",
+    "USE_MEGATRON_BRIDGE": "Megatron trains the model, with checkpointing of its own; it is not judged.",
+    "USE_V1": "LLaMA-Factory's v1 trainer runs the job; it is not judged.",
 }
 """Variables that make it another trainer."""
 
@@ -78,10 +92,11 @@ STAGE_REASONS = {
 }
 
 
-def read(fields: Fields, releases: Releases) -> Job:
+def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
     """Read a job of LLaMA-Factory's."""
     fields.choice("stage", STAGES, "sft")
     model = models.find(
+        choice,
         fields.text("model_name_or_path"),
         fields.text("model_revision"),
         fields.text("cache_dir"),
@@ -110,7 +125,19 @@ def read(fields: Fields, releases: Releases) -> Job:
         configuration.text,
     )
     functions, is_on = checkpointing.functions, bool(checkpointing.functions)
-    return Job(fields.source, kinds.LLAMAFACTORY, model.folder, functions, configuration.engine, is_on, setup, untried)
+    return Job(
+        fields.source,
+        kinds.LLAMAFACTORY,
+        model.folder,
+        model.name,
+        model.kind,
+        functions,
+        configuration.engine,
+        is_on,
+        setup,
+        untried,
+        _unjudged(fields),
+    )
 
 
 class _Checkpointing(NamedTuple):
@@ -195,8 +222,18 @@ def _untried(fields: Fields) -> list[str]:
     found = [fields.sentence("stage", STAGE_REASONS[stage])] if stage in STAGE_REASONS else []
     if fields.values.get("flash_attn") not in (None, False, "auto", "disabled", "sdpa"):
         found.append(fields.sentence("flash_attn", "flash-attention's kernels; the model's usual attention is tried."))
-    found += [*fields.untried(UNTRIED), *fields.beyond_one(BEYOND_ONE), *training_arguments.shared(fields)]
-    return [*found, *(f"`{name}`: {reason}" for name, reason in BY_ENVIRONMENT.items() if _is_enabled(name))]
+    return [*found, *fields.untried(UNTRIED), *fields.beyond_one(BEYOND_ONE), *training_arguments.shared(fields)]
+
+
+def _unjudged(fields: Fields) -> list[str]:
+    """Why the job's checkpointing cannot be judged: another backend trains the model, without the function that is tried."""
+    megatron = [name for name in MEGATRON if fields.says(name)]
+    reason = "Megatron trains the model, with checkpointing of its own; it is not judged."
+    found = [fields.sentence_of(megatron, reason)] if megatron else []
+    if fields.flag("use_unsloth"):
+        found.append(fields.sentence("use_unsloth", "unsloth's model checkpoints its layers itself; it is not judged."))
+    by_environment = [f"`{name}`: {reason}" for name, reason in BY_ENVIRONMENT.items() if _is_enabled(name)]
+    return [*found, *by_environment, *training_arguments.by_fsdp(fields)]
 
 
 def _is_enabled(variable: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckptdoctor.job import files
+from ckptdoctor.job.families import guess
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
@@ -22,20 +23,36 @@ class Found(NamedTuple):
 
     folder: str = ""
     kind: str = ""
-    """``model_type``."""
+    """``model_type``; guessed from the model's name where there is no folder."""
     untried: tuple[str, ...] = ()
+    name: str = ""
+    """What the job calls the model, where that may be shown."""
 
 
-def find(name: str, revision: str = "", cache: str = "", is_modelscope: bool = False, key: str = "model") -> Found:
-    """Find the folder of a model.
+class Choice(NamedTuple):
+    """What decides on the model beside the job."""
+
+    model: str = ""
+    """What the user gives in place of the job's own: a family, or a folder with a ``config.json``."""
+    families: tuple[str, ...] = ()
+    """Families that the target has, for a guess."""
+
+
+def find(
+    choice: Choice, name: str, revision: str = "", cache: str = "", is_modelscope: bool = False, key: str = "model"
+) -> Found:
+    """Find the folder of a model, or the family that is to stand in for it.
 
     Args:
+        choice: What decides beside the job.
         name: A folder, from the current one on, or a name on the hub.
         revision: A branch, a tag or a commit; empty for the usual one.
         cache: Where the job keeps what it gets from the hub; empty for the usual folder.
         is_modelscope: The hub is ModelScope.
         key: What the job calls it, for a sentence.
     """
+    if choice.model:
+        return _chosen(choice)
     if not name:
         return Found(untried=("The job names no model: give --model.",))
     if "${" in name:
@@ -47,7 +64,18 @@ def find(name: str, revision: str = "", cache: str = "", is_modelscope: bool = F
     if folder is None:
         shown = name if _SHOWN.fullmatch(name) else "the job's model"
         why = "a folder without a config.json" if _is_folder(name) else "whose config.json is not on this machine"
-        return Found(untried=(f"The architecture of {shown}, {why}: give --model.",))
+        return Found("", guess(name, choice.families), (f"The architecture of {shown}, {why}: give --model.",), shown)
+    return _in_folder(folder)
+
+
+def _chosen(choice: Choice) -> Found:
+    """What the user gives: a family before a folder of the same name."""
+    folder = Path(choice.model).expanduser()
+    is_folder = choice.model not in choice.families and _has(folder, "config.json")
+    return _in_folder(folder) if is_folder else Found(kind=choice.model)
+
+
+def _in_folder(folder: Path) -> Found:
     config = _configuration(folder / "config.json")
     return Found(str(folder.absolute()), str(config.get("model_type", "")), tuple(_untried(config)))
 

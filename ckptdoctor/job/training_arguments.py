@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.evidence import Setup
-from ckptdoctor.job import deepspeed, kinds, models
+from ckptdoctor.job import deepspeed, files, kinds, models
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import Releases
@@ -22,17 +24,13 @@ UNTRIED = {
 BY_LAYER = ("galore", "apollo", "lomo", "adalomo")
 """Optimizers, as ``optim`` names them, that step or project while gradients are on their way."""
 
-OF_TRL = (
-    "use_peft",
-    "dataset_text_field",
-    "packing",
-    "max_length",
-    "max_prompt_length",
-    "assistant_only_loss",
-    "completion_only_loss",
-    "num_generations",
+FSDP_CHECKPOINTING = (
+    "activation_checkpointing",
+    "fsdp_activation_checkpointing",
+    "xla_fsdp_grad_ckpt",
+    "fsdp_xla_fsdp_grad_ckpt",
 )
-"""Keys of TRL's arguments, whose defaults are others than those of ``TrainingArguments``."""
+"""FSDP's own checkpointing, and that of XLA's FSDP, under the names that ``fsdp_config`` takes."""
 
 OF_CHECKPOINT = {
     "every_n_layers": "some layers alone are checkpointed; all are tried.",
@@ -41,11 +39,15 @@ OF_CHECKPOINT = {
 """Keyword arguments of checkpointing that transformers itself takes; others go to torch's function."""
 
 
-def read(fields: Fields, releases: Releases) -> Job:
+def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
     """Read a file of ``TrainingArguments``."""
+    unjudged = by_fsdp(fields)
+    if not unjudged:
+        _no_default_of_trls(fields)
     is_checkpointed, reentrant, untried = checkpointing(fields)
-    _no_default_of_trls(fields)
-    model = models.find(fields.text("model_name_or_path"), fields.text("model_revision"), key="model_name_or_path")
+    model = models.find(
+        choice, fields.text("model_name_or_path"), fields.text("model_revision"), key="model_name_or_path"
+    )
     configuration = deepspeed.asked_for(fields)
     precision, remarks = deepspeed.precision_of(configuration, precision_of(fields))
     untried += [*model.untried, *configuration.untried, *remarks, *shared(fields)]
@@ -54,11 +56,14 @@ def read(fields: Fields, releases: Releases) -> Job:
         fields.source,
         kinds.TRANSFORMERS,
         model.folder,
+        model.name,
+        model.kind,
         releases.torchs(reentrant) if is_checkpointed else [],
         configuration.engine,
         is_checkpointed,
         Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text),
         untried,
+        unjudged,
     )
 
 
@@ -81,6 +86,20 @@ def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:
         reentrant,
         [*section.untried(OF_CHECKPOINT), *section.others(("use_reentrant", *OF_CHECKPOINT), reason)],
     )
+
+
+def by_fsdp(fields: Fields) -> list[str]:
+    """Why a job's checkpointing cannot be judged where ``fsdp_config`` switches on FSDP's own; nothing where it does not."""
+    value = fields.values.get("fsdp_config")
+    if isinstance(value, str) and value and not value.startswith("{"):
+        if not value.isprintable() or not Path(value).is_file():
+            return [fields.sentence("fsdp_config", "the file is not here, and may switch on FSDP's own checkpointing.")]
+        section = Fields(value, files.load_json(value, "a configuration of FSDP"))
+    else:
+        section = fields.section("fsdp_config")
+    reason = "FSDP's own activation checkpointing wraps the layers; it is not judged yet."
+    found = [name for name in FSDP_CHECKPOINTING if section.leniently().asks_for(name)]
+    return [section.sentence_of(found, reason)] if found else []
 
 
 def precision_of(fields: Fields) -> deepspeed.Precision:
@@ -109,10 +128,9 @@ def shared(fields: Fields) -> list[str]:
 
 
 def _no_default_of_trls(fields: Fields) -> None:
-    found = [name for name in OF_TRL if name in fields.values]
-    if found and not any(fields.says(name) for name in ("gradient_checkpointing", "activation_checkpointing")):
+    """Refuse to guess: TRL's arguments take the same keys, and switch checkpointing on unless told otherwise."""
+    if not any(fields.says(name) for name in ("gradient_checkpointing", "activation_checkpointing")):
         raise UsageFault(
-            f"{fields.source} is a job of TRL's (`{found[0]}`) and does not say `gradient_checkpointing`, whose default"
-            " differs from one release of TRL to the next.",
+            f"{fields.source} does not set `gradient_checkpointing`: transformers leaves it off by default, and TRL on.",
             "write `gradient_checkpointing: true` or `false` into it",
         )

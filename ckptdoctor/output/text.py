@@ -162,7 +162,7 @@ def _finding(finding: Finding, pen: _Pen) -> list[str]:
         *_what(finding, pen),
         *_places(finding, pen),
         *_innocents(finding, pen),
-        *pen.field("seen in", _some(finding.probes, everything=pen.style.verbose)),
+        *(pen.field("seen in", _some(finding.probes, everything=pen.style.verbose)) if finding.probes else []),
         *_remedies(finding, pen),
         *pen.block("  more: ", f"ckptdoctor rule {finding.rule}".replace(" ", "\xa0"), "    "),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Error, Place
+from ckptdoctor.evidence import Error, Place, Setup
 from ckptdoctor.plan import OWN_MODEL
 from ckptdoctor.rules.case import Case, Fired, Rule, is_sound
 from ckptdoctor.wording import owner
@@ -65,8 +65,14 @@ def works_with(case: Case) -> list[str]:
         if planned.spec.model == OWN_MODEL
         and planned.spec.function.split(":")[0] == case.spec.function.split(":")[0]
         and planned.spec.convention != case.spec.convention
+        and _is_alike(planned.spec.setup, case.spec.setup)
         and (is_sound(evidence) or evidence.forward_only)
     ]
+
+
+def _is_alike(one: Setup, other: Setup) -> bool:
+    """Whether two steps differ in the calling convention alone; a failure in bf16 or with LoRA only has another reason."""
+    return (one.tuning, one.precision) == (other.tuning, other.precision)
 
 
 RULE = Rule(

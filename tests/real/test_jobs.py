@@ -92,11 +92,53 @@ def test_an_adapter_without_peft_cannot_be_diagnosed(demo_python, jobs):
     assert "PEFT cannot be imported" in json.dumps(ran.report["findings"])
 
 
-@pytest.mark.parametrize("option", [("--engine", "none"), ("--checkpoint-fn", "torch")])
-def test_a_job_says_itself_what_is_probed(demo_python, jobs, option):
-    ran = check(demo_python, "--job", "llamafactory_full_z3.yaml", *option, cwd=jobs)
+def test_a_job_says_itself_under_which_engine(demo_python, jobs):
+    ran = check(demo_python, "--job", "llamafactory_full_z3.yaml", "--engine", "none", cwd=jobs)
     assert ran.status == 2
-    assert option[0] in ran.err
+    assert "--engine" in ran.err
+
+
+def test_no_job_is_not_the_environment(demo_python, jobs):
+    ran = check(demo_python, "--job", "", cwd=jobs)
+    assert (ran.status, ran.out) == (2, "")
+    assert "empty" in ran.err
+
+
+def test_a_function_of_ones_own_in_a_jobs_place(demo_python, jobs):
+    (jobs / "mine.py").write_text(
+        "import torch\nfrom torch.utils.checkpoint import checkpoint\n\n"
+        "def mine(function, *args, **kwargs):\n"
+        "    assert not torch.is_autocast_enabled('cpu'), 'float32 alone'\n"
+        "    return checkpoint(function, *args, use_reentrant=False, **kwargs)\n"
+    )
+    job = ("--job", changed(jobs, "llamafactory_full_z3.yaml", deepspeed=None))
+    ran = check(demo_python, "--checkpoint-fn", "mine.py:mine", *job, cwd=jobs)
+    assert (ran.status, ran.rules) == (1, ["CKPT010"])
+    assert [one["evidence"]["precision"] for one in subjects(ran).values()] == ["bf16"]
+    assert "--checkpoint-fn takes the place" in " ".join(ran.report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"fsdp_config": "{activation_checkpointing: true}", "disable_gradient_checkpointing": "true"}, "FSDP's own"),
+        ({"use_mca": "true"}, "Megatron"),
+    ],
+)
+def test_what_another_backend_checkpoints_is_not_judged(demo_python, jobs, settings, says):
+    ran = check(demo_python, "--job", changed(jobs, "llamafactory_full_z3.yaml", **settings), cwd=jobs)
+    assert (ran.status, ran.rules, ran.report["probes"]) == (3, ["CKPT900"], [])
+    assert says in ran.report["summary"]
+
+
+def test_another_model_in_the_place_of_the_jobs_own_is_said_first(demo_python, jobs):
+    job = changed(jobs, "llamafactory_full_z3.yaml", deepspeed=None, model_name_or_path="Qwen/Qwen2.5-7B")
+    ran = check(demo_python, "--with", "llamafactory==0.9.3", "--job", job, cwd=jobs)
+    assert ran.status == 0
+    assert [one["model"] for one in subjects(ran).values()] == ["qwen2"]
+    assert "works here" not in ran.report["summary"]
+    assert "works on qwen2 with llamafactory" in ran.report["summary"]
+    assert "The job's own model, Qwen/Qwen2.5-7B, was not tried" in ran.report["summary"]
 
 
 def own(folder, body):
