@@ -152,7 +152,7 @@ def test_the_action_checks_and_says_so(demo_python, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert outputs == {"status": "0", "written": "true"}
+    assert outputs == {"status": "0", "sarif": f"{tmp_path}/o.sarif"}
     assert (tmp_path / "a file.json").is_file()
     is_sarif((tmp_path / "o.sarif").read_text())
     is_junit((tmp_path / "o.xml").read_text())
@@ -170,6 +170,30 @@ def test_the_action_expands_nothing_in_its_arguments(demo_python, tmp_path):
     assert (done.returncode, outputs) == (2, {"status": "2"})
     assert not (tmp_path / "owned").exists()
     assert "::error title=ckptdoctor::" in done.stdout
+
+
+def test_the_action_fails_on_a_quote_that_is_not_closed(demo_python, tmp_path):
+    done, outputs = as_an_action(tmp_path, TARGET=str(demo_python), MORE="--engine none --fail-on 'warning")
+
+    assert (done.returncode, outputs) == (2, {"status": "2"})
+    assert "::error title=ckptdoctor::The input args" in done.stdout
+    assert "not closed" in (tmp_path / "summary").read_text()
+
+
+def test_the_action_says_why_there_is_no_report(bare_python, tmp_path):
+    done, outputs = as_an_action(tmp_path, TARGET=str(bare_python), SARIF=str(tmp_path / "absolute.sarif"))
+
+    assert (done.returncode, outputs) == (3, {"status": "3"})
+    assert "torch is not installed" in (tmp_path / "summary").read_text()
+    assert "torch is not installed" in done.stderr
+
+
+def test_the_action_names_an_absolute_file_as_it_is(demo_python, tmp_path):
+    (tmp_path / "kept").mkdir()
+    file = tmp_path / "kept" / "absolute.sarif"
+    _, outputs = as_an_action(tmp_path, TARGET=str(demo_python), MORE="--engine none", SARIF=str(file))
+
+    assert outputs == {"status": "1", "sarif": str(file)}
 
 
 def test_the_action_fails_where_something_is_found(demo_python, tmp_path):
