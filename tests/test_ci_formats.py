@@ -325,6 +325,43 @@ def test_an_annotation_stands_at_a_file_of_the_project(tmp_path, monkeypatch):
     assert (properties["file"], properties["line"]) == ("odd,na:me%.py", "7")
 
 
+def test_files_are_relative_to_the_repository_and_not_to_the_folder_of_the_run(tmp_path, monkeypatch):
+    folder = tmp_path / "packages" / "training"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    made = failing()
+    made.findings[0].culprit = Place(f"{folder}/mine.py", 7, "f", "", "", "x")
+
+    _, properties, _ = next(commands(render("github", made, PLAIN)))
+    located = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]
+    made.findings[0].culprit = made.findings[0].handed_over_by = made.findings[0].error = None
+    elsewhere = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]
+
+    assert properties["file"] == "packages/training/mine.py"
+    assert located["physicalLocation"]["artifactLocation"]["uri"] == "packages/training/mine.py"
+    assert elsewhere["physicalLocation"]["artifactLocation"]["uri"] == "packages/training/pyproject.toml"
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "another"))
+    made.findings[0].culprit = Place(f"{folder}/mine.py", 7, "f", "", "", "x")
+    assert next(commands(render("github", made, PLAIN)))[1]["file"] == "mine.py"
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_commands_can_be_pasted_where_the_environment_is_active(name):
+    made = failing()
+    python = made.environment.executable
+    made.findings[0].remedies[0].commands = [
+        f"{python} -m pip install 'a==1'",
+        f"uv pip install --python {python} 'a==1'",
+    ]
+
+    shown = render(name, made, PLAIN)
+
+    assert "(environment)/bin" not in shown
+    assert python not in shown
+    assert "python -m pip install" in shown
+
+
 def test_what_does_not_count_is_a_notice():
     found = list(commands(render("github", gated(failing(), ignore=("CKPT001",), stale=True), PLAIN)))
 

@@ -35,7 +35,11 @@ def _finding(found: Published) -> str:
     finding = found.finding
     level = "notice" if finding.accepted else _LEVELS[finding.severity]
     title = f"{finding.rule} {found.title}"
-    place = {"file": found.at.file, "line": str(found.at.line)} if found.at and found.at.own else {}
+    place = (
+        {"file": published.in_repository(found.at.file), "line": str(found.at.line)}
+        if found.at and found.at.own
+        else {}
+    )
     return _command(level, title, "\n".join([found.title, *found.lines()]), **place)
 
 

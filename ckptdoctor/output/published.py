@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
 
 from ckptdoctor import identity
 from ckptdoctor.evidence import Place
@@ -97,7 +102,34 @@ class Published:
 
 def clean(report: Report) -> Report:
     """A copy of a report that may be shown to anyone, anywhere."""
-    return escaped(identity.without_paths(report, report.environment))
+    return escaped(identity.without_paths(_pasteable(report), report.environment))
+
+
+def _pasteable(report: Report) -> Report:
+    """A copy in which commands name the environment's interpreter as it is called where that environment is active."""
+    executable = shlex.quote(report.environment.executable)
+    findings = [
+        msgspec.structs.replace(
+            finding,
+            remedies=[
+                msgspec.structs.replace(one, commands=[line.replace(executable, "python") for line in one.commands])
+                for one in finding.remedies
+            ],
+        )
+        for finding in report.findings
+    ]
+    return msgspec.structs.replace(report, findings=findings)
+
+
+def in_repository(file: str) -> str:
+    """A project's file relative to the repository that GitHub Actions checked out, which may lie above the current folder.
+
+    Args:
+        file: Relative to the current folder.
+    """
+    root, here = os.environ.get("GITHUB_WORKSPACE", ""), Path.cwd()
+    inside = here.relative_to(root) if root and here.is_relative_to(root) else Path()
+    return (inside / file).as_posix()
 
 
 def findings(report: Report) -> list[Published]:

@@ -36,7 +36,7 @@ def log(report: Report) -> dict[str, Any]:
                 "tool": {"driver": _driver(shown.version)},
                 "invocations": [_invocation(shown)],
                 "originalUriBaseIds": {
-                    _PROJECT: {"description": {"text": "The project's folder."}},
+                    _PROJECT: {"description": {"text": "The repository, or the project's folder."}},
                     _PACKAGES: {"description": {"text": "The folder of packages of the environment under diagnosis."}},
                 },
                 "columnKind": "unicodeCodePoints",
@@ -120,13 +120,14 @@ def _location(spot: Spot) -> dict[str, Any]:
     region: dict[str, Any] = {"startLine": spot.line}
     if spot.code:
         region["snippet"] = {"text": spot.code}
-    artifact = {"uri": _uri(spot.file), "uriBaseId": _PROJECT if spot.own else _PACKAGES}
+    file = published.in_repository(spot.file) if spot.own else spot.file
+    artifact = {"uri": _uri(file), "uriBaseId": _PROJECT if spot.own else _PACKAGES}
     return {"physicalLocation": {"artifactLocation": artifact, "region": region}}
 
 
 def _environment() -> dict[str, Any]:
     """Where there is no line to blame: code scanning wants a place, and the environment is declared in the project."""
-    artifact = {"uri": "pyproject.toml", "uriBaseId": _PROJECT}
+    artifact = {"uri": _uri(published.in_repository("pyproject.toml")), "uriBaseId": _PROJECT}
     return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": 1}}}
 
 
