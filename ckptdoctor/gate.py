@@ -6,10 +6,7 @@ not count, and the verdict is the same with and without it. CKPT900, a target th
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from ckptdoctor import writing
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.identity import Key, portable_function, subjects
@@ -174,27 +172,14 @@ def read(file: str, may_be_missing: bool = False) -> list[Accepted]:
 
 
 def write(file: str, entries: Iterable[Accepted]) -> None:
-    """Write a baseline, whole or not at all: sorted, a line a field, so that its history is easy to read.
+    """Write a baseline: sorted, a line a field, so that its history is easy to read.
 
     Raises:
         UsageFault: The file cannot be written.
     """
     baseline = Baseline(accepted=sorted(entries, key=lambda one: (_key(one), one.checkpoint_functions)))
     text = msgspec.json.format(msgspec.json.encode(baseline), indent=2) + b"\n"
-    path = Path(file)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as temporary:
-                temporary.write(text)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except OSError:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise UsageFault(f"{file} cannot be written: {error.strerror}.", "choose another --baseline") from error
+    writing.write(file, text, "--baseline")
 
 
 def updated(report: Report, policy: Policy) -> list[Accepted]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _imp
 import importlib.util
 import os
 import sys
@@ -43,6 +44,7 @@ def keep_bytecode_out_of_the_target(ours: tuple[str, ...], elsewhere: str) -> No
         return
     if not is_compiled("torch"):
         sys.pycache_prefix = elsewhere
+        _imp.check_hash_based_pycs = "always"  # nothing of ours is ever compiled to be run unchecked
         return
 
     def cache(self: SourceFileLoader, source_path: str, bytecode_path: str, data: bytes) -> None:

@@ -113,6 +113,9 @@ class Ran:
         return sorted({finding["rule"] for finding in self.report["findings"]})
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file another user's")
+
+
 def run(*arguments, cwd=None, environ=None, timeout=300, **more):
     """Run the command line as a user does, in a process of its own."""
     merged = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}

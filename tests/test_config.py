@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import click
 import pytest
 
+from ckptdoctor import ownership
 from ckptdoctor.cli import config, group, shared
 from ckptdoctor.cli.check import command as check
 from ckptdoctor.errors import UsageFault
-from tests.conftest import run
+from tests.conftest import as_root, run
 from tests.test_cli import is_a_complaint
 
 
@@ -44,10 +47,10 @@ def parsed(*arguments):
 
 def test_flags_win_over_variables_and_variables_over_the_file(project, monkeypatch):
     assert parsed()["fail_on"] == "error"
-    project('fail-on = "never"')
-    assert parsed()["fail_on"] == "never"
-    monkeypatch.setenv("CKPTDOCTOR_FAIL_ON", "warning")
+    project('fail-on = "warning"')
     assert parsed()["fail_on"] == "warning"
+    monkeypatch.setenv("CKPTDOCTOR_FAIL_ON", "never")
+    assert parsed()["fail_on"] == "never"
     assert parsed("--fail-on", "error")["fail_on"] == "error"
 
 
@@ -61,21 +64,16 @@ def test_a_list_from_one_place_is_not_added_to_that_of_another(project, monkeypa
 
 def test_every_kind_of_option_in_the_file(project):
     project(
-        'python = "python3.11"\nwith = "llamafactory==0.9.3"\nwith-deps = true\nmodel = ["glm4", "llama"]\n'
-        'checkpoint-fn = ["torch"]\nengine = ["none", "zero3"]\ntimeout = 90\njobs = 2\n'
-        'format = ["text", "sarif=out.sarif"]\nselect = "CKPT0"\nbaseline = "b.json"\nverbose = true\n'
+        'model = ["glm4", "llama"]\nengine = ["none", "zero3"]\nconvention = "bound-method"\ntimeout = 90\njobs = 2\n'
+        'nproc = 2\nverify = true\nformat = "json"\nselect = "CKPT0"\nbaseline = "b.json"\nverbose = true\n'
     )
 
     found = parsed()
 
-    assert found["python"] == "python3.11"
-    assert found["requirements"] == ("llamafactory==0.9.3",)
-    assert found["with_deps"] is True
-    assert found["models"] == ("glm4", "llama")
-    assert found["functions"] == ("torch",)
-    assert found["engines"] == ("none", "zero3")
-    assert (found["timeout"], found["jobs"], found["verbose"]) == (90.0, 2, True)
-    assert found["formats"] == (shared.Wanted("text", ""), shared.Wanted("sarif", "out.sarif"))
+    assert (found["models"], found["engines"]) == (("glm4", "llama"), ("none", "zero3"))
+    assert (found["timeout"], found["jobs"], found["nproc"]) == (90.0, 2, 2)
+    assert (found["verify"], found["verbose"], found["conventions"]) == (True, True, ("bound-method",))
+    assert found["formats"] == (shared.Wanted("json", ""),)
     assert (found["select"], found["baseline"]) == (("CKPT0",), "b.json")
 
 
@@ -119,38 +117,36 @@ def test_other_commands_have_no_such_settings(project):
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_file_is_looked_for_upwards_and_paths_are_relative_to_it(project, tmp_path):
-    project(
-        'baseline = "b.json"\npython = ".venv"\nmodel = ["llama", "./models/x"]\nformat = ["text", "json=r.json"]\n'
-        'checkpoint-fn = ["train/mine.py:f", "torch"]\nwith = ["a/b"]\n',
-        folder="deep",
-    )
+def test_the_file_is_looked_for_up_to_the_root_of_the_repository(project, tmp_path):
+    (tmp_path / ".git").mkdir()
+    project('baseline = "b.json"\nmodel = ["llama", "./models/x"]\n', folder="deep")
 
     found = parsed()
 
     assert found["baseline"] == "../b.json"
-    assert found["python"] == "../.venv"
     assert found["models"] == ("llama", "../models/x")
-    assert found["functions"] == ("../train/mine.py:f", "torch")
-    assert found["formats"] == (shared.Wanted("text", ""), shared.Wanted("json", "../r.json"))
-    assert found["requirements"] == ("a/b",)
 
 
-def test_absolute_paths_stay_as_they_are(project, tmp_path):
-    project(f'baseline = "{tmp_path}/b.json"', folder="deep")
+@pytest.mark.parametrize("root", ["deep", "none"])
+def test_above_the_repository_no_file_is_looked_for(root, project, tmp_path):
+    project('fail-on = "warning"', folder="deep")
+    if root == "deep":
+        (tmp_path / "deep" / ".git").write_text("gitdir: elsewhere")
 
-    assert parsed()["baseline"] == f"{tmp_path}/b.json"
+    assert parsed()["fail_on"] == "error"
 
 
 def test_a_file_without_our_table_is_passed_over(project, tmp_path):
-    project('fail-on = "never"', folder="deep")
+    (tmp_path / ".git").mkdir()
+    project('fail-on = "warning"', folder="deep")
     (tmp_path / "deep" / "pyproject.toml").write_text("[tool.ruff]\n")
 
-    assert parsed()["fail_on"] == "never"
+    assert parsed()["fail_on"] == "warning"
 
 
 def test_the_nearest_table_counts_whole(project, tmp_path):
-    project('fail-on = "never"\nignore = "CKPT001"', folder="deep")
+    (tmp_path / ".git").mkdir()
+    project('fail-on = "error"\nignore = "CKPT001"', folder="deep")
     (tmp_path / "deep" / "pyproject.toml").write_text("[tool.ckptdoctor]\nfail-on = 'warning'\n")
 
     found = parsed()
@@ -192,7 +188,6 @@ def test_a_wrong_setting_is_named_with_its_file(text, said, hint, project, tmp_p
         ("engine = ['none', 'zero9']", "engine: 'zero9' is not one of"),
         ("timeout = 0", "timeout: 0"),
         ("format = 'xml'", "format: 'xml' is not one of text, json"),
-        ("format = 'sarif='", "format: 'sarif=' names no file"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file(text, said, project, tmp_path):
@@ -251,6 +246,151 @@ def test_settings_do_not_leak_into_other_commands():
     for name in ("env", "matrix", "bisect"):
         options = [one for one in group.get_command(None, name).params if isinstance(one, click.Option)]
         assert all(one.envvar is None for one in options)
+
+
+# -- what a file may not do -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('python = "./evil"', "python may not be set in a file"),
+        ('checkpoint-fn = "./e.py:f"', "checkpoint-fn may not be set in a file"),
+        ('with = "evil @ file:///shared/evil"', "with may not be set in a file"),
+        ("with-deps = true", "with-deps may not be set in a file"),
+        ('job = "train.yaml"', "job may not be set in a file"),
+        ('format = ["text", "json=precious"]', "format may name no file to write, as 'json=precious' does"),
+        ('format = "sarif="', "format may name no file to write"),
+        ('fail-on = "never"', "fail-on may not be 'never'"),
+        ('baseline = "../b.json"', "baseline may not name '../b.json', which lies outside of its folder"),
+        ('baseline = "/b.json"', "baseline may not name '/b.json'"),
+        ('baseline = "~/b.json"', "baseline may not name '~/b.json'"),
+        ('baseline = "link/b.json"', "baseline may not name 'link/b.json'"),
+        ('model = ["glm4", "../x"]', "model may not name '../x'"),
+    ],
+)
+def test_the_file_names_nothing_that_is_run_or_written_and_switches_no_check_off(setting, said, project, tmp_path):
+    (tmp_path / "link").symlink_to("/")
+    (tmp_path / "evil").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "evil").chmod(0o755)
+    (tmp_path / "precious").write_text("mine")
+    project(setting)
+
+    ran = run("check", cwd=tmp_path)
+
+    assert is_a_complaint(ran, 2)
+    assert f"{tmp_path}/pyproject.toml: [tool.ckptdoctor] {said}" in ran.err
+    assert "on the command line, or set CKPTDOCTOR_" in ran.err
+    assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_new_option_may_not_be_set_in_a_file_until_that_is_decided():
+    assert set(config.IN_THE_FILE) <= set(check.settable())
+
+
+def test_a_baseline_that_the_file_names_is_not_written(project, tmp_path):
+    project('baseline = "b.json"')
+
+    ran = run("check", "--python", "/nowhere", "--update-baseline", cwd=tmp_path)
+
+    assert is_a_complaint(ran, 2)
+    assert "hint: add --baseline b.json" in ran.err
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664])
+def test_a_file_that_another_user_may_write_is_not_read(mode, project, tmp_path, monkeypatch):
+    project('fail-on = "warning"\npython = "./evil"')
+    (tmp_path / "pyproject.toml").chmod(mode)
+    monkeypatch.setattr("ckptdoctor.ownership._is_private", lambda gid: False)
+
+    context = check.make_context("check", [])
+
+    assert context.params["fail_on"] == "error"
+    (note,) = config.notes(context)
+    assert f"{tmp_path}/pyproject.toml is not read: " in note
+    assert note.endswith("name it with --config.")
+
+
+def test_a_group_of_the_users_own_may_write(project, tmp_path, monkeypatch):
+    project('fail-on = "warning"')
+    (tmp_path / "pyproject.toml").chmod(0o664)
+    monkeypatch.setattr("ckptdoctor.ownership._is_private", lambda gid: True)
+
+    assert parsed()["fail_on"] == "warning"
+
+
+@as_root
+@pytest.mark.parametrize("which", ["pyproject.toml", "baseline", "link"])
+def test_a_file_of_another_user_is_not_read(which, project, tmp_path):
+    project('fail-on = "warning"\nbaseline = "b.json"')
+    (tmp_path / "b.json").write_text("{}")
+    file = tmp_path / "pyproject.toml"
+    if which == "link":
+        file.rename(tmp_path / "other.toml")
+        file.symlink_to("other.toml")
+    os.chown(tmp_path / "b.json" if which == "baseline" else file, 65534, 65534, follow_symlinks=False)
+
+    if which == "baseline":
+        with pytest.raises(UsageFault, match="it belongs to"):
+            parsed()
+    else:
+        assert (parsed()["fail_on"], parsed()["baseline"]) == ("error", None)
+
+
+@as_root
+def test_to_another_user_the_files_of_root_are_trusted_and_those_of_a_third_are_not():
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder, "pyproject.toml")
+        file.write_text("[tool.ckptdoctor]\n")
+        os.seteuid(65534)
+        try:
+            of_root = ownership.foreign(file)
+            os.seteuid(0)
+            os.chown(file, 12345, 12345)
+            os.seteuid(65534)
+            of_a_third = ownership.foreign(file)
+        finally:
+            os.seteuid(0)
+
+    assert (of_root, of_a_third) == ("", "it belongs to the user 12345")
+
+
+def test_a_fifo_in_the_place_of_the_file_is_passed_over(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pyproject.toml")
+    monkeypatch.chdir(tmp_path)
+
+    assert parsed()["fail_on"] == "error"
+
+
+def test_a_file_that_is_named_is_read_whoever_may_write_it_and_may_set_no_more(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = tmp_path / "settings.toml"
+    named.write_text("[tool.ckptdoctor]\nfail-on = 'warning'\n")
+    named.chmod(0o666)
+
+    assert parsed("--config", "settings.toml")["fail_on"] == "warning"
+    monkeypatch.setenv("CKPTDOCTOR_CONFIG", str(named))
+    assert parsed()["fail_on"] == "warning"
+    named.write_text("[tool.ckptdoctor]\npython = './evil'\n")
+    with pytest.raises(UsageFault, match="python may not be set"):
+        parsed()
+    named.unlink()
+    with pytest.raises(UsageFault, match="cannot be read: No such file"):
+        parsed()
+
+
+def test_the_report_names_the_file_and_what_it_set_but_no_values_of_variables(project, tmp_path, monkeypatch):
+    project('fail-on = "warning"\nengine = ["none"]\nignore = "CKPT006"')
+    monkeypatch.setenv("CKPTDOCTOR_WITH", "x@https://secret@index")
+
+    found = list(config.notes(check.make_context("check", ["--engine", "zero3"])))
+
+    assert found == [
+        f"{tmp_path}/pyproject.toml sets fail-on = 'warning', ignore = 'CKPT006'.",
+        "Set by environment variables: CKPTDOCTOR_WITH.",
+    ]
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import selectors
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from ckptdoctor import __version__, locations
+from ckptdoctor import __version__, locations, writing
 from ckptdoctor.bugreport import redact, repro, templates
 from ckptdoctor.diagnose import diagnose, look
 from ckptdoctor.errors import DoctorError, TargetError, UnobtainableError, UsageFault
@@ -164,23 +165,15 @@ def write(members: Mapping[str, str], path: Path, force: bool) -> None:
     Raises:
         UsageFault: It cannot be written.
     """
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, text in members.items():
-                entry = zipfile.ZipInfo(name, _EPOCH)
-                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                archive.writestr(entry, text.encode("utf-8", "backslashreplace"))
-        Path(temporary).chmod(0o644)
-        if not force and os.path.lexists(path):
-            raise UsageFault(f"{path} is there already.", "choose another --output, or replace it with --force")
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise UsageFault(f"{path} cannot be written: {error.strerror}.", "choose another --output") from error
-    finally:
-        with suppress(OSError):
-            Path(temporary).unlink(missing_ok=True) if temporary else None
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, text.encode("utf-8", "backslashreplace"))
+    if not force and os.path.lexists(path):
+        raise UsageFault(f"{path} is there already.", "choose another --output, or replace it with --force")
+    writing.write(path, content.getvalue())
 
 
 def refuse_leaks(members: Mapping[str, str], redactor: redact.Redactor) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.cli import shared
 
 
@@ -50,7 +51,7 @@ def command(
 
     if bool(good) != bool(bad):
         raise UsageFault("--good and --bad belong together.", "give both, or neither for all lines on the axis")
-    shared.require_writable(output)
+    writing.require_writable(output)
     asked = Asked(
         vary=[axis],
         python=python,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.cli import config, shared
 
 if TYPE_CHECKING:
@@ -94,9 +95,10 @@ def command(
 
     Takes seconds and no GPU. The environment needs torch, and is left as it is, byte for byte.
 
-    Options may be set in pyproject.toml, under [tool.ckptdoctor], by their names (fail-on = "warning"), and by variables
-    (CKPTDOCTOR_FAIL_ON=warning), but for --output, --no-cache and --update-baseline. Options win over variables, and
-    variables over the file.
+    Variables set options by their names (CKPTDOCTOR_FAIL_ON=warning), but for --output, --no-cache and --update-baseline.
+    pyproject.toml sets those that name nothing to run, install or write, under [tool.ckptdoctor]: model, engine,
+    convention, nproc, jobs, timeout, verify, verbose, format, fail-on (not "never"), select, ignore, baseline. Options win
+    over variables, and variables over the file. The report names the file, and what it set.
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
@@ -123,7 +125,7 @@ def command(
     )
     with shared.progress() as progress:
         report = diagnose(request, progress)
-    report.notes += carry_out.notes(report)
+    report.notes += [*carry_out.notes(report), *config.notes(click.get_current_context())]
     if update_baseline and baseline:
         policy = gate.with_baseline(policy, gate.updated(report, policy))
         gate.write(baseline, policy.accepted)
@@ -140,8 +142,13 @@ def _policy(
 
     if update_baseline and not baseline:
         raise UsageFault("--update-baseline needs to know which.", "name it with --baseline FILE")
+    if update_baseline and config.is_from_file(click.get_current_context(), "baseline"):
+        raise UsageFault(
+            f"--update-baseline does not write {baseline}, which only the settings' file names.",
+            f"add --baseline {baseline}",
+        )
     if update_baseline:
-        shared.require_writable(baseline, "--baseline")
+        writing.require_writable(baseline, "--baseline")
     accepted = gate.read(baseline, may_be_missing=update_baseline) if baseline else []
     return gate.Policy(
         fail_on=fail_on,  # type: ignore[arg-type]

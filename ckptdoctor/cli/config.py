@@ -1,14 +1,17 @@
 """What is set outside of the command line: ``[tool.ckptdoctor]`` in ``pyproject.toml``, and ``CKPTDOCTOR_*`` variables.
 
-Every option of a command may be set there under its own name, but for those that are of one run only. Options win over
-variables, and variables over the file.
+Options win over variables, and variables over the file. A variable may set every option but those that are of one run only.
+The file comes with a project that somebody else may have written: it may say how strict a check is, never what is run, what
+is installed or what is written. A file that another user may change is not read, unless it is named.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ckptdoctor import ownership
 from ckptdoctor.errors import UsageFault
 
 if sys.version_info >= (3, 11):
@@ -25,26 +29,44 @@ else:
 
 TABLE = "tool.ckptdoctor"
 PREFIX = "CKPTDOCTOR_"
-OF_ONE_RUN = ("output", "no-cache", "update-baseline", "help")
+OF_ONE_RUN = ("output", "no-cache", "update-baseline", "config", "help")
 """Options that make no sense but on the command line."""
-FILES = ("baseline",)
-"""Options that name a file that may not be there yet."""
-PATHS = ("python", "model", "checkpoint-fn", "job")
-"""Options that take a path or a name."""
+IN_THE_FILE = (
+    *("model", "engine", "convention", "nproc", "jobs", "timeout", "verify", "verbose"),
+    *("format", "fail-on", "select", "ignore", "baseline"),
+)
+"""Options that the file may set: they name nothing that is run or written."""
+REPOSITORY = (".git", ".hg", ".jj", ".svn")
+"""What marks the root of a repository, above which no file is looked for."""
+
+
+@dataclass
+class Source:
+    """The file that settings come from.
+
+    Attributes:
+        file: Where it lies; empty if there is none.
+        settings: Its table.
+        passed_over: Files that were not read, each with the reason.
+    """
+
+    file: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    passed_over: list[tuple[Path, str]] = field(default_factory=list)
 
 
 class Configured(click.Command):
     """A command whose options may be set in a file and by variables."""
 
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Reads the file and names the variables before anything is parsed; ``--help`` needs neither."""
-        if not set(args) & {"--help", "-h"}:
-            file, settings = _find(Path.cwd())
-            extra.setdefault("default_map", _defaults(self.settable(), settings, file))
-            extra.setdefault("obj", file)
-        return super().make_context(info_name, args, parent, **extra)
+    def __init__(self, *args: Any, **more: Any) -> None:
+        """Adds the option that names the file."""
+        super().__init__(*args, **more)
+        text = f"Read [{TABLE}] from this file. Default: the nearest pyproject.toml, up to the root of the repository."
+        option = click.Option(
+            ["--config"], metavar="FILE", envvar=variable("config"), help=text, callback=self._read, is_eager=True
+        )
+        option.expose_value = False
+        self.params.append(option)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parses, and says where a wrong value came from."""
@@ -60,6 +82,13 @@ class Configured(click.Command):
         options = {_name(one): one for one in self.params if isinstance(one, click.Option)}
         return {name: one for name, one in options.items() if name not in OF_ONE_RUN}
 
+    def _read(self, ctx: click.Context, _: click.Parameter, named: str | None) -> None:
+        """Reads the file before any other option is taken; ``--help`` needs none."""
+        if not ctx.resilient_parsing:
+            ctx.obj = source = _named(Path(named)) if named else _find(Path.cwd())
+            if source.file is not None:
+                ctx.default_map = _defaults(self.settable(), source.settings, source.file)
+
     def _explained(self, error: click.BadParameter, ctx: click.Context) -> click.ClickException:
         option = error.param
         source = ctx.get_parameter_source(option.name) if option and option.name else None
@@ -69,10 +98,32 @@ class Configured(click.Command):
         ):
             return error
         name = _name(option)
-        where = variable(name) if source is ParameterSource.ENVIRONMENT else f"{ctx.obj}, [{TABLE}] {name}"
+        where = variable(name) if source is ParameterSource.ENVIRONMENT else f"{ctx.obj.file}, [{TABLE}] {name}"
         found = click.UsageError(f"Invalid value for {where}: {error.message}", ctx)
         found.__cause__ = error
         return found
+
+
+def notes(ctx: click.Context) -> Iterator[str]:
+    """What a reader must know of settings that are not on the command line: where they stand, and what they set."""
+    options = {one.name: _name(one) for one in ctx.command.params if isinstance(one, click.Option) and one.name}
+    by = {
+        source: [name for key, name in options.items() if ctx.get_parameter_source(key) is source]
+        for source in (ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT)
+    }
+    source = ctx.obj
+    if by[ParameterSource.DEFAULT_MAP]:
+        told = (f"{name} = {_shown(source.settings[name])}" for name in by[ParameterSource.DEFAULT_MAP])
+        yield f"{source.file} sets {', '.join(told)}."
+    if by[ParameterSource.ENVIRONMENT]:  # their values may hold secrets, such as an index's password
+        yield f"Set by environment variables: {', '.join(map(variable, by[ParameterSource.ENVIRONMENT]))}."
+    for file, why in source.passed_over:
+        yield f"{file} is not read: {why}. To read it all the same, name it with --config."
+
+
+def is_from_file(ctx: click.Context, parameter: str) -> bool:
+    """Whether an option has its value from the file."""
+    return ctx.get_parameter_source(parameter) is ParameterSource.DEFAULT_MAP
 
 
 def variable(name: str) -> str:
@@ -87,23 +138,62 @@ def _name(option: click.Option) -> str:
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _find(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The nearest ``pyproject.toml``, from a folder upwards, that has our table."""
-    for one in (folder, *folder.parents):
+def _find(folder: Path) -> Source:
+    """The nearest ``pyproject.toml`` that has our table, up to the root of the repository."""
+    source = Source()
+    for one in _folders(folder):
         file = one / "pyproject.toml"
-        if (table := _table(file)) is not None:
-            return file, table
-    return folder / "pyproject.toml", {}
+        try:
+            text = _text(file, source)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        if text is not None and (table := _table(file, text)) is not None:
+            source.file, source.settings = file, table
+            break
+    return source
 
 
-def _table(file: Path) -> Mapping[str, Any] | None:
+def _folders(folder: Path) -> list[Path]:
+    """From a folder to the root of its repository; outside of one, the folder alone."""
+    above = [folder, *folder.parents]
+    roots = (depth for depth, one in enumerate(above) if any((one / mark).exists() for mark in REPOSITORY))
+    return above[: next(roots, 0) + 1]
+
+
+def _text(file: Path, source: Source) -> bytes | None:
+    """What a file holds, unless somebody else may have written it: the very file that is read is looked at."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        if why := ownership.foreign(descriptor) or ownership.foreign(file):
+            source.passed_over.append((file, why))
+            return None
+        return stream.read()
+
+
+def _named(file: Path) -> Source:
+    """A file that the user named is read whoever wrote it; it may set no more than another."""
+    file = file.expanduser().absolute()
     try:
-        whole = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        table = _table(file, file.read_bytes())
     except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}.", "it may hold settings of ckptdoctor") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}.", "choose another --config") from error
+    if table is None:
+        raise UsageFault(f"{file} has no table [{TABLE}].", "choose another --config")
+    return Source(file, table)
+
+
+def _unreadable(file: Path, error: OSError) -> UsageFault:
+    return UsageFault(f"{file} cannot be read: {error.strerror}.", "it may hold settings of ckptdoctor")
+
+
+def _table(file: Path, text: bytes) -> Mapping[str, Any] | None:
+    try:
+        whole = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageFault(f"{file} is not valid TOML: {error}.", "it may hold settings of ckptdoctor") from error
     tools = whole.get("tool", {})
     table = tools.get("ckptdoctor") if isinstance(tools, dict) else None
@@ -119,8 +209,14 @@ def _defaults(options: Mapping[str, click.Option], settings: Mapping[str, Any], 
         option = options.get(name)
         if option is None or option.name is None:
             raise UsageFault(f"{file}: [{TABLE}] has no setting '{name}'.", _near(name, options))
-        found[option.name] = _local(name, _checked(name, value, option, file), file)
+        if name not in IN_THE_FILE:
+            raise _not_here(f"{name} may not be set in a file", name, file)
+        found[option.name] = _confined(name, _checked(name, value, option, file), file)
     return found
+
+
+def _not_here(what: str, name: str, file: Path) -> UsageFault:
+    return UsageFault(f"{file}: [{TABLE}] {what}.", f"give --{name} on the command line, or set {variable(name)}")
 
 
 def _near(name: str, options: Mapping[str, click.Option]) -> str:
@@ -155,21 +251,23 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _local(name: str, value: Any, file: Path) -> Any:
-    """Paths in the file are relative to it, wherever in the project the command is run."""
+def _confined(name: str, value: Any, file: Path) -> Any:
+    """A value that names nothing outside of the file's folder; paths are relative to it, wherever the command is run."""
     if isinstance(value, list):
-        return [_local(name, item, file) for item in value]
-    if not isinstance(value, str) or file.parent == Path.cwd():
-        return value
-    if name == "format":
-        kind, equals, target = value.partition("=")
-        return f"{kind}={_moved(target, file)}" if equals else value
-    if name in FILES or (name in PATHS and ("/" in value or value.startswith("."))):
-        return _moved(value, file)
+        return [_confined(name, item, file) for item in value]
+    if name == "format" and "=" in value:
+        raise _not_here(f"format may name no file to write, as {_shown(value)} does", name, file)
+    if name == "fail-on" and value == "never":
+        raise _not_here("fail-on may not be 'never'", name, file)
+    if name == "baseline" or (name == "model" and ("/" in value or value.startswith((".", "~")))):
+        return _inside(name, value, file)
     return value
 
 
-def _moved(path: str, file: Path) -> str:
-    if Path(path).expanduser().is_absolute():
-        return path
-    return os.path.relpath(file.parent / path, Path.cwd())
+def _inside(name: str, path: str, file: Path) -> str:
+    place, root = file.parent / path, file.parent.resolve()
+    if path.startswith("~") or Path(path).is_absolute() or not place.resolve().is_relative_to(root):
+        raise _not_here(f"{name} may not name {_shown(path)}, which lies outside of its folder", name, file)
+    if place.exists() and (why := ownership.foreign(place)):
+        raise _not_here(f"{name} names {_shown(path)}, which may have been changed by another user: {why}", name, file)
+    return path if file.parent == Path.cwd() else os.path.relpath(place, Path.cwd())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.cli import shared
 
 STATUS = {"ours": 0, "suspected": 1, "not ours": 3, "nothing found": 3}
@@ -27,7 +28,7 @@ def command(file: str, format_: str, output: str | None) -> int:
     from ckptdoctor.bugreport import explain, reading
     from ckptdoctor.output import explanation
 
-    shared.require_writable(output)
+    writing.require_writable(output)
     log = reading.read(file)
     found = explain.explain(log.text)
     found.doubts += log.notes

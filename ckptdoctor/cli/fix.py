@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.cli import shared
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def command(
         raise UsageFault("--apply and --revert are opposites.", "give one of them")
     if force and not (apply_ or revert):
         raise UsageFault("--force goes with --apply or --revert.", "leave it out to see what helps")
-    shared.require_writable(output)
-    shared.require_writable(constraints, "--constraints")
+    writing.require_writable(output)
+    writing.require_writable(constraints, "--constraints")
     request = Request(
         python=python,
         requirements=requirements,

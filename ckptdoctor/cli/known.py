@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.cli import shared
 
 
@@ -21,7 +22,7 @@ def command(package: str | None, model: str, format_: str, output: str | None) -
     from ckptdoctor import knowledge
     from ckptdoctor.output import maps
 
-    shared.require_writable(output)
+    writing.require_writable(output)
     found = knowledge.about(package or "", model)
     shared.write(maps.render(format_, found, shared.style(output)), output)
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.cli import shared
 
 
@@ -69,7 +70,7 @@ def command(
     from ckptdoctor.output import maps
     from ckptdoctor.plan import Options
 
-    shared.require_writable(output)
+    writing.require_writable(output)
     asked = Asked(
         vary=vary,
         python=python,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from ckptdoctor import writing
 from ckptdoctor.errors import UsageFault
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -164,7 +164,7 @@ def destinations(formats: Sequence[Wanted], output: str | None, usual: str) -> l
         if files.count(file) > 1:
             raise UsageFault(f"{file} would be written twice.", "give each --format a file of its own")
     for one in wanted:
-        require_writable(one.file or None)
+        writing.require_writable(one.file or None)
     return wanted
 
 
@@ -178,19 +178,11 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
 
 
 def write(text: str, output: str | None) -> None:
-    """Print, or write to a file whole or not at all."""
+    """Print, or write to a file."""
     if output is None:
         click.echo(text, nl=False)
         return
-    path = Path(output)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise UsageFault(f"{output} cannot be written: {error.strerror}.", "choose another --output") from error
+    writing.write(output, text.encode("utf-8", "backslashreplace"))
 
 
 def append(text: str, file: str) -> None:
@@ -200,17 +192,6 @@ def append(text: str, file: str) -> None:
             handle.write(text)
     except OSError as error:
         raise UsageFault(f"{file} cannot be written: {error.strerror}.", "unset the variable that names it") from error
-
-
-def require_writable(output: str | None, option: str = "--output") -> None:
-    """Fail before anything is run if its result could not be written.
-
-    Raises:
-        UsageFault: The folder is not there or not writable.
-    """
-    folder = Path(output).parent if output else Path()
-    if output and (not folder.is_dir() or not os.access(folder, os.W_OK) or Path(output).is_dir()):
-        raise UsageFault(f"{output} cannot be written.", f"choose another {option}")
 
 
 def style(color_to: str | None, verbose: bool = False) -> Any:

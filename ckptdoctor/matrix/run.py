@@ -127,7 +127,7 @@ def session(asked: Asked, observer: Observer) -> Iterator[Session]:
     cache = locations.cache()
     with Patient(python, None, 1, cache) as patient:
         target = patient.look()
-    path = asked.store or cache / "matrix.sqlite"
+    path = asked.store or cache / locations.STORE
     with Store(path) as store, Environments(python, target, cache) as environments:
         executor = Local(environments, asked.jobs)
         made = Session(target, asked.options, store, executor, observer, asked.requirements, asked.refresh)
