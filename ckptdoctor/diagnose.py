@@ -46,16 +46,14 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
             remedies.warm_up()
         evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
         found = findings.find(environment, planned, evidence)
+        notes: list[str] = []
         if request.find_remedies:
-            _find_remedies(request, Ground(python, laid, request, environment, planned, found, patient, progress))
-        report = _report(asked, environment, planned, found, time.monotonic() - started)
+            ground = Ground(python, laid, request, environment, planned, found, patient, progress)
+            remedies.find(ground, request.verify)
+            notes = remedies.edited(ground)
+        report = _report(asked, environment, planned, found, notes, time.monotonic() - started)
         results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
     return report
-
-
-def _find_remedies(request: Request, ground: Ground) -> None:
-    for finding in ground.found.findings:
-        finding.remedies = remedies.find(finding, ground, request.verify)
 
 
 def look(request: Request, progress: Progress = lambda _: None) -> Environment:
@@ -82,7 +80,12 @@ def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
 
 
 def _report(
-    asked: Wanted, environment: Environment, planned: plan.Plan, found: findings.Found, seconds: float
+    asked: Wanted,
+    environment: Environment,
+    planned: plan.Plan,
+    found: findings.Found,
+    notes: list[str],
+    seconds: float,
 ) -> Report:
     models = list(dict.fromkeys(one.spec.model for one in planned.probes if one.role == "subject"))
     verdict, summary = found.verdict(f"on {listed(models)}" if asked.stand_in else "here")
@@ -95,7 +98,7 @@ def _report(
         probes=found.probes,
         findings=found.findings,
         job=asked.job,
-        notes=[*asked.notes, *planned.notes, *found.notes(), *remedies.unmet_pins(environment)],
+        notes=[*asked.notes, *planned.notes, *found.notes(), *notes, *remedies.unmet_pins(environment)],
         seconds=round(seconds, 2),
     )
 

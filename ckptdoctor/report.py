@@ -73,6 +73,10 @@ class Finding(msgspec.Struct):
     remedies: list[Remedy] = []
     impasse: str = ""
     """Where no release of the trainer works with the installed transformers: that, and which newest pair does."""
+    searched: list[str] = []
+    """What was looked for to mend it: kinds of remedies. Empty: nothing was."""
+    unsearched: str = ""
+    """What could not be tried just now, and why: one sentence."""
     accepted: Literal["", "ignored", "baseline"] = ""
     """Why it does not count for the exit status: its rule is ignored, or the baseline accepts it. Empty: it counts."""
     reason: str = ""

@@ -54,13 +54,15 @@ class Wanted(NamedTuple):
 def wanted(request: Request, environment: Environment) -> Wanted:
     """What a request comes to in a target: what its options say, or what its job will do there.
 
-    Beside a job's own engine the step is taken without one, to tell whose fault it is.
+    Beside the engines that are asked for the step is taken without one, to tell whose fault it is.
 
     Raises:
         UsageFault: The file is no job's, or what it says is said otherwise as well.
     """
     if request.job is None:
-        return Wanted(request.options)
+        engines = request.options.engines
+        alone = [] if not engines or "none" in engines else ["none"]
+        return Wanted(replace(request.options, beside=[*request.options.beside, *alone]))
     from ckptdoctor.job.kinds import DEEPSPEED
     from ckptdoctor.job.models import Choice
     from ckptdoctor.job.reading import read

@@ -41,8 +41,15 @@ def known(monkeypatch):
     return remember
 
 
-def remedies(*cases, stack=("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2", "pip==25.0")):
-    return versions.find(FINDING, list(cases or [case()]), environment(*stack))
+STACK = ("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2", "pip==25.0")
+
+
+def find(cases, target, edited=()):
+    return versions.find(FINDING, versions.search(list(cases), target, edited))
+
+
+def remedies(*cases, stack=STACK, edited=()):
+    return find(cases or [case()], environment(*stack), edited)
 
 
 def test_the_nearest_release_that_was_measured_with_this_stack(known):
@@ -64,7 +71,6 @@ def test_a_release_below_when_there_is_none_above(known):
     [
         measured("4.51.3", "0.9.3", verdict="fail"),
         measured("4.51.3", "0.9.3", verdict="error"),
-        measured("4.51.2", "0.9.3"),
         measured("4.51.3", "0.9.3", model="llama"),
         measured("4.51.3", "0.9.3", function="llamafactory:unsloth"),
     ],
@@ -109,7 +115,7 @@ def test_a_pin_of_another_installed_package_is_named(known):
     target = environment("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")
     pinning = type(target.packages[0])("trl", "0.9.6", requires=["transformers>=4.51; python_version > '3'"])
     target.packages.append(pinning)
-    [remedy] = versions.find(FINDING, [case()], target)
+    [remedy] = find([case()], target)
     assert remedy.breaks == ["trl 0.9.6 requires transformers>=4.51"]
 
 
@@ -138,5 +144,68 @@ def test_nothing_is_claimed_for_a_fault_that_was_not_looked_for_when_measuring(k
     target = environment("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")
     for spec in (Spec("glm4", "llamafactory", "zero3"), Spec("glm4", "llamafactory", variant="dropout")):
         elsewhere = Case(Planned(spec, "subject", BARE), Evidence(id=spec.id, ended="raised"), {})
-        assert versions.find(FINDING, [elsewhere], target) == []
-        assert versions.find(FINDING, [elsewhere, case()], target)
+        assert find([elsewhere], target) == []
+        assert find([elsewhere, case()], target)
+
+
+def test_a_requirement_that_is_unmet_today_is_not_broken_by_the_change(known):
+    known(measured("4.51.3", "0.9.3"), requires={"llamafactory": {"0.9.3": ["transformers<=4.51.0", "peft<=0.15"]}})
+    target = environment(*STACK, "peft==0.17.0")
+    trainer = next(one for one in target.packages if one.name == "llamafactory")
+    target.packages.remove(trainer)
+    target.packages.append(type(trainer)("llamafactory", "0.9.2", requires=["transformers<=4.49.0"]))
+    [remedy] = find([case()], target)
+    assert remedy.breaks == ["llamafactory 0.9.3 requires peft<=0.15"]
+
+
+# -- several models, others than were measured, edited packages ----------------------------------------------------------
+
+
+def test_a_release_must_work_with_each_of_several_models(known):
+    known(
+        measured("4.51.3", "0.9.3"),
+        measured("4.51.3", "0.9.4"),
+        measured("4.51.3", "0.9.4", model="llama"),
+    )
+    [remedy] = remedies(case(), case(model="llama"))
+    assert remedy.changes == {"llamafactory": "0.9.4"}
+
+
+def searched(*cases, edited=(), stack=STACK):
+    return versions.search(list(cases), environment(*stack), edited)
+
+
+def test_for_a_family_that_was_not_measured_nothing_is_known_and_what_works_with_others_is_tried(known):
+    known(measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.4"), measured("4.51.3", "0.9.4", model="llama"))
+    looked_for = searched(case(model="qwen3"))
+    assert versions.find(FINDING, looked_for) == []
+    assert looked_for.impasse() == ""
+    guesses = looked_for.trainer_releases(versions.nothing_newer)
+    assert [(one.changes, one.works) for one in guesses] == [({"llamafactory": "0.9.4"}, ())]
+    assert "none" not in looked_for.impasse(tried=["0.9.4"])
+    assert "qwen3 was not measured" in looked_for.impasse(tried=["0.9.4"])
+
+
+def test_what_is_known_of_a_release_is_not_known_of_an_edited_copy(known):
+    known(measured("4.51.3", "0.9.3"), measured("4.50.3", "0.9.2"))
+    assert [one.changes for one in remedies()] == [{"llamafactory": "0.9.3"}, {"transformers": "4.50.3"}]
+    assert [one.changes for one in remedies(edited=["transformers"])] == [{"transformers": "4.50.3"}]
+    assert [one.changes for one in remedies(edited=["llamafactory"])] == [{"llamafactory": "0.9.3"}]
+    assert remedies(edited=["transformers", "llamafactory"]) == []
+    assert searched(case(), edited=["transformers"]).impasse() == ""
+
+
+def test_the_release_itself_takes_the_place_of_an_edited_copy(known):
+    known(measured("4.51.3", "0.9.2"))
+    [remedy] = remedies(edited=["transformers"])
+    assert "in the place of the edited copy" in remedy.title
+    assert remedy.commands == [
+        "/envs/train/bin/python -m pip install --force-reinstall --no-deps 'transformers==4.51.3'"
+    ]
+    assert remedies() == []
+
+
+def test_both_change_where_neither_alone_helps(known):
+    known(measured("4.50.3", "0.9.1"))
+    [remedy] = remedies()
+    assert remedy.changes == {"transformers": "4.50.3", "llamafactory": "0.9.1"}

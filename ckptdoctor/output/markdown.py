@@ -84,6 +84,8 @@ def _facts(one: Published) -> Iterator[str]:
         yield f"- Seen in: {', '.join(map(code, one.names))}"
     if finding.impasse:
         yield f"- Releases: {prose(finding.impasse)}"
+    if finding.unsearched:
+        yield f"- Not tried: {prose(finding.unsearched)}"
 
 
 def _place(label: str, spot: Spot | None) -> Iterator[str]:

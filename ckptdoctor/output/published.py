@@ -89,6 +89,8 @@ class Published:
             yield one_line(f"innocent: {one.package} {one.version}: {one.reason}", _LONGEST_LINE)
         if finding.impasse:
             yield one_line(f"releases: {finding.impasse}", _LONGEST_LINE)
+        if finding.unsearched:
+            yield one_line(f"not tried: {finding.unsearched}", _LONGEST_LINE)
         for remedy in finding.remedies:
             how = ", verified here" if remedy.verified else ""
             yield one_line(f"what helps [{remedy.kind}{how}]: {remedy.title}", _LONGEST_LINE)

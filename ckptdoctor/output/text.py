@@ -13,7 +13,7 @@ from ckptdoctor.evidence import Environment, Error
 from ckptdoctor.output import Style, accepted_text, stale_text
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
-from ckptdoctor.wording import located
+from ckptdoctor.wording import listed, located
 
 _VERDICTS = {"ok": ("OK", "green"), "fail": ("FAIL", "red"), "error": ("CANNOT BE DIAGNOSED", "yellow")}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -210,9 +210,10 @@ def _counted(count: int, noun: str) -> str:
 
 def _remedies(finding: Finding, pen: _Pen) -> list[str]:
     stuck = pen.field("releases", finding.impasse) if finding.impasse else []
+    stuck += pen.field("not tried", finding.unsearched) if finding.unsearched else []
     if not finding.remedies:
-        helps = pen.field("what helps", "nothing that ckptdoctor knows of") if finding.severity != "note" else []
-        return [*stuck, *helps]
+        looked_for = f"nothing found; looked for {listed(finding.searched)}"
+        return [*stuck, *(pen.field("what helps", looked_for) if finding.searched else [])]
     lines = [*stuck, pen.paint("  what helps", bold=True)]
     for number, remedy in enumerate(finding.remedies, 1):
         lines += _remedy(number, remedy, pen)

@@ -7,29 +7,45 @@ import threading
 from typing import TYPE_CHECKING
 
 from ckptdoctor.evidence import Environment
+from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.report import Finding, Remedy
 
 if TYPE_CHECKING:
     from ckptdoctor.remedies.proof import Ground
 
 
-def find(finding: Finding, ground: Ground, verify: bool) -> list[Remedy]:
-    """The remedies for a finding, most practical first.
+def find(ground: Ground, verify: bool) -> None:
+    """Look for what mends each finding, most practical first, and judge it by the whole stack.
+
+    A warning is not looked into, and what could not be judged only where the cause is plain or needs DeepSpeed.
 
     Args:
-        finding: What is to be mended; told where no release can.
-        ground: The target and all that the probes amount to.
-        verify: Try each, and drop what does not help.
+        ground: The target and all that the probes amount to; its findings are filled in.
+        verify: Try each remedy, and drop what does not help.
     """
-    if finding.rule == "CKPT900" or finding.severity != "error":
-        return []
-    from ckptdoctor.remedies import proven, settings, source, versions
+    from ckptdoctor.remedies import together
 
+    for finding in ground.found.findings:
+        if finding.severity == "error":
+            finding.remedies = _find(finding, ground, verify)
+    together.weigh(ground)
+
+
+def _find(finding: Finding, ground: Ground, verify: bool) -> list[Remedy]:
+    from ckptdoctor.remedies import deepspeed, missing, proven, settings, source
+
+    cases = ground.found.cases_of(finding)
+    if finding.rule == NOT_DIAGNOSED:
+        lacking = missing.find(finding, cases, ground)
+        if lacking or not deepspeed.concerns(cases):
+            return lacking
+        finding.searched = ["releases of deepspeed"]
+        return proven.releases(finding, cases, ground) if verify else proven.likely(finding, cases, ground)
+    finding.searched = ["releases", "a patch", *(["the no-touch way"] if verify else []), "settings"]
     if verify:
         return proven.find(finding, ground)
-    cases = ground.found.cases_of(finding)
     return [
-        *versions.find(finding, cases, ground.environment),
+        *proven.likely(finding, cases, ground),
         *source.find(finding, cases, ground.environment, ground.patient),
         *settings.find(cases),
     ]
@@ -45,3 +61,13 @@ def unmet_pins(environment: Environment) -> list[str]:
     from ckptdoctor.remedies.pins import unmet
 
     return [f"{line}." for line in unmet(environment)]
+
+
+def edited(ground: Ground) -> list[str]:
+    """Packages that are not as released, where something was found: what is known of the release is not offered."""
+    if not any(one.severity == "error" for one in ground.found.findings):
+        return []
+    return [
+        f"{name} {ground.environment.version(name)} is not as released: {why}. What is known of that release is not used."
+        for name, why in ground.edited.items()
+    ]

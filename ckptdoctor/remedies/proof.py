@@ -11,10 +11,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import findings, locations
+from ckptdoctor.compatibility import TRAINERS
 from ckptdoctor.errors import TargetError, UnobtainableError
 from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.plan import Plan, Planned, first_of_all
-from ckptdoctor.remedies import pins
+from ckptdoctor.remedies import pins, released
+from ckptdoctor.remedies.versions import Candidate
 from ckptdoctor.report import Finding
 from ckptdoctor.request import Request
 from ckptdoctor.rules.case import IN_WORDS
@@ -23,6 +25,9 @@ from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
 from ckptdoctor.wording import engines_in_words, listed
 
 Progress = Callable[[str], None]
+
+VARIED = ("transformers", "deepspeed", *TRAINERS)
+"""Packages of which other releases may help."""
 
 ROLES = ("subject", "control")
 """Probes that are run again: what concerns this stack."""
@@ -63,6 +68,11 @@ class Ground:
         return {lane: plan.specs(lane) for lane in (BARE, WHOLE)}
 
     @functools.cached_property
+    def edited(self) -> dict[str, str]:
+        """Packages whose releases are tried and that are not as released, each with the reason."""
+        return released.edited(self.environment, VARIED, self.patient.files)
+
+    @functools.cached_property
     def before(self) -> Environment:
         """The target with what was laid over it, and all that each package requires."""
         return self.look(self.laid)
@@ -91,6 +101,8 @@ class Trial:
         stood_in: Functions that were tried with the CPU in the place of the GPU in backward.
         changes: Releases that came to be installed, by package.
         breaks: Declared requirements that these break.
+        passed: All probes that were ok.
+        open: What is still wrong with the whole stack, or newly so: the rules of errors that are found with it.
     """
 
     mended: tuple[str, ...]
@@ -101,6 +113,8 @@ class Trial:
     stood_in: tuple[str, ...] = ()
     changes: Mapping[str, str] | None = None
     breaks: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
 
     def helps(self, finding: Finding, ground: Ground) -> bool:
         """Whether a finding is gone, but for mere variants of a function, and nothing that worked is lost.
@@ -124,7 +138,7 @@ class Trial:
     @property
     def tried(self) -> list[str]:
         """Ids of the probes that were ok with it."""
-        return [*self.mended, *self.kept]
+        return list(dict.fromkeys([*self.mended, *self.kept, *self.passed]))
 
 
 def _when(spec: Spec) -> str:
@@ -136,7 +150,11 @@ class Untried(Exception):  # noqa: N818 - nothing is wrong with the remedy
     """A remedy could not be tried, for a reason that says nothing about it: no network, no room."""
 
 
-def with_releases(requirements: Sequence[str], finding: Finding, ground: Ground) -> Trial | None:
+class LacksModel(Exception):  # noqa: N818 - nothing is wrong
+    """A release of transformers does not have the model that is probed."""
+
+
+def with_releases(candidate: Candidate, finding: Finding, ground: Ground) -> Trial | None:
     """Try other releases, in an overlay.
 
     What another release of a trainer requires and nobody has installed is laid as well, if that does no harm; what is left
@@ -146,37 +164,46 @@ def with_releases(requirements: Sequence[str], finding: Finding, ground: Ground)
         What came of it; nothing where the releases cannot be had for this target, together or at all.
 
     Raises:
+        LacksModel: The release of transformers does not have the model.
         Untried: They cannot be had just now.
     """
     try:
-        after = ground.look(laid := _overlay(requirements, ground))
-        lacking = _lacking(requirements, ground.before, after)
+        after = ground.look(laid := _overlay(candidate, ground))
+        if _lacks_model(after, ground):
+            raise LacksModel
+        lacking = _lacking(candidate.requirements, ground.before, after)
         if lacking:
-            whole = _with_lacking([*requirements, *lacking], finding, ground)
+            whole = _with_lacking(candidate, lacking, finding, ground)
             if whole is not None:
                 return whole
-        return _tried(laid, after, finding, ground)
+        return _tried(laid, after, candidate, finding, ground)
     except UnobtainableError:
         return None
     except TargetError as error:
         raise Untried(error.message) from error
 
 
-def _with_lacking(requirements: Sequence[str], finding: Finding, ground: Ground) -> Trial | None:
+def _lacks_model(after: Environment, ground: Ground) -> bool:
+    before = set(ground.environment.families)
+    return any(one.spec.model in before and one.spec.model not in after.families for one in ground.probes)
+
+
+def _with_lacking(candidate: Candidate, lacking: Sequence[str], finding: Finding, ground: Ground) -> Trial | None:
     """The same with what is lacking laid too; nothing where that cannot be had or spoils it."""
     try:
-        laid = _overlay(requirements, ground)
+        laid = _overlay(candidate, ground, lacking)
     except UnobtainableError:
         return None
-    trial = _tried(laid, ground.look(laid), finding, ground)
+    trial = _tried(laid, ground.look(laid), candidate, finding, ground)
     return trial if trial.helps(finding, ground) else None
 
 
-def _tried(laid: Path, after: Environment, finding: Finding, ground: Ground) -> Trial:
+def _tried(laid: Path, after: Environment, candidate: Candidate, finding: Finding, ground: Ground) -> Trial:
     with Patient(ground.python, laid, ground.patient.workers, locations.cache(), ground.progress) as patient:
         evidence = patient.examine(ground.specs())
     before = ground.before
     changes = {one.name: one.version for one in after.packages if before.version(one.name) != one.version}
+    changes |= {name: candidate.changes[name] for name in candidate.anew}
     lacking = [
         f"{name} {after.version(name)} requires {requirement}, which is not installed"
         for name in sorted(changes.keys() & overlay.TRAINERS)
@@ -217,8 +244,9 @@ def with_adapter(finding: Finding, ground: Ground) -> Trial:
         return _judged(patient.examine(ground.specs()), finding, ground, ground.environment)
 
 
-def _overlay(requirements: Sequence[str], ground: Ground) -> Path:
+def _overlay(candidate: Candidate, ground: Ground, more: Sequence[str] = ()) -> Path:
     """The diagnosis's own overlay, with other releases."""
+    requirements = [*candidate.requirements, *more]
     named = set(map(_name, requirements))
     others = [one for one in ground.request.requirements if _name(one) not in named]
     return overlay.lay(
@@ -228,6 +256,7 @@ def _overlay(requirements: Sequence[str], ground: Ground) -> Path:
         environment_packages=ground.installed,
         cache=locations.cache(),
         progress=ground.progress,
+        anew=candidate.anew,
     )
 
 
@@ -255,4 +284,6 @@ def _judged(
         stood_in=tuple(sorted({now[one].checkpoint_function for one in passed if now[one].evidence.forward_only})),
         changes=changes,
         breaks=breaks,
+        passed=tuple(one.spec.id for one in ground.probes if one.spec.id in passed),
+        open=tuple(sorted({one.rule for one in found.findings if one.severity == "error"})),
     )

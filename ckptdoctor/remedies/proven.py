@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from ckptdoctor.errors import DoctorError
-from ckptdoctor.remedies import proof, settings, source, versions
-from ckptdoctor.remedies.proof import Ground, Trial, Untried
-from ckptdoctor.remedies.versions import Candidate, Newer, Search
+from ckptdoctor.remedies import deepspeed, proof, settings, source, versions
+from ckptdoctor.remedies.proof import Ground, LacksModel, Trial, Untried
+from ckptdoctor.remedies.versions import Candidate, Newer, Search, nothing_newer
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.target import pip_settings
 from ckptdoctor.wording import listed, stood_in
+
+Offer = Callable[[Candidate], Remedy]
+"""A candidate as it is offered, with what is known of it."""
 
 TRIES = 3
 """Releases of one kind that are run before the search for one that helps is given up."""
@@ -39,7 +42,7 @@ def find(finding: Finding, ground: Ground) -> list[Remedy]:
     """
     cases = ground.found.cases_of(finding)
     found = [
-        *_versions(finding, cases, ground),
+        *releases(finding, cases, ground),
         *_patch(finding, cases, ground),
         *_adapter(finding, cases, ground),
         *settings.find(cases),
@@ -52,33 +55,68 @@ def _weight(remedy: Remedy) -> tuple[int, bool, bool, int]:
     return KINDS.index(remedy.kind), not remedy.verified, bool(remedy.breaks), len(remedy.changes)
 
 
-def _versions(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
-    looked_for = versions.search(cases, ground.environment)
+def releases(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
+    """Changes of releases, each run: from what is known, and from the index where nothing is."""
+    with _index(ground) as newer:
+        if deepspeed.concerns(cases):
+            return _deepspeed(finding, cases, ground, newer)
+        looked_for = versions.search(cases, ground.environment, ground.edited)
+        return _versions(looked_for, finding, ground, newer) if looked_for is not None else []
+
+
+def likely(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
+    """What is known to work with this very stack, not run again; where nothing is, the likeliest releases, run.
+
+    What to try is told by other model families and by the newest releases that are known; the index is not asked.
+    """
+    if deepspeed.concerns(cases):
+        known = deepspeed.candidates(cases, ground, nothing_newer)[:1] if deepspeed.known(cases, ground) else []
+        return [deepspeed.remedy(one, cases, ground) for one in known] or _deepspeed(
+            finding, cases, ground, nothing_newer, tries=1
+        )
+    looked_for = versions.search(cases, ground.environment, ground.edited)
     if looked_for is None:
         return []
+    return versions.find(finding, looked_for) or _versions(looked_for, finding, ground, nothing_newer, tries=2)
+
+
+def _versions(looked_for: Search, finding: Finding, ground: Ground, newer: Newer, tries: int = TRIES) -> list[Remedy]:
+    def offer(candidate: Candidate) -> Remedy:
+        return versions.remedy(candidate, looked_for)
+
     tried: list[Candidate] = []
-    with _index(ground) as newer:
-        trainers = _first(looked_for.trainers(newer), looked_for, finding, ground, tried)
-        # A guess costs a download of transformers: it is not made where something is known to help.
-        models = _first(looked_for.models(None if trainers else newer), looked_for, finding, ground)
-    pair = [] if trainers else _pair(models, looked_for, finding, ground)
+    trainers = _first(looked_for.trainer_releases(newer), offer, finding, ground, tries, tried)
+    # A guess costs a download of transformers: it is not made where something is known to help.
+    models = looked_for.transformers_releases(None if trainers else newer)
+    models_ = _first(models, offer, finding, ground, tries)
+    pair = [] if trainers else _pair(models_, looked_for, offer, finding, ground, tries)
     if not trainers:
-        releases = [one.changes[looked_for.package] for one in tried]
-        finding.impasse = looked_for.impasse(_whole(pair or models, looked_for), releases)
-    return [*trainers, *models, *pair]
+        which = [one.changes[looked_for.package] for one in tried]
+        finding.impasse = looked_for.impasse(_whole(pair or models_, looked_for), which)
+    return [*trainers, *models_, *pair]
 
 
-def _pair(models: list[Remedy], looked_for: Search, finding: Finding, ground: Ground) -> list[Remedy]:
+def _deepspeed(finding: Finding, cases: list[Case], ground: Ground, newer: Newer, tries: int = TRIES) -> list[Remedy]:
+    def offer(candidate: Candidate) -> Remedy:
+        return deepspeed.remedy(candidate, cases, ground)
+
+    tried: list[Candidate] = []
+    found = _first(deepspeed.candidates(cases, ground, newer), offer, finding, ground, tries, tried)
+    if tried and not found:
+        names = listed([one.changes[deepspeed.PACKAGE] for one in tried])
+        finding.impasse = f"The same happens with every other release of deepspeed that was tried here: {names}."
+    return found
+
+
+def _pair(
+    models: list[Remedy], looked_for: Search, offer: Offer, finding: Finding, ground: Ground, tries: int
+) -> list[Remedy]:
     """The newest pair, where it is another one than what comes of changing transformers alone."""
-    both = [
-        one
-        for one in looked_for.pairs()
-        if one.changes["transformers"] != looked_for.transformers
-        and one.changes[looked_for.package] != looked_for.trainer
-    ]
     newest = looked_for.newest_pair()
     reached = _whole(models, looked_for)
-    return [] if newest and reached == newest.changes else _first(both, looked_for, finding, ground)
+    return (
+        [] if newest and reached == newest.changes else _first(looked_for.other_pairs(), offer, finding, ground, tries)
+    )
 
 
 def _whole(found: Sequence[Remedy], looked_for: Search) -> dict[str, str] | None:
@@ -89,9 +127,10 @@ def _whole(found: Sequence[Remedy], looked_for: Search) -> dict[str, str] | None
 
 def _first(
     candidates: Iterable[Candidate],
-    looked_for: Search,
+    offer: Offer,
     finding: Finding,
     ground: Ground,
+    tries: int,
     tried: list[Candidate] | None = None,
 ) -> list[Remedy]:
     """The first candidate that helps; one that is known to, where none can be had just now.
@@ -99,36 +138,43 @@ def _first(
     Those that were run and did not help are added to ``tried``.
     """
     tried = [] if tried is None else tried
+    lacking: list[Version] = []
     for candidate in list(candidates)[:LOOKS]:
+        transformers = Version(candidate.changes.get("transformers", "0"))
+        if any(transformers <= one for one in lacking if "transformers" in candidate.changes):
+            continue  # a model is added once
         try:
-            trial = proof.with_releases(candidate.requirements, finding, ground)
+            trial = proof.with_releases(candidate, finding, ground)
+        except LacksModel:
+            lacking.append(transformers)
+            continue
         except Untried as why:
-            return [_untried(candidate, looked_for, str(why))] if candidate.works else []
+            finding.unsearched = f"{listed(candidate.requirements)} could not be tried: {why}"
+            return [_untried(offer(candidate), str(why))] if offer(candidate).evidence else []
         if trial is None:
             continue
         if trial.helps(finding, ground):
-            return [_release(candidate, trial, looked_for, ground)]
+            return [release(offer(candidate), trial, ground, candidate.anew)]
         tried.append(candidate)
-        if len(tried) == TRIES:
+        if len(tried) == tries:
             break
     return []
 
 
-def _untried(candidate: Candidate, looked_for: Search, why: str) -> Remedy:
-    made = versions.remedy(candidate, looked_for)
+def _untried(made: Remedy, why: str) -> Remedy:
     made.evidence += f"; not tried here: {why}"
     return made
 
 
-def _release(candidate: Candidate, trial: Trial, looked_for: Search, ground: Ground) -> Remedy:
-    made = versions.remedy(candidate, looked_for)
-    changes = dict(trial.changes or candidate.changes)
+def release(made: Remedy, trial: Trial, ground: Ground, anew: Collection[str]) -> Remedy:
+    """A change of releases that was run, with all that came to be installed."""
+    changes = dict(trial.changes or made.changes)
     names = [f"{name} {release}" for name, release in changes.items()]
     count = "one package changes" if len(names) == 1 else f"{len(names)} packages change"
     made.cost = f"{count}: {listed(names, 6)}; all others stay{_left(trial, ground)}"
     made.changes, made.breaks = changes, list(trial.breaks)
     exact = [f"{name}=={release}" for name, release in changes.items()]
-    made.commands = versions.commands(exact, ground.environment)
+    made.commands = versions.commands(exact, ground.environment, anew)
     return _verified(made, trial, "in an overlay", made.evidence)
 
 

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 from packaging.version import Version
 
 from ckptdoctor import knowledge
-from ckptdoctor.compatibility import TRAINERS, Map
-from ckptdoctor.evidence import Environment
+from ckptdoctor.compatibility import TRAINERS, Cell, Map
+from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.knowledge import Worked
-from ckptdoctor.plan import first_of_all
-from ckptdoctor.remedies.pins import allows, parse
+from ckptdoctor.plan import OWN_MODEL, first_of_all
+from ckptdoctor.remedies.pins import broken
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.wording import listed, stood_in
 
+T = TypeVar("T")
+
 Newer = Callable[[str, str], Sequence[str]]
 """Given a package and a release: those on the index that are newer, newest first."""
+
+
+def nothing_newer(package: str, after: str) -> list[str]:
+    """Has candidates tried without asking an index which releases there are."""
+    return []
 
 
 @dataclass(frozen=True)
@@ -29,35 +39,39 @@ class Candidate:
     """Releases to change to.
 
     Attributes:
-        changes: Release by package.
+        changes: Release by package; empty for whichever fits.
         works: What is known of them with the rest of the stack; nothing for a guess, which must be tried.
+        anew: Packages whose version stays: the release takes the place of an edited copy.
     """
 
     changes: Mapping[str, str]
     works: tuple[Worked, ...] = ()
+    anew: frozenset[str] = frozenset()
 
     @property
     def requirements(self) -> list[str]:
         """For pip; trainers last."""
         names = sorted(self.changes, key=lambda name: (name in TRAINERS, name))
-        return [f"{name}=={self.changes[name]}" for name in names]
+        return [f"{name}=={self.changes[name]}" if self.changes[name] else name for name in names]
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for: releases with which a trainer's functions train a model family.
+    """What is looked for: releases with which a trainer's functions train some model families.
 
     Attributes:
         package: The trainer.
-        model: Model family.
+        models: Model families; each must train.
         functions: The trainer's functions that fail.
         environment: The target.
+        edited: Installed packages that are not as released: nothing that is known of their release is known of them.
     """
 
     package: str
-    model: str
+    models: tuple[str, ...]
     functions: tuple[str, ...]
     environment: Environment
+    edited: frozenset[str] = frozenset()
 
     @property
     def trainer(self) -> str:
@@ -69,39 +83,61 @@ class Search:
         """The installed release of transformers."""
         return self.environment.version("transformers")
 
-    def trainers(self, newer: Newer | None = None) -> list[Candidate]:
-        """Other releases of the trainer, the smallest step first; guesses, newest first, where nothing is known."""
-        known = self._known("version", transformers=self.transformers)
-        found = [Candidate({self.package: release}, tuple(known[release])) for release in _by_step(known, self.trainer)]
-        if found or newer is None or self.transformers in self._axis("transformers"):
-            return found or self._guesses(self.package, self.trainer, newer)
-        # Nothing is known of this transformers: the newest of all is the likeliest to get on with it.
-        newest = [one for one in self._axis(self.package)[-1:] if one != self.trainer]
-        return [*self._guesses(self.package, self.trainer, newer), *(Candidate({self.package: one}) for one in newest)]
+    @property
+    def is_measured(self) -> bool:
+        """Whether the families are among those that the knowledge is of."""
+        return set(self.models) <= set(knowledge.load().models())
 
-    def models(self, newer: Newer | None = None) -> list[Candidate]:
+    def trainer_releases(self, newer: Newer | None = None) -> list[Candidate]:
+        """Other releases of the trainer, the smallest step first; with ``newer`` guesses, where nothing is known."""
+        known = self._known("version", transformers=self.transformers)
+        found = self._as_released(self.package, known)
+        found += [Candidate({self.package: one}, tuple(known[one])) for one in by_step(known, self.trainer)]
+        if found or newer is None:
+            return found
+        likely = by_step(self._likely("version", transformers=self.transformers), self.trainer)
+        guesses = self._newer(self.package, self.trainer, newer)
+        if self.transformers not in self._axis("transformers"):
+            # Nothing is known of this transformers: the newest of all is the likeliest to get on with it.
+            guesses += [one for one in self._axis(self.package)[-1:] if one != self.trainer]
+        return [Candidate({self.package: one}) for one in dict.fromkeys([*likely, *guesses])]
+
+    def transformers_releases(self, newer: Newer | None = None) -> list[Candidate]:
         """Other releases of transformers, likewise."""
         known = self._known("transformers", **{self.package: self.trainer})
-        found = [
-            Candidate({"transformers": release}, tuple(known[release]))
-            for release in _by_step(known, self.transformers)
-        ]
-        if found or self.trainer in self._axis(self.package):
-            return found or self._guesses("transformers", self.transformers, newer)[:1]
-        # A release of the trainer that is newer than the knowledge is likely to get on with what the last one did.
-        alike = self._known("transformers", **{self.package: (self._axis(self.package) or [""])[-1]})
-        guesses = [Candidate({"transformers": release}) for release in _by_step(alike, self.transformers)]
-        return [*(self._guesses("transformers", self.transformers, newer)), *guesses] if newer else []
+        found = self._as_released("transformers", known)
+        found += [Candidate({"transformers": one}, tuple(known[one])) for one in by_step(known, self.transformers)]
+        if found or newer is None:
+            return found
+        guesses = self._newer("transformers", self.transformers, newer)
+        if self.trainer in self._axis(self.package):
+            guesses, trainer = guesses[:1], self.trainer
+        else:
+            # A release of the trainer that is newer than the knowledge is likely to get on with what the last one did.
+            trainer = (self._axis(self.package) or [""])[-1]
+        likely = by_step(self._likely("transformers", **{self.package: trainer}), self.transformers)
+        return [Candidate({"transformers": one}) for one in dict.fromkeys([*guesses, *likely])]
 
     def pairs(self) -> list[Candidate]:
         """Releases of both that are known to work together, the newest first."""
-        pairs: dict[tuple[Version, Version], list[Worked]] = {}
-        for one in knowledge.works(self.package, self.model):
-            pairs.setdefault((Version(one.transformers), Version(one.version)), []).append(one)
+        each: list[dict[tuple[Version, Version], list[Worked]]] = []
+        for model in self.models:
+            pairs: dict[tuple[Version, Version], list[Worked]] = {}
+            for one in knowledge.works(self.package, model):
+                pairs.setdefault((Version(one.transformers), Version(one.version)), []).append(one)
+            each.append({pair: found for pair, found in pairs.items() if self._suffice(found)})
+        together = _of_all(each)
         return [
             Candidate({"transformers": found[0].transformers, self.package: found[0].version}, tuple(found))
-            for _, found in sorted(pairs.items(), reverse=True)
-            if self._suffice(found)
+            for _, found in sorted(together.items(), reverse=True)
+        ]
+
+    def other_pairs(self) -> list[Candidate]:
+        """Those in which both are other releases than the installed ones."""
+        return [
+            one
+            for one in self.pairs()
+            if one.changes["transformers"] != self.transformers and one.changes[self.package] != self.trainer
         ]
 
     def newest_pair(self) -> Candidate | None:
@@ -121,6 +157,8 @@ class Search:
         found = self.newest_pair()
         pair = pair or (found.changes if found else None)
         none = f"{which} has a checkpoint function that works with transformers {self.transformers}"
+        if pair is None and not self.is_measured:
+            return f"{none}; with other releases {listed(self.models)} was not measured."
         if pair is None:
             return f"{none}, and none that works with another is known."
         newest = f"transformers {pair['transformers']} with {self.package} {pair[self.package]}"
@@ -128,26 +166,54 @@ class Search:
 
     def _which(self, tried: Sequence[str] | None) -> str:
         """The releases of which it can be said that none works; empty where one does, or may."""
-        known = knowledge.load()
-        here = [
-            cell
-            for cell in known.matching({"transformers": self.transformers}, self.model)
-            if self.package in cell.stack
-        ]
+        here = [] if "transformers" in self.edited else self._cells_here()
         if not here:
             also = sorted({*(tried or ()), self.trainer}, key=Version)
-            return f"No release of {self.package} that was tried here ({listed(also)})" if tried is not None else ""
+            return f"No release of {self.package} that was tried here ({listed(also)})" if tried else ""
         if any(cell.verdict == "error" for cell in here) or self._known("version", transformers=self.transformers):
             return ""
         newest = max((*(cell.stack[self.package] for cell in here), *(tried or ())), key=Version)
         return f"No release of {self.package} up to {newest}"
 
+    def _cells_here(self) -> list[Cell]:
+        """What is known of the trainer's releases with the installed transformers and each of the families."""
+        known = knowledge.load()
+        each = [
+            [
+                cell
+                for cell in known.matching({"transformers": self.transformers}, model)
+                if self.package in cell.stack and cell.model
+            ]
+            for model in self.models
+        ]
+        return [cell for cells in each for cell in cells] if all(each) else []
+
     def _known(self, axis: str, **fixed: str) -> dict[str, list[Worked]]:
-        """Releases along an axis with which all the functions that matter are known to be ok."""
+        """Releases along an axis with which all the functions that matter are known to be ok, for each of the families."""
+        if self.edited & fixed.keys():
+            return {}
+        return _of_all([self._sufficient(model, axis, fixed) for model in self.models])
+
+    def _likely(self, axis: str, **fixed: str) -> list[str]:
+        """Releases that work with most of the families that were measured: they are worth a try with another family."""
+        count: Counter[str] = Counter()
+        for model in knowledge.load().models():
+            count.update(self._sufficient(model, axis, fixed).keys())
+        most = max(count.values(), default=0)
+        return [release for release in count if count[release] == most]
+
+    def _sufficient(self, model: str, axis: str, fixed: Mapping[str, str]) -> dict[str, list[Worked]]:
         by_release: dict[str, list[Worked]] = {}
-        for one in knowledge.works(self.package, self.model, **fixed):
+        for one in knowledge.works(self.package, model, **fixed):
             by_release.setdefault(getattr(one, axis), []).append(one)
         return {release: found for release, found in by_release.items() if self._suffice(found)}
+
+    def _as_released(self, package: str, known: Mapping[str, list[Worked]]) -> list[Candidate]:
+        """The installed release itself in the place of an edited copy of it."""
+        release = self.environment.version(package)
+        if package not in self.edited or release not in known:
+            return []
+        return [Candidate({package: release}, tuple(known[release]), frozenset({package}))]
 
     def _suffice(self, found: Iterable[Worked]) -> bool:
         return {one.judged.function for one in found} >= first_of_all(self.functions)
@@ -155,46 +221,50 @@ class Search:
     def _axis(self, package: str) -> list[str]:
         return knowledge.load().axes.get(package, [])
 
-    def _guesses(self, package: str, installed: str, newer: Newer | None) -> list[Candidate]:
+    def _newer(self, package: str, installed: str, newer: Newer) -> list[str]:
         """Releases that are newer than all that is known, and newer than what is installed."""
-        if newer is None:
-            return []
         after = max([installed, *self._axis(package)[-1:]], key=Version)
-        return [Candidate({package: release}) for release in newer(package, after)]
+        return list(newer(package, after))
 
 
-def search(cases: list[Case], environment: Environment) -> Search | None:
+def _of_all(each: Sequence[dict[T, list[Worked]]]) -> dict[T, list[Worked]]:
+    """What is known of every family, put together."""
+    first, *others = each
+    return {key: [one for known in each for one in known[key]] for key in first if all(key in one for one in others)}
+
+
+def search(cases: list[Case], environment: Environment, edited: Iterable[str] = ()) -> Search | None:
     """What to look for to mend a finding; nothing where releases of one trainer and of transformers are not the matter.
 
     What was measured is the usual step without an engine, so nothing is looked for where the fault does not show there.
     """
     functions = sorted({case.spec.function for case in cases})
-    models = {case.evidence.family or case.spec.model for case in cases}
+    models = sorted({case.evidence.family or case.spec.model for case in cases} - {OWN_MODEL})
     packages = {name.split(":")[0] for name in functions}
-    if len(packages) != 1 or len(models) != 1 or not any(case.shows_in_the_usual_step() for case in cases):
+    if len(packages) != 1 or not models or not any(case.shows_in_the_usual_step() for case in cases):
         return None
-    made = Search(packages.pop(), models.pop(), tuple(functions), environment)
+    made = Search(packages.pop(), tuple(models), tuple(functions), environment, frozenset(edited))
     return made if made.package in TRAINERS and made.trainer and made.transformers else None
 
 
-def find(finding: Finding, cases: list[Case], environment: Environment) -> list[Remedy]:
+def find(finding: Finding, looked_for: Search | None) -> list[Remedy]:
     """Changes of one package's release that are known to work with the rest of this stack, the nearest of each package.
 
     Only exact matches count: the installed release of the one package with a release of the other, for the same checkpoint
-    function and model family; run, or inferred from a run with the very same code, and said to be the one or the other.
+    function and model families; run, or inferred from a run with the very same code, and said to be the one or the other.
     """
-    looked_for = search(cases, environment)
     if looked_for is None:
         return []
     finding.impasse = looked_for.impasse()
-    nearest = [*looked_for.trainers()[:1], *looked_for.models()[:1]]
+    nearest = [*looked_for.trainer_releases()[:1], *looked_for.transformers_releases()[:1]] or looked_for.other_pairs()[
+        :1
+    ]
     return sorted((remedy(one, looked_for) for one in nearest), key=lambda found: len(found.breaks))
 
 
 def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
     """A candidate as it is offered, with what is known of it."""
     environment = looked_for.environment
-    steps = [f"{name} {release} ({_step(name, release, environment)})" for name, release in _shown(candidate.changes)]
     working = {one.judged.function for one in candidate.works}
     left = sorted(set(looked_for.functions) - working) if working else []
     not_mended = f"; {listed(left)} is not mended by it" if left else ""
@@ -204,35 +274,57 @@ def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
         "all others stay" if looked_for.package in candidate.changes and stays else "what it requires itself may follow"
     )
     count = "one package changes" if len(candidate.changes) == 1 else f"{len(candidate.changes)} packages change"
+    made = bare(candidate, environment)
+    made.cost = f"{count}; {kept}{follow}{not_mended}"
+    made.evidence = _evidence(candidate.works, looked_for, stays) if candidate.works else ""
+    return made
+
+
+def bare(candidate: Candidate, environment: Environment) -> Remedy:
+    """A change of releases: its title, its commands and the requirements that it breaks; neither cost nor evidence."""
+    steps = [f"{name} {release} ({_step(name, release, environment)})" for name, release in _shown(candidate.changes)]
     return Remedy(
         kind="version",
         title=" and ".join(steps),
-        cost=f"{count}; {kept}{follow}{not_mended}",
-        evidence=_evidence(candidate.works, looked_for, stays) if candidate.works else "",
-        commands=commands(candidate.requirements, environment)[:1],
-        breaks=_pins(candidate, environment),
+        cost="",
+        evidence="",
+        commands=commands(candidate.requirements, environment, candidate.anew)[:1],
+        breaks=broken(environment, _changed(candidate, environment)),
         changes=dict(candidate.changes),
     )
 
 
-def commands(requirements: Iterable[str], environment: Environment) -> list[str]:
+def _changed(candidate: Candidate, environment: Environment) -> Environment:
+    """The target as it would be, as far as it is known what the releases require."""
+    known = knowledge.load().requires
+    packages = {one.name: one for one in environment.packages}
+    for name, release in candidate.changes.items():
+        packages[name] = Package(name, release, requires=known.get(name, {}).get(release, []))
+    return msgspec.structs.replace(environment, packages=list(packages.values()))
+
+
+def commands(requirements: Iterable[str], environment: Environment, anew: Collection[str] = ()) -> list[str]:
     """What installs requirements as they were tried, with pip where the target has it and with uv.
 
-    A trainer goes in alone, all else with what it requires.
+    A trainer goes in alone, all else with what it requires; so does a release that takes the place of an edited copy, since
+    what it requires is there.
     """
     executable = shlex.quote(environment.executable)
     pip = shutil.which("pip")
     belongs = pip is not None and Path(pip).parent == Path(environment.executable).parent
     has_pip = not environment.packages or bool(environment.version("pip"))
     installers = [*(["pip install" if belongs else f"{executable} -m pip install"] if has_pip else [])]
-    return [_command(list(requirements), one) for one in (*installers, f"uv pip install --python {executable}")]
+    return [_command(list(requirements), one, anew) for one in (*installers, f"uv pip install --python {executable}")]
 
 
-def _command(wanted: Sequence[str], install: str) -> str:
-    alone = [one for one in wanted if one.partition("==")[0] in TRAINERS]
-    others = [one for one in wanted if one not in alone]
+def _command(wanted: Sequence[str], install: str, anew: Collection[str]) -> str:
+    again = [one for one in wanted if one.partition("==")[0] in anew]
+    alone = [one for one in wanted if one.partition("==")[0] in TRAINERS and one not in again]
+    others = [one for one in wanted if one not in (*alone, *again)]
     parts = [f"{install} {_quoted(others)}"] if others else []
     parts += [f"{install} --no-deps {_quoted(alone)}"] if alone else []
+    # pip takes an edited copy of the same version for the release unless it is told otherwise.
+    parts += [f"{install} --force-reinstall --no-deps {_quoted(again)}"] if again else []
     return " && ".join(parts)
 
 
@@ -246,10 +338,14 @@ def _shown(changes: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _step(package: str, release: str, environment: Environment) -> str:
     installed = environment.version(package)
+    if not installed:
+        return "not installed now"
+    if release == installed:
+        return "as released, in the place of the edited copy"
     return f"{'up' if Version(release) > Version(installed) else 'down'} from {installed}"
 
 
-def _by_step(releases: Iterable[str], installed: str) -> list[str]:
+def by_step(releases: Iterable[str], installed: str) -> list[str]:
     """The smallest step first: releases above, ascending, then those below, descending."""
     here = Version(installed)
     up = sorted((release for release in releases if Version(release) > here), key=Version)
@@ -264,26 +360,6 @@ def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str])
     ok = "ok" + stood_in(one.judged.function for one in found if one.judged.forward_only)
     if found[0].how == "measured":
         kept = [f"{name} {looked_for.environment.version(name)}" for name in sorted(stays)]
-        return f"measured on {run.date} with {listed([*kept, f'torch {known.torch}'])}: {ok}"
+        return f"measured on {run.date} with {listed([*kept, f'torch {known.torch}'])}, without an engine: {ok}"
     stack = " and ".join(f"{name} {release}" for name, release in run.stack.items())
-    return f"inferred from {stack}, whose code that matters is the same, measured on {run.date} with torch {known.torch}: {ok}"
-
-
-def _pins(candidate: Candidate, environment: Environment) -> list[str]:
-    """Declared requirements that the candidate's releases do not meet, or whose own the installed packages do not meet."""
-    known = knowledge.load().requires
-    changes = candidate.changes
-    broken = []
-    for installed in environment.packages:
-        if installed.name not in changes:
-            broken += [
-                f"{installed.name} {installed.version} requires {one.name}{one.specifier}"
-                for one in parse(installed.requires)
-                if one.name in changes and not allows(one, changes[one.name], environment)
-            ]
-    for name, release in changes.items():
-        for one in parse(known.get(name, {}).get(release, [])):
-            has = changes.get(one.name) or environment.version(one.name)
-            if has and not allows(one, has, environment):
-                broken.append(f"{name} {release} requires {one.name}{one.specifier}")
-    return broken
+    return f"inferred from {stack}, whose code that matters is the same, measured on {run.date} with torch {known.torch}, without an engine: {ok}"

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,6 +67,8 @@ class _Uv:
     lost_an_index: bool = False
     any_python: bool = False
     """Whether a release may be laid that is made for another Python."""
+    again: list[str] = field(default_factory=list)
+    """Options by which packages count as changed that the target has in that version."""
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``uv pip install``; a failed build gets a second attempt, with the target's torch at hand."""
@@ -136,6 +138,7 @@ def lay(
     cache: Path,
     progress: Callable[[str], None],
     any_python: bool = False,
+    anew: Collection[str] = (),
 ) -> Path:
     """A folder to put first on the target's ``sys.path``, so that it meets the requirements.
 
@@ -147,20 +150,25 @@ def lay(
         cache: Where overlays are kept.
         progress: Told in a few words what is going on.
         any_python: Lay a release also if it is made for another Python than the target's.
+        anew: Packages to lay even if the target has that very version: what it has is an edited copy.
 
     Raises:
         UsageFault: A requirement is not one.
         TargetError: It cannot be had, or the target's Python does not run.
     """
     wanted = [_requirement(text) for text in requirements]
-    installed: dict[str, str] = {canonicalize_name(name): version for name, version in environment_packages.items()}
+    installed: dict[str, str] = {
+        canonicalize_name(name): version for name, version in environment_packages.items() if name not in anew
+    }
     target = _look_at(python)
     settings = pip_settings.read(target.prefix, os.environ)
-    record = cache / "requests" / f"{_request(target, wanted, with_dependencies, installed, settings, any_python)}.json"
+    asked = _request(target, wanted, with_dependencies, installed, settings, any_python)
+    record = cache / "requests" / f"{asked}.json"
     if known := _known(record, cache, always=all(map(names_one_release, wanted))):
         return known
     with _temporary(cache) as folder:
         uv = _Uv(target, settings, _pins(wanted, installed), folder, any_python=any_python)
+        uv.again = [argument for name in sorted(anew) for argument in ("--reinstall-package", name)]
         progress("Resolving " + ", ".join(map(str, wanted)))
         changes = _resolve(uv, wanted, installed, with_dependencies)
         overlay = cache / "overlays" / _digest(target.version, record.stem, changes, _unrepeatable(wanted))
@@ -376,7 +384,7 @@ def _dry_run(uv: _Uv, wanted: Sequence[Requirement], *options: str) -> dict[str,
     """
     # Nothing is installed, so a Python that its system manages is no obstacle.
     with _lock_removed(uv.target):
-        done = uv("--dry-run", "--break-system-packages", *options, *map(str, wanted))
+        done = uv("--dry-run", "--break-system-packages", *uv.again, *options, *map(str, wanted))
     lines = re.findall(r"^ [+~] ([\w.-]+)(?:==| @ )(\S+)", uv_errors.clean(done.stderr), re.MULTILINE)
     return {canonicalize_name(name): version for name, version in lines}
 

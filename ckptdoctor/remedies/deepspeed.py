@@ -1,0 +1,97 @@
+"""Releases of DeepSpeed that may mend a finding which needs DeepSpeed: the same model trains without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from packaging.version import Version
+
+from ckptdoctor import knowledge
+from ckptdoctor.compatibility import Run
+from ckptdoctor.evidence import Setup
+from ckptdoctor.plan import NO_FUNCTION, TORCH
+from ckptdoctor.remedies import versions
+from ckptdoctor.remedies.proof import Ground
+from ckptdoctor.remedies.versions import Candidate, Newer
+from ckptdoctor.report import Remedy
+from ckptdoctor.rules import Case
+from ckptdoctor.target.patient import WHOLE
+from ckptdoctor.wording import engines_in_words, listed
+
+PACKAGE = "deepspeed"
+
+
+def concerns(cases: Sequence[Case]) -> bool:
+    """Whether a finding needs DeepSpeed: every probe of it had DeepSpeed at hand, and the same model trains without."""
+    return bool(cases) and all(case.planned.lane == WHOLE and _trains_without(case) for case in cases)
+
+
+def _trains_without(case: Case) -> bool:
+    same = case.sibling(engine="none")
+    if same is not None and same is not case.evidence and case.stops_like(same):
+        return False
+    plain = case.sibling(engine="none", function=NO_FUNCTION, variant="")
+    return plain is not None and plain.ended == "returned"
+
+
+def known(cases: Sequence[Case], ground: Ground) -> dict[str, Run]:
+    """Releases that were measured to work with the rest of this stack, under the engines of the finding, by release.
+
+    Where the step fails without checkpointing too, what was measured with torch's own functions tells enough: that the model
+    trains. What a job does beside checkpointing was not measured.
+    """
+    environment = ground.environment
+    transformers = environment.version("transformers")
+    usual = all(case.spec.setup == Setup() and not case.spec.variant for case in cases)
+    if not usual or ground.edited.keys() & {"transformers"}:
+        return {}
+    found: dict[str, Run] = {}
+    measured = knowledge.load(knowledge.DEEPSPEED_FILE)
+    for cell in measured.matching({"transformers": transformers}):
+        run = measured.run_of(cell)
+        if all(_is_ok(case, run, ground) for case in cases):
+            found.setdefault(cell.stack[PACKAGE], run)
+    return found
+
+
+def _is_ok(case: Case, run: Run, ground: Ground) -> bool:
+    if {case.spec.model, case.evidence.family} & {run.model} == set():
+        return False
+    ok = {one.function for one in run.functions if one.verdict == "ok" and one.engine == case.spec.engine}
+    if not case.is_sound_without_checkpointing():
+        return set(TORCH) <= ok
+    package = case.spec.function.partition(":")[0]
+    same = package == "torch" or (
+        run.stack.get(package) == ground.environment.version(package) and package not in ground.edited
+    )
+    return same and case.spec.function in ok
+
+
+def candidates(cases: Sequence[Case], ground: Ground, newer: Newer) -> list[Candidate]:
+    """What is known to work, the smallest step first; where nothing is, newer releases and the next older one as guesses."""
+    installed = ground.environment.version(PACKAGE)
+    by_step = versions.by_step(known(cases, ground), installed)
+    if by_step:
+        return [Candidate({PACKAGE: one}) for one in by_step]
+    axis = knowledge.load(knowledge.DEEPSPEED_FILE).axes[PACKAGE]
+    newest = [*newer(PACKAGE, max([installed, axis[-1]], key=Version))[:1], axis[-1]]
+    guesses = [one for one in newest if Version(one) > Version(installed)]
+    guesses += [one for one in reversed(axis) if Version(one) < Version(installed)][:1]
+    return [Candidate({PACKAGE: one}) for one in dict.fromkeys(guesses)]
+
+
+def remedy(candidate: Candidate, cases: Sequence[Case], ground: Ground) -> Remedy:
+    """A candidate as it is offered, with what is known of it."""
+    made = versions.bare(candidate, ground.environment)
+    made.cost = "one package changes; what it requires itself may follow"
+    run = known(cases, ground).get(candidate.changes[PACKAGE])
+    if run is not None:
+        engines = engines_in_words(_engines(cases))
+        transformers = f"transformers {run.stack['transformers']}"
+        torch = f"torch {knowledge.load(knowledge.DEEPSPEED_FILE).torch}"
+        made.evidence = f"measured on {run.date} with {listed([transformers, torch])}: ok under {engines}"
+    return made
+
+
+def _engines(cases: Iterable[Case]) -> list[str]:
+    return sorted({case.spec.engine for case in cases})

@@ -1,0 +1,78 @@
+"""Whether an installed package is what its release ships: nothing that is known of a release is known of an edited copy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ckptdoctor.evidence import Environment, Package
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def edited(environment: Environment, names: Iterable[str], loaded: Iterable[str]) -> dict[str, str]:
+    """Packages that are not as released, each with the reason as a clause.
+
+    A package whose installer kept no record of its files counts as released, since nothing shows that it was changed.
+
+    Args:
+        environment: The target, with what was laid over it.
+        names: The packages that matter.
+        loaded: Files that the probes loaded: only those are compared with the installer's record.
+    """
+    files = sorted(set(loaded))
+    found = {}
+    for package in environment.packages:
+        if package.name in names and package.location and (why := _why(package, files, environment.paths)):
+            found[package.name] = why
+    return found
+
+
+def _why(package: Package, loaded: list[str], paths: list[str]) -> str:
+    distribution = next(iter(importlib.metadata.distributions(name=package.name, path=[package.location])), None)
+    if distribution is None:
+        return ""
+    if distribution.read_text("direct_url.json"):
+        return "it was installed from a folder, a file or a repository"
+    if Path(package.location).name not in _INSTALLED and distribution.read_text("PKG-INFO"):
+        return f"it is used from the folder {package.location}"
+    folder = f"{package.location}{os.sep}{package.name}{os.sep}"
+    shadow = next((file for file in loaded if _is_elsewhere(file, package, paths)), "")
+    if shadow:
+        return f"its code is loaded from {shadow}"
+    recorded = _recorded(distribution)
+    changed = next((file for file in loaded if file.startswith(folder) and _differs(file, recorded)), "")
+    return f"{os.path.relpath(changed, package.location)} was changed" if changed else ""
+
+
+def _is_elsewhere(file: str, package: Package, paths: list[str]) -> bool:
+    """Whether a file belongs to a package of that name in another folder of ``sys.path``."""
+    return any(
+        file.startswith(f"{path}{os.sep}{package.name}{os.sep}") and not file.startswith(f"{package.location}{os.sep}")
+        for path in paths
+        if path != package.location
+    )
+
+
+def _recorded(distribution: importlib.metadata.Distribution) -> dict[str, str]:
+    """SHA-256 of each file as the installer recorded it, by absolute path; base64 without padding."""
+    return {
+        str(distribution.locate_file(file)): file.hash.value
+        for file in distribution.files or ()
+        if file.hash is not None and file.hash.mode == "sha256"
+    }
+
+
+def _differs(file: str, recorded: dict[str, str]) -> bool:
+    expected = recorded.get(file)
+    if expected is None:
+        return False
+    try:
+        digest = hashlib.sha256(Path(file).read_bytes()).digest()
+    except OSError:
+        return False
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != expected
