@@ -171,6 +171,12 @@ def test_a_release_must_work_with_each_of_several_models(known):
     assert remedy.changes == {"llamafactory": "0.9.4"}
 
 
+def test_a_model_that_trains_today_must_still_train(known):
+    known(measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.4"), measured("4.51.3", "0.9.4", model="llama"))
+    looked_for = versions.search([case()], environment(*STACK), (), [case(), case("torch:reentrant", "llama")])
+    assert [one.changes for one in versions.find(FINDING, looked_for)] == [{"llamafactory": "0.9.4"}]
+
+
 def searched(*cases, edited=(), stack=STACK):
     return versions.search(list(cases), environment(*stack), edited)
 

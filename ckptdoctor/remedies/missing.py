@@ -67,7 +67,8 @@ def _install(package: str, finding: Finding, ground: Ground) -> list[Remedy]:
 
 def _came(trial: Trial) -> str:
     rules = sorted({rule for found in trial.now.values() for rule in found})
-    judged = f"{len(trial.mended) + len(trial.failing)} probes can be judged then"
+    count = len(trial.mended) + len(trial.failing)
+    judged = f"{count} probe{'' if count == 1 else 's'} can be judged then"
     return f"{judged}, and end in {listed(rules)}" if rules else f"{judged}, and are ok"
 
 

@@ -60,7 +60,7 @@ def releases(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy
     with _index(ground) as newer:
         if deepspeed.concerns(cases):
             return _deepspeed(finding, cases, ground, newer)
-        looked_for = versions.search(cases, ground.environment, ground.edited)
+        looked_for = versions.search(cases, ground.environment, ground.edited, ground.found.cases)
         return _versions(looked_for, finding, ground, newer) if looked_for is not None else []
 
 
@@ -74,7 +74,7 @@ def likely(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
         return [deepspeed.remedy(one, cases, ground) for one in known] or _deepspeed(
             finding, cases, ground, nothing_newer, tries=1
         )
-    looked_for = versions.search(cases, ground.environment, ground.edited)
+    looked_for = versions.search(cases, ground.environment, ground.edited, ground.found.cases)
     if looked_for is None:
         return []
     return versions.find(finding, looked_for) or _versions(looked_for, finding, ground, nothing_newer, tries=2)

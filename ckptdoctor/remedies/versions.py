@@ -233,13 +233,22 @@ def _of_all(each: Sequence[dict[T, list[Worked]]]) -> dict[T, list[Worked]]:
     return {key: [one for known in each for one in known[key]] for key in first if all(key in one for one in others)}
 
 
-def search(cases: list[Case], environment: Environment, edited: Iterable[str] = ()) -> Search | None:
+def search(
+    cases: list[Case], environment: Environment, edited: Iterable[str] = (), others: Iterable[Case] = ()
+) -> Search | None:
     """What to look for to mend a finding; nothing where releases of one trainer and of transformers are not the matter.
 
     What was measured is the usual step without an engine, so nothing is looked for where the fault does not show there.
+
+    Args:
+        cases: The probes of the finding.
+        environment: The target.
+        edited: Packages that are not as released.
+        others: All that was probed: their models must train as well.
     """
     functions = sorted({case.spec.function for case in cases})
-    models = sorted({case.evidence.family or case.spec.model for case in cases} - {OWN_MODEL})
+    subjects = [*cases, *(case for case in others if case.planned.role == "subject")]
+    models = sorted({case.evidence.family or case.spec.model for case in subjects} - {OWN_MODEL})
     packages = {name.split(":")[0] for name in functions}
     if len(packages) != 1 or not models or not any(case.shows_in_the_usual_step() for case in cases):
         return None
@@ -362,4 +371,5 @@ def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str])
         kept = [f"{name} {looked_for.environment.version(name)}" for name in sorted(stays)]
         return f"measured on {run.date} with {listed([*kept, f'torch {known.torch}'])}, without an engine: {ok}"
     stack = " and ".join(f"{name} {release}" for name, release in run.stack.items())
-    return f"inferred from {stack}, whose code that matters is the same, measured on {run.date} with torch {known.torch}, without an engine: {ok}"
+    how = f"measured on {run.date} with torch {known.torch}, without an engine: {ok}"
+    return f"inferred from {stack}, whose code that matters is the same, {how}"

@@ -62,7 +62,9 @@ def test_an_adapter_with_zero_3_and_non_reentrant_checkpointing(torch_python, jo
     [finding] = ran.report["findings"]
     assert "culprit" not in finding or finding["culprit"] is None
     assert "llamafactory" in [one["package"] for one in finding["innocent"]]
-    assert finding["remedies"][0]["title"] == "set `use_reentrant_gc: true`"
+    newer, reentrant = finding["remedies"][:2]
+    assert (newer["changes"], newer["verified"]) == ({"deepspeed": "0.19.8"}, True)
+    assert reentrant["title"] == "set `use_reentrant_gc: true`"
     mended = check(torch_python, *NEWER, "--job", changed(jobs, job, use_reentrant_gc="true"), cwd=jobs)
     assert (mended.status, mended.rules) == (0, [])
 
@@ -89,7 +91,11 @@ def test_what_cannot_be_tried_is_named(demo_python, jobs):
 def test_an_adapter_without_peft_cannot_be_diagnosed(demo_python, jobs):
     ran = check(demo_python, "--job", "llamafactory_lora_z3.yaml", cwd=jobs)
     assert (ran.status, ran.rules) == (3, ["CKPT900"])
-    assert "PEFT cannot be imported" in json.dumps(ran.report["findings"])
+    [finding] = ran.report["findings"]
+    assert "PEFT cannot be imported" in json.dumps(finding)
+    [remedy] = finding["remedies"]
+    assert (remedy["title"], remedy["verified"]) == ("install peft", True)
+    assert "'peft==" in remedy["commands"][0]
 
 
 def test_a_job_says_itself_under_which_engine(demo_python, jobs):

@@ -189,3 +189,16 @@ def test_a_users_own_bad_function(demo_python, tmp_path):
     assert (finding["culprit"]["file"], finding["culprit"]["line"]) == (str(file), 6)
     assert finding["remedies"][0]["kind"] == "patch"
     assert finding["remedies"][0]["verified"]
+
+
+def test_a_family_that_was_not_measured_gets_a_release_that_was_run(demo_python):
+    """Under ZeRO 3 alone: the step without an engine is taken beside it, and tells that DeepSpeed has no part in the fault."""
+    arguments = ("--model", "qwen3", "--engine", "zero3", "--checkpoint-fn", "llamafactory")
+    ran = check(demo_python, *arguments)
+    finding = the_finding(ran)
+    assert (ran.status, finding["rule"]) == (1, "CKPT001")
+    assert "deepspeed" in [one["package"] for one in finding["innocent"]]
+    release = finding["remedies"][0]
+    assert release["verified"]
+    assert release["changes"] == {"llamafactory": "0.9.3"}
+    assert "glm4" not in release["evidence"]
