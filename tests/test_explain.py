@@ -5,6 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -167,7 +170,9 @@ def test_releases_that_are_not_known_exactly_claim_nothing():
 def test_two_releases_of_a_package():
     found = explain(log("two_versions"))
     assert [one.version for one in found.versions["transformers"]] == ["4.49.0", "4.51.3"]
-    assert any("several releases of transformers: 4.49.0 (line 1) and 4.51.3" in doubt for doubt in found.doubts)
+    assert any(
+        "several releases of transformers: 4.49.0 (line 1) and 4.51.3 (line 2)" in doubt for doubt in found.doubts
+    )
     error = main_error(found)
     assert error.handed_over_by
     assert error.handed_over_by.version == ""
@@ -323,6 +328,31 @@ def test_standard_input(monkeypatch):
     assert explain(reading.read("-").text).rule == "CKPT001"
 
 
+def test_standard_input_that_is_closed():
+    ran = subprocess.run(
+        f"{sys.executable} -m ckptdoctor explain - <&-", shell=True, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines() == [
+        "error: Standard input is closed.",
+        "hint: name a file with a log or an issue text, or pipe one in",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the system how much memory a process took")
+@pytest.mark.parametrize("line", ["y", "[rank1]: {'loss': 1.0, 'epoch': 0.5}"])
+def test_a_flood_takes_little_memory(line, tmp_path):
+    flood = tmp_path / "log.txt"
+    flood.write_bytes(f"{line}\n".encode() * (30_000_000 // (len(line) + 1)))
+    with (tmp_path / "shown.txt").open("wb") as shown:
+        process = subprocess.Popen([sys.executable, "-m", "ckptdoctor", "explain", str(flood)], stdout=shown)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 3
+    assert used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 200 * 2**20
+    assert used.ru_utime < 20
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -340,6 +370,15 @@ def test_standard_input(monkeypatch):
         "Traceback (most recent call last)\n" * 10_000,
         "".join(f"ValueError: {number}\n" for number in range(10_000)),
         "x\r" * 100_000,
+        '{"message": ' * 40_000 + "}",
+        "[rank1]:" * 40_000,
+        "[rank1]: x" * 40_000,
+        '  File "/a/b\n' * 40_000,
+        "a1 " * 40 + "\n" + 'b1 File "x", line 1\n' * 40_000,
+        "without gradient checkpointing " * 10_000,
+        "checkpoint " * 20_000 + "recomputed",
+        "saved metadata: {" * 20_000,
+        "please use transformers==4.49.0 " * 10_000,
     ],
 )
 def test_nothing_takes_long(text):
@@ -383,7 +422,7 @@ def test_text_says_who_and_what_helps():
 def test_json():
     found = json.loads(render("json", explain(log("llamafactory_7779")), PLAIN))
     assert found["schema"] == SCHEMA
-    assert set(found) == {"schema", "verdict", "rule", "summary", "errors", "versions", "known", "doubts"}
+    assert set(found) == {"schema", "verdict", "rule", "summary", "errors", "versions", "known", "fixes", "doubts"}
 
 
 @pytest.mark.parametrize(("name", "status"), [("html", 0), ("title_only", 1), ("oom", 3), ("unsloth_2674", 3)])

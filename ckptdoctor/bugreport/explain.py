@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from ckptdoctor.bugreport import judging, known, lines, places, tracebacks, versions
+from ckptdoctor.bugreport import fixes, judging, known, lines, places, tracebacks, usage, versions, wordings
 from ckptdoctor.bugreport.judging import Context, Judged
 from ckptdoctor.bugreport.known import Combination
 from ckptdoctor.bugreport.tracebacks import Raised
@@ -67,6 +67,8 @@ class Explanation(msgspec.Struct):
     """Releases that the text names, by package."""
     known: list[Combination]
     """What was measured of these releases, and what works with them."""
+    fixes: list[str]
+    """What else helps, each with the condition under which it does."""
     doubts: list[str]
     """What the text does not tell."""
 
@@ -76,11 +78,17 @@ def explain(text: str) -> Explanation:
     found = lines.split(text)
     seen = versions.find(found)
     releases = {name: version for name, each in seen.items() if (version := versions.only(each))}
-    context = Context(any(judging.LOST_GRADIENTS in line.text for line in found))
+    context = Context(
+        any(wordings.warns_of_lost_gradients(line.text) for line in found),
+        usage.is_checkpointing(found),
+        any("multiple reentrant backward passes" in line.text for line in found),
+        usage.runs_without(found),
+    )
     errors = [_owned(one, releases) for one in _bounded(tracebacks.find(found))]
     judged = [(one, judging.judge(one, context)) for one in errors]
     main = min(judged, key=lambda pair: _WEIGHT[pair[1].verdict], default=None)
     verdict, rule, summary = _verdict(judged, main, context, is_empty=not text.strip())
+    combinations = _known(main, releases) if verdict in ("ours", "suspected") else []
     return Explanation(
         SCHEMA,
         verdict,
@@ -88,8 +96,9 @@ def explain(text: str) -> Explanation:
         summary,
         _shown(judged, main),
         seen,
-        _known(main, releases) if verdict in ("ours", "suspected") else [],
-        _doubts(judged, main, seen, verdict, _left_out(found)),
+        combinations,
+        _fixes(main, rule, combinations),
+        _doubts(judged, main, seen, verdict, context, _left_out(found)),
     )
 
 
@@ -110,7 +119,7 @@ def _verdict(
         return "nothing found", "", "There is nothing to explain: the text is empty."
     if main and main[1].verdict != "not ours":
         return main[1].verdict, main[1].rule, main[1].summary
-    if context.warns_of_lost_gradients:
+    if context.warns_of_lost_gradients and not judged:
         summary = (
             "It looks like CKPT004: torch warns that nothing that enters a checkpoint requires grad; whether anything in "
             "there is to be trained is not in the text."
@@ -154,11 +163,19 @@ def _known(main: tuple[Raised, Judged] | None, releases: dict[str, str]) -> list
     return known.combinations(package, releases, places.family(error.frames), judged.rule)
 
 
+def _fixes(main: tuple[Raised, Judged] | None, rule: str, combinations: list[Combination]) -> list[str]:
+    if not rule:
+        return []
+    error, judged = main if main else (Raised("", ""), Judged("suspected", "", rule))
+    return fixes.fixes(error, judged, any(one.command for one in combinations))
+
+
 def _doubts(
     judged: list[tuple[Raised, Judged]],
     main: tuple[Raised, Judged] | None,
     seen: dict[str, list[Seen]],
     verdict: Verdict,
+    context: Context,
     left_out: str,
 ) -> list[str]:
     doubts = list(main[1].doubts) if main else []
@@ -166,6 +183,11 @@ def _doubts(
     if verdict in ("ours", "suspected") and main:
         doubts += _others(judged, main)
         doubts += _unnamed(main[1], seen)
+    if verdict == "not ours" and context.warns_of_lost_gradients:
+        doubts.append(
+            "torch warns that nothing that enters a checkpoint requires grad (CKPT004); what is frozen on purpose makes it "
+            "warn as well."
+        )
     if verdict == "nothing found":
         doubts.append(_SILENT)
     if left_out:

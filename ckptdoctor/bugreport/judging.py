@@ -4,46 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ckptdoctor.bugreport import known, places
+from ckptdoctor.bugreport import known, places, wordings
 from ckptdoctor.bugreport.tracebacks import Raised
 from ckptdoctor.evidence import Place
 from ckptdoctor.wording import first_line, owner
 
 Verdict = Literal["ours", "suspected", "not ours"]
 
-LOST_GRADIENTS = "None of the inputs have requires_grad=True"
-"""What torch warns of when nothing that enters a reentrant checkpoint requires grad."""
-
-_ATTRIBUTE = re.compile(r"'(?P<object>[\w.]{1,80})' object has no attribute '(?P<name>__self__|__func__|func)'")
 _CALLABLES = ("functools.partial", "function", "method", "builtin_function_or_method", "method-wrapper")
-
-_MISMATCH = (
-    "A different number of tensors was saved during the original forward and recomputation",
-    "Recomputed values for the following tensors have different metadata than during the forward pass",
-    "trying to save more tensors during recomputation than during the original forward pass",
-    "Unpack is being triggered for a tensor that was already unpacked once",
-    "An error happened while unpacking tensors; dumping logs of latest computation",
-)
-"""CheckpointError as torch 2.1 and later word it."""
-
-_ONLY_UNDER_CHECKPOINTING = (
-    "torch.utils.checkpoint is incompatible with .grad()",
-    "Checkpointing is not compatible with .grad()",
-    "none of output has requires_grad=True, this checkpoint() is not necessary",
-    "object has no attribute '_gradient_checkpointing_func'",
-)
-"""What is raised for checkpointing's own sake."""
-
-_READY_ONCE = "Expected to mark a variable ready only once"
-_NO_GRAPH = "element 0 of tensors does not require grad"
 
 _LAUNCHERS = ("ChildFailedError", "CalledProcessError", "ProcessRaisedException", "ProcessExitedException")
 _MACHINE = (
     ("OutOfMemoryError", "the GPU ran out of memory"),
     ("CUDA out of memory", "the GPU ran out of memory"),
+    ("collective operation timeout", "one rank waited for the others in vain until the time was up"),
     ("NCCL", "communication between ranks failed"),
     ("DistBackendError", "communication between ranks failed"),
     ("CUDA error", "the GPU reported an error"),
@@ -79,9 +56,19 @@ class Judged:
 
 @dataclass(frozen=True)
 class Context:
-    """What the rest of the log says."""
+    """What the rest of the log says.
+
+    Attributes:
+        warns_of_lost_gradients: torch warns that nothing that enters a checkpoint requires grad.
+        is_checkpointing: By a setting, by what libraries print, or in the writer's words.
+        names_reentrant: DistributedDataParallel's message names reentrant checkpointing as a cause, as it does since torch 1.9.
+        runs_without: The writer says that it runs without checkpointing.
+    """
 
     warns_of_lost_gradients: bool
+    is_checkpointing: bool = False
+    names_reentrant: bool = False
+    runs_without: bool = False
 
 
 def judge(error: Raised, context: Context) -> Judged:
@@ -113,23 +100,30 @@ def is_launcher(error: Raised) -> bool:
 
 
 def _tempered(error: Raised, judged: Judged) -> Judged:
-    """Tracebacks of several processes mixed in one prove nothing."""
-    if not error.is_tangled or judged.verdict != "ours" or judged.rule == "CKPT007":
+    """Tracebacks of several processes mixed in one prove nothing; neither does a message that anybody may quote."""
+    if judged.verdict != "ours":
         return judged
-    doubt = "Lines of several processes are mixed in this traceback, so its frames may belong to different errors."
-    return Judged(
-        "suspected",
-        f"It looks like {judged.rule}, but lines of several processes are mixed in the traceback.",
-        judged.rule,
-        judged.culprit,
-        judged.handed_over_by,
-        [*judged.doubts, doubt],
-    )
+    if error.is_mention and not error.frames and not _lists_metadata(error.message):
+        reason = f"the text only mentions it: {first_line(error.message)[:200]}"
+        doubts = [
+            *judged.doubts,
+            "The text has no error line of Python's, with a type and a message, and no traceback.",
+        ]
+    elif error.is_tangled and judged.rule != "CKPT007":
+        reason = "lines of several processes are mixed in the traceback"
+        doubts = [
+            *judged.doubts,
+            "Lines of several processes are mixed in this traceback, so its frames may belong to different errors.",
+        ]
+    else:
+        return judged
+    summary = f"It looks like {judged.rule}, but {reason}{'' if reason.endswith('.') else '.'}"
+    return replace(judged, verdict="suspected", summary=summary, doubts=doubts)
 
 
 def _attribute_contract(error: Raised, context: Context) -> Judged | None:
     """CKPT001: a checkpoint function reads what the callable does not have."""
-    found = _ATTRIBUTE.search(error.message) or _ATTRIBUTE.search(" ".join(error.message.split()))
+    found = wordings.READS_ATTRIBUTE.search(error.message)
     if error.name != "AttributeError" or not found:
         return None
     missing = f"`{found['name']}`"
@@ -212,51 +206,145 @@ def _handed_over(frames: list[Place], until: int) -> int | None:
 
 
 def _caller(frames: list[Place], until: int) -> int | None:
-    """Without the source line: the frame of a model right above the checkpoint function."""
+    """Where the source line is missing or cropped: the frame of a model right above the checkpoint function."""
     first = next((at for at in range(until + 1) if places.is_checkpoint_file(frames[at])), None)
     if first is None:
         return None
     above = [at for at in range(first) if not places.is_helper(frames[at])]
-    is_model = bool(above) and frames[above[-1]].package == "transformers" and not frames[above[-1]].code
+    if not above:
+        return None
+    caller = frames[above[-1]]
+    is_model = caller.package == "transformers" and (not caller.code or caller.code.endswith(places.CROPPED))
     return above[-1] if is_model else None
 
 
 def _recomputation_mismatch(error: Raised, context: Context) -> Judged | None:
     """CKPT007: torch's CheckpointError."""
-    message = " ".join(error.message.split())
-    worded = any(words.replace(" ", "") in message.replace(" ", "") for words in _MISMATCH)  # wrapped within a word
-    from_torch = error.type.startswith("torch.utils.checkpoint.") or message.startswith("torch.utils.checkpoint:")
-    seen = any(places.path(frame).endswith("torch/utils/checkpoint.py") for frame in error.frames)
-    if error.name != "CheckpointError" or not (worded or from_torch or seen):
+    if error.name != "CheckpointError":
         return None
-    doubts = ["What differs between the two runs of the layer is not in the text."]
+    message = " ".join(error.message.split())
+    words = (
+        wordings.MISMATCH.search(message)
+        or wordings.RECOMPUTED.search(message)
+        or _WRAPPED_MISMATCH.search(message.replace(" ", ""))
+    )
+    from_torch = error.type.startswith("torch.utils.checkpoint.") or message.startswith("torch.utils.checkpoint")
+    seen = any(places.path(frame).endswith("torch/utils/checkpoint.py") for frame in error.frames)
+    if not (words or from_torch or seen or _lists_metadata(error.message)):
+        # Other packages call errors of loading and saving so as well.
+        return _suspected_mismatch(error) if context.is_checkpointing or _runs_backward(error.frames) else None
+    differs = difference(error.message)
+    doubts = [] if differs else ["What differs between the two runs of the layer is not in the text."]
     if not error.frames:
         doubts.append("There is no traceback with it.")
-    if "torch.Size([0])" in error.message:
+    if differs and differs.is_emptied:
         doubts.append(
             "One side has the shape [0], as a parameter has that ZeRO 3 has partitioned; that is a hint, no proof."
         )
     wrappers = sorted({one.package for one in error.frames if places.hands_over(one)})
-    wrapped_twice = any("checkpoint_wrapper.py" in places.path(one) for one in error.frames) and bool(wrappers)
-    if wrapped_twice:
+    if any("checkpoint_wrapper.py" in places.path(one) for one in error.frames) and wrappers:
         doubts.append(
             "Two mechanisms checkpoint at once in this traceback: torch's checkpoint_wrapper and the model's own."
         )
+    what = differs.sentence if differs else first_line(error.message).removeprefix("torch.utils.checkpoint: ")
     return Judged(
         "ours",
-        "torch finds in backward that the recomputed layer saved other tensors than its forward pass did: "
-        f"{first_line(error.message).removeprefix('torch.utils.checkpoint: ')}",
+        "torch finds in backward that the recomputed layer saved other tensors than its forward pass did"
+        f"{f': {what}' if words or differs else '.'}",
         "CKPT007",
         doubts=doubts,
     )
 
 
+_WRAPPED_MISMATCH = re.compile(wordings.MISMATCH.pattern.replace(" ", ""))
+"""The same words, wrapped within one."""
+
+
+def _runs_backward(frames: list[Place]) -> bool:
+    return any(places.path(one).endswith(("torch/_tensor.py", "torch/autograd/__init__.py")) for one in frames)
+
+
+def _suspected_mismatch(error: Raised) -> Judged:
+    return Judged(
+        "suspected",
+        f"It looks like CKPT007: torch's error is called {error.name}, but what it said is not in the text.",
+        "CKPT007",
+        doubts=["What differs between the two runs of the layer is not in the text."],
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between what the forward pass saved and what its recomputation did.
+
+    Attributes:
+        sentence: What it is, in words.
+        kind: In what they differ first.
+        is_emptied: One side has no elements.
+    """
+
+    sentence: str
+    kind: Literal["count", "shape", "dtype", "device", "other"]
+    is_emptied: bool = False
+
+
+_COUNTS = re.compile(
+    r"Number of tensors saved during forward: (?P<forward>\d{1,9})\s{1,9}Number of tensors saved during recomputation: "
+    r"(?P<again>\d{1,9})"
+)
+_PAIR = re.compile(
+    r"saved metadata:\s{0,40}\{(?P<saved>[^{}]{1,400})\}\s{1,40}recomputed metadata:\s{0,40}\{(?P<again>[^{}]{1,400})\}"
+)
+_FIELDS = {
+    "shape": re.compile(r"'shape': torch\.Size\((?P<value>\[[\d, ]{0,100}\])\)"),
+    "dtype": re.compile(r"'dtype': torch\.(?P<value>\w{1,40})"),
+    "device": re.compile(r"'device': (?:device\(type=)?(?P<value>[\w':=, ]{1,60})"),
+}
+_POSITION = re.compile(r"tensor at position (?P<position>\d{1,9})")
+
+
+def difference(message: str) -> Difference | None:
+    """What torch's message says that differs, nothing where it does not get as far."""
+    text = " ".join(message.split())
+    if counts := _COUNTS.search(text):
+        sentence = f"{counts['forward']} tensors were saved in the forward pass and {counts['again']} in recomputation."
+        return Difference(sentence, "count")
+    pair = _PAIR.search(text)
+    if pair is None:
+        return None
+    position = _POSITION.search(text[: pair.start()])
+    at = f"the tensor at position {position['position']}" if position else "a tensor"
+    for kind, pattern in _FIELDS.items():
+        saved, again = pattern.search(pair["saved"]), pattern.search(pair["again"])
+        if saved and again and saved["value"] != again["value"]:
+            sentence = (
+                f"{at} has the {kind} {saved['value']} in the forward pass and {again['value']} in recomputation."
+            )
+            return Difference(sentence, kind, "[0]" in (saved["value"], again["value"]))  # type: ignore[arg-type]
+    return Difference(f"{at} has other metadata in recomputation than in the forward pass.", "other")
+
+
+def _lists_metadata(message: str) -> bool:
+    """Whether both lines are there with which torch, and nobody else, says what differs."""
+    return bool(_PAIR.search(" ".join(message.split())))
+
+
 def _gradients_missing(error: Raised, context: Context) -> Judged | None:
     """CKPT004: nothing that enters the checkpoint requires grad."""
-    if _NO_GRAPH not in error.message:
+    if not wordings.NO_GRAPH.search(error.message):
         return None
     frames = [one for one in error.frames if places.is_checkpoint_function(one) or places.hands_over(one)]
     if not frames and not context.warns_of_lost_gradients:
+        if context.is_checkpointing:
+            return Judged(
+                "suspected",
+                "It looks like CKPT004: the loss has no graph, and the text says that checkpointing is used; under reentrant "
+                "checkpointing that is so when nothing that enters a checkpoint requires grad.",
+                "CKPT004",
+                doubts=[
+                    "torch's warning about the inputs of a checkpoint is not in the text; a loss loses its graph otherwise too."
+                ],
+            )
         return Judged(
             "not ours",
             f"{_short(error)}. Neither torch's warning about checkpoint inputs nor a checkpoint function is in the text.",
@@ -268,7 +356,7 @@ def _gradients_missing(error: Raised, context: Context) -> Judged | None:
     return Judged(
         "ours",
         "Gradients are lost: nothing that enters the reentrant checkpoint requires grad, so the loss has no graph "
-        f"({shown} shows it). `model.enable_input_require_grads()` or `use_reentrant=False` helps.",
+        f"({shown} shows it).",
         "CKPT004",
         frames[-1] if frames else None,
     )
@@ -297,26 +385,72 @@ def _fits(error: Raised, rule: str) -> bool:
     return rule == "CKPT010" or (error.name in ("ValueError", "TypeError") and "unpack" in error.message)
 
 
+_WHETHER = "Whether the step runs without checkpointing is not in the text; `ckptdoctor check` tries it."
+
+
 def _does_not_run(error: Raised, context: Context) -> Judged | None:
     """CKPT010: raised by what runs under checkpointing only."""
-    whether = "Whether the step runs without checkpointing is not in the text; `ckptdoctor check` tries it."
     last = error.frames[_reader(error.frames)] if error.frames else None
     handed_at = _handed_over(error.frames, len(error.frames) - 1) if error.frames else None
     handed = error.frames[handed_at] if handed_at is not None and error.frames[handed_at] != last else None
-    refused = last and "Unexpected keyword arguments" in error.message and places.path(last).endswith("/checkpoint.py")
-    if refused or any(words in error.message for words in _ONLY_UNDER_CHECKPOINTING):
+    if _only_under_checkpointing(error, last):
         summary = f"The step raises what only checkpointing raises: {_short(error)}"
-        return Judged("ours", summary, "CKPT010", last, handed, [whether])
-    if _READY_ONCE in error.message:
+        return Judged("ours", summary, "CKPT010", last, handed, [_WHETHER])
+    if wordings.READY_ONCE.search(error.message) and _may_be_reentrant(error, context):
         summary = (
             "It looks like CKPT010: DistributedDataParallel names reentrant checkpointing as one of the causes of this "
             "error, among others."
         )
-        return Judged("suspected", summary, "CKPT010", doubts=[whether])
-    if last and error.name != "CheckpointError" and places.is_checkpoint_file(last) and not error.is_cut_before_error:
+        return Judged("suspected", summary, "CKPT010", doubts=[_WHETHER])
+    if _repeats_under_checkpointing(error, context):
+        summary = f"It looks like CKPT010: {_short(error)}, and the text says that checkpointing is used."
+        return Judged("suspected", summary, "CKPT010", None, handed, [_WHETHER])
+    is_own = bool(error.frames) and places.is_checkpoint_file(error.frames[-1]) and not error.is_cut_before_error
+    if last and is_own and error.name != "CheckpointError" and not error.is_mention:
         summary = f"It looks like CKPT010: {_short(error)} was raised in the checkpoint function's own code."
-        return Judged("suspected", summary, "CKPT010", last, handed, [whether])
+        return Judged("suspected", summary, "CKPT010", last, handed, [_WHETHER])
     return None
+
+
+def _may_be_reentrant(error: Raised, context: Context) -> bool:
+    """Whether the text has more than the error, which parameters that are used twice raise as well."""
+    return (
+        context.is_checkpointing
+        or context.names_reentrant
+        or any(places.is_checkpoint_file(one) for one in error.frames)
+    )
+
+
+def _only_under_checkpointing(error: Raised, last: Place | None) -> bool:
+    """What is raised for checkpointing's own sake."""
+    message = " ".join(error.message.split())
+    if error.name.endswith("Warning"):
+        return False
+    refused = last and "Unexpected keyword arguments" in message and places.path(last).endswith("/checkpoint.py")
+    worded = (wordings.INCOMPATIBLE, wordings.NOT_SWITCHED, wordings.REFUSES, wordings.REENTRANT_KEYWORD)
+    typed = (wordings.UNSUPPORTED, wordings.REENTRANT_DEMANDED)  # said in docs and in warnings too
+    return bool(
+        refused
+        or any(words.search(message) for words in worded)
+        or (error.name == "ValueError" and any(words.search(message) for words in typed))
+    )
+
+
+def _repeats_under_checkpointing(error: Raised, context: Context) -> bool:
+    """A recursion without end, or a second backward pass, where checkpointing runs a layer again."""
+    if not (wordings.RECURSION.search(error.message) or wordings.SECOND_BACKWARD.search(error.message)):
+        return False
+    if error.frames:
+        return any(places.is_checkpoint_file(one) for one in error.frames)
+    return context.is_checkpointing
+
+
+def _runs_without(error: Raised, context: Context) -> Judged | None:
+    """CKPT010: by what the writer says, since an error of a layer does not tell."""
+    if not context.runs_without:
+        return None
+    summary = f"It looks like CKPT010: the writer says that it runs without checkpointing. {_short(error)}"
+    return Judged("suspected", summary, "CKPT010", doubts=[_WHETHER.replace("not in the text", "said, not shown")])
 
 
 def _inside(error: Raised) -> list[str]:
@@ -335,4 +469,5 @@ _RULES: tuple[Callable[[Raised, Context], Judged | None], ...] = (
     _gradients_missing,
     _measured_fault,
     _does_not_run,
+    _runs_without,
 )

@@ -31,11 +31,17 @@ def fault_at(culprit: Place, type_: str) -> Fault | None:
     for place, fault in _faults().get(culprit.line, []):
         if not file.endswith(f"/{place.file}"):
             continue
-        if culprit.code and culprit.code != place.code:
+        if culprit.code and not _is_line(culprit.code, place.code):
             continue
         if fault.rule == "CKPT011" or fault.error.startswith(f"{type_}:"):
             return fault
     return None
+
+
+def _is_line(shown: str, code: str) -> bool:
+    """Whether a line of code is the one that a log shows, possibly cropped."""
+    cropped = shown.removesuffix(places.CROPPED)
+    return code.startswith(cropped) if cropped != shown else code == shown
 
 
 @functools.cache

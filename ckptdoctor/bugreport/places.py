@@ -9,6 +9,9 @@ import msgspec
 
 from ckptdoctor.evidence import Place
 
+CROPPED = "…"
+"""What a line of code ends with that did not fit its box."""
+
 _PACKAGES = re.compile(r"(?:site|dist)-packages/(?:[^/]{1,200}\.egg/)?(?P<name>\w{1,80})(?:/|\.py$)")
 _SOURCES = re.compile(r"/src/(?P<name>llamafactory|axolotl|transformers|peft|trl|accelerate)/")
 """Packages installed from a checkout."""
@@ -31,6 +34,7 @@ _FUNCTION_NAME = re.compile(
 )
 _HANDS_OVER = re.compile(
     r"\b_(?:gradient|activation)_checkpointing_func\(|\btorch\.utils\.checkpoint\.checkpoint\(|\bcheckpointing\.checkpoint\("
+    rf"|\b_(?:gradient|activation)_ch\w{{0,16}}{CROPPED}$"
 )
 _MAY_HAND_OVER = re.compile(r"(?<![\w.])checkpoint\(")
 """Saving a checkpoint may be written like this as well."""

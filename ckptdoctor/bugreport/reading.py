@@ -35,13 +35,16 @@ def read(name: str) -> Log:
     """
     if name != "-" and Path(name).is_dir():
         raise UsageFault(f"{name} is a folder.", "name a file with a log or an issue text, or - for standard input")
+    if name == "-" and sys.stdin is None:
+        raise UsageFault("Standard input is closed.", "name a file with a log or an issue text, or pipe one in")
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as stream:
             return _decoded(*_ends(stream))
-    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte, a stream that was closed
         why = getattr(error, "strerror", None) or str(error)
+        what = "Standard input" if name == "-" else name
         raise UsageFault(
-            f"{name} cannot be read: {why}.", "name a file with a log or an issue text, or - for standard input"
+            f"{what} cannot be read: {why}.", "name a file with a log or an issue text, or - for standard input"
         ) from error
 
 

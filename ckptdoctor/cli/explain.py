@@ -16,8 +16,8 @@ STATUS = {"ours": 0, "suspected": 1, "not ours": 3, "nothing found": 3}
 def command(file: str, format_: str, output: str | None) -> int:
     """Say of a log or an issue text which rule it is, whose code reads and whose hands over, and what is known to work.
 
-    Nothing is run. The text may come as people paste it: with prefixes of ranks, colours, quotes, boxes, in part. Only what
-    it shows is claimed; what it merely looks like is said to be that.
+    Nothing is run. Paste the text as it is: with prefixes of ranks and loggers, colours, quotes, boxes, wrapped lines, JSON
+    records, or in part. A claim rests on what the text shows. If the text only suggests a rule, the verdict is SUSPECTED.
 
     \b
     ckptdoctor explain train.log

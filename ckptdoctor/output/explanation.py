@@ -53,6 +53,8 @@ def _text(found: Explanation, style: Style) -> Iterator[str]:
         yield from _error(error, style)
     yield from _versions(found, style)
     yield from _known(found, style)
+    for at, fix in enumerate(found.fixes):
+        yield from _field("" if at else "fixes", one_line(fix, _LONGEST), style)
     for at, doubt in enumerate(found.doubts):
         yield from _field("" if at else "doubts", one_line(doubt, _LONGEST), style)
     if found.rule:
