@@ -18,7 +18,13 @@ from ckptdoctor.output.maps.markdown import prose
 Stack = tuple[tuple[str, str], ...]
 Verdicts = Mapping[tuple[Stack, str], str]
 
-WORDS = {"ok": "works", "fail": "fails", "error": "cannot be diagnosed", "": "not in the map"}
+WORDS = {
+    "ok": "works",
+    "fail": "fails",
+    "not judged": "is not judged",
+    "error": "cannot be diagnosed",
+    "": "not in the map",
+}
 MOST = 50
 """Combinations that are named for each change."""
 

@@ -10,7 +10,7 @@ from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.plan import NO_FUNCTION, Plan, Planned
 from ckptdoctor.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
-from ckptdoctor.wording import engines_in_words, listed
+from ckptdoctor.wording import counted, engines_in_words, listed
 
 NOT_DIAGNOSED = "CKPT900"
 
@@ -49,36 +49,70 @@ class Found:
         Args:
             where: Of what it is said: ``here``, or ``on glm4`` where that stands in for the model that is meant.
         """
+        by_verdict: dict[Verdict, list[ProbeResult]] = {}
+        for probe in self.probes:
+            if probe.role == "subject" and not _is_impossible_variant(probe):
+                by_verdict.setdefault(self.verdict_on(probe), []).append(probe)
+        working = by_verdict.get("ok", [])
+        unjudged = _names(by_verdict.get("not judged", []))
+        why = f"{unjudged} {'was' if ' and ' not in unjudged else 'were'} not judged: it takes a GPU, and there is none here."
         faults = [one for one in self.findings if one.severity == "error" and one.rule != NOT_DIAGNOSED]
         if faults:
             codes = listed(sorted({one.rule for one in faults}))
             count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
             failing = {case.spec.function for one in faults for case in self.cases_of(one)}
             with_what = listed(sorted(_short(name) for name in failing))
-            return "fail", f"Gradient checkpointing does not work {where} with {with_what}: {count} ({codes})."
-        open_ends = [one for one in self.findings if one.severity == "error"]
-        # What a rule still fired on by now did so with a warning.
-        judged = [one for one in self.probes if one.role == "subject" and one.outcome in ("ok", "triggered")]
-        if open_ends and judged:
-            return "error", f"Part of this environment cannot be diagnosed; {len(judged)} probes were ok."
-        if open_ends or not judged:
+            found = f"Gradient checkpointing does not work {where} with {with_what}: {count} ({codes})."
+            open_ends = "error" in by_verdict
+            more = f" Part of this environment cannot be diagnosed ({NOT_DIAGNOSED})." if open_ends else ""
+            return "fail", f"{found}{more}{f' {why}' if unjudged else ''}"
+        if "error" in by_verdict and working:
+            return "error", f"Part of this environment cannot be diagnosed; {counted(len(working), 'probe')} worked."
+        if "error" in by_verdict or not (working or unjudged):
             return "error", "This environment cannot be diagnosed."
-        if all(one.checkpoint_function == NO_FUNCTION for one in judged):
-            return "ok", f"Gradient checkpointing is switched off {where}, and the step runs: there is nothing to fail."
-        functions = listed(sorted({_short(one.checkpoint_function) for one in judged}), limit=6)
-        engines = engines_in_words({one.engine for one in judged})
-        return "ok", f"Gradient checkpointing works {where} with {functions}, under {engines}."
+        if unjudged:
+            return "not judged", f"{_works(working, where)} {why}" if working else why
+        return "ok", _works(working, where)
+
+    def verdict_on(self, probe: ProbeResult) -> Verdict:
+        """What one probe amounts to: the one notion of what works, for reports, maps and remedies alike.
+
+        A function works when its step was run, here or simulated on the CPU, and no rule found an error in it. What only
+        warns works.
+        """
+        mine = [one for one in self.findings if probe.id in one.probes and one.severity == "error"]
+        if any(one.rule != NOT_DIAGNOSED for one in mine):
+            return "fail"
+        if probe.outcome == "not judged":
+            return "not judged"
+        return "ok" if probe.outcome in ("ok", "triggered") and not mine else "error"
 
     def notes(self) -> list[str]:
         """What the reader must know to weigh the verdict."""
-        forward_only = sorted({one.checkpoint_function for one in self.probes if one.evidence.forward_only})
-        notes = []
-        if forward_only:
-            notes.append(
-                f"There is no GPU here, and {listed([_short(name) for name in forward_only])} needs one in backward: only the "
-                "forward pass was judged."
-            )
-        return notes
+        simulated = [one for one in self.probes if one.evidence.forward_only and one.outcome != "not judged"]
+        if not simulated:
+            return []
+        names = _names(simulated)
+        needs = "need" if " and " in names else "needs"
+        return [
+            f"There is no GPU here, and {names} {needs} one in backward: the backward pass was simulated on the CPU."
+        ]
+
+
+def _works(probes: list[ProbeResult], where: str) -> str:
+    if all(one.checkpoint_function == NO_FUNCTION for one in probes):
+        return f"Gradient checkpointing is switched off {where}, and the step runs: there is nothing to fail."
+    engines = engines_in_words({one.engine for one in probes})
+    return f"Gradient checkpointing works {where} with {_names(probes)}, under {engines}."
+
+
+def _names(probes: list[ProbeResult]) -> str:
+    return listed(sorted({_short(one.checkpoint_function) for one in probes}), limit=6)
+
+
+def _is_impossible_variant(probe: ProbeResult) -> bool:
+    """Whether it is a variant of the step that this stack cannot do at all: the usual step is there to go by."""
+    return bool(probe.variant) and probe.outcome == "skipped"
 
 
 def _short(function: str) -> str:
@@ -129,7 +163,7 @@ def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) ->
         culprit=fired.culprit,
         handed_over_by=fired.handed_over_by,
         callable=handover.callable if handover else None,
-        error=case.evidence.error,
+        error=fired.error or case.evidence.error,
         innocent=innocence.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
     )
 
@@ -165,8 +199,9 @@ def _outcome(case: Case, rules: list[str]) -> Outcome:
     if ended == "raised":
         if any(code != NOT_DIAGNOSED for code in rules):
             return "triggered"
-        before = case.spec.variant and case.ended_before_checkpointing
-        return "skipped" if before or (case.evidence.error and case.evidence.error.needs_cuda) else "failed"
+        if case.evidence.error and case.evidence.error.needs_cuda:
+            return "not judged"
+        return "skipped" if case.spec.variant and case.ended_before_checkpointing else "failed"
     if ended == "returned":
-        return "triggered" if rules else "ok"
+        return "not judged" if case.is_undecided else "triggered" if rules else "ok"
     return ended

@@ -20,7 +20,7 @@ from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.identity import Key, portable_function, subjects
 from ckptdoctor.report import Accepted, FailOn, Finding, Gate, ProbeResult, Report
 from ckptdoctor.rules import RULES
-from ckptdoctor.wording import listed
+from ckptdoctor.wording import counted, listed
 
 FOUND, UNDIAGNOSED = 1, 3
 """Exit statuses."""
@@ -127,12 +127,10 @@ def _outcome(report: Report, fail_on: FailOn, stale: list[Accepted]) -> tuple[in
     failing = [finding for finding in report.findings if counts(finding, fail_on)]
     gone = len(stale) if fail_on == "warning" else 0
     if failing or gone:
-        parts = [_counted(len(failing), "finding")] if failing else []
-        parts += [f"{_counted(gone, 'entry')} of the baseline that nothing answers to"] if gone else []
+        parts = [counted(len(failing), "finding")] if failing else []
+        parts += [f"{counted(gone, 'entry')} of the baseline that nothing answers to"] if gone else []
         return FOUND, f"Fails: {' and '.join(parts)} at --fail-on {fail_on}{_passed_over(report)}."
-    levels = ("error", "warning") if fail_on == "warning" else ("error",)
-    open_ends = any(one.rule == NOT_DIAGNOSED and one.severity in levels for one in report.findings)
-    if open_ends or report.verdict == "error":
+    if report.verdict not in ("ok", "fail") or any(one.rule == NOT_DIAGNOSED for one in report.findings):
         return UNDIAGNOSED, f"Fails: not all could be diagnosed{_passed_over(report)}."
     return 0, f"Passes: nothing that counts at --fail-on {fail_on}{_passed_over(report)}."
 
@@ -143,11 +141,6 @@ def _passed_over(report: Report) -> str:
     parts = [f"{ignored} ignored"] if ignored else []
     parts += [f"{accepted} accepted by the baseline"] if accepted else []
     return f"; {listed(parts)}" if parts else ""
-
-
-def _counted(count: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
 
 
 # -- the baseline -----------------------------------------------------------------------------------------------------

@@ -8,9 +8,17 @@ import msgspec
 
 from ckptdoctor.evidence import Environment, Error, Evidence, Makeup, Place
 
-Verdict = Literal["ok", "fail", "error"]
+Verdict = Literal["ok", "fail", "not judged", "error"]
+"""``not judged``: it needs what this machine does not have, a GPU; ``error``: it cannot be diagnosed."""
+
+STATUS: dict[Verdict, int] = {"ok": 0, "fail": 1, "not judged": 3, "error": 3}
+"""Exit statuses."""
+
+DECIDED: tuple[Verdict, ...] = ("ok", "fail")
+"""Verdicts that say whether checkpointing works."""
+
 Severity = Literal["error", "warning", "note"]
-Outcome = Literal["ok", "triggered", "failed", "skipped", "crashed", "timeout"]
+Outcome = Literal["ok", "triggered", "not judged", "failed", "skipped", "crashed", "timeout"]
 FailOn = Literal["error", "warning", "never"]
 
 SCHEMA = "ckptdoctor/report/1"

@@ -83,7 +83,9 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     What could not be judged is not kept, since its cause may lie where no file shows it; nor is a report with a probe
     whose process was killed, since that could not tell which files it had loaded.
     """
-    if report.verdict == "error" or any(probe.evidence.ended in ("crashed", "timeout") for probe in report.probes):
+    if report.verdict not in ("ok", "fail") or any(
+        probe.evidence.ended in ("crashed", "timeout") for probe in report.probes
+    ):
         return
     configurations = {str(Path(probe.model) / "config.json") for probe in report.probes if os.sep in probe.model}
     stored = _Stored(

@@ -33,6 +33,12 @@ def listed(names: Sequence[str], limit: int = 4) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: ``1 probe``, ``2 probes``."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
 def stood_in(functions: Iterable[str]) -> str:
     """What to add to a verdict on functions that need a GPU in backward and had none; empty where there are none."""
     names = sorted(set(functions))

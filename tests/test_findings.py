@@ -175,18 +175,79 @@ def test_what_falls_short_in_a_variant_only_is_a_warning():
     assert found.verdict()[0] == "ok"
 
 
-def test_a_warning_alone_leaves_the_verdict_ok():
-    bad = Evidence("tried", "raised", error=Error("ValueError", "too many values to unpack", [READER]))
-    found = judge(make=lambda spec: sound(spec, forward_only=True, gradients=None, stand_in=bad))
-    assert [(one.rule, one.severity) for one in found.findings] == [("CKPT011", "warning")]
-    assert found.verdict()[0] == "ok"
+CUDA = Error("AssertionError", "Torch not compiled with CUDA enabled", [READER], needs_cuda=True)
+STREAM = Error("RuntimeError", "Tried to instantiate dummy base class Stream", [READER])
+UNPACKS = Error("ValueError", "too many values to unpack (expected 1)", [READER])
+HELPER = Place("/s/torch/autograd/__init__.py", 171, "backward", "torch", "2.13.0", "raise RuntimeError(")
 
 
-def test_a_stand_in_that_is_sound_or_lacks_cuda_itself_says_nothing():
-    spec = Spec("glm4", "llamafactory")
-    for tried in (sound(spec), Evidence("tried", "raised", error=Error("AssertionError", "no CUDA", needs_cuda=True))):
-        found = judge(make=lambda spec, tried=tried: sound(spec, forward_only=True, gradients=None, stand_in=tried))
-        assert rules(found) == []
+def simulated(tried, **more):
+    """A function that needs a GPU in backward, with what came of its simulation on the CPU."""
+    return judge(
+        make=lambda spec: sound(spec, forward_only=True, gradients=None, error=CUDA, stand_in=tried(spec), **more)
+    )
+
+
+def test_a_simulated_backward_pass_that_fails_without_cuda_is_an_error():
+    found = simulated(lambda spec: Evidence(spec.id, "raised", error=UNPACKS))
+    assert [(one.rule, one.severity) for one in found.findings] == [("CKPT011", "error")]
+    assert found.findings[0].error == UNPACKS
+    assert found.verdict()[0] == "fail"
+
+
+def test_the_culprit_is_the_function_and_not_the_helper_that_raised():
+    error = Error("RuntimeError", "Mismatch in shape", [READER, HELPER])
+    found = simulated(lambda spec: Evidence(spec.id, "raised", error=error))
+    assert found.findings[0].culprit == READER
+
+
+@pytest.mark.parametrize(
+    "error", [CUDA, STREAM, Error("TypeError", "no", [Place("/s/a.py", 1, code="with torch.cuda.stream(s):")])]
+)
+def test_a_simulation_that_asks_for_cuda_leaves_the_function_not_judged(error):
+    found = simulated(lambda spec: Evidence(spec.id, "raised", error=error))
+    verdict, summary = found.verdict()
+    assert (verdict, rules(found)) == ("not judged", ["CKPT900"])
+    assert "llamafactory was not judged" in summary
+    assert "works" not in summary
+    assert [one.outcome for one in found.probes if one.role == "subject"] == ["not judged"]
+
+
+def test_a_function_that_was_not_simulated_or_needs_cuda_in_forward_is_not_judged():
+    assert simulated(lambda _: None).verdict()[0] == "not judged"
+    early = judge(
+        make=lambda spec: sound(spec, ended="raised", during="forward", error=CUDA, gradients=None, saved_bytes=None)
+    )
+    assert (early.verdict()[0], rules(early)) == ("not judged", ["CKPT900"])
+
+
+def test_a_simulation_that_is_sound_works():
+    found = simulated(sound)
+    assert (found.verdict()[0], rules(found)) == ("ok", [])
+    assert "simulated on the CPU" in found.notes()[0]
+
+
+def test_what_is_sound_in_another_precision_only_is_not_judged():
+    assert simulated(sound, precision="bf16").verdict()[0] == "not judged"
+
+
+@pytest.mark.parametrize(
+    ("gradients", "title"),
+    [
+        (Gradients(27, wrong=[WrongGradient("w", 0.5)]), "gives wrong gradients"),
+        (Gradients(27, missing=["w"]), "loses gradients"),
+    ],
+)
+def test_the_title_says_what_the_simulation_showed(gradients, title):
+    found = simulated(lambda spec: sound(spec, gradients=gradients))
+    assert rules(found) == ["CKPT011"]
+    assert title in found.findings[0].title
+    assert "fails in backward" not in found.findings[0].title
+
+
+def test_a_simulation_that_the_loss_bears_out_is_right():
+    wrong = Gradients(27, wrong=[WrongGradient("w", 0.5)], confirmed="checkpointed")
+    assert rules(simulated(lambda spec: sound(spec, gradients=wrong))) == []
 
 
 def test_running_twice_in_the_forward_pass_is_not_sound():

@@ -67,7 +67,7 @@ OPEN, DOUBT = found("CKPT900"), found("CKPT900", "warning")
         ((OPEN,), 3, 3, 3),
         ((OPEN, WARNING), 3, 1, 3),
         ((OPEN, ERROR), 1, 1, 3),
-        ((DOUBT,), 0, 3, 0),
+        ((DOUBT,), 3, 3, 3),
     ],
 )
 def test_the_status_by_level(findings, error, warning, never):

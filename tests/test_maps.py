@@ -472,7 +472,7 @@ def test_the_audit_is_loud_when_it_disagrees():
 
 
 def test_what_was_judged_on_its_forward_pass_only_is_noted():
-    assert digest.notes(whole())[1].endswith("for want of a GPU in backward: axolotl:disk.")
+    assert digest.notes(whole())[1].endswith("the backward pass simulated on the CPU: axolotl:disk.")
 
 
 # -- every format -----------------------------------------------------------------------------------------------------

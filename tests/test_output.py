@@ -484,7 +484,14 @@ def test_what_was_judged_on_its_forward_only_does_not_pass_for_the_whole_step():
     report = healthy()
     report.probes[1].evidence.forward_only = True
 
-    assert "  llamafactory         ok (forward)\n" in render("text", report, PLAIN)
+    report.probes[1].error = "AssertionError: Torch not compiled with CUDA enabled"
+
+    assert "  llamafactory         ok (simulated)\n" in render("text", report, PLAIN)
+    for name in ("text", "markdown"):
+        shown = render(name, report, style(verbose=True))
+        assert "backward simulated on the CPU" in shown
+        assert "Torch not compiled" not in shown
+    assert "| ok (simulated) |" in render("markdown", report, PLAIN)
 
 
 def test_the_convention_column_comes_with_a_convention():

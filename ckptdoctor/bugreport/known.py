@@ -12,6 +12,7 @@ from ckptdoctor import knowledge
 from ckptdoctor.bugreport import places
 from ckptdoctor.compatibility import TRAINERS, Cell, Fault, How, Run
 from ckptdoctor.evidence import Place
+from ckptdoctor.report import DECIDED
 from ckptdoctor.wording import listed
 
 
@@ -87,7 +88,7 @@ def _models(family: str) -> list[str]:
 def _this_stack(
     package: str, stack: dict[str, str], models: list[str], family: str, rule: str
 ) -> Iterator[Combination]:
-    cells = [cell for model in models for cell in knowledge.load().matching(stack, model) if cell.verdict != "error"]
+    cells = [cell for model in models for cell in knowledge.load().matching(stack, model) if cell.verdict in DECIDED]
     for works in (False, True):
         those = [cell for cell in cells if _is_sound(cell, package) == works]
         if those:

@@ -19,7 +19,7 @@ LONGEST = 6000
 
 _FINDINGS = 4
 _TAIL = 1500
-_VERDICTS = {"ok": "OK", "fail": "FAIL", "error": "CANNOT BE DIAGNOSED"}
+_VERDICTS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
 
 
 class Script(Protocol):

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ckptdoctor.report import Report
     from ckptdoctor.request import Request
 
-STATUS = {"ok": 0, "fail": 1, "error": 3}
-
 
 @click.command("fix", short_help="Find what mends an environment, prove it, and carry it out if told to.")
 @shared.target_options
@@ -105,6 +103,7 @@ def _fix(
 ) -> int:
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
+    from ckptdoctor.report import STATUS
 
     with shared.progress() as progress:
         report = diagnose(request, progress)
@@ -127,6 +126,7 @@ def _apply(request: Request, report: Report, force: bool, format_: str, output: 
 
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
+    from ckptdoctor.report import STATUS
 
     for file, _ in carry_out.apply(report, force):
         click.echo(f"patched {_plain(str(file))}; its original is kept beside it (ckptdoctor fix --revert)", err=True)

@@ -47,7 +47,7 @@ class _Live:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
         self._total = 0
-        self._verdicts = {"ok": 0, "fail": 0, "error": 0}
+        self._verdicts = {"ok": 0, "fail": 0, "not judged": 0, "error": 0}
 
     def begins(self, total: int) -> None:
         self._total += total

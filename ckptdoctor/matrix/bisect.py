@@ -18,7 +18,7 @@ from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Kinds
 from ckptdoctor.matrix.run import Asked, index, pinned, read_kinds, session, split
 from ckptdoctor.matrix.session import Observer, Session, Silent
-from ckptdoctor.report import Verdict
+from ckptdoctor.report import DECIDED, Verdict
 from ckptdoctor.wording import listed
 
 
@@ -125,7 +125,7 @@ class History:
         while True:
             while waiting := [group for group in self._groups if group.waiting(self._runs)]:
                 self._measure(inference.choose(waiting, self._runs))
-            decided = [at for at in range(len(self.releases)) if self.verdict(at) != "error"]
+            decided = [at for at in range(len(self.releases)) if self.verdict(at) in DECIDED]
             changes = [(low, high) for low, high in pairwise(decided) if self.verdict(low) != self.verdict(high)]
             if not self._measure_all([side for change in changes for side in change]):
                 return [self._line(low, high) for low, high in changes]
@@ -142,7 +142,7 @@ class History:
         return [
             f"{self.axis} {self.releases[at]} is known to {'work' if known == 'ok' else 'fail'}"
             for at, side in sides.items()
-            if (known := self._known(at) or self._shipped(at)) not in (None, "error", side)
+            if (known := self._known(at) or self._shipped(at)) in DECIDED and known != side
         ]
 
     def as_bisection(self, lines: list[Line], contradictions: Sequence[str]) -> Bisection:
@@ -175,7 +175,7 @@ class History:
 
     def _expect(self, release: str, expected: Verdict) -> None:
         run = self._run(self.releases.index(release))
-        if run.verdict == "error":
+        if run.verdict not in DECIDED:
             raise TargetError(f"{self.axis} {release} cannot be diagnosed: {run.summary}", "name another release")
         if run.verdict != expected:
             word = "good" if expected == "ok" else "bad"
@@ -186,7 +186,7 @@ class History:
     def _next(self, low: int, high: int) -> int | None:
         """The release nearest to the middle between two that can be diagnosed; none where nothing is left between."""
         between = sorted(range(low + 1, high), key=lambda at: (abs(2 * at - low - high), at))
-        return next((at for at in between if self.verdict(at) != "error"), None)
+        return next((at for at in between if self.verdict(at) in DECIDED), None)
 
     def _line(self, low: int, high: int) -> Line:
         between = self.releases[low + 1 : high]
@@ -227,6 +227,6 @@ class History:
         found = self._session.measure(combinations)
         for one, run in found.items():
             speaker = expected[one]
-            if speaker is not None and run.verdict not in ("error", speaker.verdict):
+            if speaker is not None and run.verdict in DECIDED and run.verdict != speaker.verdict:
                 self._group_of[one].distrusted = True
         self._runs |= found

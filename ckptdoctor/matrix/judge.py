@@ -14,7 +14,6 @@ from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.store import FACTS, Kept
 from ckptdoctor.plan import Options, Plan, Planned
 from ckptdoctor.report import Finding, ProbeResult, Verdict
-from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
 from ckptdoctor.wording import error_line, relative
 
 LONGEST = 300
@@ -66,7 +65,7 @@ def _run(combination: Combination, environment: Environment, found: Found, date:
         model=next((probe.model for probe in found.probes), combination.model),
         verdict=verdict,
         summary=_summary(verdict, summary, found),
-        functions=[_judged(probe) for probe in found.probes if probe.role == "subject"],
+        functions=[_judged(probe, found) for probe in found.probes if probe.role == "subject"],
         faults=[_fault(finding, found) for finding in found.findings],
         packages={name: environment.version(name) for name in environment.stack},
         date=date,
@@ -82,19 +81,16 @@ def _summary(verdict: Verdict, summary: str, found: Found) -> str:
     return _short(f"{open_end.title}: {why}" if why else open_end.title)
 
 
-def _judged(probe: ProbeResult) -> Judged:
+def _judged(probe: ProbeResult, found: Found) -> Judged:
     evidence = probe.evidence
-    # A function of which only the forward pass could be judged, not even with a stand-in, is not known to work.
-    unproven = evidence.forward_only and not is_sound_as_far_as_can_be_told(evidence)
-    undecided = probe.outcome == "skipped" or NOT_DIAGNOSED in probe.rules or (unproven and not probe.rules)
-    verdict: Verdict = "ok" if probe.outcome == "ok" else "error" if undecided else "fail"
+    tried = evidence.stand_in
     return Judged(
         function=probe.checkpoint_function,
-        verdict="error" if unproven and verdict == "ok" else verdict,
+        verdict=found.verdict_on(probe),
         engine=probe.engine,
         rules=probe.rules,
         convention=probe.calling_convention,
-        why=_short(probe.error or ""),
+        why=_short(error_line(tried.error) if tried and tried.error else probe.error or ""),
         forward_only=evidence.forward_only,
     )
 

@@ -29,6 +29,7 @@ from ckptdoctor.matrix.kinds import Reader
 from ckptdoctor.matrix.session import Observer, Session, Silent
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
+from ckptdoctor.report import DECIDED
 from ckptdoctor.target import interpreter, pip_settings
 from ckptdoctor.target.index import Index
 from ckptdoctor.target.patient import Patient
@@ -252,7 +253,7 @@ def _span(releases: list[str]) -> str:
 
 def _difference(found: Run, expected: Run) -> str:
     """In what two runs differ that should not; empty where one could not be diagnosed, since then nothing is known."""
-    if "error" in (found.verdict, expected.verdict):
+    if not {found.verdict, expected.verdict} <= set(DECIDED):
         return ""
     if found.verdict != expected.verdict:
         return f"{found.verdict}, not {expected.verdict}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ckptdoctor.report import Accepted, Finding, Report
+from ckptdoctor.report import Accepted, Finding, ProbeResult, Report
+from ckptdoctor.wording import error_line
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,16 @@ def render_remedies(report: Report, style: Style) -> str:
     from ckptdoctor.output import text
 
     return text.render_remedies(report, style)
+
+
+def happened(probe: ProbeResult) -> str:
+    """What ended a probe, in one line; of a backward pass that was simulated, what the simulation showed."""
+    evidence = probe.evidence
+    if not evidence.forward_only:
+        return probe.error or evidence.why
+    tried = evidence.stand_in
+    shown = error_line(tried.error) if tried and tried.error else ""
+    return f"backward simulated on the CPU{': ' if shown else ''}{shown}"
 
 
 def accepted_text(finding: Finding) -> str:

@@ -15,8 +15,8 @@ from ckptdoctor.output.json import indented
 from ckptdoctor.output.schema import of
 from ckptdoctor.wording import located
 
-_WORDS = {"ok": "works", "fail": "fails", "error": "cannot be diagnosed"}
-_COLORS = {"ok": "green", "fail": "red", "error": "yellow"}
+_WORDS = {"ok": "works", "fail": "fails", "not judged": "was not judged", "error": "cannot be diagnosed"}
+_COLORS = {"ok": "green", "fail": "red", "not judged": "yellow", "error": "yellow"}
 _LONGEST = 300
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptdoctor.output import Style, published, stale_text
 from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.published import Published
-from ckptdoctor.report import Report
+from ckptdoctor.report import STATUS, Report
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 _LONGEST_LINE = 400
@@ -44,7 +44,7 @@ def _finding(found: Published) -> str:
 
 
 def _verdict(report: Report) -> str:
-    status = report.gate.status if report.gate else {"ok": 0, "fail": 1, "error": 3}[report.verdict]
+    status = report.gate.status if report.gate else STATUS[report.verdict]
     level = {0: "notice", 1: "error", 3: "error"}[status]
     gate = f"\n{report.gate.summary}" if report.gate else ""
     return _command(level, "ckptdoctor", one_line(report.summary, _LONGEST_LINE) + gate)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckptdoctor.output import Style, published, stale_text
+from ckptdoctor.output import Style, happened, published, stale_text
 from ckptdoctor.output.maps.markdown import code, prose
 from ckptdoctor.output.published import Published, Spot
 from ckptdoctor.report import ProbeResult, Remedy, Report
 
-_WORDS = {"ok": "OK", "fail": "FAIL", "error": "CANNOT BE DIAGNOSED"}
+_WORDS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
 _MOST_LINES = 200
 """Lines of a diff or a command that are shown."""
 
@@ -129,13 +129,16 @@ def _probes(report: Report, shown: Report) -> Iterator[str]:
 
 
 def _row(probe: ProbeResult, shown: ProbeResult) -> list[str]:
-    happened = shown.error or shown.evidence.why or ("forward only" if probe.evidence.forward_only else "")
     role = {"control": " (control)", "advisory": " (advisory)"}.get(probe.role, "")
     return [
         code(published.name_of(probe)) + role,
-        prose(" ".join([probe.outcome, *shown.rules])),
-        code(happened),
+        prose(" ".join([_outcome(shown), *shown.rules])),
+        code(happened(shown)),
     ]
+
+
+def _outcome(probe: ProbeResult) -> str:
+    return "ok (simulated)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
 
 
 def _table(headers: list[str], rows: list[list[str]]) -> str:

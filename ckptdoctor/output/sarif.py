@@ -9,7 +9,7 @@ from ckptdoctor.output import Style, published, stale_text
 from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.json import indented
 from ckptdoctor.output.published import Published, Spot
-from ckptdoctor.report import Report
+from ckptdoctor.report import STATUS, Report
 from ckptdoctor.rules import RULES, Rule
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -79,7 +79,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _invocation(report: Report) -> dict[str, Any]:
-    status = report.gate.status if report.gate else {"ok": 0, "fail": 1, "error": 3}[report.verdict]
+    status = report.gate.status if report.gate else STATUS[report.verdict]
     stale = report.gate.stale if report.gate else []
     notices = [("note", note) for note in report.notes]
     notices += [("note", report.gate.summary)] if report.gate else []

@@ -10,12 +10,17 @@ import click
 from tabulate import tabulate
 
 from ckptdoctor.evidence import Environment, Error
-from ckptdoctor.output import Style, accepted_text, stale_text
+from ckptdoctor.output import Style, accepted_text, happened, stale_text
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
-from ckptdoctor.wording import listed, located
+from ckptdoctor.wording import counted, listed, located
 
-_VERDICTS = {"ok": ("OK", "green"), "fail": ("FAIL", "red"), "error": ("CANNOT BE DIAGNOSED", "yellow")}
+_VERDICTS = {
+    "ok": ("OK", "green"),
+    "fail": ("FAIL", "red"),
+    "not judged": ("NOT JUDGED", "yellow"),
+    "error": ("CANNOT BE DIAGNOSED", "yellow"),
+}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
 _OUTCOMES = {"ok": "green", "triggered": "red", "failed": "red", "crashed": "red", "timeout": "red"}
 _OWN_CONVENTIONS = ("", "model")
@@ -201,11 +206,7 @@ def _innocents(finding: Finding, pen: _Pen) -> list[str]:
 def _some(ids: list[str], everything: bool) -> str:
     shown = ids if everything else ids[:_PROBES_NAMED]
     more = f" and {len(ids) - len(shown)} more" if len(shown) < len(ids) else ""
-    return f"{', '.join(shown)}{more} ({_counted(len(ids), 'probe')})"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{', '.join(shown)}{more} ({counted(len(ids), 'probe')})"
 
 
 def _remedies(finding: Finding, pen: _Pen) -> list[str]:
@@ -246,7 +247,7 @@ def _what_ran(report: Report, pen: _Pen) -> list[str]:
     if not probes:
         return []
     source = "from the cache" if report.cached else f"{report.seconds:.1f} s"
-    lines = pen.block("what was run ", f"({_counted(len(report.probes), 'probe')}, {source})", "  ")
+    lines = pen.block("what was run ", f"({counted(len(report.probes), 'probe')}, {source})", "  ")
     lines += (_probe_table(probes, pen) or _probe_list(probes, pen)) if pen.style.verbose else _by_model(probes, pen)
     if any(probe.role == "advisory" for probe in probes):
         lines += pen.wrap("  ", f"{_ADVISORY} advisory: does not count for the verdict", "  ")
@@ -277,8 +278,7 @@ def _outcome(probe: ProbeResult, pen: _Pen) -> str:
 
 
 def _happened(probe: ProbeResult) -> str:
-    what = probe.error or probe.evidence.why or ("forward only" if probe.evidence.forward_only else "")
-    return " ".join([*probe.rules, what])
+    return " ".join([*probe.rules, happened(probe)])
 
 
 def _probe_list(probes: list[ProbeResult], pen: _Pen) -> list[str]:
@@ -288,8 +288,8 @@ def _probe_list(probes: list[ProbeResult], pen: _Pen) -> list[str]:
         names += [probe.calling_convention] if probe.calling_convention not in _OWN_CONVENTIONS else []
         mark = _ADVISORY if probe.role == "advisory" else ""
         lines += pen.block("- ", f"{' / '.join(names)}: {probe.outcome}{mark}", "  ")
-        happened = one_line(_happened(probe), _LONGEST_LINE)
-        lines += pen.wrap("    ", happened, "    ") if happened else []
+        what = one_line(_happened(probe), _LONGEST_LINE)
+        lines += pen.wrap("    ", what, "    ") if what else []
     return lines
 
 
@@ -344,7 +344,7 @@ def _grid_as_list(shown: dict[str, dict[str, str]], pen: _Pen) -> list[str]:
 
 
 def _cell(probe: ProbeResult) -> str:
-    outcome = "ok (forward)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
+    outcome = "ok (simulated)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
     mark = _ADVISORY if probe.role == "advisory" else ""
     return one_line(",".join(probe.rules) or outcome, _LONGEST_LINE) + mark
 

@@ -12,7 +12,7 @@ from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.plan import VARIANTS, first_of_all
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.rules.case import is_sound_as_far_as_can_be_told
+from ckptdoctor.rules.case import works
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
 from ckptdoctor.wording import listed, owner, stood_in
 
@@ -54,7 +54,7 @@ def find(finding: Finding, cases: list[Case], environment: Environment, patient:
         return []
     specs = _specs([case for case in cases if case.spec.function in proposal.functions])
     tried = {one.id: one for one in _try(proposal.patched, proposal.file, specs, patient)}
-    mended = [spec for spec in specs if is_sound_as_far_as_can_be_told(tried[spec.id])]
+    mended = [spec for spec in specs if works(tried[spec.id])]
     failing = {spec.function for spec in specs if spec not in mended}
     if failing & first_of_all(spec.function for spec in specs):
         return []

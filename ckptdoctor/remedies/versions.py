@@ -19,7 +19,7 @@ from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.knowledge import Worked
 from ckptdoctor.plan import OWN_MODEL, first_of_all
 from ckptdoctor.remedies.pins import broken
-from ckptdoctor.report import Finding, Remedy
+from ckptdoctor.report import DECIDED, Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.wording import listed, stood_in
 
@@ -170,7 +170,7 @@ class Search:
         if not here:
             also = sorted({*(tried or ()), self.trainer}, key=Version)
             return f"No release of {self.package} that was tried here ({listed(also)})" if tried else ""
-        if any(cell.verdict == "error" for cell in here) or self._known("version", transformers=self.transformers):
+        if any(cell.verdict not in DECIDED for cell in here) or self._known("version", transformers=self.transformers):
             return ""
         newest = max((*(cell.stack[self.package] for cell in here), *(tried or ())), key=Version)
         return f"No release of {self.package} up to {newest}"

@@ -48,11 +48,12 @@ __all__ = ["RULES", "Case", "Fired", "Rule", "judge"]
 def judge(case: Case) -> list[tuple[Rule, Fired]]:
     """The rules that fire on a probe, without those that only follow from another one.
 
-    What a rule says of a variant alone, which not every job has, is a warning.
+    What a rule says of a variant alone, which not every job has, is a warning. What could not be diagnosed stays what it is.
     """
     fired = {code: found for code, rule in RULES.items() if (found := rule.judge(case)) is not None}
     if case.usual is not None:
         usual = {code for code in fired if RULES[code].judge(case.usual) is not None}
-        fired = {code: one if code in usual else replace(one, severity="warning") for code, one in fired.items()}
+        kept = {*usual, not_diagnosed.RULE.code}
+        fired = {code: one if code in kept else replace(one, severity="warning") for code, one in fired.items()}
     implied = {code for name in fired for code in RULES[name].implies}
     return [(RULES[code], found) for code, found in fired.items() if code not in implied]

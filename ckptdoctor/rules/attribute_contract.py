@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckptdoctor.evidence import Error, Place, Setup
 from ckptdoctor.plan import OWN_MODEL
-from ckptdoctor.rules.case import Case, Fired, Rule, is_sound
+from ckptdoctor.rules.case import Case, Fired, Rule, works
 from ckptdoctor.wording import owner
 
 
@@ -66,7 +66,7 @@ def works_with(case: Case) -> list[str]:
         and planned.spec.function.split(":")[0] == case.spec.function.split(":")[0]
         and planned.spec.convention != case.spec.convention
         and _is_alike(planned.spec.setup, case.spec.setup)
-        and (is_sound(evidence) or evidence.forward_only)
+        and works(evidence)
     ]
 
 

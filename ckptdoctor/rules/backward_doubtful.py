@@ -1,48 +1,56 @@
-"""CKPT011: what the CPU can tell of a backward pass that needs a GPU, and it is not good."""
+"""CKPT011: a backward pass that needs a GPU fails when it is simulated on the CPU."""
 
 from __future__ import annotations
 
 from ckptdoctor.evidence import Evidence
-from ckptdoctor.rules.case import Case, Fired, Rule, is_sound
-from ckptdoctor.wording import error_line
+from ckptdoctor.rules.case import Case, Fired, Rule, innermost_own, is_sound
+from ckptdoctor.wording import counted
 
 
 def judge(case: Case) -> Fired | None:
-    """Fires when the step fails with the CPU in the place of a GPU that is not there."""
+    """Fires when the step fails with the CPU in the place of the missing GPU, for a reason that has no part of CUDA in it."""
     tried = case.evidence.stand_in
-    if tried is None or is_sound(tried) or (tried.error is not None and tried.error.needs_cuda):
+    if not case.evidence.forward_only or tried is None or is_sound(tried) or case.is_undecided:
         return None
-    if tried.error is None and case.spec.setup.precision != "fp32":
-        return None  # what such functions do about autocast is bound to the device
+    if tried.gradients is not None and tried.gradients.confirmed == "checkpointed":
+        return None  # the loss shows that the step without checkpointing is the wrong one
+    raised_at = innermost_own(tried.error.frames) if tried.error is not None else None
+    does, detail = _what(tried)
     return Fired(
-        title=f"{case.spec.function} fails in backward with the CPU in the place of the GPU{case.variant_text}",
-        detail=f"There is no GPU here to show it for certain. {_what(tried)}",
-        severity="warning",
-        culprit=tried.error.frames[-1] if tried.error is not None and tried.error.frames else case.function,
+        title=f"{case.spec.function} {does} when simulated on the CPU{case.variant_text}",
+        detail=f"There is no GPU here. The failure has nothing to do with the device. {detail}",
+        culprit=raised_at or case.function,
         handed_over_by=case.handed_over_by,
+        error=tried.error,
     )
 
 
-def _what(tried: Evidence) -> str:
+def _what(tried: Evidence) -> tuple[str, str]:
+    """What the simulated step does, and the details."""
     if tried.error is not None:
-        return error_line(tried.error)
-    gradients = tried.gradients
-    if gradients is not None and (gradients.missing or gradients.wrong):
-        return f"{len(gradients.missing)} gradients are missing and {len(gradients.wrong)} are wrong."
-    return "Layers were not recomputed exactly once."
+        return "fails in backward", "It shows on a GPU too."
+    for gradients in (tried.gradients, tried.accumulated):
+        if gradients is not None and (gradients.missing or gradients.wrong):
+            missing, wrong = len(gradients.missing), len(gradients.wrong)
+            does = "gives wrong gradients" if wrong else "loses gradients"
+            again = " after a second step" if gradients is tried.accumulated else ""
+            of = f"Of {counted(gradients.compared, 'gradient')}{again}"
+            return does, f"{of}, {missing} {'is' if missing == 1 else 'are'} missing and {wrong} wrong."
+    return "does not recompute each layer exactly once", "Layers ran too often, or not again in backward."
 
 
 RULE = Rule(
     code="CKPT011",
     name="backward-doubtful",
-    meaning="A function that needs a GPU in backward fails there with the CPU in its place.",
+    meaning="A function that needs a GPU in backward fails when simulated on the CPU.",
     explanation="""\
-Some checkpoint functions send tensors to CUDA in backward. Where there is no GPU they are judged on their forward pass. What
-they compute in backward does not depend on where, so the step is taken once more with the CPU in the place of the GPU. When
-that fails, the function very likely fails on a GPU too: it unpacks what a layer returns as a tuple, say, from a release of
-transformers whose layers return a tensor.
+Some checkpoint functions send tensors to CUDA in backward. Where there is no GPU, the step is taken once more with the CPU
+in the place of the GPU: what such a function computes in backward does not depend on the device. It fails if it unpacks what
+a layer returns as a tuple, say, and the release of transformers has layers that return a tensor.
 
-It is a warning, since only a GPU can show it for certain. Nothing is offered as a remedy that fails this way.""",
+The rule fires when the simulated step raises an error with no part of CUDA in it, loses gradients or gives wrong ones. Such a
+failure shows on a GPU too. Where the simulated step itself asks for CUDA, nothing is known: the function is *not judged*
+(CKPT900), and ckptdoctor ends with status 3.""",
     links=(),
     judge=judge,
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckptdoctor.evidence import Evidence, Handover, Place, Spec
+from ckptdoctor.evidence import Error, Evidence, Handover, Place, Spec
 from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, TORCH, Planned
 from ckptdoctor.report import Severity
-from ckptdoctor.wording import error_line
+from ckptdoctor.wording import error_line, relative
 
 IN_WORDS = {
     "": "",
@@ -140,6 +141,17 @@ class Case:
         return len(errors) == 2 and all(errors) and len({error.type for error in errors if error}) == 1
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether only a GPU can tell how backward behaves: nothing that the CPU could try in its place says it."""
+        evidence = self.evidence
+        if not evidence.forward_only or works(evidence):
+            return False
+        tried = evidence.stand_in
+        if tried is None or (tried.error is not None and involves_cuda(tried.error)):
+            return True
+        return tried.precision != evidence.precision and is_sound(tried)
+
+    @property
     def fails_to_import(self) -> bool:
         """Whether the checkpoint function's own module, or what it needs, could not even be imported."""
         error = self.evidence.error
@@ -167,10 +179,32 @@ def is_sound(evidence: Evidence) -> bool:
     )
 
 
-def is_sound_as_far_as_can_be_told(evidence: Evidence) -> bool:
-    """Sound, or for a function that needs a GPU which is not there: sound with the CPU in its place."""
+def works(evidence: Evidence) -> bool:
+    """Sound, or for a function that needs a GPU which is not there: sound when simulated on the CPU."""
+    if not evidence.forward_only:
+        return is_sound(evidence)
     tried = evidence.stand_in
-    return is_sound(evidence) or (evidence.forward_only and tried is not None and is_sound(tried))
+    return tried is not None and tried.precision == evidence.precision and is_sound(tried)
+
+
+_CUDA = re.compile(r"cuda|\bgpus?\b|nvidia|triton|accelerator|dummy base class", re.IGNORECASE)
+"""What speaks of a GPU in a message or a line of code; torch's classes for streams and events are dummies without CUDA."""
+
+
+def involves_cuda(error: Error) -> bool:
+    """Whether the missing GPU may have a part in an error: it says so, or the line that raised it does."""
+    own = innermost_own(error.frames)
+    lines = [frame for frame in (own, *error.frames[-1:]) if frame is not None]
+    in_cuda = any(
+        relative(frame.file).startswith(("torch/cuda/", "torch/backends/cuda/", "triton/")) for frame in lines
+    )
+    return error.needs_cuda or in_cuda or any(map(_CUDA.search, [error.message, *(frame.code for frame in lines)]))
+
+
+def innermost_own(frames: Sequence[Place]) -> Place | None:
+    """The innermost frame that is neither torch's nor Python's own: helpers raise on behalf of whoever calls them."""
+    own = [frame for frame in frames if frame.package not in ("python", "torch")]
+    return own[-1] if own else None
 
 
 @dataclass(frozen=True)
@@ -182,6 +216,8 @@ class Fired:
     severity: Severity = "error"
     culprit: Place | None = None
     handed_over_by: Place | None = None
+    error: Error | None = None
+    """The error that it is about, where it is not the one that ended the probe."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptdoctor.evidence import Place
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.case import Case, Fired, Rule, innermost_own
 from ckptdoctor.wording import engines_in_words
 
 
@@ -29,8 +29,7 @@ def judge(case: Case) -> Fired | None:
 
 def _where(case: Case) -> Place | None:
     error = case.evidence.error
-    own = [frame for frame in error.frames if frame.package not in ("python", "torch")] if error else []
-    return own[-1] if own else case.function
+    return (innermost_own(error.frames) if error else None) or case.function
 
 
 RULE = Rule(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from ckptdoctor.evidence import Evidence
 from ckptdoctor.rules import attribute_contract
-from ckptdoctor.rules.case import Case, Fired, Rule, is_sound
+from ckptdoctor.rules.case import Case, Fired, Rule, works
 from ckptdoctor.wording import engines_in_words, listed
 
 
 def judge(case: Case) -> Fired | None:
     """Fires when a probe ended before checkpointing came into it, or fails for want of something else than checkpointing."""
     evidence = case.evidence
-    if evidence.missing and not is_sound(evidence) and attribute_contract.judge(case) is None:
+    if evidence.missing and not works(evidence) and attribute_contract.judge(case) is None:
         return Fired(
             title=f"{case.spec.function} needs {listed(evidence.missing)}, not installed here",
-            detail="What answered in its place is no measure of how the function behaves.",
+            detail="A stub replaced the missing package, so this result means nothing.",
             culprit=case.function,
+        )
+    if case.is_undecided:
+        return Fired(
+            title=f"{case.spec.function} needs a GPU in backward, and there is none here",
+            detail=f"Only its forward pass was judged. {_why_undecided(evidence)}",
+            culprit=case.function,
+            error=evidence.stand_in.error if evidence.stand_in else None,
         )
     if evidence.ended == "returned" or (case.spec.variant and case.ended_before_checkpointing):
         return None
@@ -27,27 +35,35 @@ def judge(case: Case) -> Fired | None:
     if needs_cuda:
         return Fired(
             title=f"{case.spec.function} needs CUDA in its forward pass, and there is no GPU here",
-            detail=f"It cannot be judged on this machine: {case.happened}",
-            severity="warning",
+            detail=f"It was not judged. {evidence.why}".rstrip(),
             culprit=case.function,
         )
     if fails_anyway:
         return Fired(
             title=f"The step fails without checkpointing as well, under {engines_in_words([case.spec.engine])}",
-            detail=f"So nothing can be said of checkpointing there. {case.happened}",
+            detail=f"So nothing can be said of checkpointing there. {evidence.why}".rstrip(),
             culprit=case.raised_at,
         )
     if case.fails_to_import:
         return Fired(
             title=f"{case.spec.function} cannot be imported",
-            detail=case.happened,
+            detail=evidence.why,
             culprit=case.raised_at,
         )
     return Fired(
         title=f"{case.spec.model} under {engines_in_words([case.spec.engine])} cannot be probed here",
-        detail=case.happened,
+        detail=evidence.why,
         culprit=case.raised_at,
     )
+
+
+def _why_undecided(evidence: Evidence) -> str:
+    tried = evidence.stand_in
+    if tried is None:
+        return "The backward pass was not simulated."
+    if tried.error is not None:
+        return "Simulated on the CPU, its backward pass still asks for a GPU."
+    return f"Simulated on the CPU, its backward pass is right in {tried.precision} only, not in {evidence.precision}."
 
 
 RULE = Rule(
@@ -58,6 +74,9 @@ RULE = Rule(
 A package does not import or is missing, a model cannot be built, or the step fails without checkpointing too. That is a
 stack that cannot be diagnosed, which is neither a stack that works nor one that triggers a fault: ckptdoctor ends with
 status 3 unless it has found something else.
+
+A checkpoint function that needs a GPU is *not judged* on a machine without one, if not even its simulation on the CPU shows
+how it behaves. Status 3 too: nothing is known of it.
 
 Leave out what you do not use: `--engine none` for a job without DeepSpeed, `--checkpoint-fn torch` for one that does not
 use the trainer's own function.""",

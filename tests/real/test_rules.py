@@ -117,7 +117,7 @@ def test_every_rule_and_every_file_has_its_case():
     from ckptdoctor.rules import RULES
 
     assert {path.stem for path in CASES.glob("*.py")} == {*BAD, HANG, ONLY_WITH_DROPOUT, NEEDS_A_GPU, *GOOD}
-    for code in set(RULES) - {"CKPT011"}:  # a warning, with a test of its own
+    for code in set(RULES) - {"CKPT011"}:  # with a test of its own
         assert any(code in expected.rules for expected in BAD.values()), code
         assert any(name.startswith(code.lower()) for name in BAD), code
         assert any(name.startswith(code.lower()) for name in GOOD), code
@@ -173,15 +173,14 @@ def test_what_is_wrong_with_dropout_only_is_a_warning(torch_python):
     assert [probe.rpartition("/")[2] for probe in finding["probes"]] == ["dropout"]
 
 
-def test_what_fails_in_backward_with_a_stand_in_for_the_gpu_is_a_warning(torch_python):
+def test_what_fails_in_backward_when_simulated_is_an_error(torch_python):
     ran = check(torch_python, "--engine", "none", "--convention", BOUND, *functions(NEEDS_A_GPU))
-    assert (ran.status, ran.report["verdict"]) == (0, "ok")
+    assert (ran.status, ran.report["verdict"]) == (1, "fail")
     (probe,) = probes_of(ran.report, NEEDS_A_GPU).values()
     assert probe["evidence"]["forward_only"]
-    assert probe["evidence"]["stand_in"]["error"]["type"] == "ValueError"
     (finding,) = [one for one in ran.report["findings"] if probe["id"] in one["probes"]]
-    assert (finding["rule"], finding["severity"]) == ("CKPT011", "warning")
-    assert any("only the forward pass was judged" in note for note in ran.report["notes"])
+    assert (finding["rule"], finding["severity"]) == ("CKPT011", "error")
+    assert finding["error"]["type"] == "ValueError"
 
 
 def test_torchs_own_functions_are_sound_beside_the_bad_ones(bad):

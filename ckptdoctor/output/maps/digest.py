@@ -72,10 +72,16 @@ def headline(found: Map) -> str:
     if not found.cells:
         return "No combination is in this map."
     verdicts = Counter[str](cell.verdict for cell in found.cells)
-    words = {"ok": ("works", "work"), "fail": ("fails", "fail"), "error": ("cannot be diagnosed",) * 2}
+    words = {"ok": ("works", "work"), "fail": ("fails", "fail")}
+    words |= {"not judged": ("was not judged", "were not judged"), "error": ("cannot be diagnosed",) * 2}
     parts = [f"{verdicts[name]} {_form(verdicts[name], *forms)}" for name, forms in words.items() if verdicts[name]]
     total = len(found.cells)
     return f"Of {total} {_form(total, 'combination', 'combinations')} {_in_a_row(parts)}; {_how_known(found)}."
+
+
+def has_unjudged(found: Map) -> bool:
+    """Whether any combination was not judged."""
+    return any(cell.verdict == "not judged" for cell in found.cells)
 
 
 def _how_known(found: Map) -> str:
@@ -134,7 +140,7 @@ def audit(found: Map) -> str:
 def notes(found: Map) -> list[str]:
     """What the reader must know to weigh the map."""
     half = {judged.function for run in found.runs for judged in run.functions if judged.forward_only}
-    caveat = f"Judged on the forward pass alone, for want of a GPU in backward: {', '.join(sorted(half))}."
+    caveat = f"Run without a GPU, the backward pass simulated on the CPU: {', '.join(sorted(half))}."
     return [*found.notes, *([caveat] if half else [])]
 
 

@@ -162,9 +162,10 @@ def _table(sheet: Sheet) -> str:
 def _cell(cell: Joined | None) -> str:
     if cell is None:
         return '<td class="none"></td>'
-    word = {"ok": "ok", "fail": "FAIL", "error": "?"}[cell.verdict]
+    word = {"ok": "ok", "fail": "FAIL", "not judged": "not judged", "error": "?"}[cell.verdict]
     words = [word, *(cell.rules if cell.verdict == "fail" else [])]
-    return f'<td class="{cell.verdict}">{_safe(" ".join(words))}<br>{cell.measured}/{len(cell.cells)} measured</td>'
+    look = cell.verdict.replace(" ", "-")
+    return f'<td class="{look}">{_safe(" ".join(words))}<br>{cell.measured}/{len(cell.cells)} measured</td>'
 
 
 def _fault(known: KnownFault) -> str:

@@ -86,7 +86,7 @@ def _row(cells: list[str]) -> str:
 def _cell(cell: Joined | None) -> str:
     if cell is None:
         return ""
-    word = {"ok": "ok", "fail": "**FAIL**", "error": "?"}[cell.verdict]
+    word = {"ok": "ok", "fail": "**FAIL**", "not judged": "not judged", "error": "?"}[cell.verdict]
     rules = prose(", ".join(cell.rules)) if cell.verdict == "fail" else ""
     warned = f"(warns {prose(', '.join(cell.warnings))})" if cell.verdict == "ok" and cell.warnings else ""
     return " ".join(filter(None, [word, rules, warned, f"{cell.measured}/{len(cell.cells)}"]))
@@ -95,9 +95,10 @@ def _cell(cell: Joined | None) -> str:
 def _legend(found: Map) -> str:
     if not found.cells:
         return ""
+    unjudged = " `not judged`: needs a GPU, and was run without one." if digest.has_unjudged(found) else ""
     return (
         f"`2/11`: 2 of 11 combinations were measured, the others inferred. {digest.MEASURED.capitalize()}; "
-        f"{digest.INFERRED}. `?`: cannot be diagnosed. An empty cell is not in this map."
+        f"{digest.INFERRED}. `?`: cannot be diagnosed.{unjudged} An empty cell is not in this map."
     )
 
 

@@ -7,8 +7,9 @@
   const frame = document.getElementById("frame");
   const details = document.getElementById("details");
   const every = document.getElementById("every");
-  const MARKS = { ok: "✓", fail: "✕", error: "?" };
-  const WORDS = { ok: "works", fail: "FAILS", error: "cannot be diagnosed" };
+  const MARKS = { ok: "✓", fail: "✕", "not judged": "–", error: "?" };
+  const LABELS = { ok: "✓ ok", fail: "✕ FAIL", "not judged": "– not judged", error: "? no verdict" };
+  const WORDS = { ok: "works", fail: "FAILS", "not judged": "not judged", error: "cannot be diagnosed" };
   const RUNS_SHOWN = 30;
   let sheet = data.sheets[0];
   let view = null;
@@ -42,7 +43,7 @@
   function look(kind) {
     if (kind === null) return "none";
     const how = kind.measured === kind.total ? "measured" : kind.measured === 0 ? "inferred" : "partly";
-    return `${kind.verdict} ${how}`;
+    return `${kind.verdict.replace(" ", "-")} ${how}`;
   }
 
   function rulesOf(kind) {
@@ -82,8 +83,7 @@
     if (every.checked) {
       element.append(MARKS[kind.verdict]);
     } else {
-      const word = kind.verdict === "error" ? "? no verdict" : `${MARKS[kind.verdict]} ${kind.verdict === "ok" ? "ok" : "FAIL"}`;
-      element.append(make("b", "", word), kind.verdict === "error" ? "" : make("span", "", rulesOf(kind)));
+      element.append(make("b", "", LABELS[kind.verdict]), kind.verdict === "error" ? "" : make("span", "", rulesOf(kind)));
       element.append(make("span", "", `${kind.measured}/${kind.total} measured`));
     }
     return element;

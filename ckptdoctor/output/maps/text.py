@@ -17,7 +17,7 @@ from ckptdoctor.output.maps.ranges import span
 from ckptdoctor.output.maps.table import Joined, Row, Sheet, sheets
 from ckptdoctor.wording import located
 
-_COLORS = {"ok": "green", "fail": "red", "error": "yellow"}
+_COLORS = {"ok": "green", "fail": "red", "not judged": "yellow", "error": "yellow"}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
 _BLANK = "."
 _LONGEST_LINE = 400
@@ -109,7 +109,7 @@ def _cell(cell: Joined | None, pen: _Pen) -> str:
 
 
 def _verdict(cell: Joined) -> str:
-    word = {"ok": "ok", "fail": "FAIL", "error": "?"}[cell.verdict]
+    word = {"ok": "ok", "fail": "FAIL", "not judged": "not judged", "error": "?"}[cell.verdict]
     rules = ",".join(cell.rules) if cell.verdict == "fail" else ""
     warned = f"warns:{','.join(cell.warnings)}" if cell.warnings and cell.verdict == "ok" else ""
     return one_line(" ".join(filter(None, [word, rules, warned])), _LONGEST_LINE)
@@ -155,6 +155,11 @@ def _legend(found: Map, pen: _Pen) -> list[str]:
         *pen.wrap("  ", digest.MEASURED, "    "),
         *pen.wrap("  ", digest.INFERRED, "    "),
         *pen.wrap("  ? ", "cannot be diagnosed", "    "),
+        *(
+            pen.wrap("  not judged ", "needs a GPU, and was run without one", "    ")
+            if digest.has_unjudged(found)
+            else []
+        ),
         *pen.wrap(f"  {_BLANK} ", "not in this map", "    "),
     ]
 
