@@ -187,6 +187,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     setup: Setup = Setup()
     ranks: int = 1
     """Processes, under torch's elastic launcher where there are several."""
+    as_installed: bool = False
+    """With nothing hidden, although no engine needs DeepSpeed: the environment as a job without DeepSpeed meets it."""
     laid: str = ""
     """A requirement that is laid over for this probe alone, e.g. ``llamafactory==0.9.2``."""
 
@@ -202,6 +204,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
             parts.append(self.setup.label)
         if self.ranks > 1:
             parts.append(f"{self.ranks} ranks")
+        if self.as_installed:
+            parts.append("as installed")
         if self.laid:
             parts.append(self.laid)
         return "/".join(parts)

@@ -45,7 +45,7 @@ def _deepspeed(cases: list[Case], environment: Environment) -> Innocent | None:
 
 def _without_deepspeed(case: Case) -> list[Evidence]:
     """Probes with the same outcome, in a process without it: the case itself, or the same step without an engine."""
-    alone = case.sibling(engine="none") if case.spec.engine != "none" else None
+    alone = case.without_deepspeed()
     same = [case.evidence, *([alone] if alone is not None and case.stops_like(alone) else [])]
     return [one for one in same if one.modules and "deepspeed" not in one.modules]
 

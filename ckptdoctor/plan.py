@@ -119,6 +119,7 @@ def make(environment: Environment, options: Options) -> Plan:
     engines = choose_engines(environment, options)
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
+        plan.probes += as_installed(model, subjects, engines, options, environment)
         plan.probes += _other_way_round(model, subjects, engines, options)
         if "none" in engines and options.setup == Setup():
             plan.probes += _variants(model, subjects, options)
@@ -143,6 +144,23 @@ def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], opti
                 yield Planned(
                     _spec(model, function, engine, convention, options), role, WHOLE if needs_deepspeed else BARE
                 )
+
+
+def as_installed(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
+) -> Iterator[Planned]:
+    """The usual step without an engine and with nothing hidden, where no engine of DeepSpeed's is tried with all installed.
+
+    Hiding DeepSpeed shows whom to blame. Whether the environment works is shown by the environment as it is: transformers
+    imports DeepSpeed wherever it is installed.
+    """
+    if "deepspeed" not in environment.stack or "none" not in engines or set(engines) & set(ZERO_ENGINES):
+        return
+    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
+        if function != "deepspeed":  # it is tried with DeepSpeed at hand in any case
+            spec = structs.replace(_spec(model, function, "none", convention, options), as_installed=True)
+            yield Planned(spec, "subject" if function in subjects else "control", WHOLE)
 
 
 def _other_way_round(

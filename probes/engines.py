@@ -96,6 +96,8 @@ def import_deepspeed() -> Any:
     """DeepSpeed, told which accelerator there is before it guesses."""
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        # How many processes there are here: ZeRO 3 otherwise counts NUMA nodes with a program, numactl, that few machines have.
+        os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
     import deepspeed
 
     _do_without_shm_op(deepspeed)

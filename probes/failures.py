@@ -15,6 +15,9 @@ LIMIT = 4000
 """Characters of a message that are kept."""
 
 _NO_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
+_LAZY = "because of the following error (look up to see its traceback)"
+"""What transformers says of a module that fails to import."""
+
 _LOOKUPS = frozenset({"__getattr__", "__getattribute__"})
 
 
@@ -26,7 +29,7 @@ def evidence(error: BaseException, handed: Any = None) -> dict[str, Any]:
         handed: The callable that was handed to the checkpoint function last, to tell whether the attribute that is
             missing was read from it.
     """
-    walked = list(_walk(error.__traceback__))
+    error, walked = _unwrapped(error)
     frames = [places.of_frame(frame, line) for frame, line in walked if not _is_noise(frame)]
     found: dict[str, Any] = {
         "type": callables.type_name(error),
@@ -38,6 +41,15 @@ def evidence(error: BaseException, handed: Any = None) -> dict[str, Any]:
     if attribute:
         found["attribute"] = attribute
     return found
+
+
+def _unwrapped(error: BaseException) -> tuple[BaseException, list[tuple[FrameType, int]]]:
+    """The error behind those in which transformers' lazy modules wrap what fails to import, and the frames down to it."""
+    walked = list(_walk(error.__traceback__))
+    while error.__cause__ is not None and _LAZY in str(error):
+        error = error.__cause__
+        walked += _walk(error.__traceback__)
+    return error, walked
 
 
 def _walk(traceback: TracebackType | None) -> Any:

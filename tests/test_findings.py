@@ -303,3 +303,46 @@ def test_what_shows_under_an_engine_only_is_no_matter_of_the_calling_convention(
     """The other conventions are tried without an engine, so they are no experiment on what needs one."""
     assert _by_experiment("none", "zero2") == ["CKPT001"]
     assert _by_experiment("zero2") == ["CKPT010"]
+
+
+def _environment(as_it_is, alone):
+    """The step without an engine, with DeepSpeed at hand and with DeepSpeed hidden."""
+    plan, evidence = Plan(), []
+    for hidden, made in ((False, as_it_is), (True, alone)):
+        for name in ("none", "torch:reentrant", "llamafactory"):
+            spec = Spec("glm4", name, as_installed=not hidden)
+            plan.probes.append(
+                Planned(spec, "subject" if name == "llamafactory" else "control", BARE if hidden else ())
+            )
+            evidence.append(made(spec))
+    return findings.find(FULL, plan, evidence)
+
+
+OPENS = Place("/s/site-packages/transformers/modeling_utils.py", 158, "<module>", "transformers", "4.51.3")
+ENTERS = Place("/s/site-packages/deepspeed/runtime/hybrid_engine.py", 25, "<module>", "deepspeed", "0.19.4")
+AGAIN = Place("/s/site-packages/transformers/models/opt/modeling_opt.py", 30, "<module>", "transformers", "4.51.3")
+CIRCLE = Error("ImportError", "cannot import name 'P' from partially initialized module 'm'", [OPENS, ENTERS, AGAIN])
+
+
+def test_an_environment_that_imports_only_with_deepspeed_hidden_is_not_ok():
+    found = _environment(lambda spec: Evidence(spec.id, "raised", during="load", error=CIRCLE), sound)
+    assert found.verdict()[0] == "error"
+    (finding,) = found.findings
+    assert (finding.rule, finding.culprit) == ("CKPT900", ENTERS)
+    assert "beside the installed DeepSpeed" in finding.title
+    assert "import each other: transformers/modeling_utils.py:158" in finding.detail
+    assert _environment(sound, sound).verdict()[0] == "ok"
+
+
+def test_a_missing_program_of_the_machines_is_told_as_that():
+    caller = Place("/s/site-packages/deepspeed/utils/numa.py", 26, "get_numa_cores", "deepspeed", "0.15.4")
+    python = Place("/usr/lib/python3.11/subprocess.py", 1950, "_execute_child", "python", "3.11.7")
+    error = Error("FileNotFoundError", "[Errno 2] No such file or directory: 'numactl'", [caller, python])
+
+    def lost(spec):
+        return sound(spec, ended="raised", during="engine", error=error)
+
+    found = judge(make=lost, control=lost, torch=lost)
+    (finding,) = found.findings
+    assert "runs `numactl`, a program that is not on this machine" in finding.title
+    assert (finding.culprit, "Install `numactl`" in finding.detail) == (caller, True)

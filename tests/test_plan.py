@@ -125,5 +125,19 @@ def test_a_users_function_is_named_by_its_absolute_path(tmp_path, monkeypatch):
 
 def test_a_family_of_functions_is_chosen_by_its_trainer():
     made = plan.make(FULL, Options(functions=["llamafactory"], engines=["none"]))
-    usual = {one.spec.id for one in made.probes if one.role == "subject" and not one.spec.variant}
-    assert usual == {"glm4/llamafactory/none", "glm4/llamafactory:unsloth/none"}
+    usual = [one.spec for one in made.probes if one.role == "subject" and not one.spec.variant]
+    assert {one.id for one in usual if not one.as_installed} == {
+        "glm4/llamafactory/none",
+        "glm4/llamafactory:unsloth/none",
+    }
+
+
+def test_the_environment_as_it_is_is_tried_where_no_engine_needs_deepspeed():
+    """Hiding DeepSpeed shows whom to blame, and never that the environment works."""
+    made = plan.make(FULL, Options(functions=["llamafactory"], engines=["none"]))
+    tried = {one.spec.id: (one.role, one.lane) for one in made.probes if one.spec.as_installed}
+    assert tried["glm4/llamafactory/none/as installed"] == ("subject", WHOLE)
+    assert tried["glm4/none/none/as installed"] == ("control", WHOLE)
+    # Engines of DeepSpeed's run with all that is installed in any case; without DeepSpeed nothing is hidden.
+    for other in (plan.make(FULL, Options()), plan.make(environment("torch==2.13.0"), Options(engines=["none"]))):
+        assert not any(one.spec.as_installed for one in other.probes)

@@ -14,7 +14,16 @@ from ckptdoctor.errors import TargetError
 from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.matrix import kinds
 from ckptdoctor.matrix.combination import Combination
-from ckptdoctor.plan import Options, Plan, Planned, choose_engines, choose_functions, choose_models, usual_step
+from ckptdoctor.plan import (
+    Options,
+    Plan,
+    Planned,
+    as_installed,
+    choose_engines,
+    choose_functions,
+    choose_models,
+    usual_step,
+)
 
 STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "llamafactory", "axolotl")
 """Packages whose releases a trainer's own requirements may rule out."""
@@ -80,8 +89,11 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
     functions = choose_functions(environment, asked)
     engines = choose_engines(environment, asked)
     for model in choose_models(environment, asked, made):
-        for planned in usual_step(model, functions, engines, asked):
-            made.probes.append(_laid(planned, combination.laid, trainer))
+        steps = (
+            *usual_step(model, functions, engines, asked),
+            *as_installed(model, functions, engines, asked, environment),
+        )
+        made.probes += [_laid(planned, combination.laid, trainer) for planned in steps]
     return made
 
 

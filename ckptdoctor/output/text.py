@@ -323,7 +323,7 @@ def _put(cells: _Cells, row: str, column: str, probe: ProbeResult) -> None:
     """Add a probe to a grid; where several share a cell, it shows how each of them ended."""
     shown = cells.setdefault(one_line(row, _LONGEST_LINE), {}).setdefault(one_line(column, _LONGEST_LINE), [])
     if (cell := _cell(probe)) not in shown:
-        shown.append(cell)
+        shown.append(f"{cell} as installed" if "as installed" in probe.id.split("/") else cell)
 
 
 def _grid(cells: _Cells, rows: str, columns: str, pen: _Pen) -> list[str]:

@@ -27,10 +27,10 @@ def concerns(cases: Sequence[Case]) -> bool:
 
 
 def _trains_without(case: Case) -> bool:
-    same = case.sibling(engine="none")
-    if same is not None and same is not case.evidence and case.stops_like(same):
+    same = case.without_deepspeed()
+    if same is not None and case.stops_like(same):
         return False
-    plain = case.sibling(engine="none", function=NO_FUNCTION, variant="")
+    plain = case.sibling(engine="none", function=NO_FUNCTION, variant="", as_installed=False)
     return plain is not None and plain.ended == "returned"
 
 
@@ -57,7 +57,9 @@ def known(cases: Sequence[Case], ground: Ground) -> dict[str, Run]:
 def _is_ok(case: Case, run: Run, ground: Ground) -> bool:
     if {case.spec.model, case.evidence.family} & {run.model} == set():
         return False
-    ok = {one.function for one in run.functions if one.verdict == "ok" and one.engine == case.spec.engine}
+    # Without an engine, DeepSpeed was hidden when the map was measured.
+    engine = "zero0" if case.spec.as_installed else case.spec.engine
+    ok = {one.function for one in run.functions if one.verdict == "ok" and one.engine == engine}
     if not case.is_sound_without_checkpointing():
         return set(TORCH) <= ok
     package = case.spec.function.partition(":")[0]

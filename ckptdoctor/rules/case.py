@@ -98,6 +98,11 @@ class Case:
     def _fields(self) -> dict[str, Any]:
         return {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
 
+    def without_deepspeed(self) -> Evidence | None:
+        """The same without an engine, in a process from which DeepSpeed is hidden; nothing where this is it."""
+        is_it = self.spec.engine == "none" and not self.spec.as_installed
+        return None if is_it else self.sibling(engine="none", as_installed=False)
+
     def control(self) -> Evidence | None:
         """The same without checkpointing."""
         return self.sibling(function=NO_FUNCTION, variant="")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 from ckptdoctor.evidence import Evidence
 from ckptdoctor.rules import attribute_contract
-from ckptdoctor.rules.case import Case, Fired, Rule, works
-from ckptdoctor.wording import engines_in_words, listed
+from ckptdoctor.rules.case import BEFORE, Case, Fired, Rule, innermost_own, works
+from ckptdoctor.wording import engines_in_words, listed, owner, relative
 
 
 def judge(case: Case) -> Fired | None:
@@ -38,6 +41,15 @@ def judge(case: Case) -> Fired | None:
             detail=f"It was not judged. {evidence.why}".rstrip(),
             culprit=case.function,
         )
+    if _does_not_import(evidence):
+        return _import_fault(case)
+    if program := _missing_program(evidence):
+        caller = innermost_own(evidence.error.frames if evidence.error else [])
+        return Fired(
+            title=f"{owner(caller, 'A package')} runs `{program}`, a program that is not on this machine",
+            detail=f"Install `{program}` with the system's package manager, or use --engine to leave this engine out.",
+            culprit=caller,
+        )
     if fails_anyway:
         return Fired(
             title=f"The step fails without checkpointing as well, under {engines_in_words([case.spec.engine])}",
@@ -55,6 +67,46 @@ def judge(case: Case) -> Fired | None:
         detail=evidence.why,
         culprit=case.raised_at,
     )
+
+
+def _does_not_import(evidence: Evidence) -> bool:
+    error = evidence.error
+    is_import_error = error is not None and error.type.rpartition(".")[2] in ("ImportError", "ModuleNotFoundError")
+    return is_import_error and evidence.during in BEFORE
+
+
+def _import_fault(case: Case) -> Fired:
+    """The model cannot be imported: which line fails, and whether it takes DeepSpeed."""
+    error = case.evidence.error
+    frames = error.frames if error else []
+    own = [frame for frame in frames if frame.package not in ("", "python")]
+    circle = error is not None and "partially initialized module" in error.message
+    # In a circle, the package that is entered half-way is the one to load first; who enters it again is the culprit.
+    others = [frame for frame in own if frame.package != own[0].package] if circle and own else []
+    alone = case.without_deepspeed()
+    works_alone = alone is not None and alone.during not in BEFORE
+    detail = ""
+    if others:
+        borders = [before for before, after in pairwise(own) if before.package != after.package]
+        route = ", then ".join(f"{relative(one.file)}:{one.line}" for one in borders)
+        detail = f"{owner(own[0], 'One package')} and {owner(others[-1], 'another')} import each other: {route}."
+    if works_alone:
+        detail += " The model can be imported where DeepSpeed is hidden."
+    beside = " beside the installed DeepSpeed" if works_alone else ""
+    return Fired(
+        title=f"{case.spec.model} cannot be imported{beside}",
+        detail=detail.strip(),
+        culprit=others[-1] if others else own[-1] if own else case.raised_at,
+    )
+
+
+def _missing_program(evidence: Evidence) -> str:
+    """The program that a package wanted to run, and that is not there; empty where that is not the error."""
+    error = evidence.error
+    if error is None or error.type != "FileNotFoundError" or not error.frames:
+        return ""
+    found = re.search(r"No such file or directory: '([^'/]+)'$", error.message)
+    return found.group(1) if found and error.frames[-1].file.endswith("subprocess.py") else ""
 
 
 def _why_undecided(evidence: Evidence) -> str:

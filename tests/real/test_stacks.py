@@ -202,3 +202,19 @@ def test_a_family_that_was_not_measured_gets_a_release_that_was_run(demo_python)
     assert release["verified"]
     assert release["changes"] == {"llamafactory": "0.9.3"}
     assert "glm4" not in release["evidence"]
+
+
+def test_an_environment_that_cannot_import_the_model_is_not_ok(demo_python):
+    """transformers 4.51.3 and deepspeed 0.19.4 import each other; with DeepSpeed hidden, all is well."""
+    ran = check(demo_python, "--with", "deepspeed==0.19.4", "--engine", "none", "--checkpoint-fn", "torch:reentrant")
+    assert (ran.status, ran.report["verdict"]) == (3, "error")
+    finding = the_finding(ran)
+    assert finding["culprit"]["file"].endswith("deepspeed/runtime/hybrid_engine.py")
+    assert finding["error"]["type"] == "ImportError"
+    assert any(remedy["changes"].get("deepspeed") for remedy in finding["remedies"])
+    assert ran.outcomes["glm4/torch:reentrant/none"] == "ok"
+
+
+def test_a_deepspeed_that_counts_numa_nodes_needs_no_numactl(demo_python):
+    ran = check(demo_python, "--with", "deepspeed==0.15.4", "--engine", "zero3", "--checkpoint-fn", "torch:reentrant")
+    assert (ran.status, ran.report["verdict"]) == (0, "ok")
