@@ -155,6 +155,9 @@ WORDED = {
     "The recomputed tensor size does not match when activation checkpointing is used": "CKPT007",
     "The step ends with: Checkpointing is not compatible with .grad(), whatever I do": "CKPT010",
     "With gradient checkpointing: Trying to backward through the graph a second time": "CKPT010",
+    "RuntimeError: backward through graph a second time, when training with gradient checkpointing": "CKPT010",
+    "AssertionError: wrong state\nUsing FSDP without activation checkpointing is ok.": "CKPT010",
+    "RuntimeError: element 0 of tensors does not require grad\nI set use_checkpoint to True": "CKPT004",
     "With gradient checkpointing: maximum recursion depth exceeded": "CKPT010",
     "gradient_checkpointing: true\nRuntimeError: element 0 of tensors does not require grad": "CKPT004",
     "ray.exceptions.RayTaskError(CheckpointError): ray::W.update()\nwith gradient checkpointing": "CKPT007",
@@ -189,6 +192,8 @@ NOT_SHOWN = [
     "CheckpointError: cannot write step 300 to the bucket",
     "UserWarning: None of the inputs have requires_grad=True.\ntorch.OutOfMemoryError: CUDA out of memory.",
     "ThingModel does not support gradient checkpointing yet.",
+    "This does **not** raise a `torch.utils.checkpoint.CheckpointError`, values differ.",
+    "UserWarning: None of the inputs have requires_grad=True is harmless here",
     "RuntimeError: Expected to mark a variable ready only once.\nThe head is called twice.",
     "Training crashes with TypeError: must be a tensor.\nIt does not run without gradient checkpointing either.",
     "torch.OutOfMemoryError: CUDA out of memory.\nIt runs without gradient checkpointing.",
@@ -242,6 +247,23 @@ def test_recursion_through_a_checkpoint_function():
     message = "maximum recursion depth exceeded"
     assert explain(frames.format(file="torch/utils/checkpoint.py", message=message)).rule == "CKPT010"
     assert explain(frames.format(file="thing/loss.py", message=message)).rule == ""
+
+
+SWITCHED = """\
+Traceback (most recent call last):
+  File "/a/train.py", line 9, in <module>
+    model.{function}()
+  File "/v/lib/python3.11/site-packages/thing/model.py", line 7, in {function}
+    raise NotImplementedError
+NotImplementedError
+"""
+
+
+def test_what_is_raised_while_checkpointing_is_switched_on():
+    assert explain(SWITCHED.format(function="gradient_checkpointing_enable")).rule == "CKPT010"
+    assert explain(SWITCHED.format(function="resize_token_embeddings")).rule == ""
+    worker = SWITCHED.format(function="run").replace("run()", "run(enable_gradient_checkpointing=True)")
+    assert explain(worker).rule == ""
 
 
 SHORT = """\

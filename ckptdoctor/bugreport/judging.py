@@ -405,11 +405,20 @@ def _does_not_run(error: Raised, context: Context) -> Judged | None:
     if _repeats_under_checkpointing(error, context):
         summary = f"It looks like CKPT010: {_short(error)}, and the text says that checkpointing is used."
         return Judged("suspected", summary, "CKPT010", None, handed, [_WHETHER])
+    if any(_SWITCHES_ON.search(f"{one.function}( {one.code}") for one in error.frames):
+        summary = f"It looks like CKPT010: {_short(error)} was raised while checkpointing was switched on."
+        return Judged("suspected", summary, "CKPT010", last, None, [_WHETHER])
     is_own = bool(error.frames) and places.is_checkpoint_file(error.frames[-1]) and not error.is_cut_before_error
     if last and is_own and error.name != "CheckpointError" and not error.is_mention:
         summary = f"It looks like CKPT010: {_short(error)} was raised in the checkpoint function's own code."
         return Judged("suspected", summary, "CKPT010", last, handed, [_WHETHER])
     return None
+
+
+_SWITCHES_ON = re.compile(
+    r"\b(?:(?:gradient|activation)_checkpointing_enable|_set_gradient_checkpointing|enable_gradient_checkpointing"
+    r"|_prepare_model_for_gradient_checkpointing)\("
+)
 
 
 def _may_be_reentrant(error: Raised, context: Context) -> bool:

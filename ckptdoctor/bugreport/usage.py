@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ckptdoctor.bugreport.lines import Line
 
 _NAME = r"(?:gradient|grad|activation)[-_ ]?checkpoint(?:ing|s)?"
+_TELLING = re.compile("checkpoint|检查点|require_grads", re.IGNORECASE)
 _PRINTED = re.compile(
     r"incompatible with gradient checkpointing|Activation Checkpointing Information|Gradient checkpointing enabled",
     re.IGNORECASE,
@@ -15,6 +16,7 @@ _PRINTED = re.compile(
 _SET = re.compile(
     r"(?:gradient|activation)_checkpointing[\"'`]?\s{0,3}[:=]\s{0,3}[\"']?(?:true|1\b|unsloth|offload)"
     r"|(?:gradient|activation)_checkpointing_enable\(|enable_gradient_checkpointing\("
+    r"|use_(?:gradient_)?checkpoint(?:ing)?[\"'`]?\s{0,3}(?:[:=]|to\b)\s{0,3}[\"']?true|enable_input_require_grads\("
     r"|--(?:gradient|activation)[-_]checkpointing(?!\S*[\s=]{1,3}(?:false|no|0)\b)",
     re.IGNORECASE,
 )
@@ -36,7 +38,10 @@ _WITHOUT = re.compile(
     rf"|(?:disabl\w{{1,3}}|turn(?:ed|ing)? off) (?:{_NAME}|checkpoint)|关闭[^\n]{{0,10}}(?:{_NAME}|检查点)",
     re.IGNORECASE,
 )
-_RUNS = re.compile(r"\b(?:works?|worked|runs?|ran|trains?)\b|\bfine\b(?![- ]tun)|正常|没问题|可以", re.IGNORECASE)
+_RUNS = re.compile(
+    r"\b(?:works?|worked|runs?|ran|trains?|ok|okay|no (?:issues?|problems?|errors?))\b|\bfine\b(?![- ]tun)|正常|没问题|可以",
+    re.IGNORECASE,
+)
 _FAILS = re.compile(r"\b(?:not|n't|also|still|too|either|nor|neither)\b|n't\b|也", re.IGNORECASE)
 _DENIED = re.compile(
     r"\b(?:without|not|no|never|disabl\w{1,5}|off|don't|doesn't)\b|关闭|没有|不使用|未开启", re.IGNORECASE
@@ -47,7 +52,7 @@ def is_checkpointing(lines: Iterable[Line]) -> bool:
     """Whether the text says that checkpointing is used, and nowhere that it is switched off by a setting."""
     found = False
     for line in lines:
-        if "heckpoint" not in line.text and "HECKPOINT" not in line.text and "检查点" not in line.text:
+        if not _TELLING.search(line.text):
             continue
         if _UNSET.search(line.text):
             return False
@@ -66,8 +71,9 @@ def runs_without(lines: Iterable[Line]) -> bool:
             continue
         for clause in re.split(r"[.;\u3002\uff1b](?:\s|$)", line.text):
             said = _WITHOUT.search(clause)
-            rest = f"{clause[: said.start()][-25:]} {clause[said.end() :][:60]}" if said else ""
-            names = said and (re.search(_NAME, clause, re.IGNORECASE) or "heckpoint" in clause)
-            if names and _RUNS.search(rest) and not _FAILS.search(rest):
+            if said is None or not (re.search(_NAME, clause, re.IGNORECASE) or "heckpoint" in clause):
+                continue
+            before, after = clause[: said.start()], clause[said.end() :][:60]
+            if _RUNS.search(f"{before[-80:]} {after}") and not _FAILS.search(f"{before[-25:]} {after}"):
                 return True
     return False

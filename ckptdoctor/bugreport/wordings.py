@@ -64,7 +64,7 @@ INCOMPATIBLE = re.compile(
 
 READY_ONCE = re.compile(r"Expected to mark a variable ready only once|has been marked as ready twice")
 NO_GRAPH = re.compile(r"element \d{1,4}(?: or \d{1,4})? of tensors does not require grad")
-SECOND_BACKWARD = re.compile(r"[Tt]rying to backward through the graph a second time")
+SECOND_BACKWARD = re.compile(r"backward through (?:the )?graph a second time")
 RECURSION = re.compile(r"maximum recursion depth exceeded")
 WATCHDOG = re.compile(r"Watchdog caught collective operation timeout")
 
@@ -105,7 +105,8 @@ _STATEMENT = re.compile(r"^\s*(?:[-+]\s*)?(?:raise|assert|except|import|from\s\S
 
 
 _SUPPOSED = re.compile(
-    r"\bif you\b|\b(?:may|might|can|could|would|will) (?:\w{1,12} ){0,2}"
+    r"\b(?:not|never|no longer)\b\W{1,6}(?:raise|throw|fail|see|get)"
+    r"|\bif you\b|\b(?:may|might|can|could|would|will) (?:\w{1,12} ){0,2}"
     r"(?:result|lead|cause|raise|trigger|fail|error|see|get|encounter)"
     r"|\b(?:avoids?|avoiding|prevents?|suppress\w{0,3}|ignore|harmless|filterwarnings|instead of)\b"
     r"|如果|若|可能会|避免|防止|忽略",
