@@ -465,6 +465,12 @@ def test_any_text_ends_in_an_explanation(text):
         assert all(char.isprintable() or char == "\n" for char in render("text", found, style))
 
 
+@pytest.mark.parametrize("noise", ["A", "Loading: 5%", "Loading: 100%|#####| 2/2", "done"])
+@pytest.mark.parametrize("at", range(len(LINES) + 1))
+def test_a_word_of_others_is_no_error(noise, at):
+    assert explain("\n".join([*LINES[:at], noise, *LINES[at:]])).rule == "CKPT001"
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r\\"), max_size=30), st.integers(0, len(LINES))

@@ -390,6 +390,8 @@ _WHETHER = "Whether the step runs without checkpointing is not in the text; `ckp
 
 def _does_not_run(error: Raised, context: Context) -> Judged | None:
     """CKPT010: raised by what runs under checkpointing only."""
+    if not error.is_certain:
+        return None
     last = error.frames[_reader(error.frames)] if error.frames else None
     handed_at = _handed_over(error.frames, len(error.frames) - 1) if error.frames else None
     handed = error.frames[handed_at] if handed_at is not None and error.frames[handed_at] != last else None
@@ -456,7 +458,7 @@ def _repeats_under_checkpointing(error: Raised, context: Context) -> bool:
 
 def _runs_without(error: Raised, context: Context) -> Judged | None:
     """CKPT010: by what the writer says, since an error of a layer does not tell."""
-    if not context.runs_without:
+    if not context.runs_without or not error.is_certain:
         return None
     summary = f"It looks like CKPT010: the writer says that it runs without checkpointing. {_short(error)}"
     return Judged("suspected", summary, "CKPT010", doubts=[_WHETHER.replace("not in the text", "said, not shown")])

@@ -26,6 +26,7 @@ _ANNOTATION = re.compile(r"^\s*└")
 """loguru's values of what stands in a line, which it draws lines to."""
 
 _LEFT_OUT = re.compile(r"^\s*(?:\.{3,}|…+|\[?\(?\.\.\..{0,80}|<snip>|.{0,40}省略.{0,40})$")
+_PROGRESS = re.compile(r"\s*\d{1,3}%")
 _REPEATED = "[Previous line repeated "
 _ERROR = re.compile(
     r"^\s*(?:ray\.exceptions\.RayTaskError\((?P<ray>[\w.]{1,200})\)|(?P<type>[A-Za-z_][\w.]{0,200}))(?::\s?(?P<message>.*))?$"
@@ -82,6 +83,11 @@ class Raised:
     def is_cut_before_error(self) -> bool:
         """Whether something was left out between the last frame and the error."""
         return bool(self.frames) and self.cut_at == len(self.frames)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether its type is named as errors are: a progress bar's line looks like an error as well."""
+        return bool(_CERTAIN.search(self.type)) or "." in self.type
 
     @property
     def name(self) -> str:
@@ -302,7 +308,11 @@ class _Stream:
         # With indentation lost, a line of code may look like an error; only a name can tell.
         told_by_indent = bool(open_.frames) and indent <= open_.indent < open_.frames[-1].indent
         type_ = found["ray"] or found["type"]
-        if not _CERTAIN.search(type_) and not told_by_indent:
+        # Others write lines of one word in between.
+        is_told = (
+            told_by_indent and bool(found["message"] or "." in type_) and not _PROGRESS.match(found["message"] or "")
+        )
+        if not _CERTAIN.search(type_) and not is_told:
             return False
         self._add(type_, found["message"] or "", line, open_)
         self._open = None

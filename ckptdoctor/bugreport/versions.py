@@ -36,6 +36,7 @@ _NAMES = {
 """What is looked for, by how it is written; hyphens stand for underscores too."""
 
 _SPELLED = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in sorted(_NAMES, key=len, reverse=True))
+_ANY = re.compile(rf"(?:{_SPELLED}).{{0,200}}\d", re.IGNORECASE)
 _VERSION = (
     r"\d{1,5}(?:\.\d{1,6}){1,4}(?:\.?(?:post|dev|rc|a|b)\d{0,10}){0,2}(?:\+[A-Za-z0-9.]{1,40})?(?!\.?\d)(?!\.?[x*])"
 )
@@ -163,7 +164,7 @@ def _is_prose(text: str) -> bool:
 
 
 def _named(text: str, advice: _Advice) -> list[tuple[str, str]]:
-    if not any(char.isdigit() for char in text):
+    if not _ANY.search(text):
         return []
     if _NOT_INSTALLED.search(text):
         # Of such a line only what pip says is there counts, or lies on the disk.
