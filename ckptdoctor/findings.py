@@ -89,7 +89,8 @@ class Found:
 
     def notes(self) -> list[str]:
         """What the reader must know to weigh the verdict."""
-        simulated = [one for one in self.probes if one.evidence.forward_only and one.outcome != "not judged"]
+        subjects = [one for one in self.probes if one.role == "subject"]
+        simulated = [one for one in subjects if one.evidence.forward_only and one.outcome != "not judged"]
         if not simulated:
             return []
         names = _names(simulated)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 from ckptdoctor import __version__, locations
 from ckptdoctor.report import Report
 from ckptdoctor.request import Request
+from ckptdoctor.target import pip_settings
 
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
 """Environment variables that may change what the stack does, by how their names begin."""
@@ -46,7 +48,13 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
         job,
         msgspec.to_builtins(request.options),
     ]
-    return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _own_code()])).hexdigest()[:32]
+    return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _sources(), _own_code()])).hexdigest()[:32]
+
+
+def _sources() -> Any:
+    """Where packages come from: remedies that an index could not be asked for are looked for anew once it can be."""
+    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("UV_"))
+    return [asdict(pip_settings.read(None, os.environ)), variables]
 
 
 def circumstances() -> list[Any]:
@@ -83,8 +91,10 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     What could not be judged is not kept, since its cause may lie where no file shows it; nor is a report with a probe
     whose process was killed, since that could not tell which files it had loaded.
     """
-    if report.verdict not in ("ok", "fail") or any(
-        probe.evidence.ended in ("crashed", "timeout") for probe in report.probes
+    if (
+        report.verdict not in ("ok", "fail")
+        or _is_for_now(report)
+        or any(probe.evidence.ended in ("crashed", "timeout") for probe in report.probes)
     ):
         return
     configurations = {str(Path(probe.model) / "config.json") for probe in report.probes if os.sep in probe.model}
@@ -102,6 +112,12 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     except OSError:  # a full disk must not cost the report
         with suppress(OSError):
             temporary.unlink()
+
+
+def _is_for_now(report: Report) -> bool:
+    """Whether a remedy could not be tried, for want of a network or of room: the next time it may be."""
+    remedies = [one for finding in report.findings for one in finding.remedies]
+    return any(one.unsearched for one in report.findings) or any("not tried here" in one.evidence for one in remedies)
 
 
 def _path(name: str) -> Path:

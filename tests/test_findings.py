@@ -346,3 +346,58 @@ def test_a_missing_program_of_the_machines_is_told_as_that():
     (finding,) = found.findings
     assert "runs `numactl`, a program that is not on this machine" in finding.title
     assert (finding.culprit, "Install `numactl`" in finding.detail) == (caller, True)
+
+
+def test_torch_is_not_cleared_by_one_engine_for_another():
+    """torch fails alike under ZeRO 3: that it trains without an engine clears nobody."""
+
+    def torch(spec):
+        return raised(spec) if spec.engine == "zero3" else sound(spec)
+
+    found = judge(engines=("none", "zero3"), make=raised, torch=torch)
+    assert "torch" not in {one.package for finding in found.findings for one in finding.innocent}
+
+
+def test_transformers_is_cleared_only_where_every_engine_has_its_step_without_one():
+    def broken(spec):
+        return (
+            sound(spec)
+            if spec.engine == "none"
+            else sound(spec, handovers=[], layers=[Layer("layers.0", "L", 1, 3, 1)])
+        )
+
+    cleared = judge(engines=("none", "zero2", "zero3"), make=broken)
+    assert "transformers" in {one.package for one in cleared.findings[0].innocent}
+    alone = judge(engines=("zero2", "zero3"), make=broken)
+    assert "transformers" not in {one.package for one in alone.findings[0].innocent}
+
+
+def test_two_lines_are_named_only_where_a_callable_was_handed_over():
+    [contract] = judge(make=raised).findings
+    assert "at the same two lines" in contract.innocent[0].reason
+    early = judge(make=lambda spec: raised(spec, attribute=None, kind="ValueError", handovers=[])).findings[0]
+    assert "at the same line in a process" in early.innocent[0].reason
+
+
+def test_recursion_is_no_matter_of_the_contract():
+    plan, evidence = Plan(), []
+    for name, role in (("none", "control"), ("torch:reentrant", "control"), ("mine.py:f", "subject")):
+        spec = Spec("glm4", name)
+        plan.probes.append(Planned(spec, role, BARE))
+        lost = raised(spec, attribute=None, kind="RecursionError")
+        evidence.append(lost if role == "subject" else sound(spec))
+    convention = Spec("tiny-glm4", "mine.py:f", "none", "bound-method")
+    plan.probes.append(Planned(convention, "convention", BARE))
+    assert rules(findings.find(FULL, plan, [*evidence, sound(convention)])) == ["CKPT010"]
+
+
+def test_an_engine_under_which_torch_fails_too_is_the_culprit():
+    inner = Place("/s/deepspeed/runtime/engine.py", 2000, "backward", "deepspeed", "0.19.2", "loss.backward()")
+    error = Error("torch.utils.checkpoint.CheckpointError", "different metadata", [inner, HELPER])
+
+    def broken(spec):
+        lost = spec.engine == "zero3"
+        return sound(spec, ended="raised", during="backward", error=error, gradients=None) if lost else sound(spec)
+
+    found = judge("torch:non-reentrant", engines=("none", "zero3"), make=broken)
+    assert (rules(found), found.findings[0].culprit) == (["CKPT007"], inner)

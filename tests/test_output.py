@@ -630,3 +630,12 @@ def test_what_came_out_of_the_cache_says_so():
     report.cached = True
 
     assert "(2 probes, from the cache)" in render("text", report, PLAIN)
+
+
+def test_a_line_that_raises_reads_nothing():
+    report = failing()
+    finding = next(one for one in report.findings if one.rule == "CKPT001")
+    assert "  read by " in render("text", report, PLAIN)
+    finding.culprit = msgspec.structs.replace(finding.culprit, code="raise ValueError(function)")
+    assert "  read by " not in render("text", report, PLAIN)
+    assert "Read by" not in render("markdown", report, PLAIN)

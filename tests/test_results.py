@@ -9,7 +9,7 @@ import pytest
 from ckptdoctor import results
 from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.plan import Options
-from ckptdoctor.report import SCHEMA, ProbeResult, Report
+from ckptdoctor.report import SCHEMA, Finding, ProbeResult, Report
 from ckptdoctor.request import Request
 
 
@@ -98,3 +98,19 @@ def test_a_file_of_the_same_name_in_another_folder_is_another_question(tmp_path,
         monkeypatch.chdir(folder)
         keys.append(results.key(Path("python"), None, Request(options=Options(**option))))
     assert keys[0] != keys[1]
+
+
+def test_a_remedy_that_could_not_be_tried_is_looked_for_anew():
+    """An offline run must not tell an online one that releases could not be tried."""
+    for unsearched, kept in (("", True), ("axolotl could not be tried: no network", False)):
+        made = report("fail")
+        made.findings = [Finding("CKPT001", "name", "error", "title", "", ["p"], unsearched=unsearched)]
+        results.store(f"key{kept}", made, [__file__], [str(Path(__file__).parent)])
+        assert (results.load(f"key{kept}") is not None) == kept
+
+
+@pytest.mark.parametrize("name", ["PIP_INDEX_URL", "UV_INDEX_URL", "UV_OFFLINE"])
+def test_where_packages_come_from_is_part_of_the_question(monkeypatch, name):
+    before = results.key(Path("python"), None, Request("python"))
+    monkeypatch.setenv(name, "https://example.org/simple")
+    assert results.key(Path("python"), None, Request("python")) != before

@@ -12,7 +12,7 @@ from typing import Protocol
 from ckptdoctor.evidence import Place
 from ckptdoctor.output.escape import one_line
 from ckptdoctor.report import Finding, Report
-from ckptdoctor.wording import error_line, relative
+from ckptdoctor.wording import blames, error_line, relative
 
 LONGEST = 6000
 """Characters that a report should have at most; scripts that do not fit in are left to the attachment."""
@@ -174,7 +174,7 @@ def _finding(finding: Finding) -> str:
         lines += [_fenced(one_line(error_line(finding.error), 400), ""), ""]
     lines += [f"- {_line(finding.detail, 500)}"] if finding.detail else []
     if finding.culprit:
-        label = "read by" if finding.rule == "CKPT001" else "where"
+        label = blames(finding.rule, finding.culprit)
         lines.append(f"- {label}: {_place(finding.culprit)}{_code(finding.culprit.code)}")
     if finding.handed_over_by:
         made_of = finding.callable.text if finding.callable else finding.handed_over_by.code
@@ -243,11 +243,11 @@ def _transformers(parts: _Parts) -> list[tuple[str, str]]:
     return [
         ("System Info", parts.system),
         ("Who can help?", "_No response_"),
-        ("Information", "- [ ] The official example scripts\n- [x] My own modified scripts"),
+        ("Information", "- [ ] The official example scripts\n- [ ] My own modified scripts"),
         (
             "Tasks",
             "- [ ] An officially supported task in the `examples` folder (such as GLUE/SQuAD, ...)\n"
-            "- [x] My own task or dataset (give details below)",
+            "- [ ] My own task or dataset (give details below)",
         ),
         ("Reproduction", _joined(parts.verdict, parts.findings, parts.reproduction, parts.traceback, parts.evidence)),
         ("Expected behavior", _joined(parts.expected, _headed("What helps", parts.helps), parts.made_by)),

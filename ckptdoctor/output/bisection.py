@@ -13,7 +13,7 @@ from ckptdoctor.output import Style
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.output.json import indented
 from ckptdoctor.output.schema import of
-from ckptdoctor.wording import located
+from ckptdoctor.wording import blames, located
 
 _WORDS = {"ok": "works", "fail": "fails", "not judged": "was not judged", "error": "cannot be diagnosed"}
 _COLORS = {"ok": "green", "fail": "red", "not judged": "yellow", "error": "yellow"}
@@ -69,7 +69,7 @@ def _side(name: str, run: Run, style: Style) -> Iterator[str]:
         yield f"    handed over  {', '.join(conventions)}"
     for fault in run.faults:
         yield f"    {fault.rule}  {one_line(fault.error or fault.title, _LONGEST)}"
-        yield from _places(("read by", fault.culprit), ("handed over by", fault.handed_over_by))
+        yield from _places((blames(fault.rule, fault.culprit), fault.culprit), ("handed over by", fault.handed_over_by))
 
 
 def _places(*places: tuple[str, Place | None]) -> Iterator[str]:

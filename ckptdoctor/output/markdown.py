@@ -9,6 +9,7 @@ from ckptdoctor.output import Style, happened, published, stale_text
 from ckptdoctor.output.maps.markdown import code, prose
 from ckptdoctor.output.published import Published, Spot
 from ckptdoctor.report import ProbeResult, Remedy, Report
+from ckptdoctor.wording import blames
 
 _WORDS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
 _MOST_LINES = 200
@@ -74,7 +75,7 @@ def _finding(one: Published) -> Iterator[str]:
 
 def _facts(one: Published) -> Iterator[str]:
     finding = one.finding
-    yield from _place("Read by" if finding.rule == "CKPT001" else "Where", one.at)
+    yield from _place(blames(finding.rule, finding.culprit).capitalize(), one.at)
     yield from _place("Handed over by", one.handed_over)
     if finding.callable:
         yield f"- Callable: {code(finding.callable.text)}"

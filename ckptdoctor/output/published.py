@@ -15,6 +15,7 @@ from ckptdoctor.evidence import Place
 from ckptdoctor.output import accepted_text
 from ckptdoctor.output.escape import escaped, one_line, plain
 from ckptdoctor.report import Finding, ProbeResult, Report
+from ckptdoctor.wording import blames
 
 _LONGEST_LINE = 400
 
@@ -99,7 +100,7 @@ class Published:
     @property
     def label(self) -> str:
         """What the culprit did, as the head of a line."""
-        return "read by" if self.finding.rule == "CKPT001" else "at"
+        return "read by" if blames(self.finding.rule, self.finding.culprit) == "read by" else "at"
 
 
 def clean(report: Report) -> Report:

@@ -13,7 +13,7 @@ from ckptdoctor.evidence import Environment, Error
 from ckptdoctor.output import Style, accepted_text, happened, stale_text
 from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
-from ckptdoctor.wording import counted, listed, located
+from ckptdoctor.wording import blames, counted, listed, located
 
 _VERDICTS = {
     "ok": ("OK", "green"),
@@ -187,7 +187,7 @@ def _places(finding: Finding, pen: _Pen) -> list[str]:
     lines: list[str] = []
     if finding.culprit:
         # Only this rule is about an attribute that the culprit reads off what it was handed.
-        label = "read by" if finding.rule == "CKPT001" else "where"
+        label = blames(finding.rule, finding.culprit)
         lines += [*pen.field(label, located(finding.culprit)), *pen.code(finding.culprit.code)]
     made_of = finding.callable.text if finding.callable else ""
     if finding.handed_over_by:

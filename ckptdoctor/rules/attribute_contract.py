@@ -52,6 +52,8 @@ def _reader(error: Error, handed_by: Place) -> Place:
 
 def _shown_by_experiment(case: Case) -> bool:
     """Whether the function fails on this callable before the layer runs, and works with another calling convention."""
+    if case.evidence.error is not None and case.evidence.error.type == "RecursionError":
+        return False  # the layer was found in the callable, and called again and again
     ran = any(layer.forwards for layer in case.evidence.layers)
     # The other conventions are tried without an engine: what shows under one only has another reason.
     return not ran and bool(case.passes_with_torch()) and case.shows_in_the_usual_step() and bool(works_with(case))

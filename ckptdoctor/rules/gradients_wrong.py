@@ -22,7 +22,8 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} gives wrong gradients{case.variant_text}: training goes on, towards something else",
         detail=(
             f"{len(gradients.wrong)} of {gradients.compared} gradients that were compared differ{when} from those "
-            f"without checkpointing, the most in {worst.parameter}: by {worst.difference:.2g} of its largest value."
+            f"without checkpointing, the most in {worst.parameter}: "
+            f"by {worst.difference:.2g} times the largest value of the right gradient."
             f"{_because(case)}"
         ),
         culprit=case.function,

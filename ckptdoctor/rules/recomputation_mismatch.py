@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.evidence import Place
+from ckptdoctor.plan import TORCH
+from ckptdoctor.rules.case import Case, Fired, Rule, works
 from ckptdoctor.wording import engines_in_words
 
 
@@ -13,10 +15,14 @@ def judge(case: Case) -> Fired | None:
         return None
     under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     first = error.message.strip().splitlines()[0] if error.message.strip() else ""
-    if case.fails_alike_with_torch():
+    engine = _engine_to_blame(case)
+    if engine is not None or case.fails_alike_with_torch():
+        also = ", and with its own checkpoint function too" if case.spec.function not in TORCH else ""
+        alone = " Without an engine, the same step trains." if engine is not None else ""
         return Fired(
             title=f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not go together here",
-            detail=f"torch raised CheckpointError in backward{under}, and with its own checkpoint function too: {first}",
+            detail=f"torch raised CheckpointError in backward{under}{also}: {first}{alone}",
+            culprit=engine,
         )
     return Fired(
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
@@ -24,6 +30,16 @@ def judge(case: Case) -> Fired | None:
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )
+
+
+def _engine_to_blame(case: Case) -> Place | None:
+    """DeepSpeed's innermost line, where torch's own function fails under it, and the same step trains without an engine."""
+    error, alone = case.evidence.error, case.sibling(engine="none")
+    if not case.spec.engine.startswith("zero") or error is None or alone is None or not works(alone):
+        return None
+    if case.spec.function not in TORCH and not case.fails_alike_with_torch():
+        return None
+    return next((frame for frame in reversed(error.frames) if frame.package == "deepspeed"), None)
 
 
 RULE = Rule(

@@ -21,7 +21,7 @@ from ckptdoctor.output.escape import escaped
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.table import Joined, Sheet, sheets
-from ckptdoctor.wording import located
+from ckptdoctor.wording import blames, located
 
 _LINES_SHOWN = 3
 _NOT_IN_THE_MAP = -1
@@ -173,7 +173,7 @@ def _fault(known: KnownFault) -> str:
     first = next(iter(known.read_at), None)
     entries = {
         "What": [_code(known.error)],
-        "Read by" if fault.rule == "CKPT001" else "Where": [
+        blames(fault.rule, fault.culprit).capitalize(): [
             *_places(known.read_at),
             _code(first.code if first else ""),
         ],

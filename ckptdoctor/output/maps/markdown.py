@@ -10,7 +10,7 @@ from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.table import Joined, Sheet, sheets
-from ckptdoctor.wording import located
+from ckptdoctor.wording import blames, located
 
 _LONGEST_LINE = 400
 _LINES_SHOWN = 3
@@ -107,7 +107,7 @@ def _fault(known: KnownFault) -> list[str]:
     first = next(iter(known.read_at), None)
     lines = [
         *([f"- {code(known.error)}"] if known.error else []),
-        *_lines("Read by" if fault.rule == "CKPT001" else "Where", [located(one) for one in known.read_at]),
+        *_lines(blames(fault.rule, fault.culprit).capitalize(), [located(one) for one in known.read_at]),
         *([f"- Source: {code(first.code)}"] if first and first.code else []),
         *_lines("Handed over by", [located(one) for one in known.handed_over_at]),
         *_lines("Callable", known.callables),

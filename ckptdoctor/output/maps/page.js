@@ -201,7 +201,7 @@
       make("h3", "", rule, " ", ...spans(fault.title)),
       terms([
         ["Error", [code(fault.error)]],
-        [fault.rule === "CKPT001" ? "Read by" : "Where", place(fault.culprit)],
+        [fault.rule === "CKPT001" && !/^raise /.test(fault.culprit?.code ?? "") ? "Read by" : "Where", place(fault.culprit)],
         ["Handed over by", place(fault.handed_over_by)],
         ["Callable", [code(fault.callable)]],
         ["Checkpoint functions", [fault.functions.join(", ")]],

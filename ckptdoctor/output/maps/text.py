@@ -15,7 +15,7 @@ from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.ranges import span
 from ckptdoctor.output.maps.table import Joined, Row, Sheet, sheets
-from ckptdoctor.wording import located
+from ckptdoctor.wording import blames, located
 
 _COLORS = {"ok": "green", "fail": "red", "not judged": "yellow", "error": "yellow"}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -174,7 +174,7 @@ def _fault(known: KnownFault, pen: _Pen) -> list[str]:
         *pen.wrap(f"{fault.rule}  {fault.severity}  ", known.title, "  ", fg=_SEVERITIES[fault.severity]),
         *(pen.field("what", one_line(known.error, _LONGEST_LINE)) if known.error else []),
         # Only this rule is about an attribute that the culprit reads off what it was handed.
-        *_lines("read by" if fault.rule == "CKPT001" else "where", list(map(located, known.read_at)), pen),
+        *_lines(blames(fault.rule, fault.culprit), list(map(located, known.read_at)), pen),
         *(pen.field("", f"  {one_line(first.code, _LONGEST_LINE)}") if first and first.code else []),
         *_lines("handed over", list(map(located, known.handed_over_at)), pen),
         *_lines("callable", known.callables, pen),
