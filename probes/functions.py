@@ -28,7 +28,7 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
         name: ``torch:reentrant``, ``torch:non-reentrant``, ``deepspeed``, a key of ``trainers.SOURCES``, or the user's own
             as ``file.py:function`` or ``package.module:function``.
         model: A transformers model, or our own.
-        replacement: For a trainer's: the file to load in place of the installed one.
+        replacement: The file to load in place of the one that defines the function, such as a patched copy.
         reentrant: For a trainer's: what the job sets; its own default where the job sets nothing.
 
     Returns:
@@ -112,7 +112,10 @@ def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[st
         raise FunctionUnavailableError(f"'{name}' is not of the form file.py:function or package.module:function")
     is_file = where.endswith(".py")
     module = _from_file(replacement or where) if is_file else _from_module(where)
-    function = functools.reduce(lambda owner, part: getattr(owner, part, None), attribute.split("."), module)
+    function = _attribute(module, attribute)
+    if replacement and not is_file:
+        module = _replaced(module, function, replacement)
+        function = _attribute(module, attribute)
     if not callable(function):
         raise FunctionUnavailableError(f"{where} defines no function '{attribute}'")
     code = getattr(function, "__code__", None)
@@ -120,6 +123,28 @@ def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[st
         places.of_code(code) if code is not None else places.at(str(getattr(module, "__file__", where)), 1, attribute)
     )
     return function, {"place": place, "how": "file" if is_file else "import", "stubbed": []}
+
+
+def _attribute(module: Any, dotted: str) -> Any:
+    return functools.reduce(lambda owner, part: getattr(owner, part, None), dotted.split("."), module)
+
+
+def _replaced(module: Any, function: Any, file: str) -> Any:
+    """The module again, with another file in place of the one that defines the function."""
+    home = sys.modules.get(getattr(function, "__module__", ""), module)
+    spec = importlib.util.spec_from_file_location(
+        home.__name__, file, submodule_search_locations=getattr(home, "__path__", None)
+    )
+    if spec is None or spec.loader is None:
+        raise FunctionUnavailableError(f"{file} is not a Python file")
+    fresh = importlib.util.module_from_spec(spec)
+    sys.modules[home.__name__] = fresh
+    spec.loader.exec_module(fresh)
+    parent, _, name = home.__name__.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], name, fresh)
+    # One that only hands the function on takes it from the new one.
+    return fresh if home is module else importlib.reload(module)
 
 
 def _from_file(file: str) -> Any:

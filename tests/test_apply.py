@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import py_compile
@@ -689,3 +690,141 @@ def test_half_written_files_are_swept(environment):
     revert(environment.file)
     assert environment.names == [other.name, "model.py"]
     assert module.state(environment.file) is None
+
+
+def test_half_written_files_of_a_kill_are_swept_wherever_they_are(environment):
+    """A kill before the record leaves nothing that the file could be found by."""
+    half = environment.file.with_name(".model.py.ckptdoctor-0123456789abcdef.tmp")
+    users = environment.file.with_name(".notes.ckptdoctor-mine.tmp")
+    for path in (half, users):
+        path.write_bytes(b"half")
+
+    module.sweep(environment.packages)
+
+    assert (half.exists(), users.exists()) == (False, True)
+
+
+# -- several at once --------------------------------------------------------------------------------------------------
+
+AT_ONCE = """
+import sys
+from pathlib import Path
+from ckptdoctor.errors import UsageFault
+from ckptdoctor.fix.apply import Patch, apply
+file, prefix = map(Path, sys.argv[1:])
+patch = Patch(file, {old!r}, {new!r}, prefix, None, "why")
+print("ready", flush=True)
+sys.stdin.read(1)
+try:
+    apply(patch)
+    print("patched")
+except UsageFault as fault:
+    print(fault.message)
+"""
+
+
+def test_of_several_at_once_one_patches_and_the_original_is_kept(environment):
+    command = [sys.executable, "-c", AT_ONCE.format(old=OLD, new=NEW), str(environment.file), str(environment.prefix)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    for _ in range(3):
+        running = [subprocess.Popen(command, **pipes) for _ in range(3)]
+        for one in running:
+            assert one.stdout.readline() == "ready\n"
+        said = sorted(one.communicate("x")[0].strip() for one in running)
+
+        assert said == [f"{environment.file} is patched already."] * 2 + ["patched"]
+        revert(environment.file)
+        assert is_untouched(environment)
+
+
+def test_another_process_at_work_is_waited_for_and_named(environment, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    held = os.open(environment.file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused(lambda: apply(environment.patch()), "Another process changes files in")
+    finally:
+        os.close(held)
+    apply(environment.patch())
+
+
+# -- what an installer knows ------------------------------------------------------------------------------------------
+
+
+def installed(environment, version="0.9.2", ending="\n"):
+    """An installer's list, which says what the file is now."""
+    import base64
+
+    folder = environment.packages / f"trainer-{version}.dist-info"
+    folder.mkdir()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(environment.file.read_bytes()).digest()).rstrip(b"=").decode()
+    rows = [f"trainer/model.py,sha256={digest},1", f"trainer-{version}.dist-info/RECORD,,"]
+    (folder / "RECORD").write_bytes("".join(f"{row}{ending}" for row in rows).encode())
+    os.utime(folder / "RECORD", ns=(MTIME, MTIME))
+    return folder / "RECORD"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_the_installers_list_names_what_is_kept_and_comes_back_byte_for_byte(environment, ending):
+    record = installed(environment, ending=ending)
+    before, when = record.read_bytes(), record.stat().st_mtime_ns
+
+    assert apply(environment.patch()).package == "trainer==0.9.2"
+
+    kept = "".join(f"trainer/model.py{one},,{ending}" for one in (module.ORIGINAL, module.RECORD))
+    assert record.read_bytes() == before + kept.encode()
+    revert(environment.file)
+    assert (record.read_bytes(), record.stat().st_mtime_ns) == (before, when)
+    assert is_untouched(environment)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_after_an_upgrade_the_old_original_does_not_come_back(environment, force):
+    old = installed(environment)
+    apply(environment.patch())
+    shutil.rmtree(old.parent)
+    environment.file.write_bytes(b"newer = 1\n")
+    installed(environment, "0.9.3")
+
+    revert(environment.file, force=force)
+
+    assert is_untouched(environment, b"newer = 1\n")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_nor_into_a_newer_file_that_was_changed(environment, force):
+    old = installed(environment)
+    apply(environment.patch())
+    shutil.rmtree(old.parent)
+    installed(environment, "0.9.3")
+    environment.file.write_bytes(b"changed = 1\n")
+
+    found = refused(lambda: revert(environment.file, force=force), "is of trainer==0.9.3 by now and was changed")
+
+    assert "install trainer==0.9.3 again" in found.hint
+    assert environment.file.read_bytes() == b"changed = 1\n"
+
+
+def test_uninstalling_while_patched_leaves_nothing(tmp_path):
+    """With pip itself: what is left would make an empty package importable."""
+    import venv
+    import zipfile
+
+    wheel = tmp_path / "trainer-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("trainer/__init__.py", "")
+        archive.writestr("trainer/model.py", OLD.decode())
+        archive.writestr("trainer-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: trainer\nVersion: 1\n")
+        archive.writestr("trainer-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("trainer-1.dist-info/RECORD", "")
+    venv.create(tmp_path / "env", with_pip=False)
+    pip = [sys.executable, "-m", "pip", "--python", str(tmp_path / "env"), "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "install", "--no-index", str(wheel)], check=True)
+    (file,) = (tmp_path / "env").glob("lib/python*/site-packages/trainer/model.py")
+    apply(Patch(file, OLD, NEW, tmp_path / "env", None, "why"))
+
+    subprocess.run([*pip, "uninstall", "-y", "trainer"], check=True)
+
+    assert not file.parent.exists()

@@ -394,3 +394,21 @@ def test_a_name_with_spaces_can_be_patched(edited):
 
 def test_a_name_that_would_break_the_diff_is_refused(tmp_path):
     assert "Rename" in fault(tmp_path, "a\n+++ b", "torch\n").hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[tool.hatch.envs.train]\ndependencies = ['transformers<5']\n",
+        "[tool.hatch.envs.train]\nextra-dependencies = ['transformers<5']\n",
+        "[tool.rye]\ndev-dependencies = ['transformers<5']\n",
+    ],
+)
+def test_environments_of_hatch_and_rye(table, tmp_path):
+    file = tmp_path / "pyproject.toml"
+    file.write_text(table)
+
+    found = edit(file, {"transformers": "5.23.0"})
+
+    assert "-" + table.splitlines()[1] in found
+    assert "+" + table.splitlines()[1].replace("<5", "==5.23.0") in found

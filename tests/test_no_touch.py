@@ -151,6 +151,14 @@ def test_a_signal_ends_it_as_it_ends_the_command():
     assert start(sys.executable, "-c", code).status == -15
 
 
+def test_what_the_command_is_given_is_not_ours():
+    ran = run("run", "--", "no-such-program", "--debug")
+
+    assert ran.status == 127
+    assert "Traceback" not in ran.err
+    assert "error: no-such-program: not found." in ran.err
+
+
 @pytest.mark.parametrize(("words", "status"), [((), 2), (("no-such-program",), 127), (("/",), 126)])
 def test_what_cannot_be_started(words, status):
     ran = start(*words)

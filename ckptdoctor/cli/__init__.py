@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -76,7 +77,9 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit status."""
     from ckptdoctor.errors import DoctorError
 
-    debug = "--debug" in arguments or bool(os.environ.get("CKPTDOCTOR_DEBUG"))
+    # What stands behind a command's name is the command's, or that of the job it starts.
+    ours = itertools.takewhile(lambda one: one.startswith("-"), arguments)
+    debug = "--debug" in ours or bool(os.environ.get("CKPTDOCTOR_DEBUG"))
     try:
         status = group.main(arguments, prog_name="ckptdoctor", standalone_mode=False)
         sys.stdout.flush()

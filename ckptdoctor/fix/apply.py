@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,11 +26,16 @@ import msgspec
 
 from ckptdoctor import __version__
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.fix import installed
 
 SCHEMA = "ckptdoctor/patch/1"
 RECORD = ".ckptdoctor.json"
 ORIGINAL = ".ckptdoctor-original"
 REVERT = "ckptdoctor fix --revert"
+PATIENCE = 60.0
+"""Seconds to wait for another process that changes files in the same folder."""
+LEFT_OVER = re.compile(r"\..+\.ckptdoctor-[0-9a-f]{16}\.tmp")
+"""What a kill leaves half written."""
 NOTHING_RUN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 """Settings by which git starts no program that a repository names."""
 
@@ -70,6 +76,8 @@ class Applied(msgspec.Struct):
     why: str
     link: str = ""
     """What the original pointed to, when it was a symbolic link."""
+    package: str = ""
+    """The release that the original is of, ``name==version``, where an installer put it there."""
 
 
 def apply(patch: Patch, force: bool = False) -> Applied:
@@ -86,21 +94,27 @@ def apply(patch: Patch, force: bool = False) -> Applied:
         UsageFault: The file is not to be touched, or cannot be written; it is as it was.
     """
     file = patch.file
-    _require_patchable(patch, force)
-    with _complaints(file):
-        record = _describe(patch)
-        _sweep(file)
-        # An unchecked pyc would hide the patch: gone before the patch is there, so that no kill can leave the two together.
+    with _locked(file.parent):
+        _require_patchable(patch, force)
+        with _complaints(file):
+            return _apply(patch)
+
+
+def _apply(patch: Patch) -> Applied:
+    file = patch.file
+    record = _describe(patch)
+    _sweep(file)
+    # An unchecked pyc would hide the patch: gone before the patch is there, so that no kill can leave the two together.
+    _forget_bytecode(file)
+    try:
+        _write(patch, record)
+    except BaseException:
+        if state(file) is None:
+            with suppress(OSError):
+                _clean(file)
+        raise
+    with suppress(UsageFault):  # a program may have compiled the old source meanwhile; Python sees that it is old
         _forget_bytecode(file)
-        try:
-            _write(patch, record)
-        except BaseException:
-            if state(file) is None:
-                with suppress(OSError):
-                    _clean(file)
-            raise
-        with suppress(UsageFault):  # a program may have compiled the old source meanwhile; Python sees that it is old
-            _forget_bytecode(file)
     return record
 
 
@@ -117,22 +131,43 @@ def revert(file: Path, force: bool = False) -> Applied:
     Raises:
         UsageFault: There is nothing to take back, or no original to put back; the file is as it was.
     """
-    record = _read_record(file)
-    with _complaints(file):
+    with _locked(file.parent), _complaints(file):
         _sweep(file)
+        record = _read_record(file)
         if record is None:
             _drop_orphan(file)
             raise UsageFault(f"{file} carries no record of a patch.", "name a file that ckptdoctor fix has patched")
         _require_writable(file)
         now = _digest(_read(file))
-        if now == record.patched_sha256 or (force and now != record.original_sha256):
-            _restore(file, record)
-        elif now != record.original_sha256:
-            raise UsageFault(
-                f"{file} was changed since it was patched.", "keep it as it is, or restore the original with --force"
-            )
+        if not _is_installed_anew(file, record, now):
+            if now == record.patched_sha256 or (force and now != record.original_sha256):
+                _restore(file, record)
+            elif now != record.original_sha256:
+                raise UsageFault(
+                    f"{file} was changed since it was patched.",
+                    "keep it as it is, or restore the original with --force",
+                )
         _clean(file)
     return record
+
+
+def _is_installed_anew(file: Path, record: Applied, now: str) -> bool:
+    """Whether an installer has replaced the patched file, so that there is nothing left to restore.
+
+    Raises:
+        UsageFault: It is another release's by now, and was changed: the original that was kept does not belong there.
+    """
+    owner = installed.owner(file)
+    if owner is None:
+        return False
+    if now == owner.sha256:
+        return True
+    if record.package and owner.package != record.package and now != record.patched_sha256:
+        raise UsageFault(
+            f"{file} is of {owner.package} by now and was changed, and the original that was kept is of {record.package}.",
+            f"install {owner.package} again, then `{REVERT}` removes what was kept",
+        )
+    return False
 
 
 def applied_in(folder: Path) -> list[Path]:
@@ -145,6 +180,15 @@ def applied_in(folder: Path) -> list[Path]:
             if is_record and _read_record(file):
                 found.append(file)
     return sorted(found)
+
+
+def sweep(folder: Path) -> None:
+    """Remove, anywhere under a folder, what a kill has left half written; links are not followed."""
+    for place, _, names in os.walk(folder):
+        if any(LEFT_OVER.fullmatch(name) for name in names):
+            with suppress(OSError, UsageFault), _locked(Path(place)):
+                for name in filter(LEFT_OVER.fullmatch, names):
+                    Path(place, name).unlink(missing_ok=True)
 
 
 def state(file: Path) -> Applied | None:
@@ -180,6 +224,32 @@ def _require_writable(file: Path) -> None:
     if is_closed or not os.access(file.parent, os.W_OK | os.X_OK):
         what = "is" if is_closed else "lies in a folder that is"
         raise UsageFault(f"{file} {what} not writable.", "run it as the user who owns the environment")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One at a time in a folder: no lock file is left, and the kernel ends the lock with its process."""
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # what is wrong with it is said where it is used
+        yield
+        return
+    try:
+        for _ in range(int(PATIENCE / 0.1)):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+            except OSError:  # a file system without locks
+                break
+        else:
+            raise UsageFault(f"Another process changes files in {folder}.", "wait until it has ended")
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -324,6 +394,7 @@ def _describe(patch: Patch) -> Applied:
         mode=stat.S_IMODE(status.st_mode),
         mtime_ns=status.st_mtime_ns,
         why=patch.why,
+        package=owner.package if (owner := installed.owner(patch.file)) else "",
         link=str(patch.file.readlink()) if patch.file.is_symlink() else "",
     )
 
@@ -334,6 +405,7 @@ def _write(patch: Patch, record: Applied) -> None:
     # The record of an earlier patch, which a newly installed file has replaced, says nothing about this original.
     _clean(file)
     plain = record.mode & 0o666
+    _list(file, True)
     _put(file, _beside(file, ORIGINAL), patch.original, plain)
     _put(file, _beside(file, RECORD), msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n", plain)
     _put(file, file, patch.patched, record.mode, _another_second(record.mtime_ns))
@@ -424,9 +496,8 @@ def _temporary(file: Path) -> Path:
 
 def _sweep(file: Path) -> None:
     """Remove what a kill has left half written."""
-    left_over = re.compile(re.escape(f".{file.name}.ckptdoctor-") + r"[0-9a-f]+\.tmp")
     for path in sorted(file.parent.iterdir()) if file.parent.is_dir() else ():
-        if left_over.fullmatch(path.name):
+        if LEFT_OVER.fullmatch(path.name) and path.name.startswith(f".{file.name}.ckptdoctor-"):
             path.unlink(missing_ok=True)
 
 
@@ -435,6 +506,21 @@ def _clean(file: Path) -> None:
     for suffix in (ORIGINAL, RECORD):
         _beside(file, suffix).unlink(missing_ok=True)
         _sync(file.parent)
+    _list(file, False)
+
+
+def _list(file: Path, is_kept: bool) -> None:
+    """Have the installer's list of files name what stands beside a file, so that it goes when the package does."""
+    owner = installed.owner(file)
+    if owner is None:
+        return
+    # Where it cannot be written, what is kept outlives an uninstallation.
+    with suppress(OSError):
+        _sweep(owner.record)
+        status, old = owner.record.stat(), owner.record.read_bytes()
+        new = installed.listing(old, owner.name, (ORIGINAL, RECORD) if is_kept else (), (ORIGINAL, RECORD))
+        if new != old:
+            _put(owner.record, owner.record, new, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
 
 
 def _drop_orphan(file: Path) -> None:

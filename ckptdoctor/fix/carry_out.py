@@ -87,6 +87,8 @@ def revert(environment: Environment, functions: Sequence[str], force: bool) -> l
     """
     own = [Path(name.rpartition(":")[0]).absolute() for name in functions if ".py:" in name]
     folders = [Path(root) / name for root in environment.paths for name in sorted(TRAINERS)]
+    for folder in folders:
+        patching.sweep(folder)
     found = [file for folder in folders if folder.is_dir() for file in patching.applied_in(folder)]
     files = list(dict.fromkeys([*found, *(file for file in own if Path(f"{file}.ckptdoctor.json").is_file())]))
     if not files:

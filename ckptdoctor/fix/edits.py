@@ -373,6 +373,9 @@ def _arrays(document: Any) -> Iterator[tuple[str, Array]]:
     places += [("tool", "uv", f"{kind}-dependencies") for kind in ("constraint", "override", "dev")]
     for keys in (("project", "optional-dependencies"), ("dependency-groups",), ("tool", "pdm", "dev-dependencies")):
         places += [(*keys, group) for group in _table(document, *keys)]
+    places += [("tool", "rye", "dev-dependencies")]
+    for name in _table(document, "tool", "hatch", "envs"):
+        places += [("tool", "hatch", "envs", name, kind) for kind in ("dependencies", "extra-dependencies")]
     for place in places:
         array = _table(document, *place[:-1]).get(place[-1])
         if isinstance(array, Array):

@@ -103,13 +103,19 @@ class Trunk:
         return Forked(self, pid, ends)
 
     def _ask(self, descriptors: list[int]) -> int | None:
-        with self._asking, suppress(OSError):
-            socket.send_fds(self._wire, [b"f"], descriptors)
-            with self._news:
-                if self._news.wait_for(lambda: self._pids or self._is_gone, ANSWER) and self._pids:
-                    return self._pids.popleft()
-                self._is_gone = True  # an answer that comes later would be taken for another lane's
+        with self._asking:
+            with suppress(OSError):
+                socket.send_fds(self._wire, [b"f"], descriptors)
+                with self._news:
+                    if self._news.wait_for(lambda: self._pids or self._is_gone, ANSWER) and self._pids:
+                        return self._pids.popleft()
+            self._give_up()  # an answer that comes later would be taken for another lane's
         return None
+
+    def _give_up(self) -> None:
+        with self._news:
+            self._is_gone = True
+            self._news.notify_all()
 
     def status(self, pid: int, timeout: float | None) -> int:
         """How a lane ended, negative for a signal.
@@ -129,9 +135,7 @@ class Trunk:
         with suppress(OSError, ValueError), self._wire.makefile("rb") as lines:
             for line in lines:
                 self._hear(json.loads(line))
-        with self._news:
-            self._is_gone = True
-            self._news.notify_all()
+        self._give_up()
 
     def _hear(self, said: Mapping[str, Any]) -> None:
         with self._news:
