@@ -69,8 +69,8 @@ def _require_own(place: Path) -> None:
     why = why or (f"every user may replace what lies in {above}" if above else "")
     if why:
         raise UsageFault(
-            f"{place} in the cache is not used: {why}.",
-            "remove it, or set CKPTDOCTOR_CACHE to a folder that only you may write",
+            f"{place} is not used as a cache: {why}.",
+            "set CKPTDOCTOR_CACHE to a folder that only you may write",
         )
     if place.name in FOLDERS:
         with suppress(OSError):  # root's, which may be read

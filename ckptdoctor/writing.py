@@ -74,7 +74,7 @@ def _followed(path: Path) -> Path | None:
             if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd"):  # an open file, whatever it is called
                 return None
             if not is_trusted(path.lstat().st_uid):  # in a shared folder, it would choose what is overwritten
-                raise OSError(0, f"{path} is a link that belongs to another user")
+                raise OSError(0, "it is a link that belongs to another user")
             path = path.parent / path.readlink()
         elif not path.exists() or path.is_dir() or path.is_file():
             return path

@@ -47,7 +47,7 @@ def test_what_others_may_write_is_not_used(place, folder):
         path.touch()
     path.chmod(0o777)
 
-    with pytest.raises(UsageFault, match="is not used: every user may write it") as raised:
+    with pytest.raises(UsageFault, match="is not used as a cache: every user may write it") as raised:
         locations.cache()
 
     assert str(path) in raised.value.message
@@ -103,7 +103,7 @@ def test_a_check_says_it_before_it_runs_anything(folder, tmp_path):
     ran = run("check", "--python", sys.executable, cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
-    assert f"{folder} in the cache is not used: every user may write it." in ran.err
+    assert f"{folder} is not used as a cache: every user may write it." in ran.err
 
 
 def test_bytecode_that_nobody_checks_is_not_run_from_the_cache(tmp_path):

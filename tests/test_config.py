@@ -294,8 +294,19 @@ def test_a_baseline_that_the_file_names_is_not_written(project, tmp_path):
 
     ran = run("check", "--python", "/nowhere", "--update-baseline", cwd=tmp_path)
 
-    assert is_a_complaint(ran, 2)
+    assert ran.status == 2
     assert "hint: add --baseline b.json" in ran.err
+
+
+def test_settings_are_named_where_there_is_no_report(project, tmp_path):
+    project('engine = "none"')
+
+    ran = run("check", "--python", "/nowhere", cwd=tmp_path)
+
+    assert ran.status == 3
+    assert ran.err.startswith(
+        f"note: {tmp_path}/pyproject.toml sets engine = 'none'.\nerror: There is no Python at /nowhere."
+    )
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664])

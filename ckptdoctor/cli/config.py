@@ -20,7 +20,8 @@ import click
 from click.core import ParameterSource
 
 from ckptdoctor import ownership
-from ckptdoctor.errors import UsageFault
+from ckptdoctor.errors import DoctorError, UsageFault
+from ckptdoctor.output.escape import plain
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,6 +77,15 @@ class Configured(click.Command):
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             raise self._explained(error, ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; where there is no report to name the settings, standard error does."""
+        try:
+            return super().invoke(ctx)
+        except DoctorError:
+            for note in notes(ctx):
+                click.echo(f"note: {plain(note)}", err=True)
+            raise
 
     def settable(self) -> dict[str, click.Option]:
         """The options that may be set elsewhere, by their names without dashes before them."""
