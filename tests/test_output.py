@@ -639,3 +639,18 @@ def test_a_line_that_raises_reads_nothing():
     finding.culprit = msgspec.structs.replace(finding.culprit, code="raise ValueError(function)")
     assert "  read by " not in render("text", report, PLAIN)
     assert "Read by" not in render("markdown", report, PLAIN)
+
+
+def test_what_was_tried_the_other_way_round_has_a_row_of_its_own():
+    report = healthy()
+    report.probes = [
+        probe("llamafactory", outcome, rules=["CKPT007"] * (outcome == "triggered")) for outcome in ("triggered", "ok")
+    ]
+    report.probes[0].id, report.probes[1].id = (
+        "glm4/llamafactory/none/non-reentrant",
+        "glm4/llamafactory/none/reentrant",
+    )
+    report.probes[1].role = "control"
+    text = render("text", report, PLAIN)
+    assert "CKPT007 / ok" not in text
+    assert "  llamafactory / reentrant  ok\n" in text

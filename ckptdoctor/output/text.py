@@ -296,16 +296,24 @@ def _probe_list(probes: list[ProbeResult], pen: _Pen) -> list[str]:
 def _by_model(probes: list[ProbeResult], pen: _Pen) -> list[str]:
     """How each checkpoint function fares under each engine, a grid for each model."""
     grids: dict[str, _Cells] = {}
+    usual = {probe.model: _reentrance(probe) for probe in reversed(probes) if probe.role == "subject"}
     for probe in probes:
         chosen = probe.calling_convention if probe.calling_convention in probe.id.split("/") else ""
         function = "no checkpointing" if probe.checkpoint_function == "none" else probe.checkpoint_function
         cells = grids.setdefault(probe.model, {})
-        _put(cells, " / ".join(filter(None, [function, chosen, probe.variant])), probe.engine, probe)
+        turned = _reentrance(probe) if _reentrance(probe) != usual.get(probe.model, "") else ""
+        _put(cells, " / ".join(filter(None, [function, chosen, probe.variant, turned])), probe.engine, probe)
     lines: list[str] = []
     for model, cells in grids.items():
         lines += pen.block("  model ", model, "  ")
         lines += _grid(cells, "checkpoint function", "engine", pen)
     return lines
+
+
+def _reentrance(probe: ProbeResult) -> str:
+    """What a job's setup sets of reentrant checkpointing, as the probe's id has it; empty where it sets nothing."""
+    setup = [word for part in probe.id.split("/") for word in part.split("+")]
+    return next((word for word in ("non-reentrant", "reentrant") if word in setup), "")
 
 
 def _conventions(report: Report, pen: _Pen) -> list[str]:

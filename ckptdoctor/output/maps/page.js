@@ -150,7 +150,7 @@
       details.replaceChildren(title, make("p", "", "This combination is not in the map: nothing is said of it."));
       return;
     }
-    const badge = make("span", `badge ${kind.verdict} measured`, `${MARKS[kind.verdict]} ${WORDS[kind.verdict]}`);
+    const badge = make("span", `badge ${kind.verdict.replace(" ", "-")} measured`, `${MARKS[kind.verdict]} ${WORDS[kind.verdict]}`);
     details.replaceChildren(title, make("p", "", badge, rulesOf(kind)), make("p", "", sentence(kind)), ...evidence(kind));
   }
 
@@ -234,14 +234,14 @@
   }
 
   function declared(run) {
-    return Object.entries(run.stack).flatMap(([name, version]) => (data.requires[name] || {})[version] || []);
+    return Object.entries(run.stack).flatMap(([name, version]) => ((data.requires[name] || {})[version] || []).map((text) => `${name} ${version} requires ${text}`));
   }
 
   function functionsOf(functions) {
     if (!functions.length) return "";
     const rows = functions.map((judged) => {
       const verdict = [MARKS[judged.verdict], judged.verdict, ...(judged.rules || [])].join(" ");
-      const half = judged.forward_only ? "forward pass only" : "";
+      const half = judged.forward_only ? "backward simulated on the CPU" : "";
       const name = make("td", "", judged.function, ...[judged.convention, half, judged.why].filter(Boolean).map((text) => make("small", "line", text)));
       return make("tr", "", name, make("td", "", judged.engine || "none"), make("td", "", verdict));
     });
