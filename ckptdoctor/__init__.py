@@ -43,7 +43,7 @@ def check(
 
     Args:
         python: The target: an interpreter or an environment's folder; the active environment where none is given.
-        with_: Requirements to lay over it; it stays as it is.
+        with_: Requirements to lay over it, folders and archives among them; it stays as it is.
         job: A job file, to probe that very job.
         models: Model families or folders with a ``config.json``; without any, the one that fits.
         functions: Checkpoint functions, such as ``llamafactory`` or ``mine.py:function``; without any, those installed.
@@ -63,10 +63,11 @@ def check(
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.plan import Options
     from ckptdoctor.request import Request
+    from ckptdoctor.target.named import named
 
     request = Request(
         str(python) if python is not None else None,
-        with_,
+        [named(one) for one in with_],
         options=Options(models, functions, engines, timeout=timeout, ranks=nproc),
         use_cache=use_cache,
         find_remedies=find_remedies,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptdoctor.errors import UsageFault
+from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix.axes import PYTHONS, parse, thin
 from ckptdoctor.target.index import Release
 
@@ -12,6 +12,7 @@ class Shelf:
 
     def __init__(self, **releases: str) -> None:
         self._releases = releases
+        self.unread: dict[str, str] = {}
 
     def releases(self, name: str) -> list[Release]:
         return [
@@ -118,3 +119,14 @@ def test_nothing_matches():
     with pytest.raises(UsageFault, match="early has no release but special ones") as caught:
         of("early")
     assert "1.0rc2 (a pre-release)" in caught.value.hint
+
+
+def test_what_an_index_that_did_not_answer_may_have_is_not_said_to_be_missing():
+    shelf = Shelf(pack="1.0")
+    shelf.unread["pack"] = "pypi.org cannot be reached."
+    assert [one.version for one in parse(["pack"], shelf)[0].releases] == ["1.0"]
+    with pytest.raises(
+        TargetError, match=r"^pypi\.org cannot be reached\. The other indexes have no pack>=2\.$"
+    ) as caught:
+        parse(["pack>=2"], shelf)
+    assert "network" in caught.value.hint

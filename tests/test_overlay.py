@@ -8,14 +8,14 @@ import sys
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from uv import find_uv_bin
 
-from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
 from ckptdoctor.target import overlay, uv_errors
 from ckptdoctor.target.pip_settings import PipSettings
 
@@ -89,7 +89,7 @@ class Lab:
         uv("pip", "install", "--quiet", "--offline", "--no-deps", "--python", str(self.python), *map(str, wheels))
         (self.venv / ".lock").unlink(missing_ok=True)
 
-    def lay(self, *requirements: str, with_dependencies: bool = False) -> Path:
+    def lay(self, *requirements: str, with_dependencies: bool = False, anew: Sequence[str] = ()) -> Path:
         return overlay.lay(
             self.python,
             requirements,
@@ -97,6 +97,7 @@ class Lab:
             environment_packages=self.packages,
             cache=self.cache,
             progress=self.said.append,
+            anew=anew,
         )
 
     def holds(self, folder: Path) -> set[str]:
@@ -331,6 +332,18 @@ def test_indexes_that_cannot_be_reached_are_left_out(lab: Lab, monkeypatch: pyte
     assert "secret" not in caught.value.message + caught.value.hint
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", page.parent.as_uri())
     assert lab.holds(lab.lay("thing==1")) == {"thing-1"}
+    for wanted in ("thing==2", "another"):
+        with pytest.raises(TargetError, match=r"^127\.0\.0\.1:9 cannot be reached") as caught:
+            lab.lay(wanted)
+        assert not isinstance(caught.value, UnobtainableError)
+        assert "spelling" not in caught.value.hint
+        assert "network" in caught.value.hint
+
+
+def test_an_edited_copy_gives_way_to_the_release(lab: Lab):
+    """The target has the release's version, and its files are others."""
+    assert lab.holds(lab.lay("transformers==4.51.3")) == set()
+    assert lab.holds(lab.lay("transformers==4.51.3", anew=["transformers"])) == {"transformers-4.51.3"}
 
 
 def test_which_index_is_left_out():

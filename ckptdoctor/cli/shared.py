@@ -18,6 +18,12 @@ from ckptdoctor.errors import UsageFault
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def _named(requirement: str) -> str:
+    from ckptdoctor.target.named import named
+
+    return named(requirement)
+
+
 PYTHON = click.option(
     "--python",
     metavar="PATH",
@@ -29,7 +35,8 @@ WITH = click.option(
     "requirements",
     metavar="REQUIREMENT",
     multiple=True,
-    help="Lay a package over the target, which stays unchanged. Repeatable.",
+    callback=lambda _context, _option, values: tuple(map(_named, values)),
+    help="Test with this package: NAME==RELEASE, a folder, a wheel, a URL. The environment is not modified. Repeatable.",
 )
 JOB = click.option(
     "--job",

@@ -12,8 +12,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ckptdoctor.errors import UsageFault
+from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.target.index import Index, Release
+from ckptdoctor.target.uv_errors import NETWORK
 from ckptdoctor.wording import listed
 
 Every = Literal["patch", "minor", "major"]
@@ -59,6 +60,9 @@ def parse(
         releases = _all(name, index)
         found = _matching(releases, requirement.specifier, pre, yanked)
         if not found:
+            if unread := index.unread.get(name):
+                wanted = f"{name}{requirement.specifier}"
+                raise TargetError(f"{unread} The other indexes have no {wanted}.", NETWORK)
             raise _nothing(name, requirement.specifier, releases)
         if every and not is_pinned(requirement.specifier):
             found = thin(found, every)

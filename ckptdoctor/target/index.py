@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.target.pip_settings import PipSettings
-from ckptdoctor.target.uv_errors import clean
+from ckptdoctor.target.uv_errors import NETWORK, clean
 
 AT_ONCE = 16
 """Requests that may be under way at once."""
@@ -31,7 +31,6 @@ _TIMEOUT = 15.0
 """Seconds to wait for an index where pip's settings do not say."""
 _TRIES = 2
 _LARGEST_PAGE = 64 * 2**20
-_HINT = "Check the network, proxy and certificates; pip's settings for them are used: `pip config list`."
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,13 @@ class Index:
     Attributes:
         session: What reads from the network, with pip's certificates, proxy and time limit.
         notes: One sentence for each index that did not answer while another did.
+        unread: By package, the first index that did not answer when it was looked up, as a sentence.
     """
 
     def __init__(self, settings: PipSettings) -> None:
         self.session = _session(settings)
         self.notes: list[str] = []
+        self.unread: dict[str, str] = {}
         self._settings = settings
         self._timeout = _seconds(settings)
         self._known: dict[str, list[Release]] = {}
@@ -129,10 +130,12 @@ class Index:
             except _UnreadableError as failure:
                 failures.append(str(failure))
         releases = _releases(name, files)
+        if failures:
+            self.unread[name] = failures[0]
         if releases:
             self.notes += [f"{failure} Releases that only it has are left out." for failure in failures]
         elif failures:
-            raise TargetError(failures[0], _HINT)
+            raise TargetError(failures[0], NETWORK)
         else:
             message = f"No package index in use has {name}."
             raise UsageFault(message, "Check its spelling and the indexes that pip is set up for: `pip config list`.")

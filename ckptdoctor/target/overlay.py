@@ -33,6 +33,9 @@ TRAINERS = frozenset({"axolotl", "llamafactory", "ms-swift", "unsloth", "unsloth
 """Laid in without their dependencies: they demand releases of half the stack, and only their own code is looked at."""
 
 _HELD = frozenset({"torch", "torchvision", "torchaudio", "triton", "pytorch-triton"})
+RETRIES = "1"
+"""How often uv tries an index again that does not answer, where its own variable does not say: by itself it takes half a
+minute to give up."""
 _REUSED_FOR = 24 * 3600
 """Seconds that an overlay answers for requirements which do not name one release."""
 _LOOK = """
@@ -64,7 +67,9 @@ class _Uv:
     """Temporary; holds the constraints."""
     extra: list[str] = field(default_factory=list)
     """Options found necessary on the way, for all later runs too."""
-    lost_an_index: bool = False
+    lost: list[str] = field(default_factory=list)
+    """Hosts of indexes that could not be reached and were left out."""
+    progress: Callable[[str], None] = lambda _: None
     any_python: bool = False
     """Whether a release may be laid that is made for another Python."""
     again: list[str] = field(default_factory=list)
@@ -92,8 +97,12 @@ class _Uv:
 
     def _error(self, stderr: str) -> TargetError:
         error = uv_errors.distil(stderr, self.pins)
+        if not self.lost:
+            return error
         # What an index that cannot be reached just now may well have is not out of reach for good.
-        return TargetError(error.message, error.hint) if self.lost_an_index else error
+        hosts = " and ".join(self.lost)
+        message = f"{hosts} cannot be reached, and without it this is all that is known: {error.message}"
+        return TargetError(message, uv_errors.NETWORK)
 
     def _reaching(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run with one index less for each that cannot be reached while others can: pip goes on there too."""
@@ -102,10 +111,19 @@ class _Uv:
             fewer = _without_index(self.settings, uv_errors.unreachable_url(done.stderr)) if done.returncode else None
             if fewer is None:
                 return done
-            self.settings, self.lost_an_index = fewer, True
+            host = uv_errors.host(uv_errors.unreachable_url(done.stderr))
+            self.progress(f"{host} cannot be reached: going on without it")
+            self.settings = fewer
+            self.lost.append(host)
 
     def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        environment = {"DS_BUILD_OPS": "0", **os.environ, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+        environment = {
+            "DS_BUILD_OPS": "0",
+            "UV_HTTP_RETRIES": RETRIES,
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "NO_COLOR": "1",
+        }
         environment.update(pip_settings.uv_environment(self.settings, os.environ))
         options = ["--python", str(self.target.python), "--color", "never", "--no-progress", *self.extra]
         options += pip_settings.uv_arguments(self.settings, os.environ)
@@ -167,7 +185,7 @@ def lay(
     if known := _known(record, cache, always=all(map(names_one_release, wanted))):
         return known
     with _temporary(cache) as folder:
-        uv = _Uv(target, settings, _pins(wanted, installed), folder, any_python=any_python)
+        uv = _Uv(target, settings, _pins(wanted, installed), folder, progress=progress, any_python=any_python)
         uv.again = [argument for name in sorted(anew) for argument in ("--reinstall-package", name)]
         progress("Resolving " + ", ".join(map(str, wanted)))
         changes = _resolve(uv, wanted, installed, with_dependencies)

@@ -13,6 +13,7 @@ _LONGEST = 220
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 _BUILD = re.compile(r"[Ff]ailed to (?:download and )?build|[Bb]uild backend (?:returned|failed)|metadata_for_build")
 _FETCH = re.compile(r"Failed to fetch: `?([^\s`]+)")
+NETWORK = "Check the network, proxy and certificates; pip's settings for them are used: `pip config list`."
 _SEE_INDEXES = "Check its spelling and the indexes that pip is set up for: `pip config list`."
 
 
@@ -32,6 +33,11 @@ def unreachable_url(stderr: str) -> str:
     """The URL that uv could not fetch, as uv wrote it, or an empty string."""
     found = _FETCH.search(_ESCAPE.sub("", stderr))
     return found.group(1) if found else ""
+
+
+def host(url: str) -> str:
+    """The host of a URL, without a password."""
+    return re.sub(r"^\w+://([^/]*).*", r"\1", clean(url)) or clean(url)
 
 
 def wanted_python(stderr: str) -> str:
@@ -118,13 +124,12 @@ def _unfetched(text: str) -> TargetError | None:
     found = _FETCH.search(text)
     if not found:
         return None
-    host = re.sub(r"^\w+://([^/]*).*", r"\1", found.group(1)) or found.group(1)
+    where = host(found.group(1))
     if answered := re.search(r"\((\d{3} [A-Z][\w -]*)\)", text):
         return TargetError(
-            f"{host} answered {answered.group(1)}.", "Check your access to that index: `pip config list`."
+            f"{where} answered {answered.group(1)}.", "Check your access to that index: `pip config list`."
         )
-    hint = "Check the network, proxy and certificates; pip's settings for them are used: `pip config list`."
-    return TargetError(f"{host} cannot be reached.", hint)
+    return TargetError(f"{where} cannot be reached.", NETWORK)
 
 
 def _anything(text: str) -> TargetError:

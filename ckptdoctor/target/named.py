@@ -1,0 +1,100 @@
+"""Requirements as pip takes them, folders, archives and repositories among them, in the one form that carries the name."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+
+from ckptdoctor.errors import UsageFault
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
+_EXTRAS = re.compile(r"^(.*?)(\[[\w\s,.-]*\])?$", re.DOTALL)
+_ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip")
+_REMOTE = re.compile(r"^(?:(?:git|hg|svn|bzr)\+)?\w+://")
+
+
+def named(text: str) -> str:
+    """A requirement with its name: ``./folder`` becomes ``package @ file:///…/folder``, all others stay.
+
+    Args:
+        text: A requirement, a folder, a wheel or source archive, a URL, or one of them after ``-e``.
+
+    Raises:
+        UsageFault: There is no such folder or file, or it does not tell its package's name.
+    """
+    bare = _EDITABLE.sub("", text.strip())
+    if _REMOTE.match(bare) and not bare.startswith("file:"):
+        return f"{_name_in_url(bare)} @ {bare}"
+    where, extras = _EXTRAS.match(bare.removeprefix("file://")).groups()  # type: ignore[union-attr]
+    if not (bare != text.strip() or bare.startswith("file:") or _looks_like_a_path(where)):
+        return text
+    path = Path(where).expanduser().absolute()
+    if not path.exists():
+        raise UsageFault(
+            f"There is no folder or file {path}.", "give --with a package's folder, a wheel, or NAME==RELEASE"
+        )
+    name = _name_of_folder(path) if path.is_dir() else _name_of_archive(path.name)
+    if not name:
+        raise UsageFault(f"{path} does not tell the name of its package.", f"write it as NAME @ {path.as_uri()}")
+    return f"{name}{extras or ''} @ {path.as_uri()}"
+
+
+def _looks_like_a_path(text: str) -> bool:
+    if " @ " in text:
+        return False
+    return text.startswith((".", "~")) or "/" in text or "\\" in text or text.endswith(_ARCHIVES)
+
+
+def _name_in_url(url: str) -> str:
+    parts = urlsplit(url)
+    egg = re.search(r"(?:^|&)egg=([\w.-]+)", parts.fragment)
+    last = parts.path.rstrip("/").rpartition("/")[2]
+    name = egg.group(1) if egg else _name_of_archive(last) or re.sub(r"(?:\.git)?(?:@.*)?$", "", last)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UsageFault(f"{url} does not tell the name of its package.", f"write it as NAME @ {url}")
+    return name
+
+
+def _name_of_archive(file: str) -> str:
+    with suppress(InvalidWheelFilename, InvalidSdistFilename):
+        return str(parse_wheel_filename(file)[0] if file.endswith(".whl") else parse_sdist_filename(file)[0])
+    return ""
+
+
+def _name_of_folder(folder: Path) -> str:
+    return next(filter(None, _names(folder)), "")
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The name as pip would find it, from what declares it without being run."""
+    with suppress(OSError, ValueError):
+        declared = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        yield str(declared.get("project", {}).get("name", ""))
+        yield str(declared.get("tool", {}).get("poetry", {}).get("name", ""))
+    with suppress(OSError, ValueError, configparser.Error):
+        settings = configparser.RawConfigParser()
+        settings.read_string((folder / "setup.cfg").read_text(encoding="utf-8"))
+        yield settings.get("metadata", "name", fallback="")
+    with suppress(OSError, ValueError, SyntaxError):
+        yield from _in_setup(ast.parse((folder / "setup.py").read_text(encoding="utf-8")))
+
+
+def _in_setup(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setup", "setuptools.setup"):
+            for keyword in node.keywords:
+                if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                    yield str(keyword.value.value)
