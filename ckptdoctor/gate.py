@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from ckptdoctor import writing
+from ckptdoctor.encoding import encode
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.identity import Key, portable_function, subjects
@@ -171,7 +172,7 @@ def write(file: str, entries: Iterable[Accepted]) -> None:
         UsageFault: The file cannot be written.
     """
     baseline = Baseline(accepted=sorted(entries, key=lambda one: (_key(one), one.checkpoint_functions)))
-    text = msgspec.json.format(msgspec.json.encode(baseline), indent=2) + b"\n"
+    text = msgspec.json.format(encode(baseline), indent=2) + b"\n"
     writing.write(file, text, "--baseline")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ckptdoctor import __version__, locations
+from ckptdoctor.encoding import encode_exactly
 from ckptdoctor.report import Report
 from ckptdoctor.request import Request
 from ckptdoctor.target import pip_settings
@@ -48,7 +49,7 @@ def key(python: Path, laid: Path | None, request: Request) -> str:
         job,
         msgspec.to_builtins(request.options),
     ]
-    return hashlib.sha256(msgspec.json.encode([asked, circumstances(), _sources(), _own_code()])).hexdigest()[:32]
+    return hashlib.sha256(encode_exactly([asked, circumstances(), _sources(), _own_code()])).hexdigest()[:32]
 
 
 def _sources() -> Any:
@@ -107,7 +108,7 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     temporary = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(msgspec.json.encode(stored))
+        temporary.write_bytes(encode_exactly(stored))
         temporary.replace(path)
     except OSError:  # a full disk must not cost the report
         with suppress(OSError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,9 @@ KEPT = 8192
 
 DUMP = 2.0
 """Seconds before the time limit at which a hanging probe prints where it hangs."""
+
+PRIVATE: set[int] = set()
+"""Descriptors of the lane's own, which a probe must not write to."""
 
 Run = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
 """Runs a spec and returns its evidence, telling parts of it as they come."""
@@ -53,13 +58,24 @@ class Child:
         self.result = b""
         self.deadline = time.monotonic() + spec["timeout"]
         self.result_pipe, result_end = os.pipe()
-        self.output_pipe, output_end = os.pipe()
+        try:
+            self.output_pipe, output_end = os.pipe()
+        except OSError:
+            os.close(self.result_pipe)
+            os.close(result_end)
+            raise
         for pipe in (self.result_pipe, self.output_pipe):
             os.set_blocking(pipe, False)
         start = _fork if fork else _spawn
-        self.pid = start(spec, run, result_end, output_end)
-        os.close(result_end)
-        os.close(output_end)
+        try:
+            self.pid = start(spec, run, result_end, output_end)
+        except OSError:
+            os.close(self.result_pipe)
+            os.close(self.output_pipe)
+            raise
+        finally:
+            os.close(result_end)
+            os.close(output_end)
 
     def read(self) -> None:
         """Take what lies in the pipes."""
@@ -112,6 +128,39 @@ class Child:
         return envelope
 
 
+RAN_OUT = {
+    errno.EAGAIN: "no more processes or threads can be started (`ulimit -u`, or the container's pids limit)",
+    errno.ENOMEM: "memory ran out (`ulimit -v`, or the container's limit)",
+    errno.EMFILE: "too many files are open (`ulimit -n`)",
+    errno.ENFILE: "the whole machine has too many files open",
+    errno.ENOSPC: "a disk or shared memory (/dev/shm) is full",
+    errno.EDQUOT: "the disk quota is used up",
+}
+"""What has run out, by the number of the operating system's error."""
+
+SMALL = 1 << 30
+"""Bytes that a tiny step may ask for at once: for want of fewer it is the machine that is short of memory."""
+
+
+def ran_out(error: BaseException) -> str:
+    """What the machine ran out of, in words, where that is what an exception is about; else empty."""
+    message = str(error)
+    what = ""
+    if isinstance(error, OSError):
+        what = RAN_OUT.get(error.errno or 0, "")
+    elif isinstance(error, MemoryError):
+        what = RAN_OUT[errno.ENOMEM]
+    elif isinstance(error, RuntimeError) and "can't start new thread" in message:
+        what = RAN_OUT[errno.EAGAIN]
+    elif isinstance(error, RuntimeError):
+        asked = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes|Cannot allocate memory", message)
+        if asked and int(asked.group(1) or 0) < SMALL:
+            what = RAN_OUT[errno.ENOMEM]
+        elif "unable to write to file </torch_" in message or "No space left on device" in message:
+            what = RAN_OUT[errno.ENOSPC]
+    return f"{what}: {type(error).__name__}: {message[:300]}" if what else ""
+
+
 def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
     """Run a probe in this process and write the envelope; never returns."""
     status = 0
@@ -122,11 +171,16 @@ def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
         faulthandler.cancel_dump_traceback_later()
         envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}
         _write(result_end, json.dumps(envelope).encode())
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+    except BaseException as error:
         status = 70
+        with contextlib.suppress(BaseException):
+            import traceback
+
+            os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+        with contextlib.suppress(BaseException):
+            if out := ran_out(error):
+                envelope = {"evidence": {"id": spec["id"], "ended": "skipped", "why": out}, "files": []}
+                _write(result_end, b"\n" + json.dumps(envelope).encode())
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
@@ -168,7 +222,7 @@ def _fork(spec: dict[str, Any], run: Run, result_end: int, output_end: int) -> i
         if os.getppid() != parent:
             os._exit(0)
         _become(output_end)
-        faulthandler.enable()
+        faulthandler.enable(file=2)  # sys.stderr may be anything, or nothing
     except BaseException:
         os._exit(71)
     in_child(spec, run, result_end)
@@ -180,6 +234,8 @@ def _become(output_end: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    for private in PRIVATE:
+        os.close(private)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output_end, 1)
@@ -225,11 +281,18 @@ def _parse(result: bytes) -> dict[str, Any] | None:
     return envelope if isinstance(envelope, dict) and "evidence" in envelope else None
 
 
+KILLED: dict[int, str] = {
+    signal.SIGKILL: ", as the system does when memory runs out",
+    signal.SIGBUS: ", as happens when shared memory (/dev/shm) or a disk is full",
+}
+"""What a signal may mean, by its number."""
+
+
 def _how_it_died(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         try:
-            return f"killed by {signal.Signals(number).name}"
+            return f"killed by {signal.Signals(number).name}{KILLED.get(number, '')}"
         except ValueError:
             return f"killed by signal {number}"
     return f"the process ended with exit status {os.WEXITSTATUS(status)} and no result"

@@ -1,13 +1,12 @@
 """The process that the doctor talks to: it imports the stack once and forks a child for each probe.
 
-One JSON object a line, both ways. Requests on standard input::
+One JSON object a line, both ways. Requests on a descriptor of their own::
 
     {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true}   first, exactly once (facts: "all" for all requirements)
     {"specs": [...], "workers": 2}                                  any number of times
     end of input                                                    close
 
-Events on what was standard output when the process started (it is moved to a descriptor of its own, since the stack
-prints)::
+Events on a descriptor of their own, since the environment may print anything on the standard ones::
 
     {"event": "facts", "environment": {...}}
     {"event": "importing", "what": "torch"}
@@ -42,12 +41,11 @@ POLL = 0.05
 
 
 class Channel:
-    """Where events go: the process's first standard output, out of the reach of what prints."""
+    """Where events go, out of the reach of what prints."""
 
-    def __init__(self) -> None:
-        self._pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.set_inheritable(self._pipe.fileno(), False)
-        os.dup2(2, 1)
+    def __init__(self, descriptor: int) -> None:
+        self._pipe = os.fdopen(_moved(descriptor), "w", encoding="utf-8")
+        isolate.PRIVATE.add(self._pipe.fileno())
 
     def send(self, event: str, **fields: Any) -> None:
         """Write one event."""
@@ -56,15 +54,12 @@ class Channel:
 
 
 class Requests:
-    """Lines from standard input, without blocking while probes run."""
+    """Lines of requests, without blocking while probes run."""
 
-    def __init__(self) -> None:
-        self._pipe = os.dup(0)
-        os.set_inheritable(self._pipe, False)
+    def __init__(self, descriptor: int) -> None:
+        self._pipe = _moved(descriptor)
         os.set_blocking(self._pipe, False)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
+        isolate.PRIVATE.add(self._pipe)
         self._rest = b""
         self._waiting: list[dict[str, Any]] = []
         self.closed = False
@@ -94,6 +89,13 @@ class Requests:
         return self._waiting.pop(0) if self._waiting else None
 
 
+def _moved(descriptor: int) -> int:
+    """A descriptor that no child inherits, in the place of one that came with the process."""
+    moved = os.dup(descriptor)  # not inheritable, as all that Python opens
+    os.close(descriptor)
+    return moved
+
+
 def main() -> int:
     """Run one probe or one rank of it in this process, or serve the doctor."""
     if sys.argv[1:2] == ["--one"]:
@@ -103,15 +105,20 @@ def main() -> int:
         _open(json.loads(os.environ[OPENING]))
         status = ranks.in_rank(json.loads(sys.argv[2]), _step, sys.argv[3])
         os._exit(status)  # without what DeepSpeed and torch would still say to ranks that are gone
-    return serve()
+    return serve(int(sys.argv[2]), int(sys.argv[3]))
 
 
-def serve() -> int:
-    """Serve the doctor until it closes the pipe."""
+def serve(requests_from: int, events_to: int) -> int:
+    """Serve the doctor until it closes the pipe.
+
+    Args:
+        requests_from: The descriptor on which requests come.
+        events_to: The one for events.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the doctor sees to an interrupt
     isolate.die_with_parent()
     isolate.adopt_orphans()
-    channel, requests = Channel(), Requests()
+    channel, requests = Channel(events_to), Requests(requests_from)
     opening = requests.wait()
     if opening is None:
         return 0
@@ -212,9 +219,19 @@ def _serve(specs: list[dict[str, Any]], workers: int, channel: Channel, requests
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                spec = waiting.pop(0)
-                channel.send("started", id=spec["id"])
-                running.append(isolate.Child(spec, _run, fork))
+                spec = waiting[0]
+                try:
+                    child = isolate.Child(spec, _run, fork)
+                except OSError as error:
+                    if running:  # what they hold comes free
+                        break
+                    out = isolate.ran_out(error) or f"its process cannot be started: {error}"
+                    evidence = {"id": spec["id"], "ended": "skipped", "during": "load", "why": out}
+                    channel.send("done", evidence=evidence, files=[])
+                else:
+                    channel.send("started", id=spec["id"])
+                    running.append(child)
+                del waiting[0]
             _wait(running, requests)
             requests.look()
             if requests.closed:

@@ -103,7 +103,7 @@ def look_first_in(folders: list[str]) -> None:
 
 def _shipping(top: str) -> Iterator[importlib.metadata.Distribution]:
     for distribution in importlib.metadata.distributions():
-        tops = (distribution.read_text("top_level.txt") or "").split()
-        record = "" if tops else distribution.read_text("RECORD") or ""
+        tops = stack.text_of(distribution, "top_level.txt").split()
+        record = "" if tops else stack.text_of(distribution, "RECORD")
         if top in tops or f"\n{top}/" in f"\n{record}" or f"\n{top}.py," in f"\n{record}":
             yield distribution

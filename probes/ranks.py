@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,11 @@ def run(spec: dict[str, Any], note: Note) -> dict[str, Any]:
         note: Told parts as they come, for a probe that does not live to tell.
     """
     note({"during": "load"})
+    if no_loopback := _without_loopback():
+        why = (
+            f"ranks cannot reach each other: this machine has no working loopback interface (127.0.0.1: {no_loopback})"
+        )
+        return {"id": spec["id"], "ended": "skipped", "during": "load", "why": why}
     folder = tempfile.mkdtemp(prefix="ranks-")
     try:
         # A child that was forked has the stack imported already, and so have ranks that are forked from it.
@@ -43,6 +49,16 @@ def run(spec: dict[str, Any], note: Note) -> dict[str, Any]:
     failed = [rank for rank in told if told[rank]["evidence"]["ended"] != "returned"]
     first = min(failed or told, key=lambda rank: float(told[rank]["at"]))
     return {**told[first]["evidence"], "rank": first}
+
+
+def _without_loopback() -> str:
+    """Why this machine cannot connect to itself, or empty: torch's launcher would try for many minutes."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=5).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _fork(spec: dict[str, Any], folder: str, note: Note) -> str:

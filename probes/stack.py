@@ -51,7 +51,7 @@ def read(distribution: importlib.metadata.Distribution, every_requirement: bool 
 
     The header is read as text: parsing it as a message costs a hundred times as much.
     """
-    header = (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "").split("\n\n", 1)[0]
+    header = (text_of(distribution, "METADATA") or text_of(distribution, "PKG-INFO")).split("\n\n", 1)[0]
     fields = _FIELD.findall(header)
     names = [value for field, value in fields if field == "Name"]
     versions = [value for field, value in fields if field == "Version"]
@@ -64,6 +64,16 @@ def read(distribution: importlib.metadata.Distribution, every_requirement: bool 
         "location": str(distribution.locate_file("")),
         "requires": requires if every_requirement else list(_of_stack(requires)),
     }
+
+
+def text_of(distribution: importlib.metadata.Distribution, name: str) -> str:
+    """One of a distribution's own files, in whatever encoding it was written; empty where it cannot be read."""
+    try:
+        return distribution.read_text(name) or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode("latin-1")
+    except OSError:
+        return ""
 
 
 def normalise(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import torch
 
-from . import engines, failures, functions, models, places, stack, stand_in, trainers, tuning, watch
+from . import engines, failures, functions, isolate, models, places, stack, stand_in, trainers, tuning, watch
 
 WRONG = 1e-4
 """Largest difference of a gradient, relative to its largest absolute value, that counts as equal in fp32.
@@ -50,8 +50,11 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
     except (models.ModelUnavailableError, functions.FunctionUnavailableError) as error:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
-        evidence.update(ended="raised", error=failures.evidence(error, spy.last))
-        if evidence["during"] == "backward" and evidence["error"]["needs_cuda"]:
+        if out := isolate.ran_out(error):
+            evidence.update(ended="skipped", why=out)
+        else:
+            evidence.update(ended="raised", error=failures.evidence(error, spy.last))
+        if evidence["during"] == "backward" and evidence.get("error", {}).get("needs_cuda"):
             # A backward pass that failed only for want of CUDA was not run; what the CPU can tell of it is told apart.
             evidence.update(ended="returned", forward_only=True, stand_in=_with_stand_in(spec))
     evidence.update(handovers=spy.seen, function_called=spy.calls, modules=stack.versions_loaded())

@@ -1,6 +1,7 @@
 """The process from which lanes are forked: it imports torch once, for as many combinations of packages as there are.
 
-The doctor sends three descriptors for each lane over a socket: its standard input, output and error. What it reads back::
+The doctor sends three descriptors for each lane over a socket: for requests, for events, and for what it prints.
+What it reads back::
 
     {"fork": true, "loaded": ["torch", "numpy", ...]}   once: top-level modules that every lane will share
     {"pid": 4711}                                       for each lane, in the order of the requests
@@ -78,10 +79,11 @@ def _fork(wire: socket.socket, descriptors: list[int]) -> int:
         if os.getppid() != trunk:
             os._exit(0)
         wire.close()
-        for number, one in enumerate(descriptors):
-            os.dup2(one, number)
-            os.close(one)
-        status = lane.serve()
+        requests_from, events_to, output = descriptors
+        for number in (1, 2):
+            os.dup2(output, number)
+        os.close(output)
+        status = lane.serve(requests_from, events_to)
     except BaseException:
         import traceback
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import itertools
 import os
 import signal
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
@@ -66,11 +69,29 @@ def group(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    _prepare_streams()
     for name in ("SIGTERM", "SIGHUP"):  # they leave as little behind as Ctrl-C does
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
+
+
+def _prepare_streams() -> None:
+    """Open the standard streams that were closed, and have text that one of them cannot encode written as escapes.
+
+    The status counts where nothing can be printed; and a descriptor left free would be taken by the next file opened.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(arguments: list[str]) -> int:
@@ -101,13 +122,46 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if debug:
             raise
-        return _complain(f"{error.filename or 'ckptdoctor'}: {error.strerror or error}.", "see --debug for where", 3)
+        return _complain(*_explained(error), 3)
+    except MemoryError:
+        if debug:
+            raise
+        return _complain("Memory ran out.", HINTS[errno.ENOMEM], 3)
     except Exception as error:
         if debug:
             raise
         what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
         return _complain(what, "please report it, with what --debug prints", 3)
     return status if isinstance(status, int) else 0
+
+
+ANOTHER_FOLDER = "set TMPDIR and CKPTDOCTOR_CACHE to folders {}"
+HINTS = {
+    errno.EACCES: f"change its permissions, or {ANOTHER_FOLDER.format('that you may write to')}",
+    errno.EPERM: f"change its permissions, or {ANOTHER_FOLDER.format('that you may write to')}",
+    errno.EROFS: ANOTHER_FOLDER.format("on a disk that can be written to"),
+    errno.ENOSPC: f"free some space, or {ANOTHER_FOLDER.format('on another disk')}",
+    errno.EDQUOT: f"free some space, or {ANOTHER_FOLDER.format('on another disk')}",
+    errno.EMFILE: "raise the limit on open files: `ulimit -n 1024`",
+    errno.ENFILE: "end other programs: the whole machine has too many files open",
+    errno.EAGAIN: "raise the limit on processes (`ulimit -u`, or the container's pids limit), or give --jobs 1",
+    errno.ENOMEM: "free some memory, raise the limit (`ulimit -v`, or the container's), or give --jobs 1",
+}
+"""What to do about errors of the operating system, by their numbers."""
+
+
+def _explained(error: OSError) -> tuple[str, str]:
+    """An error of the operating system, and what to do about it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "The current folder is gone.", "change to a folder that exists: `cd`"
+    what = f"{error.strerror or error}."
+    where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    if not where and "temporary directory" in what:
+        return "There is no folder for temporary files that can be written to.", "set TMPDIR to one"
+    hint = HINTS.get(error.errno or 0, "run the command again with --debug to see where this happens")
+    return f"{where}: {what}" if where else what, hint
 
 
 def _complain(message: str, hint: str, status: int) -> int:

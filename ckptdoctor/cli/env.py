@@ -15,16 +15,15 @@ def command(python: str | None, requirements: tuple[str, ...], with_deps: bool, 
 
     Nothing is imported. Declared requirements that the installed versions do not meet are listed as well.
     """
-    import msgspec
-
     from ckptdoctor.diagnose import look
     from ckptdoctor.output.environment import render
+    from ckptdoctor.output.json import indented
     from ckptdoctor.request import Request
 
     with shared.progress() as progress:
         environment = look(Request(python, requirements, with_deps), progress)
     if format_ == "json":
-        shared.write(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode() + "\n", None)
+        shared.write(indented(environment), None)
     else:
         shared.write(render(environment, shared.style(None)), None)
     return 0

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import locations, results
+from ckptdoctor.encoding import encode, encode_exactly
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.evidence import Environment, Evidence, Package
 from ckptdoctor.matrix.combination import Base
@@ -156,7 +157,7 @@ class Store:
 
     def _keep(self, base: str, item: str, kind: str, value: object) -> None:
         made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        body = zlib.compress(msgspec.json.encode(value))
+        body = zlib.compress(encode(value))
         if self._write("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (base, item, kind, made, body)):
             self._unkept.pop((base, item), None)
         else:
@@ -199,7 +200,7 @@ def key(base: Base, target: Environment, options: Options) -> str:
         sorted((str(file.absolute()), contents) for file in own if (contents := _contents(file))),
         probes_code(),
     ]
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+    return hashlib.sha256(encode_exactly(parts)).hexdigest()[:32]
 
 
 def _today() -> str:

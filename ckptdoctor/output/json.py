@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ckptdoctor.encoding import encode
 from ckptdoctor.output import Style
 from ckptdoctor.output.escape import in_json
 from ckptdoctor.output.schema import of
@@ -29,4 +30,4 @@ def schema_text() -> str:
 
 def indented(value: Any) -> str:
     """Plain data as JSON that acts on no terminal it is shown on."""
-    return in_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n"
+    return in_json(msgspec.json.format(encode(value), indent=2).decode()) + "\n"

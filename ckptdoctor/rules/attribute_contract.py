@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptdoctor.evidence import Error, Place, Setup
-from ckptdoctor.plan import OWN_MODEL
+from ckptdoctor.plan import OWN_MODEL, TRAINER_FUNCTIONS
 from ckptdoctor.rules.case import Case, Fired, Rule, works
 from ckptdoctor.wording import owner
 
@@ -65,7 +65,7 @@ def works_with(case: Case) -> list[str]:
         planned.spec.convention
         for planned, evidence in case.others.values()
         if planned.spec.model == OWN_MODEL
-        and planned.spec.function.split(":")[0] == case.spec.function.split(":")[0]
+        and _package(planned.spec.function) == _package(case.spec.function)
         and planned.spec.convention != case.spec.convention
         and _is_alike(planned.spec.setup, case.spec.setup)
         and works(evidence)
@@ -75,6 +75,11 @@ def works_with(case: Case) -> list[str]:
 def _is_alike(one: Setup, other: Setup) -> bool:
     """Whether two steps differ in the calling convention alone; a failure in bf16 or with LoRA only has another reason."""
     return (one.tuning, one.precision) == (other.tuning, other.precision)
+
+
+def _package(function: str) -> str:
+    """A trainer's package, which all functions of it share; a function of the user's own stands for itself alone."""
+    return function.split(":")[0] if function in TRAINER_FUNCTIONS else function
 
 
 RULE = Rule(

@@ -16,7 +16,7 @@ import msgspec
 
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment, Evidence, Spec
-from ckptdoctor.target.process import Process, environment, start
+from ckptdoctor.target.process import Process, environment, start_lane
 from ckptdoctor.target.trunk import Trunk
 from ckptdoctor.wording import first_line
 
@@ -67,6 +67,8 @@ class Patient:
         self.python = python
         self.files: set[str] = set()
         """Every file from which the probes' processes loaded a module."""
+        self.crashed_once: list[str] = []
+        """Ids of the probes that crashed, and did not when they were run again."""
         self._overlay = overlay
         self._trunk = trunk if trunk is not None and overlay is not None and trunk.suits(overlay) else None
         self._stop = stop or threading.Event()
@@ -108,7 +110,13 @@ class Patient:
             raise self._does_not_start(process) from None
         if event is None:
             raise TargetError(f"{self.python} did not start within {STARTUP:g} s.", "is its disk very slow?")
-        return msgspec.convert(event["environment"], Environment, strict=False)
+        try:
+            return msgspec.convert(event["environment"], Environment, strict=False)
+        except (KeyError, msgspec.ValidationError) as error:
+            raise TargetError(
+                f"{self.python} does not say what is installed in it: {error}.",
+                "a package's METADATA, or a sitecustomize, may be damaged",
+            ) from None
 
     def _does_not_start(self, process: Process) -> TargetError:
         death, words = process.death(), process.last_words()
@@ -158,7 +166,9 @@ class Patient:
         if lane not in self._lanes:
             opening = {"hide": list(lane), "paths": [str(self._overlay)] if self._overlay else [], "facts": facts}
             forked = self._trunk.fork() if self._trunk else None
-            self._lanes[lane] = Process(forked or start(self.python, self._environ, self._folder / "work"), opening)
+            self._lanes[lane] = Process(
+                forked or start_lane(self.python, self._environ, self._folder / "work"), opening
+            )
         return self._lanes[lane]
 
     def _check_broken(self, event: dict[str, Any]) -> None:
@@ -175,6 +185,15 @@ class Patient:
 
     def _discard(self, lane: Lane) -> None:
         self._lanes.pop(lane).kill()
+
+
+def _evidence(told: dict[str, Any]) -> Evidence:
+    """Evidence as the patient's side tells it; what is not of that form counts as none."""
+    try:
+        return msgspec.convert(told, Evidence, strict=False)
+    except msgspec.ValidationError as error:
+        why = f"its result is not of the form that was expected: {error}"
+        return Evidence(id=str(told.get("id", "")), ended="crashed", why=why)
 
 
 class _More(NamedTuple):
@@ -204,6 +223,9 @@ class _Round:
         self._waiting = {spec.id: spec for spec in specs}
         self._started: set[str] = set()
         self._suspects: list[Spec] = []
+        self._again: list[Spec] = []
+        """Probes that have crashed once, and are tried again alone."""
+        self._crashed: set[str] = set()
         self._stage = "starting"
         self._busy = 0
         """Requests to the lane that it has not reported idle after."""
@@ -213,12 +235,13 @@ class _Round:
     @property
     def is_done(self) -> bool:
         """Whether every probe has its evidence, and the lane has nothing more to say."""
-        return not self._waiting and not self._busy
+        return not self._waiting and not self._busy and not self._again
 
     def advance(self, timeout: float) -> None:
         """Take the events that come within ``timeout`` seconds."""
         try:
             while not self.is_done:
+                self._run_again()
                 event = self._process.read(timeout)
                 if event is None:
                     self._check_silence()
@@ -252,9 +275,29 @@ class _Round:
             self._patient._note(event["files"])
 
     def _take(self, event: dict[str, Any]) -> None:
-        evidence = msgspec.convert(event["evidence"], Evidence, strict=False)
+        evidence = _evidence(event["evidence"])
         self._patient._note(event["files"])
-        self._finish(evidence)
+        if evidence.ended == "crashed" and self._is_first_crash(evidence.id):
+            self._started.discard(evidence.id)
+            if self._suspects and not self._started and self._waiting:
+                self._next_suspect()
+        else:
+            self._finish(evidence)
+
+    def _is_first_crash(self, name: str) -> bool:
+        """Whether to run a probe once more, alone, after all others: a machine at its limits kills what is not to blame."""
+        if name not in self._waiting or name in self._crashed:
+            return False
+        self._crashed.add(name)
+        self._again.append(self._waiting.pop(name))
+        return True
+
+    def _run_again(self) -> None:
+        """Once all others have ended: the next probe that crashed, alone."""
+        if self._again and not self._waiting and not self._busy:
+            spec = self._again.pop(0)
+            self._waiting[spec.id] = spec
+            self._send([spec], 1)
 
     def _finish(self, evidence: Evidence) -> None:
         if self._waiting.pop(evidence.id, None) is not None:
@@ -264,6 +307,8 @@ class _Round:
             self._next_suspect()
 
     def _keep(self, evidence: Evidence) -> None:
+        if evidence.id in self._crashed and evidence.ended != "crashed":
+            self._patient.crashed_once.append(evidence.id)
         self.evidence.append(evidence)
         self._more.each(evidence)
 
@@ -286,8 +331,9 @@ class _Round:
             name = running[0].id
             self._started.clear()
             self._suspects = [spec for spec in self._suspects if spec.id != name]
-            self._waiting.pop(name)
-            self._keep(Evidence(id=name, ended="crashed", why=why))
+            if not self._is_first_crash(name):
+                self._waiting.pop(name)
+                self._keep(Evidence(id=name, ended="crashed", why=why))
             self._go_on()
         else:
             self._suspects = running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import selectors
@@ -11,11 +12,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-import msgspec
+from typing import IO, Any, Protocol, cast
 
 from ckptdoctor import locations
+from ckptdoctor.encoding import encode_exactly
 from ckptdoctor.errors import TargetError
 
 KEPT = 8000
@@ -48,29 +48,58 @@ def start(
         python: The target's interpreter.
         environ: All of its environment variables.
         folder: Its current folder.
-        arguments: What the process is for, if not a lane.
-        output: Whether pipes are wanted for input, output and errors.
+        arguments: What the process is for.
+        output: Whether what it prints is wanted; it comes as its standard output.
         pass_fds: Descriptors that it inherits.
 
     Raises:
         TargetError: It cannot be started.
     """
-    pipe = subprocess.PIPE if output else subprocess.DEVNULL
     try:
         return subprocess.Popen(
-            [str(python), str(locations.probes() / "__main__.py"), *arguments],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
+            # -B also where the interpreter ignores environment variables (-I, -E), as a wrapper script may have it.
+            [str(python), "-B", str(locations.probes() / "__main__.py"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
             env=dict(environ),
             cwd=folder,
             start_new_session=True,
             pass_fds=pass_fds,
         )
     except OSError as error:
-        raise TargetError(
-            f"{python} does not start: {error.strerror or error}.", "name the training environment with --python"
-        ) from error
+        raise TargetError(f"{python} does not start: {error.strerror or error}.", _why_not(error)) from error
+
+
+def _why_not(error: OSError) -> str:
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return "raise the limits on processes and memory (`ulimit -u`, `ulimit -v`, or the container's)"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit on open files: `ulimit -n 1024`"
+    return "name the training environment with --python"
+
+
+def start_lane(python: Path, environ: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a lane in a fresh interpreter, with pipes of its own for requests and events.
+
+    Its standard streams belong to the environment, which may print anything, and at any time, before the probes' first line.
+
+    Raises:
+        TargetError: It cannot be started.
+    """
+    (request, ours_in), (ours_out, event) = os.pipe(), os.pipe()
+    try:
+        process = start(python, environ, folder, "--lane", str(request), str(event), pass_fds=(request, event))
+    except BaseException:
+        os.close(ours_in)
+        os.close(ours_out)
+        raise
+    finally:
+        os.close(request)
+        os.close(event)
+    process.stderr = process.stdout
+    process.stdin, process.stdout = os.fdopen(ours_in, "wb"), os.fdopen(ours_out, "rb")
+    return process
 
 
 class Process:
@@ -92,7 +121,7 @@ class Process:
         """Write one request; a process that is gone is noticed when it is read from."""
         if self._process.stdin:
             with suppress(OSError):
-                self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+                self._process.stdin.write(encode_exactly(request) + b"\n")
                 self._process.stdin.flush()
 
     def read(self, timeout: float) -> dict[str, Any] | None:
@@ -124,7 +153,7 @@ class Process:
         for line in lines:
             if (event := _event(line)) is not None:
                 self._events.append(event)
-            else:  # printed by the target before the probes took over, by a sitecustomize for example
+            else:  # something wrote to a descriptor that it did not open
                 self.output = (self.output + line + b"\n")[-KEPT:]
 
     def death(self) -> str:
@@ -139,7 +168,7 @@ class Process:
         return f"ended with exit status {status}"
 
     def last_words(self) -> str:
-        """The last line that it wrote to standard error."""
+        """The last line that it printed."""
         with suppress(OSError, EOFError):
             while self.read(0.05):
                 pass
@@ -170,12 +199,26 @@ class Process:
                     stream.close()
 
 
+FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "facts": {"environment": dict},
+    "importing": {"what": str},
+    "broken": {"what": str, "error": dict},
+    "started": {"id": str},
+    "done": {"evidence": dict, "files": list},
+    "idle": {"files": list},
+}
+"""Events, and the fields that each has."""
+
+
 def _event(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    fields = FIELDS.get(event["event"]) if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    if fields is None or not all(isinstance(event.get(name), kind) for name, kind in fields.items()):
+        return None
+    return cast("dict[str, Any]", event)
 
 
 def environment(

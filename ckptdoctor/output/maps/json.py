@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from ckptdoctor.compatibility import SCHEMA, Map
+from ckptdoctor.encoding import encode
 from ckptdoctor.output import Style
 from ckptdoctor.output.escape import in_json
 from ckptdoctor.output.json import indented
@@ -26,7 +25,7 @@ def _field(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return encode(value).decode()
 
 
 def schema() -> dict[str, Any]:
