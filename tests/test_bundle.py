@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from markdown_it import MarkdownIt
 
 from ckptdoctor.bugreport import bundle, repro, templates
 from ckptdoctor.cli import report as command
@@ -298,7 +299,7 @@ def test_what_did_not_reproduce_is_said_to_be_so():
 
 
 def test_a_long_script_is_left_to_the_attachment():
-    text = templates.render(report(probe()), [ran(source="x = 1\n" * 2000, tail="y\n" * 9000)])
+    text = templates.render(report(probe()), [ran(source="x = 1\n" * 4000, tail="y\n" * 9000)])
     assert "x = 1" not in text
     assert len(text) < templates.LONGEST
 
@@ -311,10 +312,66 @@ def test_text_of_others_cannot_break_out_or_call_anybody():
         error=Error("E", "```\n# x"),
     )
     text = templates.render(hostile, [ran(source="'''```'''", tail="````\n</details>\n")])
-    assert "@everyone" not in text
-    assert "<script>" not in text
-    assert not re.search(r"(?m)^# (?:head|x)$", text)
+    html = MarkdownIt("commonmark").render(text)
+    shown = re.sub(r"(?s)<code.*?</code>", "", html)
+    assert "@everyone" not in shown
+    assert "<script>" not in html
+    assert "<img" not in html
+    assert not re.search(r"<h1>", html)
     assert "`````text" in text
+
+
+@pytest.mark.parametrize("template", templates.TEMPLATES)
+def test_nothing_is_ticked_but_the_machine_s_own_system(template):
+    text = templates.render(report(probe()), [ran()], template)
+    assert re.findall(r"- \[x\] (.+)", text) == (["Linux"] if template == "axolotl" else [])
+
+
+DIFF = "--- a/<venv>/x.py\n+++ b/<venv>/x.py\n@@ -1 +1 @@\n-a = func.__self__\n+a = owner(func)\n"
+
+
+def test_what_a_maintainer_sees_is_what_was_meant():
+    """Rendered, placeholders are placeholders, commands commands, a patch a patch, and no name is emphasis."""
+    made = report(
+        probe(),
+        title="`llamafactory` wants transformers!=4.46.*,<=4.49.0,>=4.41.* below <venv>",
+        remedies=[
+            Remedy(
+                "patch", "patch <venv>/x.py", "", "m", ["<venv>/bin/python -m pip install 'a>=1.*,!=2.*'"], diff=DIFF
+            )
+        ],
+        innocent=[Innocent("a_b_c", "1", "it is in <venv> & `<cache>`", ["a"])],
+    )
+    script = repro.make(report(probe()), 0, report(probe()).findings[0], "repro.py")
+    for template in ("", *templates.TEMPLATES):
+        text = templates.render(made, [ran(source=script.source)], template)
+        page = MarkdownIt("commonmark").render(text)
+        assert re.findall("<em>(.*?)</em>", page) in ([], ["No response"])
+        assert "&amp;lt;" not in page
+        assert "<<" not in text
+        assert "&lt;venv&gt;/bin/python -m pip install 'a&gt;=1.*,!=2.*'" in page
+        assert '<code class="language-diff">--- a/&lt;venv&gt;/x.py' in page
+        assert "pip install torch==2.13.0 transformers==4.51.3\npip install --no-deps llamafactory==0.9.2\n" in text
+        assert script.source.strip() in text
+
+
+def test_a_script_is_judged_after_redaction_and_says_what_that_took_away(tmp_path):
+    """An error whose message holds a secret is the same error without it; a file that needs its secret says so."""
+    work = tmp_path / "work"
+    work.mkdir()
+    secret = "horse" + "battery"
+    redactor = bundle.redact.Redactor(bundle.redact.Facts(secrets={"X": secret}))
+    target = bundle._Target(Path(sys.executable), report(probe()), work)
+    for own, reproduced in (
+        (f"password = '{secret}'\nraise ValueError(f'no {{password}}')\n", True),
+        (f"password = '{secret}'\nif len(password) == 12: raise ValueError(f'no {{password}}')\n", False),
+    ):
+        script = repro.Repro("import own\n", repro.Expected(f"ValueError: no {secret}"), "p", {"own.py": own})
+        files = {"repro.py": script.source, "own.py": bundle.source.clean(own, redactor)[0]}
+        made = bundle._run(target, "repro.py", files, script, "CKPT010", redactor)
+        assert made.reproduced is reproduced
+        assert secret not in made.words + made.tail
+        assert ("it does with what was taken out" in made.words) is not reproduced
 
 
 # The file

@@ -13,13 +13,15 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ckptdoctor import __version__, locations, writing
-from ckptdoctor.bugreport import redact, repro, templates
+from ckptdoctor.bugreport import model_config, redact, repro, source, templates
+from ckptdoctor.bugreport import private as private_names
 from ckptdoctor.diagnose import diagnose, look
 from ckptdoctor.errors import DoctorError, TargetError, UnobtainableError, UsageFault
 from ckptdoctor.output import Style
@@ -128,26 +130,38 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
     """
     report = _diagnose(request, progress)
     python = interpreter.find(request.python, os.environ)
-    redactor = _redactor(report, python)
-    bundle = Bundle(_redacted(report, redactor))
+    private = private_names.packages(report.environment)
+    redactor = _redactor(report, python, private)
+    scripts = [*_scripts(report)]
     beside: dict[str, str] = {}
+    # Secrets in the user's own files are known before anything that may repeat them is written.
+    for script, _, _ in scripts:
+        for name, text in script.beside.items():
+            source.learn(name, text, redactor)
+    for file in _own_files(report):
+        source.learn(file.name, file.read_text(encoding="utf-8", errors="replace"), redactor)
+    for script, _, _ in scripts:
+        beside |= {name: _own(name, text, report, redactor) for name, text in script.beside.items()}
+    bundle = Bundle(_redacted(report, redactor, private))
     with tempfile.TemporaryDirectory(prefix="ckptdoctor-", ignore_cleanup_errors=True) as folder:
         target = _Target(python, report, Path(folder))
-        for script, finding_rule, name in _scripts(report):
+        for script, finding_rule, name in scripts:
             progress(f"running {name}")
-            files = {name: redactor.clean(script.source), **redactor.clean_json(script.beside)}
-            beside |= {other: text for other, text in files.items() if other != name}
+            files = {
+                name: source.clean(script.source, redactor)[0],
+                **{other: beside[other] for other in script.beside},
+            }
             bundle.scripts.append(_run(target, name, files, script, finding_rule, redactor))
         progress("collecting facts about the machine")
-        collected = redactor.clean(target.collect_env())
+        collected = _without_versions(redactor.clean(target.collect_env()))
     markdown = templates.render(bundle.report, bundle.scripts, template)
     bundle.members = {
-        "report.md": redactor.clean(markdown),
+        "report.md": markdown,
         **{script.name: script.source for script in bundle.scripts},
         **beside,
         **{f"{Path(script.name).stem}.log": script.tail for script in bundle.scripts},
         "report.json": json_output.render(bundle.report, _STYLE),
-        "packages.txt": redactor.clean(_packages(report)),
+        "packages.txt": redactor.clean(_packages(report, private)),
         "collect_env.txt": collected,
     }
     refuse_leaks(bundle.members, redactor)
@@ -226,8 +240,35 @@ def _scripts(report: Report) -> Iterable[tuple[repro.Repro, str, str]]:
             yield script, finding.rule, name
 
 
-def _redactor(report: Report, python: Path) -> redact.Redactor:
+def _own(name: str, text: str, report: Report, redactor: redact.Redactor) -> str:
+    """A file of the user's own, as it may be shown."""
+    if not name.endswith(".py"):
+        transformers = next((one.location for one in report.environment.packages if one.name == "transformers"), "")
+        return redactor.clean(model_config.reduced(text, transformers))
+    return source.clean(text, redactor)[0]
+
+
+def _own_files(report: Report) -> Iterable[Path]:
+    """The user's own files that a report quotes."""
+    places = [frame for probe in report.probes if probe.evidence.error for frame in probe.evidence.error.frames]
+    places += [probe.evidence.loaded.place for probe in report.probes if probe.evidence.loaded]
+    here = Path.cwd()
+    for file in sorted({place.file for place in places if not place.package}):
+        path = Path(file)
+        if path.suffix == ".py" and os.access(path, os.R_OK) and (path.is_relative_to(here) or "-packages" not in file):
+            yield path
+
+
+def _without_versions(text: str) -> str:
+    """A listing without the releases of packages that are not named in it."""
+    return re.sub(rf"({private_names.PACKAGE}\S*(?:==?|[ \t@]+)(?:@[ \t]*)?)[^\s,;)]+", r"\g<1><version>", text)
+
+
+def _redactor(report: Report, python: Path, private: Mapping[str, Sequence[str]]) -> redact.Redactor:
     found = report.environment
+    names, people, remotes = private_names.repositories(Path.cwd())
+    names |= {Path.cwd().name: redact.PROJECT} if len(Path.cwd().name) >= 6 else {}
+    names |= {one: private_names.PACKAGE for name, more in private.items() for one in (name, *more)}
     prefix = Path(found.executable).parent.parent
     try:
         settings = pip_settings.read(prefix, os.environ)
@@ -244,8 +285,10 @@ def _redactor(report: Report, python: Path) -> redact.Redactor:
         redact.facts(
             os.environ,
             dict(_folders(report, python)),
-            filter(None, urls),
-            {one.name: one.version for one in found.packages},
+            filter(None, [*urls, *remotes]),
+            {one.name: one.version for one in found.packages if one.name not in private},
+            names,
+            people,
         )
     )
 
@@ -270,21 +313,53 @@ def _folders(report: Report, python: Path) -> Iterable[tuple[str, str]]:
         yield os.path.dirname(os.path.dirname(os.path.abspath(name))), redact.VENV  # noqa: PTH100, PTH120
 
 
-def _redacted(report: Report, redactor: redact.Redactor) -> Report:
-    return msgspec.convert(redactor.clean_json(msgspec.to_builtins(report)), Report)
+def _redacted(report: Report, redactor: redact.Redactor, private: Mapping[str, Sequence[str]]) -> Report:
+    shown = msgspec.structs.replace(
+        report,
+        environment=msgspec.structs.replace(
+            report.environment, packages=private_names.without(report.environment, private)
+        ),
+    )
+    plain_data = redactor.clean_json(_without_releases(msgspec.to_builtins(shown), private))
+    return msgspec.convert(plain_data, Report)
 
 
-def _packages(report: Report) -> str:
-    found = sorted({(one.name, one.version) for one in report.environment.packages}, key=lambda one: one[0].lower())
-    return "".join(f"{name}=={version}\n" for name, version in found) or "no package is installed\n"
+def _without_releases(value: Any, private: Mapping[str, Sequence[str]]) -> Any:
+    """Plain data in which the releases of private packages are not told: beside their names, and in fields of their own."""
+    if isinstance(value, dict):
+        releases = {
+            key: "" if key == "version" and value.get("package") in private else one for key, one in value.items()
+        }
+        return {key: "" if key in private else _without_releases(one, private) for key, one in releases.items()}
+    if isinstance(value, list):
+        return [_without_releases(one, private) for one in value]
+    if isinstance(value, str):
+        for name in private:
+            value = re.sub(rf"(?i)\b({re.escape(name)})(?:[ =@-]{{1,3}})v?\d[\w.+!-]*", r"\1", value)
+    return value
+
+
+def _packages(report: Report, private: Mapping[str, Sequence[str]]) -> str:
+    named = private_names.without(report.environment, private)
+    found = sorted({(one.name, one.version) for one in named}, key=lambda one: one[0].lower())
+    left_out = f"# {len(private)} more, not installed from an index, not named here\n" if private else ""
+    return "".join(f"{name}=={version}\n" for name, version in found) + left_out or "no package is installed\n"
 
 
 def _run(
     target: _Target, name: str, files: Mapping[str, str], script: repro.Repro, rule: str, redactor: redact.Redactor
 ) -> Ran:
+    # What it ends in was observed before anything was taken out of the files.
+    expected = replace(
+        script.expected, error=redactor.clean(script.expected.error), file=redactor.clean(script.expected.file)
+    )
     ended = target.run_script(name, files)
-    reproduced, words = judge(script.expected, ended)
-    return Ran(name, files[name], rule, reproduced, redactor.clean(words), redactor.clean(plain(ended.output)))
+    ended = replace(ended, output=redactor.clean(plain(ended.output)))
+    reproduced, words = judge(expected, ended)
+    originals = {name: script.source, **script.beside}
+    if not reproduced and files != originals and judge(script.expected, target.run_script(name, originals))[0]:
+        words += " (it does with what was taken out of its files as private)"
+    return Ran(name, files[name], rule, reproduced, words, ended.output)
 
 
 @dataclass(frozen=True)

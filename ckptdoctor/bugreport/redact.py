@@ -12,13 +12,16 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-TOKEN, USER, HOST, HOME, EMAIL, IP = "<token>", "<user>", "<host>", "<home>", "<email>", "<ip>"
+from ckptdoctor.bugreport import forms
+from ckptdoctor.bugreport.forms import SLASH, TOKEN, USER, WORD
+
+HOST, HOME, EMAIL, IP, MAC = "<host>", "<home>", "<email>", "<ip>", "<mac>"
 PROJECT, VENV, CACHE, MODEL, ELSEWHERE = "<project>", "<venv>", "<cache>", "<model>", "<path>"
 
 _SHORTEST_SECRET = 8
@@ -45,10 +48,13 @@ PUBLIC_HOSTS = (
     "deepspeed.ai", "discuss.pytorch.org", "docker.com", "docs.rs", "github.com", "github.io", "githubusercontent.com",
     "gitlab.com", "google.com", "hf.co", "huggingface.co", "intel.com", "json-schema.org", "localhost", "microsoft.com",
     "mozilla.org", "msgspec.dev", "numpy.org", "nvidia.com", "openai.com", "pydantic.dev", "pypa.io", "pypi.org", "python.org",
-    "pythonhosted.org", "pytorch.org", "readthedocs.io", "scipy.org", "stackoverflow.com", "unsloth.ai", "w3.org", "wandb.ai",
-    "wikipedia.org",
+    "pythonhosted.org", "pytorch.org", "readthedocs.io", "scipy.org", "stackoverflow.com", "unsloth.ai", "w3.org",
+    "docs.wandb.ai", "wikipedia.org",
 )  # fmt: skip
 """Hosts, with all below them, that tell nothing about who names them."""
+
+_OF_THEIR_USERS = ("docs.google.com", "drive.google.com", "sheets.google.com", "storage.google.com")
+"""Public hosts whose paths tell of those who use them."""
 
 _SECRET_NAME = re.compile(
     r"TOKEN(?!S|IZ)|SECRET|PASSW|PASSPHRASE|_PASS$|CREDENTIAL|PRIVATE|COOKIE|WEBHOOK|CONNECTION_STRING|_DSN$|(?:^|_)PAT$"
@@ -58,11 +64,7 @@ _SECRET_NAME = re.compile(
 )
 _HOST_NAME = re.compile(r"proxy$|(?:^|_)(?:MASTER_ADDR|HOSTNAMES?|HOST|REGISTRY|ENDPOINT)$", re.IGNORECASE)
 
-# Runs are bounded everywhere: what a report holds may have been written to stall whoever reads it.
-_SLASH = r"(?:/|\\{1,8}/|\\{1,8}u002f|%(?:25){0,3}2f)"
 _BACKSLASH = r"(?:\\{1,8}|/|%(?:25){0,3}5c)"
-# Where a word begins: also behind an escape, whose last character may be a letter.
-_WORD = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9a-fA-F][0-9a-fA-F])|(?<=u00[0-9a-fA-F][0-9a-fA-F])|(?<=\\[nrt]))"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Facts:
         secrets: Values that must never leave, by the name of the variable that holds them.
         vocabulary: Words that the report is made of, lower case: no name takes them out of it.
         versions: Versions of packages, some of which look like addresses.
+        private: Names of packages, repositories and folders that only their owners know, by what stands for them.
     """
 
     users: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ class Facts:
     secrets: Mapping[str, str] = field(default_factory=dict)
     vocabulary: frozenset[str] = frozenset()
     versions: frozenset[str] = frozenset()
+    private: Mapping[str, str] = field(default_factory=dict)
 
 
 def facts(
@@ -91,6 +95,8 @@ def facts(
     folders: Mapping[str, str],
     urls: Iterable[str] = (),
     packages: Mapping[str, str] | None = None,
+    private: Mapping[str, str] | None = None,
+    people: Iterable[str] = (),
 ) -> Facts:
     """Look at the machine.
 
@@ -98,10 +104,12 @@ def facts(
         environ: The environment variables.
         folders: Folders by what stands for them, beside the homes.
         urls: Indexes, proxies and hosts out of pip's settings.
-        packages: What is installed in the target, name to version.
+        packages: What is installed in the target and public, name to version.
+        private: Names that only their owners know, by what stands for them.
+        people: Names of people beside the account's.
     """
     homes = {environ.get(name, "") for name in ("HOME", "USERPROFILE")} | {os.path.expanduser("~")}  # noqa: PTH111
-    users = {environ.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")}
+    users = {*people, *(environ.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))}
     for name, home in _account():
         users.add(name)
         homes.add(home)
@@ -117,6 +125,19 @@ def facts(
         secrets=_secrets(environ, values, vocabulary),
         vocabulary=vocabulary,
         versions=frozenset((packages or {}).values()),
+        private={
+            name: by
+            for name, by in (private or {}).items()
+            if not _is_made_of(name, vocabulary) and len(name) >= _SHORTEST_NAME
+        },
+    )
+
+
+def _is_made_of(name: str, vocabulary: frozenset[str]) -> bool:
+    """Whether a name has no part that a report has not anyway."""
+    return (
+        all(part in vocabulary for part in re.split(r"[-_. /]+", name.lower()))
+        or re.sub(r"[-_.]", "", name.lower()) in vocabulary
     )
 
 
@@ -190,6 +211,7 @@ class Redactor:
     def __init__(self, known: Facts) -> None:
         self._known = known
         self._secrets = [(name, _either(_forms(value), value)) for name, value in known.secrets.items()]
+        self._secrets.sort(key=lambda one: -len(one[1].pattern))
         self._folders = _folders(known.folders)
         self._identities = list(_identities(known))
 
@@ -197,11 +219,9 @@ class Redactor:
         """The text without what is private; cleaning it once more changes nothing."""
         if not text:
             return text
-        for _, pattern in sorted(self._secrets, key=lambda one: -len(one[1].pattern)):
+        for _, pattern in self._secrets:
             text = pattern.sub(TOKEN, text)
-        for pattern, by in _TOKENS:
-            text = pattern.sub(by, text)
-        text = _without_key_ends(text)
+        text = forms.hide(text)
         for pattern, placeholder in self._folders:
             text = pattern.sub(placeholder, text)
         text = _HOMES.sub(HOME, text)
@@ -210,6 +230,8 @@ class Redactor:
         text = _EMAIL.sub(lambda found: found[0] if _is_ssh(found[0]) else EMAIL, text)
         for pattern, by in self._identities:
             text = pattern.sub(by, text)
+        text = _INTERNAL.sub(HOST, text)
+        text = _MAC.sub(MAC, text)
         text = _IPV4.sub(self._address, text)
         text = _IPV6.sub(_address_6, text)
         text = _ABSOLUTE.sub(_absolute, text)
@@ -228,6 +250,24 @@ class Redactor:
             return [self.clean_json(one) for one in value]
         return value
 
+    def learn(self, values: Iterable[str], where: str) -> None:
+        """Replace from now on, wherever they stand, secrets that were found in a file.
+
+        Args:
+            values: The secrets.
+            where: What a leak of one is called by.
+        """
+        for value in values:
+            if len(value) >= _SHORTEST_PART and _is_secret(value, self._known.vocabulary) and TOKEN not in value:
+                self._secrets.append((where, _either(_forms(value), value)))
+        self._secrets.sort(key=lambda one: -len(one[1].pattern))
+
+    def identifier(self, name: str) -> str:
+        """A name in a program without the names of people, machines and packages that only their owners know."""
+        for pattern, by in self._identities:
+            name = pattern.sub(re.sub(r"<([a-z]\w*)>", r"\1", by), name)
+        return name
+
     def leaks(self, text: str) -> list[str]:
         """Names of the variables whose values stand in a text after all."""
         return [name for name, pattern in self._secrets if pattern.search(text)]
@@ -238,8 +278,8 @@ class Redactor:
         before, after = whole[max(0, found.start() - 60) : found.start()], whole[found.end() : found.end() + 12]
         if text in self._known.versions or text.startswith("127.") or text in ("0.0.0.0", "255.255.255.255"):  # noqa: S104
             return text
-        is_version = _VERSION_BEFORE.search(before) or re.match(r"-(?:py|cp)\d|\.(?:whl|tar|zip|dist-info)", after)
-        return text if is_version else IP
+        is_version = bool(_VERSION_BEFORE.search(before) or _VERSION_AFTER.match(after) or text.startswith("0."))
+        return text if is_version and not _ADDRESS_BEFORE.search(before) else IP
 
 
 def _forms(secret: str) -> set[str]:
@@ -255,7 +295,7 @@ def _forms(secret: str) -> set[str]:
 def _either(texts: Iterable[str], whole: str) -> re.Pattern[str]:
     body = "|".join(_encoded(text) for text in sorted(texts, key=len, reverse=True) if text)
     if len(whole) < _SHORTEST_SECRET:  # so short, it must stand alone
-        body = f"{_WORD}(?:{body})(?![A-Za-z0-9])"
+        body = f"{WORD}(?:{body})(?![A-Za-z0-9])"
     return re.compile(body, re.IGNORECASE)
 
 
@@ -266,7 +306,7 @@ def _encoded(text: str) -> str:
 
 def _encoded_char(char: str) -> str:
     if char == "/":
-        return _SLASH
+        return SLASH
     percent = "".join(f"%(?:25)*{byte:02x}" for byte in char.encode("utf-8", "replace"))
     units = char.encode("utf-16-be", "replace").hex(" ", 2).split()
     ways = [re.escape(char), percent, "".join(rf"\\+u{unit}" for unit in units)]
@@ -294,10 +334,12 @@ def _folders(folders: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
 
 def _identities(known: Facts) -> Iterable[tuple[re.Pattern[str], str]]:
     """Patterns of the names of people and machines, the longest first."""
-    both = [(name, HOST) for name in known.hosts] + [(name, USER) for name in known.users]
+    both = [(name, HOST) for name in known.hosts] + [(name, USER) for name in known.users] + [*known.private.items()]
     for name, placeholder in sorted(set(both), key=lambda one: -len(one[0])):
         body = _encoded(name)
-        if _is_word(name, known.vocabulary):
+        if placeholder not in (HOST, USER):
+            yield re.compile(f"{WORD}{_any_separator(name)}(?![A-Za-z0-9])", re.IGNORECASE), placeholder
+        elif _is_word(name, known.vocabulary):
             where = (
                 "host(?:name)?|node(?:name)?|computername"
                 if placeholder == HOST
@@ -317,7 +359,12 @@ def _identities(known: Facts) -> Iterable[tuple[re.Pattern[str], str]]:
             sub = r"(?:(?<![\w.-])(?:[\w-]{1,63}\.){1,6})?" if placeholder == HOST and "." in name else ""
             yield re.compile(f"{sub}{body}", re.IGNORECASE), placeholder
         else:
-            yield re.compile(f"{_WORD}{body}(?![A-Za-z0-9])", re.IGNORECASE), placeholder
+            yield re.compile(f"{WORD}{body}(?![A-Za-z0-9])", re.IGNORECASE), placeholder
+
+
+def _any_separator(name: str) -> str:
+    """A name as a package, a module, a file of an archive or a repository writes it."""
+    return r"[-_. ]".join(_encoded(part) for part in re.split(r"[-_. ]", name))
 
 
 def _is_word(name: str, vocabulary: frozenset[str]) -> bool:
@@ -326,22 +373,7 @@ def _is_word(name: str, vocabulary: frozenset[str]) -> bool:
 
 def _is_secret_field(key: str, value: Any) -> bool:
     """Whether a field of plain data holds a secret by its name; ``eos_token`` and the like do not."""
-    return isinstance(value, str) and len(value) >= 4 and bool(_FIELD.fullmatch(key))
-
-
-def _unless_it_tells(text: str) -> str:
-    """A placeholder for what looks like noise; a path or a hash in hexadecimal digits stays."""
-    counts = [sum(map(is_one, text)) for is_one in (str.isupper, str.islower, str.isdigit)]
-    return TOKEN if counts[0] >= 6 and counts[1] >= 6 and counts[2] >= 1 else text
-
-
-def _without_key_ends(text: str) -> str:
-    """Takes out private keys whose beginning was cut off: whatever could be base64 before their last line."""
-    while (end := _KEY_END.search(text)) is not None:
-        # Read backwards, since a pattern that ends here could begin anywhere.
-        before = re.match(r"[A-Za-z0-9+/=\s\\]{0,8192}", text[: end.start()][::-1])
-        text = text[: end.start() - (len(before[0]) if before else 0)] + TOKEN + text[end.end() :]
-    return text
+    return isinstance(value, str) and value != TOKEN and forms.is_secret(key, value)
 
 
 def _is_ssh(text: str) -> bool:
@@ -363,6 +395,8 @@ def _url(found: re.Match[str]) -> str:
             else rest
         )
         return f"{scheme}{slashes}{host}{port}{shown}"
+    if host.lower() in _OF_THEIR_USERS:
+        return f"{scheme}{slashes}{host}{port}{'' if rest in ('', '/') else '/' + ELSEWHERE}"
     if is_public(host) or host.startswith("127.") or scheme.lower().endswith("file"):
         return f"{scheme}{slashes}{host}{port}{rest}"
     return f"{scheme}{slashes}{HOST}{'' if rest in ('', '/') else '/' + ELSEWHERE}"
@@ -379,7 +413,7 @@ def _address_6(found: re.Match[str]) -> str:
 def _below_home(found: re.Match[str]) -> str:
     """A path in a home without the folders that only its owner knows."""
     separator = found["separator"] or found["windows"]
-    parts = re.split(_SLASH if found["separator"] else r"\\+", found["path"], flags=re.IGNORECASE)[1:]
+    parts = re.split(SLASH if found["separator"] else r"\\+", found["path"], flags=re.IGNORECASE)[1:]
     inside = next((at for at, part in enumerate(parts) if part in ("site-packages", "dist-packages")), None)
     if parts[0].lower() in _EVERYBODYS or len(parts) == 1 or inside == 0:
         return found[0]
@@ -408,125 +442,52 @@ _SYSTEM = re.compile(
 )
 """Folders that are the same on every machine."""
 
-_QUOTED = r"\\*\"[^\"\n]*\"|\\*'[^'\n]*'"
-_ENDING = r"token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key(?:[_-]?id)?|secret[_-]?key|private[_-]?key"
-_OF_VOCABULARIES = (
-    "pad",
-    "eos",
-    "bos",
-    "unk",
-    "sep",
-    "cls",
-    "mask",
-    "image",
-    "special",
-    "stop",
-    "eot",
-    "per",
-    "next",
-    "last",
-)
-_HARMLESS = "".join(f"(?<!{word}_)" for word in _OF_VOCABULARIES)
-"""Tokens of a vocabulary, which are no secrets."""
-_FIELD = re.compile(rf"[\w.-]*?(?:{_HARMLESS}(?:{_ENDING})|authorization|cookie)", re.IGNORECASE)
-
-_TOKENS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    # Key blocks, also without their end; what is left of one that lacks its beginning is looked for in `_without_key_ends`.
-    (
-        re.compile(
-            r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|(?:[A-Za-z0-9+/=:, \n\r-]|\\+[nr])*)",
-            re.DOTALL,
-        ),
-        TOKEN,
-    ),
-    (re.compile(r"\b(ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+) AAAA[\w+/=]+(?: \S+@\S+)?"), rf"\g<1> {TOKEN}"),
-    # Tokens by their form.
-    (re.compile(_WORD + r"(?:hf|api_org)_[A-Za-z0-9]{16,}", re.IGNORECASE), TOKEN),
-    (re.compile(_WORD + r"sk-(?=[\w-]*\d)[A-Za-z0-9_-]{16,}", re.IGNORECASE), TOKEN),
-    (re.compile(_WORD + r"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})", re.IGNORECASE), TOKEN),
-    (
-        re.compile(_WORD + r"(?:xox[abeprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,}|nvapi-[\w-]{20,}|r8_\w{30,})"),
-        TOKEN,
-    ),
-    (
-        re.compile(_WORD + r"(?:pypi-[\w-]{40,}|npm_\w{30,}|dckr_pat_[\w-]{20,}|local-[0-9a-f]{40})", re.IGNORECASE),
-        TOKEN,
-    ),
-    (re.compile(_WORD + r"(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16}(?![A-Za-z0-9])", re.IGNORECASE), TOKEN),
-    (re.compile(_WORD + r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), TOKEN),
-    # A secret key of AWS has no mark but its length and that it looks like nothing else.
-    (re.compile(r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"), lambda found: _unless_it_tells(found[0])),
-    (re.compile(r"((?:wandb|\bkey)[^\n0-9a-f]{0,3}[^\n]{0,40}?)\b[0-9a-f]{40}\b", re.IGNORECASE), rf"\g<1>{TOKEN}"),
-    # Headers.
-    (
-        re.compile(r"(\b(?:proxy-)?authorization\\*[\"']?\s*[:=]\s*)(\\*[\"'])?[^\"'\n\\]+", re.IGNORECASE),
-        rf"\g<1>\g<2>{TOKEN}",
-    ),
-    (re.compile(r"\b(bearer)\s+(?=[\w.~+/-]*\d|[\w.~+/-]{16})[\w.~+/-]{8,}=*", re.IGNORECASE), rf"\g<1> {TOKEN}"),
-    (re.compile(r"\b((?:set-)?cookie\s*:\s*)[^\"'\n]+", re.IGNORECASE), rf"\g<1>{TOKEN}"),
-    # URLs with credentials, in their authority or in their query.
-    (re.compile(rf"(:{_SLASH}{{2}})[^\s/\"'<>\\]+@", re.IGNORECASE), rf"\g<1>{TOKEN}@"),
-    (
-        re.compile(
-            r"([?&;](?:[\w-]*(?:token|secret|signature|password|credential|api[_-]?key)|key|sig|auth)=)[^&\s\"'<>]+",
-            re.IGNORECASE,
-        ),
-        rf"\g<1>{TOKEN}",
-    ),
-    # Assignments, as a shell, Python, JSON or YAML has them.
-    (
-        re.compile(
-            rf"\b([A-Z0-9_]*(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASS|PAT|CREDENTIALS?)(?:_ID)?\\*[\"']?\s*[:=]\s*)(?:{_QUOTED}|[^\s,;}}]+)"
-        ),
-        rf"\g<1>{TOKEN}",
-    ),
-    (
-        re.compile(
-            rf"((?<![A-Za-z0-9])(?:[\w.-]{{0,60}}[_.-])?{_HARMLESS}(?:{_ENDING})\\*[\"']?\s*[:=]\s*)"
-            rf"(?!\\*[\"']?(?:<|os\.|self\.|args\.|kwargs|none\b|null\b|true\b|false\b|\w*(?:{_ENDING})\b))"
-            rf"(?:\\*\"[^\"\n]{{4,}}\"|\\*'[^'\n]{{4,}}'|[^\s\"',;(){{}}\[\]<>\\]{{4,}}(?![\w(\[.]))",
-            re.IGNORECASE,
-        ),
-        rf"\g<1>{TOKEN}",
-    ),
-    (
-        re.compile(r"(--(?:[\w-]*[-_])?(?:token|password|passwd|secret|key)(?:=|\s+))(?!-)[^\s\"']+", re.IGNORECASE),
-        rf"\g<1>{TOKEN}",
-    ),
-    (re.compile(r"(\blogin\s+)\S+(\s+password\s+)\S+", re.IGNORECASE), rf"\g<1>{USER}\g<2>{TOKEN}"),
-]
-
 _EVERYBODYS = (".cache", ".conda", ".local", ".pyenv", "anaconda3", "mambaforge", "miniconda3", "miniforge3", "...")
 """Folders in a home that tell how Python was installed, and nothing of their owner."""
 
 _PART = r"[\w.@+~=-]+"
 _BELOW_HOME = re.compile(
-    rf"<home>(?P<path>(?P<separator>{_SLASH}){_PART}(?:{_SLASH}{_PART})*|(?P<windows>\\{{1,8}}){_PART}(?:\\{{1,8}}{_PART})*)",
+    rf"<home>(?P<path>(?P<separator>{SLASH}){_PART}(?:{SLASH}{_PART})*|(?P<windows>\\{{1,8}}){_PART}(?:\\{{1,8}}{_PART})*)",
     re.IGNORECASE,
 )
-_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PERSON = r"[^/\\\s\"'<>:%,;()\[\]{}|*?]+"
 _HOMES = re.compile(
-    rf"(?:{_WORD}|(?<=-[ILR]))(?:"
-    rf"(?:{_SLASH}mnt{_SLASH}[a-z])?(?<![\w.>-]){_SLASH}(?:home|Users){_SLASH}(?!Shared\b|Public\b){_PERSON}"
-    rf"|(?<![\w.>-]){_SLASH}(?:[\w.-]+{_SLASH}){{1,3}}home{_SLASH}{_PERSON}"
-    rf"|(?<![\w.>-]){_SLASH}root(?![\w.-])"
+    rf"(?:{WORD}|(?<=-[ILR]))(?:"
+    rf"(?:{SLASH}mnt{SLASH}[a-z])?(?<![\w.>-]){SLASH}(?:home|Users){SLASH}(?!Shared\b|Public\b){_PERSON}"
+    rf"|(?<![\w.>-]){SLASH}(?:[\w.-]+{SLASH}){{1,3}}home{SLASH}{_PERSON}"
+    rf"|(?<![\w.>-]){SLASH}root(?![\w.-])"
     rf"|[A-Z](?::|%3a){_BACKSLASH}Users{_BACKSLASH}(?:[^/\\\n\"'<>:|*?%]+?(?={_BACKSLASH})|{_PERSON})"
     r")",
     re.IGNORECASE,
 )
 _URL = re.compile(
-    rf"\b(?P<scheme>[a-z][a-z0-9+.-]*)(?P<slashes>:{_SLASH}{{2}}(?:<token>@)?)(?P<host>\[[0-9a-f:.]+\]|[^\s/?#\"'<>:\\@()%]+)?"
+    rf"\b(?P<scheme>[a-z][a-z0-9+.-]*)(?P<slashes>:{SLASH}{{2}}(?:<token>@)?)(?P<host>\[[0-9a-f:.]+\]|[^\s/?#\"'<>:\\@()%]+)?"
     r"(?P<port>:\d+)?(?P<rest>[^\s\"'<>)\]}]*)",
     re.IGNORECASE,
 )
 _EMAIL = re.compile(r"(?<![\w.%+/-])[\w.%+-]+(?:@|%40)(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b")
 _IPV4 = re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?!\w|\.\d)")
 _VERSION_BEFORE = re.compile(
-    r"(?:[=<>~!]=\s*|[<>]\s*|\bv|versions?\W{0,4}|\.so\.|\[(?:conda|pip3?)\]\s+\S+\s+|(?:cudnn|cuda|nccl|driver)\W{1,3})$",
+    r"(?:[=<>~!]=\s*|[<>]\s*|\bv|(?:versions?|releases?|__version__)\W{0,8}(?:is\s|of\s)?|\.so\.|\[(?:conda|pip3?)\]\s+\S+\s+"
+    r"|\b(?:cu(?:da|dnn|blas\w*|fft\w*|rand|solver|sparse\w*)|nccl|nvjitlink|nvtx|nvrtc|driver|rocm|miopen|hip|mkl|onednn|ucx|libfabric"
+    r"|\w+[-_]cu\d\d)\W{1,40}|[A-Za-z]{2}[-_])$",
     re.IGNORECASE,
 )
+_VERSION_AFTER = re.compile(r"[+-](?:py|cp|cu|cpu|manylinux|linux|build)|\.(?:whl|tar|zip|dist-info)")
+_ADDRESS_BEFORE = re.compile(
+    r"(?:\b(?:host|addr(?:ess)?|server|ip|node|peer|from|to|at|on|connect(?:ed|ing)?|listen(?:ing)?|inet|ssh|ping|nameserver|gateway)\W{1,3})$",
+    re.IGNORECASE,
+)
+_MAC = re.compile(
+    r"(?<![\w:.-])(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}(?:\1[0-9a-f]{2}){0,14}(?![\w:-])"
+    r"|(?<![\w.])(?=[0-9.]{0,13}[a-f])(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}(?![\w.])",
+    re.IGNORECASE,
+)
+_INTERNAL = re.compile(
+    r"(?<![\w.@/-])(?:[A-Za-z0-9_-]{1,63}\.){1,6}(?:internal|intra|intranet|corp|lan|localdomain|home\.arpa|svc|svc\.cluster\.local|local)"
+    r"(?![\w(-]|\.\w)"
+)
+"""Names of machines in nets that only their owners know."""
 _IPV6 = re.compile(r"(?<![\w:.])(?:fe80|f[cd][0-9a-f]{2}|[23][0-9a-f]{3}):[0-9a-f:]*[0-9a-f:](?![\w:])", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?<![\w.<>/\\%@)-])|(?<=-[ILR])|(?<=\\[nrt]))/(?!/)[\w.@+~=-]+(?:/[\w.@+~=-]+)+/?")
 _WINDOWS = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]:\\+(?![nrt\"'])[^\\/:*?\"'<>|\s]+(?:\\+[^\\/:*?\"'<>|\s]+)+")

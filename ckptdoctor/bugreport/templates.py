@@ -5,20 +5,25 @@ What only a person can say is left open: nothing is ticked that nobody did, and 
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import indent
 from typing import Protocol
 
 from ckptdoctor.evidence import Place
 from ckptdoctor.output.escape import one_line
-from ckptdoctor.report import Finding, Report
+from ckptdoctor.output.maps.markdown import code, prose
+from ckptdoctor.output.markdown import fenced
+from ckptdoctor.report import Finding, Remedy, Report
 from ckptdoctor.wording import blames, error_line, relative
 
-LONGEST = 6000
-"""Characters that a report should have at most; scripts that do not fit in are left to the attachment."""
+LONGEST = 20_000
+"""Characters that a report should have at most, a third of what GitHub takes; what is longer is only attached."""
 
 _FINDINGS = 4
 _TAIL = 1500
+_DIFF_LINES = 120
 _VERDICTS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
 
 
@@ -72,17 +77,17 @@ class _Parts:
     @property
     def verdict(self) -> str:
         """The verdict in one sentence."""
-        return f"**{_VERDICTS[self.report.verdict]}**: {_line(self.report.summary)}"
+        return f"**{_VERDICTS[self.report.verdict]}**: {prose(self.report.summary)}"
 
     @property
     def system(self) -> str:
         """The stack."""
         found = self.report.environment
         devices = sorted({probe.evidence.device for probe in self.report.probes}) or ["?"]
-        lines = [f"- {_line(name)} {_line(found.version(name))}" for name in found.stack]
+        lines = [f"- {prose(f'{name} {found.version(name)}')}" for name in found.stack]
         return "\n".join(
             [
-                f"- Python {_line(found.python)}, {_line(found.platform)}, probed on {', '.join(devices)}",
+                f"- {prose(f'Python {found.python}, {found.platform}, probed on ' + ', '.join(devices))}",
                 *lines,
                 "- every package: `packages.txt`; `torch.utils.collect_env`: `collect_env.txt`, both attached",
             ]
@@ -112,12 +117,13 @@ class _Parts:
             else ("was run here in a fresh process, and did **not** reproduce it")
         )
         lines = [
-            f"`{script.name}` (attached; torch and the libraries alone, for {script.rule}) {what}:",
-            _fenced(script.words, ""),
+            f"{code(script.name)} (attached; torch and the libraries alone, for {prose(script.rule)}) {what}:",
+            fenced(script.words, ""),
+            *([fenced(steps, "bash")] if (steps := _steps(script.source)) else []),
         ]
         if self.inline:
-            lines += [f"<details><summary>{script.name}</summary>\n\n{_fenced(script.source, 'python')}\n\n</details>"]
-        return "\n".join(lines)
+            lines += [_folded(script.name, fenced(script.source, "python"))]
+        return "\n\n".join(lines)
 
     @property
     def traceback(self) -> str:
@@ -127,7 +133,7 @@ class _Parts:
         tail = self.scripts[0].tail.strip()
         limit = _TAIL // 2 if self.inline else _TAIL
         cut = "...\n" + tail[-limit:].partition("\n")[2] if len(tail) > limit else tail
-        return f"<details><summary>The end of its output</summary>\n\n{_fenced(cut, 'text')}\n\n</details>"
+        return _folded("The end of its output", fenced(cut, "text"))
 
     @property
     def expected(self) -> str:
@@ -141,23 +147,17 @@ class _Parts:
     def evidence(self) -> str:
         """What is not to blame."""
         lines = [
-            f"- not {_line(one.package)} {_line(one.version)}: {_line(one.reason)}"
+            f"- not {prose(f'{one.package} {one.version}: {one.reason}')}"
             for finding in self.report.findings[:_FINDINGS]
             for one in finding.innocent
         ]
-        return "\n".join([*dict.fromkeys(lines), *(f"- {_line(note)}" for note in self.report.notes)])
+        return "\n".join([*dict.fromkeys(lines), *(f"- {prose(note)}" for note in self.report.notes)])
 
     @property
     def helps(self) -> str:
         """What makes it go away."""
-        lines = [
-            f"- {_line(one.title)}{' (tried here)' if one.verified else ''}"
-            + "".join(f"\n  `{_line(command)}`" for command in one.commands)
-            + (f"\n  (the diff: `report.json`; {one.diff.count(chr(10))} lines)" if one.diff else "")
-            for finding in self.report.findings[:_FINDINGS]
-            for one in finding.remedies
-        ]
-        return "\n".join(dict.fromkeys(lines))
+        remedies = [one for finding in self.report.findings[:_FINDINGS] for one in finding.remedies]
+        return "\n\n".join(dict.fromkeys(_remedy(one, self.inline) for one in remedies))
 
     @property
     def made_by(self) -> str:
@@ -168,11 +168,32 @@ class _Parts:
         )
 
 
+def _remedy(remedy: Remedy, inline: bool) -> str:
+    blocks = [f"- {prose(remedy.title)}{' (tried here)' if remedy.verified else ''}"]
+    blocks += [fenced("\n".join(remedy.commands), "bash")] if remedy.commands else []
+    if remedy.diff:
+        lines = remedy.diff.rstrip("\n").split("\n")
+        if inline and len(lines) <= _DIFF_LINES:
+            blocks.append(fenced(remedy.diff, "diff"))
+        else:
+            blocks.append(f"The diff has {len(lines)} lines and is in `report.json`.")
+    return indent("\n\n".join(blocks), "  ").removeprefix("  ")
+
+
+def _steps(source: str) -> str:
+    """The commands at the head of a script, which make its stack and run it."""
+    return "\n".join(re.findall(r"(?m)^#     ((?:pip|python) .*)$", source))
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{html.escape(title)}</summary>\n\n{body}\n\n</details>"
+
+
 def _finding(finding: Finding) -> str:
-    lines = [f"**{finding.rule}** ({finding.severity}): {_line(finding.title)}", ""]
+    lines = [f"**{prose(finding.rule)}** ({finding.severity}): {prose(one_line(finding.title, 300))}", ""]
     if finding.error:
-        lines += [_fenced(one_line(error_line(finding.error), 400), ""), ""]
-    lines += [f"- {_line(finding.detail, 500)}"] if finding.detail else []
+        lines += [fenced(one_line(error_line(finding.error), 400), ""), ""]
+    lines += [f"- {prose(one_line(finding.detail, 500))}"] if finding.detail else []
     if finding.culprit:
         label = blames(finding.rule, finding.culprit)
         lines.append(f"- {label}: {_place(finding.culprit)}{_code(finding.culprit.code)}")
@@ -180,34 +201,19 @@ def _finding(finding: Finding) -> str:
         made_of = finding.callable.text if finding.callable else finding.handed_over_by.code
         lines.append(f"- handed over by: {_place(finding.handed_over_by)}{_code(made_of)}")
     count = len(finding.probes)
-    lines.append(
-        f"- seen in {', '.join(f'`{one_line(one, 90)}`' for one in finding.probes[:2])}"
-        + (f" and {count - 2} more" if count > 2 else "")
-    )
+    if count:
+        more = f" and {count - 2} more" if count > 2 else ""
+        lines.append(f"- seen in {', '.join(code(one_line(one, 90)) for one in finding.probes[:2])}{more}")
     return "\n".join(lines)
 
 
 def _place(place: Place) -> str:
     owner = f"{place.package} {place.version}".strip() or "own code"
-    return f"{_line(owner)}, `{one_line(relative(place.file), 150)}:{place.line}`"
+    return f"{prose(owner)}, {code(f'{one_line(relative(place.file), 150)}:{place.line}')}"
 
 
 def _code(text: str) -> str:
-    shown = one_line(text, 150).replace("`", "'")
-    return f"\n  `{shown}`" if shown else ""
-
-
-def _line(text: str, limit: int = 300) -> str:
-    """Text on one line that Markdown shows as it is: no tag, no mention of anybody, no picture."""
-    shown = re.sub(r"<(?=[a-zA-Z/!])", "&lt;", one_line(text, limit)).replace("![", "!\\[")
-    return re.sub(r"(?<![\w`])@(?=\w)", "@\u200b", shown)
-
-
-def _fenced(text: str, language: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    body = text.rstrip("\n")
-    return f"{fence}{language}\n{body}\n{fence}"
+    return f"\n  {code(one_line(text, 150))}" if text.strip() else ""
 
 
 def _text(sections: Iterable[tuple[str, str]]) -> str:
@@ -261,7 +267,7 @@ def _deepspeed(parts: _Parts) -> list[tuple[str, str]]:
         ("Expected behavior", parts.expected),
         ("ds_report output", "Not run; `collect_env.txt` and `packages.txt` are attached."),
         ("System info (please complete the following information):", parts.system),
-        ("Launcher context", "None: one process, started with `python`."),
+        ("Launcher context", "One process, started with `python`." if parts.scripts else ""),
         ("Additional context", _joined(_headed("What helps", parts.helps), parts.made_by)),
     ]
 
@@ -277,11 +283,11 @@ def _axolotl(parts: _Parts) -> list[tuple[str, str]]:
         ("Expected Behavior", parts.expected),
         ("Current behaviour", _joined(parts.verdict, parts.findings, parts.evidence)),
         ("Steps to reproduce", _joined(parts.reproduction, parts.traceback)),
-        ("Config yaml", "None is needed: the script has all of it."),
+        ("Config yaml", "None is needed: the script has all of it." if parts.scripts else "_No response_"),
         ("Possible solution", _joined(parts.helps, parts.made_by)),
         ("Which Operating Systems are you using?", "\n".join(f"- [{'x' if on else ' '}] {name}" for name, on in ticks)),
-        ("Python Version", _joined(_line(parts.report.environment.python), parts.system)),
-        ("axolotl branch-commit", _line(parts.report.environment.version("axolotl")) or "not installed"),
+        ("Python Version", _joined(prose(parts.report.environment.python), parts.system)),
+        ("axolotl branch-commit", prose(parts.report.environment.version("axolotl")) or "not installed"),
         (
             "Acknowledgements",
             "- [ ] My issue title is concise, descriptive, and in title casing.\n"

@@ -101,18 +101,28 @@ def _remedy(number: int, remedy: Remedy) -> str:
     facts = [("Cost", remedy.cost), ("Known from", remedy.evidence), ("Breaks", "; ".join(remedy.breaks))]
     parts = [f"{number}. **{how}**: {prose(remedy.title)}"]
     parts += ["\n".join(f"   - {label}: {prose(text)}" for label, text in facts if text)]
-    parts += [_fenced("\n".join(remedy.commands), "bash")] if remedy.commands else []
-    parts += [_fenced(diff, "diff") for diff in (remedy.diff, *remedy.edits) if diff]
+    parts += [_inside(fenced(_cut("\n".join(remedy.commands)), "bash"))] if remedy.commands else []
+    parts += [_inside(fenced(_cut(diff), "diff")) for diff in (remedy.diff, *remedy.edits) if diff]
     return "\n\n".join(filter(None, parts))
 
 
-def _fenced(text: str, language: str) -> str:
-    """Text between fences that are longer than any in it, inside of a list's item."""
+def _inside(block: str) -> str:
+    """A block as a part of a list's item."""
+    return "\n".join(f"   {line}" for line in block.split("\n"))
+
+
+def _cut(text: str) -> str:
     lines = text.rstrip("\n").split("\n")
-    if len(lines) > _MOST_LINES:
-        lines = [*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} lines more"]
+    if len(lines) <= _MOST_LINES:
+        return text
+    return "\n".join([*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} lines more"])
+
+
+def fenced(text: str, language: str) -> str:
+    """Text between fences that are longer than any in it."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return "\n".join(f"   {line}" for line in [f"{fence}{language}", *lines, fence])
+    body = text.rstrip("\n")
+    return f"{fence}{language}\n{body}\n{fence}"
 
 
 # -- all the rest -----------------------------------------------------------------------------------------------------
