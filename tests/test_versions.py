@@ -3,7 +3,7 @@ import pytest
 
 from ckptdoctor import knowledge
 from ckptdoctor.compatibility import SCHEMA, Cell, Judged, Map, Run
-from ckptdoctor.evidence import Evidence, Spec
+from ckptdoctor.evidence import Error, Evidence, Place, Spec
 from ckptdoctor.plan import Planned
 from ckptdoctor.remedies import pins, versions
 from ckptdoctor.report import Finding
@@ -215,3 +215,17 @@ def test_both_change_where_neither_alone_helps(known):
     known(measured("4.50.3", "0.9.1"))
     [remedy] = remedies()
     assert remedy.changes == {"transformers": "4.50.3", "llamafactory": "0.9.1"}
+
+
+def test_a_fault_of_packed_sequences_alone_was_not_measured_so_releases_are_tried(known):
+    """A function that ends for want of a GPU stops at the same line in the usual step, which may be sound."""
+    known(measured("4.51.3", "0.9.3"), measured("4.50.3", "0.9.2"))
+    usual, packed = case(), Spec("glm4", "llamafactory", variant="packed")
+    frame = Place("/torch/cuda/__init__.py", 1)
+    error = Error("AssertionError", "Torch not compiled with CUDA enabled", [frame], needs_cuda=True)
+    evidence = {spec.id: Evidence(id=spec.id, ended="raised", error=error) for spec in (usual.spec, packed)}
+    others = {spec.id: (Planned(spec, "subject", BARE), evidence[spec.id]) for spec in (usual.spec, packed)}
+    looked_for = versions.search([Case(*others[packed.id], others)], environment(*STACK))
+    assert versions.find(FINDING, looked_for) == []
+    assert looked_for.impasse() == ""
+    assert [one.changes for one in looked_for.trainer_releases(versions.nothing_newer)] == [{"llamafactory": "0.9.3"}]

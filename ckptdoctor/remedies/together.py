@@ -11,6 +11,9 @@ from ckptdoctor.remedies.versions import Candidate
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.wording import listed
 
+TRIED = "tried here"
+"""How the evidence of a remedy begins that was run with all that was probed."""
+
 
 def weigh(ground: Ground) -> None:
     """Judge remedies by the whole stack: a remedy that leaves another fault says so, after one that leaves none.
@@ -25,7 +28,9 @@ def weigh(ground: Ground) -> None:
     left = [(remedy, _left(remedy, one, errors, ground)) for one in errors for remedy in one.remedies]
     for remedy, others in left:
         if others:
-            remedy.cost += f"; still failing with it: {listed(others)}"
+            # Only what was run with all probes is known to leave the fault.
+            known = "still failing with it" if remedy.evidence.startswith(TRIED) else "not known to mend"
+            remedy.cost += f"; {known}: {listed(others)}"
     if whole is not None:
         for one in errors:
             one.remedies = [msgspec.structs.replace(whole), *one.remedies]

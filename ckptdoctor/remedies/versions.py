@@ -65,6 +65,8 @@ class Search:
         functions: The trainer's functions that fail.
         environment: The target.
         edited: Installed packages that are not as released: nothing that is known of their release is known of them.
+        is_usual: Whether the fault was seen in the usual step, which was measured. Nothing is known of packed sequences and
+            other variants.
     """
 
     package: str
@@ -72,6 +74,7 @@ class Search:
     functions: tuple[str, ...]
     environment: Environment
     edited: frozenset[str] = frozenset()
+    is_usual: bool = True
 
     @property
     def trainer(self) -> str:
@@ -85,8 +88,8 @@ class Search:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the families are among those that the knowledge is of."""
-        return set(self.models) <= set(knowledge.load().models())
+        """Whether the knowledge is of these families and this step."""
+        return self.is_usual and set(self.models) <= set(knowledge.load().models())
 
     def trainer_releases(self, newer: Newer | None = None) -> list[Candidate]:
         """Other releases of the trainer, the smallest step first; with ``newer`` guesses, where nothing is known."""
@@ -126,7 +129,7 @@ class Search:
             for one in knowledge.works(self.package, model):
                 pairs.setdefault((Version(one.transformers), Version(one.version)), []).append(one)
             each.append({pair: found for pair, found in pairs.items() if self._suffice(found)})
-        together = _of_all(each)
+        together = _of_all(each) if self.is_usual else {}
         return [
             Candidate({"transformers": found[0].transformers, self.package: found[0].version}, tuple(found))
             for _, found in sorted(together.items(), reverse=True)
@@ -166,7 +169,7 @@ class Search:
 
     def _which(self, tried: Sequence[str] | None) -> str:
         """The releases of which it can be said that none works; empty where one does, or may."""
-        here = [] if "transformers" in self.edited else self._cells_here()
+        here = [] if "transformers" in self.edited or not self.is_usual else self._cells_here()
         if not here:
             also = sorted({*(tried or ()), self.trainer}, key=Version)
             return f"No release of {self.package} that was tried here ({listed(also)})" if tried else ""
@@ -190,7 +193,7 @@ class Search:
 
     def _known(self, axis: str, **fixed: str) -> dict[str, list[Worked]]:
         """Releases along an axis with which all the functions that matter are known to be ok, for each of the families."""
-        if self.edited & fixed.keys():
+        if self.edited & fixed.keys() or not self.is_usual:
             return {}
         return _of_all([self._sufficient(model, axis, fixed) for model in self.models])
 
@@ -252,7 +255,8 @@ def search(
     packages = {name.split(":")[0] for name in functions}
     if len(packages) != 1 or not models or not any(case.shows_in_the_usual_step() for case in cases):
         return None
-    made = Search(packages.pop(), tuple(models), tuple(functions), environment, frozenset(edited))
+    usual = any(not case.spec.variant for case in cases)
+    made = Search(packages.pop(), tuple(models), tuple(functions), environment, frozenset(edited), usual)
     return made if made.package in TRAINERS and made.trainer and made.transformers else None
 
 
