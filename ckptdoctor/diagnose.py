@@ -53,7 +53,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
             notes = remedies.edited(ground)
         report = _report(asked, environment, planned, found, notes, time.monotonic() - started)
         report.notes += [f"{name} crashed once, and ran when it was run again alone." for name in patient.crashed_once]
-        results.store(key, report, [*patient.files, *_own_files(found)], environment.paths)
+        results.store(key, report, [*patient.files, *_own_files(found)], environment.paths, patient.reads)
     return report
 
 

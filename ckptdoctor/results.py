@@ -18,6 +18,7 @@ from ckptdoctor.encoding import encode_exactly
 from ckptdoctor.report import Report
 from ckptdoctor.request import Request
 from ckptdoctor.target import pip_settings
+from ckptdoctor.target.patient import Reads
 
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
 """Environment variables that may change what the stack does, by how their names begin."""
@@ -28,6 +29,10 @@ class _Stored(msgspec.Struct):
     """Every file that the run loaded, with size and time of change in nanoseconds."""
     folders: dict[str, int]
     """Every folder of ``sys.path`` with its time of change: something installed or removed shows there."""
+    reads: dict[str, tuple[int, int] | None]
+    """Every file and folder that the run read or looked for beside modules; none where it is not there."""
+    variables: dict[str, str]
+    """Every environment variable that the run looked up, with a digest of its value."""
     report: Report
 
 
@@ -82,19 +87,25 @@ def load(name: str) -> Report | None:
         return None
     if any(_folder(path) != changed for path, changed in stored.folders.items()):
         return None
+    if any(_file(path) != state for path, state in stored.reads.items()):
+        return None
+    if any(_variable(one) != digest for one, digest in stored.variables.items()):
+        return None
     stored.report.cached = True
     return stored.report
 
 
-def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str]) -> None:
+def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str], reads: Reads | None = None) -> None:
     """Keep a report.
 
     What could not be judged is not kept, since its cause may lie where no file shows it; nor is a report with a probe
-    whose process was killed, since that could not tell which files it had loaded.
+    whose process was killed, since that could not tell which files it had loaded; nor one on a function that started
+    programs, or made connections, of which nobody can tell what they read.
     """
     if (
         report.verdict not in ("ok", "fail")
         or _is_for_now(report)
+        or (reads and reads.untraced)
         or any(probe.evidence.ended in ("crashed", "timeout") for probe in report.probes)
     ):
         return
@@ -102,6 +113,8 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     stored = _Stored(
         files={path: state for path in sorted({*files, *configurations}) if (state := _file(path)) is not None},
         folders={path: changed for path in folders if (changed := _folder(path)) is not None},
+        reads={path: _file(path) for path in sorted(reads.files)} if reads else {},
+        variables={one: _variable(one) for one in sorted(reads.variables)} if reads else {},
         report=report,
     )
     path = _path(name)
@@ -131,6 +144,12 @@ def _file(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return state.st_size, state.st_mtime_ns
+
+
+def _variable(name: str) -> str:
+    """A digest of a variable's value: values may be secrets, and belong in no file."""
+    value = os.environ.get(name)
+    return "" if value is None else hashlib.sha256(os.fsencode(value)).hexdigest()
 
 
 def _folder(path: str) -> int | None:

@@ -20,6 +20,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``trainers``        checkpoint functions of trainers, loaded without the rest of them
 ``engines``         what wraps the model: nothing, DeepSpeed ZeRO 0 to 3, a DeepSpeed-style partial
 ``stand_in``        the CPU in the place of a GPU that is not there
+``reads``           what a probe's process reads beside modules
 ``watch``           hooks that see calls, recomputation, keywords and saved bytes
 ``callables``       what a callable is made of
 ``failures``        an exception as evidence

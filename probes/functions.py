@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -111,7 +112,7 @@ def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[st
     if not where or not attribute:
         raise FunctionUnavailableError(f"'{name}' is not of the form file.py:function or package.module:function")
     is_file = where.endswith(".py")
-    module = _from_file(replacement or where) if is_file else _from_module(where)
+    module = _from_file(replacement or where, where) if is_file else _from_module(where)
     function = _attribute(module, attribute)
     if replacement and not is_file:
         module = _replaced(module, function, replacement)
@@ -147,7 +148,11 @@ def _replaced(module: Any, function: Any, file: str) -> Any:
     return fresh if home is module else importlib.reload(module)
 
 
-def _from_file(file: str) -> Any:
+def _from_file(file: str, original: str) -> Any:
+    """A file as a module, with the modules and files that lie beside the original one within its reach.
+
+    As for a script, its own folder comes first while it is loaded; later, what the stack imports must not be found there.
+    """
     if not os.path.isfile(file):
         raise FunctionUnavailableError(f"there is no file {file}")
     spec = importlib.util.spec_from_file_location(f"_checkpoint_function_{abs(hash(file))}", file)
@@ -155,7 +160,16 @@ def _from_file(file: str) -> Any:
         raise FunctionUnavailableError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module.__file__ = original
+    folder = os.path.dirname(os.path.abspath(original))
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)
     return module
 
 

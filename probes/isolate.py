@@ -15,6 +15,8 @@ import sys
 import time
 from typing import Any, Callable
 
+from . import reads
+
 KEPT = 8192
 """Bytes of output that are kept from the beginning, and as many from the end."""
 
@@ -166,10 +168,13 @@ def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
     status = 0
     try:
         known = set(sys.modules)
+        reads.watch_variables()
+        reads.watch_files()
         faulthandler.dump_traceback_later(max(spec["timeout"] - DUMP, 0.1), file=2)
         evidence = run(spec, lambda part: _write(result_end, json.dumps(part).encode() + b"\n"))
         faulthandler.cancel_dump_traceback_later()
         envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}
+        envelope["reads"] = reads.told()
         _write(result_end, json.dumps(envelope).encode())
     except BaseException as error:
         status = 70

@@ -28,7 +28,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import isolate, places, ranks, stack, trainers
+from . import isolate, places, ranks, reads, stack, trainers
 
 OPENING = "CKPTDOCTOR_OPENING"
 """Environment variable through which a spawned child is told how its lane was opened."""
@@ -123,6 +123,7 @@ def serve(requests_from: int, events_to: int) -> int:
     if opening is None:
         return 0
     _open(opening)
+    reads.watch_variables()
     if opening.get("facts"):
         facts = stack.facts(every_requirement=opening["facts"] == "all")
         channel.send("facts", environment={**facts, "trainers": trainers.available()})
@@ -130,7 +131,7 @@ def serve(requests_from: int, events_to: int) -> int:
         prepare(request["specs"], channel)
         if not _serve(request["specs"], request["workers"], channel, requests):
             break
-        channel.send("idle", files=isolate.files_of(sys.modules))
+        channel.send("idle", files=isolate.files_of(sys.modules), reads=reads.told())
     _end_orphans()
     os._exit(0)  # taking the stack's modules apart at exit costs as much as some probes
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any, Callable
 
-from . import isolate
+from . import isolate, reads
 
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 
@@ -42,6 +42,8 @@ def run(spec: dict[str, Any], note: Note) -> dict[str, Any]:
         told, lost = _read(folder, spec["ranks"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    for one in told.values():
+        reads.add(one["reads"])
     if lost:
         why = f"rank {lost[0]} of {spec['ranks']} {_how_it_died(said, lost[0])}"
         return {"id": spec["id"], "ended": "crashed", "why": why, "output": said[-8192:]}
@@ -135,7 +137,7 @@ def in_rank(
         evidence = run_step(spec, note)
         faulthandler.unregister(signal.SIGTERM)
     with open(f"{file}.new", "w", encoding="utf-8") as written:
-        json.dump({"at": time.monotonic(), "evidence": evidence}, written)
+        json.dump({"at": time.monotonic(), "evidence": evidence, "reads": reads.told()}, written)
     os.replace(f"{file}.new", f"{file}.json")
     # Others may wait in a collective for a rank that raised: the launcher has to end them.
     return 0 if evidence["ended"] in ("returned", "skipped") else 1

@@ -177,3 +177,65 @@ def probes(name):
     main = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(main)
     return main.load(name)
+
+
+# -- what a probe reads beside modules --------------------------------------------------------------------------------
+
+READS = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("probes_main", sys.argv[1])
+main = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(main)
+reads = main.load("reads")
+reads.watch_variables()
+reads.watch_files()
+exec(compile(open(sys.argv[2]).read(), sys.argv[2], "exec"), {"__name__": "mine"})
+print("\\n" + json.dumps(reads.told()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "noted"),
+    [
+        ("import os; os.environ.get('MINE')", "variables", "MINE"),
+        ("import os; 'MINE' in os.environ", "variables", "MINE"),
+        ("import os; dict(os.environ)", "untraced", "os.environ"),
+        ("open('there').read()", "files", "there"),
+        ("import os\ntry: os.stat('missing')\nexcept OSError: pass", "files", "missing"),
+        ("import os; os.listdir('folder')", "files", "folder"),
+        ("from pathlib import Path; list(Path('folder').iterdir())", "files", "folder"),
+        ("from pathlib import Path; Path('missing').exists()", "files", "missing"),
+        ("import subprocess; subprocess.run(['true'])", "untraced", "subprocess.Popen"),
+        ("import os; os.system('true')", "untraced", "os.system"),
+        ("open('written', 'w').close()", "files", ""),
+        ("open('/proc/self/stat').read()", "files", ""),
+        ("x = 1", "variables", ""),
+    ],
+)
+def test_what_a_function_reads_is_noted(tmp_path, code, kind, noted):
+    from ckptdoctor import locations
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "there").touch()
+    (tmp_path / "mine.py").write_text(code)
+    script = [sys.executable, "-c", READS, str(locations.probes() / "__main__.py"), str(tmp_path / "mine.py")]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    told = json.loads(done.stdout.splitlines()[-1])[kind]
+    expected = str(tmp_path / noted) if kind == "files" else noted
+    assert (expected in told) if noted else not [one for one in told if one != str(tmp_path / "mine.py")]
+
+
+def test_an_interpreter_that_ignores_variables_writes_no_bytecode(tmp_path):
+    import venv
+
+    venv.create(tmp_path / "venv", symlinks=True)
+    (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (packages / "at_start.py").touch()
+    (packages / "at_start.pth").write_text("import at_start\n")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {tmp_path}/venv/bin/python -I "$@"\n')
+    python.chmod(0o755)
+
+    assert shell(f"$CK env --python {python}").returncode == 0
+    assert not (packages / "__pycache__").exists()

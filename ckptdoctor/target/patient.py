@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -36,6 +36,17 @@ WHOLE: Lane = ()
 """The lane with everything that is installed."""
 
 Progress = Callable[[str], None]
+
+
+class Reads(NamedTuple):
+    """What probes' processes read beside modules."""
+
+    files: set[str]
+    """Files and folders, there or not."""
+    variables: set[str]
+    """Names of environment variables."""
+    untraced: set[str]
+    """What a function of the user's own did of which nobody can tell what it rests on."""
 
 
 class Patient:
@@ -67,6 +78,7 @@ class Patient:
         self.python = python
         self.files: set[str] = set()
         """Every file from which the probes' processes loaded a module."""
+        self.reads = Reads(set(), set(), set())
         self.crashed_once: list[str] = []
         """Ids of the probes that crashed, and did not when they were run again."""
         self._overlay = overlay
@@ -180,8 +192,13 @@ class Patient:
                 f"try `{self.python} -c 'import torch'`; reinstall torch there, or name another target with --python",
             )
 
-    def _note(self, files: Iterable[str]) -> None:
-        self.files.update(file for file in files if not file.startswith(str(self._folder)))
+    def _note(self, event: Mapping[str, Any]) -> None:
+        ours = str(self._folder)
+        self.files.update(file for file in event["files"] if not file.startswith(ours))
+        reads = event.get("reads", {})
+        self.reads.files.update(file for file in reads.get("files", ()) if not file.startswith(ours))
+        self.reads.variables.update(reads.get("variables", ()))
+        self.reads.untraced.update(reads.get("untraced", ()))
 
     def _discard(self, lane: Lane) -> None:
         self._lanes.pop(lane).kill()
@@ -272,11 +289,11 @@ class _Round:
             self._take(event)
         elif kind == "idle":
             self._busy -= 1
-            self._patient._note(event["files"])
+            self._patient._note(event)
 
     def _take(self, event: dict[str, Any]) -> None:
         evidence = _evidence(event["evidence"])
-        self._patient._note(event["files"])
+        self._patient._note(event)
         if evidence.ended == "crashed" and self._is_first_crash(evidence.id):
             self._started.discard(evidence.id)
             if self._suspects and not self._started and self._waiting:

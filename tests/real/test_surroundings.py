@@ -1,0 +1,82 @@
+"""Surroundings that are hostile, with a real torch: verdicts stay true, and what is wrong is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import check
+
+pytestmark = pytest.mark.real
+
+QUICK = ("--engine", "none", "--model", "tiny-glm4", "--convention", "partial-bound")
+SOUND = "from torch.utils.checkpoint import checkpoint\n"
+CALL = "    return checkpoint(function, *args, use_reentrant=False, **kwargs)\n"
+
+
+def own(folder, body, before="", name="mine.py"):
+    """A file with a checkpoint function ``f`` that does something first."""
+    (folder / name).write_text(f"{SOUND}{before}\ndef f(function, *args, **kwargs):\n    {body}\n{CALL}")
+    return f"{folder / name}:f"
+
+
+READS = """\
+    os.environ.get('MINE') == 'bad' and 1 / 0
+    'bad' in Path(__file__).with_name('table').read_text() and [][0]
+    os.path.exists('bad') and {}['']
+    neighbour.BAD and int('')
+"""
+
+
+def test_a_cached_ok_does_not_survive_a_change_of_what_the_function_reads(torch_python, tmp_path):
+    (tmp_path / "table").write_text("good")
+    (tmp_path / "neighbour.py").write_text("BAD = False\n")
+    function = own(tmp_path, READS.strip(), "import os, neighbour\nfrom pathlib import Path\n")
+
+    def checked(**variables):
+        ran = check(torch_python, *QUICK, "--checkpoint-fn", function, environ={"MINE": "good", **variables})
+        return ran.report["cached"], {probe["error"] for probe in ran.report["probes"]} - {None}
+
+    assert checked() == (False, set())
+    assert checked(OTHER="1") == (True, set())
+    assert checked(MINE="bad") == (False, {"ZeroDivisionError: division by zero"})
+    (tmp_path / "table").write_text("bad")
+    assert checked() == (False, {"IndexError: list index out of range"})
+    (tmp_path / "table").write_text("good")
+    (tmp_path / "bad").touch()
+    assert checked() == (False, {"KeyError: ''"})
+    (tmp_path / "bad").unlink()
+    (tmp_path / "neighbour.py").write_text("BAD = True\n")
+    assert checked() == (False, {"ValueError: invalid literal for int() with base 10: ''"})
+
+
+def test_a_good_function_says_nothing_of_a_bad_one_in_the_same_file(torch_python, tmp_path):
+    own(tmp_path, "pass")
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("def bad(function, *args, **kwargs):\n    raise ValueError('mine')\n")
+    functions = [f"{tmp_path}/mine.py:f", f"{tmp_path}/mine.py:bad"]
+
+    conventions = ("--convention", "bound-method", "--convention", "partial-bound")
+    more = [word for name in functions for word in ("--checkpoint-fn", name)]
+    ran = check(torch_python, *QUICK[:4], *conventions, *more, "--no-cache")
+
+    assert ran.rules == ["CKPT010"]
+
+
+def test_a_crash_is_reported_only_when_it_comes_again(torch_python, tmp_path):
+    crash = f"p = {str(tmp_path / 'crashed')!r}; os.path.exists(p) or (open(p, 'w').close(), os.kill(os.getpid(), 11))"
+
+    ran = check(torch_python, *QUICK, "--checkpoint-fn", own(tmp_path, crash, "import os"), "--no-cache")
+
+    assert ran.status == 0
+    assert any("crashed once" in note for note in ran.report["notes"])
+
+
+def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
+    folder = tmp_path / "old-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_bytes("Name: old\nVersion: 1.0\nAuthor: Jörg\n".encode("latin-1"))
+
+    ran = check(torch_python, *QUICK, "--checkpoint-fn", "torch", "--no-cache", environ={"PYTHONPATH": str(tmp_path)})
+
+    assert ran.status == 0
+    assert ("old", "1.0") in {(one["name"], one["version"]) for one in ran.report["environment"]["packages"]}
