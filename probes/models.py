@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -59,6 +61,51 @@ TINY: dict[str, Any] = {
     "sliding_window": 8,
 }
 """Sizes that a configuration is cut down to, where it has the setting at all."""
+
+TINY_PARTS: dict[str, Any] = {
+    # towers for images and sound
+    "depth": 2,
+    "num_heads": 4,
+    "embed_dim": 32,
+    "out_hidden_size": 32,
+    "output_dim": 32,
+    "projection_dim": 32,
+    "projector_input_dim": 32,
+    "projector_output_dim": 32,
+    "vision_output_dim": 32,
+    "multi_modal_projector_bias": True,
+    "image_size": 28,
+    "patch_size": 14,
+    "max_num_tiles": 2,
+    "num_global_layers": 2,
+    "attention_heads": 4,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "num_blocks": 2,
+    "linear_units": 64,
+    "ext_pw_out_channel": 32,
+    "deepstack_visual_indexes": [0],
+    "fullatt_block_indexes": [1],
+    "intermediate_layers_indices": [0],
+    "cross_attention_layers": [1],
+    # linear attention, and embeddings by layer
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "global_head_dim": 8,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "intermediate_size_mlp": 64,
+    "num_kv_shared_layers": 0,
+    "num_position_embeddings": 16,
+}
+"""The same for models of several parts."""
+
+MOST_PARAMETERS = 5_000_000
+"""Of a model that is built: one that does not get that small is not tried."""
 
 
 class Model(NamedTuple):
@@ -126,19 +173,77 @@ def model_class(family: str) -> tuple[type, type]:
 def _from_transformers(name: str, dropout: float | None) -> torch.nn.Module:
     if os.path.isabs(name):
         config = _local_config(name)
-        _, kind = model_class(config.model_type)
+        family = str(config.model_type)
+        candidates = list(_candidates(config))
     else:
-        make, kind = model_class(name)
-        config = make()
-    shrink(config)
+        family = name
+        config_class, kind = model_class(name)
+        candidates = list(_candidates(config_class())) or [(config_class(), kind)]
+    failed = ""
+    for config, kind in candidates:
+        try:
+            return _tiny(config, kind, dropout)
+        except ModelUnavailableError as error:
+            failed = failed or str(error)
+    raise ModelUnavailableError(failed or f"transformers has no language model of the family '{family}'")
+
+
+def _candidates(config: Any) -> Iterator[tuple[Any, type]]:
+    """Configurations and classes to try: the whole model, then its language model alone."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    whole = getattr(config, "thinker_config", config)  # what is trained of a model that thinks and talks
+    text = getattr(whole, "text_config", None)
+    several = ("IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "VISION_2_SEQ", "SEQ_TO_SEQ_CAUSAL_LM")
+    is_several = any(getattr(whole, f"{name}_config", None) is not None for name in ("text", "vision", "audio"))
+    for part, names in ((whole, (*several, "CAUSAL_LM") if is_several else ("CAUSAL_LM",)), (text, ("CAUSAL_LM",))):
+        if part is None:
+            continue
+        for mapping in names:
+            found = getattr(modeling_auto, f"MODEL_FOR_{mapping}_MAPPING_NAMES", {}).get(part.model_type)
+            kind = getattr(transformers, found[0] if isinstance(found, tuple) else found, None) if found else None
+            if kind is not None and isinstance(part, kind.config_class):
+                yield part, kind
+
+
+def _tiny(config: Any, kind: type, dropout: float | None) -> torch.nn.Module:
+    """A model, counted on the meta device before any memory is taken for it."""
+    shrink_all(config)
     if dropout is not None:
         if not hasattr(config, "attention_dropout"):
-            raise ModelUnavailableError(f"'{name}' has no dropout in attention")
+            raise ModelUnavailableError(f"{kind.__name__} has no dropout in attention")
         config.attention_dropout = dropout
-    module = kind(config)
-    if not isinstance(module, torch.nn.Module):
-        raise ModelUnavailableError(f"'{name}' is not a PyTorch model")
+    try:
+        with torch.device("meta"):
+            counted = kind(config)
+        if not isinstance(counted, torch.nn.Module):
+            raise ModelUnavailableError(f"{kind.__name__} is not a PyTorch model")
+        count = sum(parameter.numel() for parameter in counted.parameters())
+    except (NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError, ImportError, IndexError) as error:
+        raise ModelUnavailableError(f"{kind.__name__} cannot be made tiny: {error}") from error
+    if count > MOST_PARAMETERS:
+        raise ModelUnavailableError(f"{kind.__name__} does not get tiny: {count:,} parameters")
+    return _initialised(kind, config)
+
+
+def _initialised(kind: type, config: Any) -> torch.nn.Module:
+    """A model all of whose parameters have values: some classes leave experts as they lie in memory, for weights to come."""
+    was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # memory that nobody writes to is filled with NaN
+    try:
+        module: torch.nn.Module = kind(config)
+    finally:
+        torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not bool(parameter.isfinite().all()):
+                parameter.normal_(0.0, INITIAL)
     return module
+
+
+INITIAL = 0.02
+"""Standard deviation of parameters that a class leaves without values, as transformers' models mostly have it."""
 
 
 def _local_config(folder: str) -> Any:
@@ -148,23 +253,28 @@ def _local_config(folder: str) -> Any:
         raise ModelUnavailableError(f"{folder} has no config.json")
     try:
         # Code that comes with a model is never run.
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
         raise ModelUnavailableError(f"transformers cannot read {folder}/config.json: {error}") from error
-    return getattr(config, "text_config", config) if not _is_causal(config) else config
 
 
-def _is_causal(config: Any) -> bool:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+def shrink_all(config: Any) -> None:
+    """Make a configuration and those of its parts tiny, in place."""
+    parts = [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
+    for part in parts:
+        shrink_all(part)
+    for name, value in TINY_PARTS.items():
+        if _setting(config, name) is not None:
+            with contextlib.suppress(AttributeError, NotImplementedError):
+                setattr(config, name, value)
+    shrink(config)
 
 
 def shrink(config: Any) -> None:
     """Make a configuration tiny and keep its architecture, in place."""
     layers = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
     for name, value in {**TINY, **_key_value_heads(config)}.items():
-        if getattr(config, name, None) is not None:
+        if _setting(config, name) is not None:
             try:
                 setattr(config, name, value)
             except (AttributeError, NotImplementedError):  # an alias or a computed value
@@ -187,12 +297,53 @@ def _key_value_heads(config: Any) -> dict[str, int]:
 
 def _plain_rope(config: Any) -> None:
     """Drop rotary scaling, whose tables are as long as the real model's heads; the rest of the rotation stays."""
-    if getattr(config, "rope_scaling", None) and not getattr(config, "rope_parameters", None):
-        config.rope_scaling = None
+    if hasattr(config, "rope_scaling") and not getattr(config, "rope_parameters", None):
+        config.rope_scaling = _rope_scaling(config)
     rope = getattr(config, "rope_parameters", None)
-    if isinstance(rope, dict) and rope.get("rope_type", "default") != "default":
+    # Where the configuration does not say it, models have a default as long as the real heads.
+    if isinstance(rope, dict) and ("mrope_section" in rope or str(config.model_type) in THREE_WAY):
+        rope["mrope_section"] = _sections(config, rope)
+    if isinstance(rope, dict) and rope.get("rope_type", "default") not in PLAIN_ROPES:
         kept = ("rope_theta", "partial_rotary_factor")
         config.rope_parameters = {"rope_type": "default", **{key: rope[key] for key in kept if key in rope}}
+
+
+THREE_WAY = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen2_vl_text",
+    "qwen2_5_vl_text",
+    "qwen2_5_omni_text",
+    "glm4v_text",
+    "glm4v_moe_text",
+)
+"""Language models that rotate by time, height and width."""
+
+PLAIN_ROPES = ("default", "axial")
+"""Kinds of rotation that are as long as the heads are."""
+
+
+def _rope_scaling(config: Any) -> dict[str, Any] | None:
+    """What older releases keep apart: nothing, but for models that read it whatever it says."""
+    if str(config.model_type) in THREE_WAY:
+        return {"type": "default", "rope_type": "default", "mrope_section": _sections(config, {})}
+    return {"rope_type": "default"} if config.model_type == "mllama_text_model" else None
+
+
+def _sections(config: Any, rope: dict[str, Any]) -> list[int]:
+    """How many of a tiny head's frequencies go by time, height and width: as many as there are, shared out."""
+    share = float(rope.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None) or 1.0))
+    pairs = int((_setting(config, "head_dim") or TINY["head_dim"]) * share) // 2
+    side = pairs // 3
+    return [pairs - 2 * side, side, side]
+
+
+def _setting(config: Any, name: str) -> Any:
+    """A setting of a configuration, or nothing where it has none, or one for each layer."""
+    try:
+        return getattr(config, name, None)
+    except (AttributeError, ValueError, RuntimeError, NotImplementedError):
+        return None
 
 
 def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:

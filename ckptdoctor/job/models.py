@@ -193,6 +193,6 @@ def _untried(config: dict[str, Any]) -> Iterator[str]:
     if config.get("quantization_config"):
         yield "The model's weights are quantized (`quantization_config`): plain ones are tried."
     if any(isinstance(config.get(name), dict) for name in ("vision_config", "audio_config", "thinker_config")):
-        yield "The model takes more than text: its language model alone is tried."
+        yield "The model takes more than text: it is tried on text alone."
     if config.get("auto_map"):
         yield "The model comes with code of its own (`auto_map`), which is never run: transformers' own class is tried."

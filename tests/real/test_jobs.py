@@ -190,3 +190,23 @@ def test_a_rank_that_goes_wrong_is_the_probes_outcome(demo_python, tmp_path, bod
     assert probe["outcome"] == outcome
     assert said in probe["error"]
     assert left_behind(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl", "llama4"])
+def test_a_full_size_model_of_several_parts_is_built_tiny(demo_python, tmp_path, family):
+    """The configuration of the family's own full size, as it stands in a folder that holds nothing else."""
+    tokens = {"image_token_id": 60, "video_token_id": 61, "vision_start_token_id": 62}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family, **tokens}))
+    ran = check(demo_python, "--model", tmp_path, "--checkpoint-fn", "torch:reentrant", "--engine", "none")
+    assert ran.status == 0
+    probes = [one for one in ran.report["probes"] if one["role"] == "subject" and not one["variant"]]
+    assert {one["outcome"] for one in probes} == {"ok"}
+    assert all(one["evidence"]["model_class"].endswith("ForConditionalGeneration") for one in probes)
+    assert all(one["evidence"]["layers"] for one in probes)
+
+
+def test_what_is_no_language_model_is_said(demo_python, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "pixtral"}')
+    ran = check(demo_python, "--model", tmp_path, "--checkpoint-fn", "torch:reentrant", "--engine", "none")
+    assert (ran.status, ran.rules) == (3, ["CKPT900"])
+    assert "no language model" in json.dumps(ran.report["findings"])
