@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from importlib.machinery import SourceFileLoader
-from types import ModuleType
+from types import CodeType, ModuleType
 
 PACKAGE = "_ckptdoctor_probes"
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,6 +36,8 @@ def keep_bytecode_out_of_the_target(ours: tuple[str, ...], elsewhere: str) -> No
         ours: Folders that may be written to, such as an overlay.
         elsewhere: Folder for the compiled files of a target that has none.
     """
+    _write_whole_files_only()
+    _drop_damaged_files((elsewhere, *ours))
     original = getattr(SourceFileLoader, "_cache_bytecode", None)
     if original is None:
         return
@@ -52,6 +54,42 @@ def keep_bytecode_out_of_the_target(ours: tuple[str, ...], elsewhere: str) -> No
             original(self, source_path, bytecode_path, data)
 
     SourceFileLoader._cache_bytecode = cache  # type: ignore[attr-defined]
+
+
+def _write_whole_files_only() -> None:
+    """On a full disk Python itself puts part of a compiled file in its place, and fails on it at every later run."""
+
+    def write(path: str, data: bytes, mode: int = 0o666) -> None:
+        temporary = f"{path}.{os.getpid()}"
+        try:
+            with open(os.open(temporary, os.O_EXCL | os.O_CREAT | os.O_WRONLY, mode & 0o666), "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except OSError:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+    machinery = sys.modules[SourceFileLoader.__module__]
+    if hasattr(machinery, "_write_atomic"):
+        machinery._write_atomic = write  # type: ignore[attr-defined]
+
+
+def _drop_damaged_files(ours: tuple[str, ...]) -> None:
+    """Compile anew where a compiled file of ours cannot be read; one of the target's own is a fault of the target's."""
+    original = SourceFileLoader.get_code
+
+    def get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
+        try:
+            return original(self, fullname)
+        except (EOFError, ValueError, TypeError):
+            compiled = importlib.util.cache_from_source(self.get_filename(fullname))
+            if not compiled.startswith(ours) or not os.path.exists(compiled):
+                raise
+            os.unlink(compiled)
+            return original(self, fullname)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
 
 
 def is_compiled(package: str) -> bool:

@@ -2,7 +2,8 @@
 
 One JSON object a line, both ways. Requests on a descriptor of their own::
 
-    {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true}   first, exactly once (facts: "all" for all requirements)
+    {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true, "look": 30}   first, exactly once
+                                                     (facts: "all" for all requirements; look: seconds)
     {"specs": [...], "workers": 2}                                  any number of times
     end of input                                                    close
 
@@ -18,6 +19,7 @@ Events on a descriptor of their own, since the environment may print anything on
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gc
 import json
@@ -196,11 +198,15 @@ def _import_probes() -> None:
 def _import(what: str, channel: Channel, load: Callable[[], Any]) -> None:
     """Import one part of the stack, and remember it if that fails: trying it again in each probe would only take time."""
     channel.send("importing", what=what)
+    look = json.loads(os.environ[OPENING])["look"]
+    faulthandler.dump_traceback_later(look, repeat=True, file=2)  # the doctor tells, and gives up where it hangs
     try:
         load()
     except Exception as error:
         BROKEN[what] = _as_evidence(error)
         channel.send("broken", what=what, error=BROKEN[what])
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _as_evidence(error: Exception) -> dict[str, Any]:

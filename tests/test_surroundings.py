@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -239,3 +240,91 @@ def test_an_interpreter_that_ignores_variables_writes_no_bytecode(tmp_path):
 
     assert shell(f"$CK env --python {python}").returncode == 0
     assert not (packages / "__pycache__").exists()
+
+
+# -- bytecode, and folders that a killed run leaves -------------------------------------------------------------------
+
+
+def bytecode_of(tmp_path, script):
+    """What a Python prints that keeps its compiled files where ours are kept."""
+    from ckptdoctor import locations
+
+    (tmp_path / "big.py").write_text(f"X = {list(range(30000))!r}\n")
+    start = (
+        "import importlib.util, sys; "
+        f"spec = importlib.util.spec_from_file_location('m', {str(locations.probes() / '__main__.py')!r}); "
+        "m = importlib.util.module_from_spec(spec); spec.loader.exec_module(m); "
+        f"m.keep_bytecode_out_of_the_target(('/nowhere',), {str(tmp_path / 'kept')!r}); "
+        f"sys.path.insert(0, {str(tmp_path)!r}); import big; print(len(big.X))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'{script} {sys.executable} -B -c "$0"', start], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "30000\n"), done.stderr
+    return list((tmp_path / "kept").rglob("big.*"))
+
+
+def test_a_full_disk_leaves_no_part_of_a_compiled_file(tmp_path):
+    # A limit on the size of a file cuts a write short, as a full disk does, and like it is told only to who looks.
+    assert bytecode_of(tmp_path, "trap '' XFSZ; ulimit -f 40;") == []
+    assert len(bytecode_of(tmp_path, "")) == 1
+
+
+@pytest.mark.parametrize("left", [10, 100, 50_000])
+def test_a_damaged_compiled_file_of_ours_is_made_anew(tmp_path, left):
+    (file,) = bytecode_of(tmp_path, "")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:left])
+
+    assert bytecode_of(tmp_path, "") == [file]
+    assert len(file.read_bytes()) == len(whole)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    make = "from ckptdoctor.target.workspace import Workspace; import os, signal; w = Workspace(); print(w.folder, flush=1); "
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def ran(more):
+        return subprocess.run(
+            [sys.executable, "-c", make + more], env=environ, capture_output=True, text=True, check=False
+        )
+
+    running = subprocess.Popen([sys.executable, "-c", make + "input()"], env=environ, stdin=-1, stdout=-1, text=True)
+    used = running.stdout.readline().strip()
+    (tmp_path / "ckptdoctor-of-somebody").mkdir()
+    killed = ran("os.kill(os.getpid(), signal.SIGKILL)").stdout.strip()
+    assert Path(killed).is_dir()
+
+    assert ran("w.remove()").returncode == 0
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([Path(used).name, "ckptdoctor-of-somebody"])
+    running.communicate("")
+
+
+def test_ctrl_c_does_not_stop_the_clearing_up(tmp_path):
+    code = (
+        "from ckptdoctor.target.workspace import Workspace; import os, shutil, signal; w = Workspace()\n"
+        "rmtree = shutil.rmtree\n"
+        "def slow(*a, **k): os.kill(os.getpid(), signal.SIGINT); rmtree(*a, **k)\n"
+        "shutil.rmtree = slow\n"
+        "w.remove()"
+    )
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+
+    assert "KeyboardInterrupt" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_long_import_stands_is_read_from_what_it_prints():
+    dump = (
+        'Timeout (0:00:30)!\nThread 0x00007f (most recent call first):\n  File "/a b/torch/x.py", line 7 in <module>\n'
+    )
+    process = Process(Said(b"", b""), {})
+    assert process.stands_at() == ""
+
+    process.output = (dump + "noise\n" + dump.replace("7", "8")).encode()
+
+    assert process.stands_at() == "/a b/torch/x.py:8 in <module>"
+    process.forget_where()
+    assert process.stands_at() == ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,9 +218,10 @@ def style(color_to: str | None, verbose: bool = False) -> Any:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is going on, on a terminal only."""
+    """A line on standard error that says what is going on; without a terminal only of what takes longer than a minute."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda _: None
+        with _patience() as told:
+            yield told
         return
     from rich.console import Console
 
@@ -227,3 +230,38 @@ def progress() -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     with console.status("starting", spinner="line") as status:
         yield lambda text: status.update(one_line(text, 60).replace("[", "\\["))
+
+
+LONG = 60.0
+"""Seconds after which a step is mentioned, and again after twice as many."""
+
+
+@contextmanager
+def _patience() -> Iterator[Callable[[str], None]]:
+    """Mentions a step that takes long, for logs: a silent minute looks like a hang."""
+    from ckptdoctor.output.escape import one_line
+
+    step, since, due = "", time.monotonic(), LONG
+    over = threading.Event()
+
+    def tell(text: str) -> None:
+        nonlocal step, since, due
+        if text.partition(",")[0] != step.partition(",")[0]:
+            since, due = time.monotonic(), LONG
+        step = text
+
+    def watch() -> None:
+        nonlocal due
+        while not over.wait(LONG / 60):
+            seconds = time.monotonic() - since
+            if step and seconds >= due:
+                due *= 2
+                click.echo(one_line(f"still {step} ({seconds:.0f} s)", 300), err=True)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield tell
+    finally:
+        over.set()
+        thread.join()

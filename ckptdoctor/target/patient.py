@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -18,10 +17,20 @@ from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.target.process import Process, environment, start_lane
 from ckptdoctor.target.trunk import Trunk
+from ckptdoctor.target.workspace import Workspace
 from ckptdoctor.wording import first_line
 
 STARTUP = 600.0
 """Seconds that the target's Python may take to start and to import the stack; a cold network disk takes minutes."""
+
+LOOK = 30.0
+"""Seconds between notes of where an import stands that takes long."""
+
+STUCK = 150.0
+"""Seconds at the very same line after which an import is taken for one that never ends."""
+
+COMPILES = ("deepspeed",)
+"""What may wait for a compiler at one line for minutes."""
 
 GRACE = 30.0
 """Seconds over the longest time limit after which a lane that says nothing is taken for dead."""
@@ -87,7 +96,8 @@ class Patient:
         self.workers = workers
         self._progress = progress
         self._lanes: dict[Lane, Process] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="ckptdoctor-"))
+        self._workspace = Workspace()
+        self._folder = self._workspace.folder
         (self._folder / "work").mkdir()
         (self._folder / "tmp").mkdir()
         self._environ = environment(os.environ, self._folder, cache, [overlay] if overlay else [], adapted)
@@ -103,7 +113,7 @@ class Patient:
         for process in self._lanes.values():
             process.close()
         self._lanes.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._workspace.remove()
 
     def look(self, every_requirement: bool = False) -> Environment:
         """What is installed in the target, read without importing it.
@@ -176,7 +186,8 @@ class Patient:
 
     def _open(self, lane: Lane, facts: bool | str = False) -> Process:
         if lane not in self._lanes:
-            opening = {"hide": list(lane), "paths": [str(self._overlay)] if self._overlay else [], "facts": facts}
+            paths = [str(self._overlay)] if self._overlay else []
+            opening = {"hide": list(lane), "paths": paths, "facts": facts, "look": LOOK}
             forked = self._trunk.fork() if self._trunk else None
             self._lanes[lane] = Process(
                 forked or start_lane(self.python, self._environ, self._folder / "work"), opening
@@ -246,6 +257,8 @@ class _Round:
         self._stage = "starting"
         self._busy = 0
         """Requests to the lane that it has not reported idle after."""
+        self._stands_at = ""
+        self._stands_since = 0.0
         self._limit = max(spec.timeout for spec in specs) + GRACE
         self._send(list(self._waiting.values()), patient.workers)
 
@@ -278,7 +291,8 @@ class _Round:
     def _handle(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "importing":
-            self._stage = event["what"]
+            self._stage, self._stands_at = event["what"], ""
+            self._process.forget_where()
             self._patient._progress(f"importing {event['what']}")
         elif kind == "broken":
             self._patient._check_broken(event)
@@ -331,11 +345,22 @@ class _Round:
 
     def _check_silence(self) -> None:
         silent = time.monotonic() - self._heard
-        if silent > (self._limit if self._started else STARTUP):
-            self._bury(f"said nothing for {silent:.0f} s")
+        if self._started:
+            if silent > self._limit:
+                self._bury(f"said nothing for {silent:.0f} s")
+            return
+        where = self._process.stands_at()
+        if where != self._stands_at:
+            self._stands_at, self._stands_since = where, time.monotonic()
+            self._patient._progress(f"importing {self._stage}, at {where}")
+        stuck = time.monotonic() - self._stands_since
+        if where and stuck > STUCK and self._stage not in COMPILES:
+            self._bury(f"hangs at {where}")
+        elif silent > STARTUP:
+            self._bury(f"said nothing for {silent:.0f} s" + (f", at {where}" if where else ""))
 
     def _bury(self, how: str) -> None:
-        words = self._process.last_words()
+        words = "" if self._stands_at else self._process.last_words()
         self._patient._discard(self._lane)
         self._busy = 0
         during = f"while importing {self._stage}" if not self._started else "with the probe"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -18,7 +19,10 @@ from ckptdoctor import locations
 from ckptdoctor.encoding import encode_exactly
 from ckptdoctor.errors import TargetError
 
-KEPT = 8000
+_STANDS = re.compile(rb'Timeout \(.*\)!\nThread .*\(most recent call first\):\n  File "(.*)", line (\d+) in (.*)\n')
+"""The innermost frame, as Python's faulthandler prints it."""
+
+KEPT = 32000
 """Bytes of a process's own output that are kept."""
 
 
@@ -174,6 +178,18 @@ class Process:
                 pass
         lines = [line for line in self.output.decode("utf-8", "replace").splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else ""
+
+    def stands_at(self) -> str:
+        """The line that an import which takes long stands at, as far as it has been told; ``file.py:12 in function``."""
+        found = _STANDS.findall(self.output)
+        if not found:
+            return ""
+        file, line, function = (part.decode("utf-8", "replace") for part in found[-1])
+        return f"{file}:{line} in {function}"
+
+    def forget_where(self) -> None:
+        """What was printed of an earlier import says nothing of the next."""
+        self.output = _STANDS.sub(b"", self.output)
 
     def hang_up(self) -> None:
         """Tell it that there is nothing more to do."""

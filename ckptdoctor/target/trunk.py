@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ckptdoctor.target.process import environment, start
+from ckptdoctor.target.workspace import Workspace
 
 READY = 600.0
 """Seconds that importing torch may take; a cold network disk takes minutes."""
@@ -54,7 +53,8 @@ class Trunk:
     """
 
     def __init__(self, python: Path, cache: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="ckptdoctor-"))
+        self._workspace = Workspace()
+        self._folder = self._workspace.folder
         (self._folder / "tmp").mkdir()
         self._wire, other = socket.socketpair()
         environ = environment(os.environ, self._folder, cache, [cache / "overlays"])
@@ -80,7 +80,7 @@ class Trunk:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._wire.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._workspace.remove()
 
     def suits(self, overlay: Path) -> bool:
         """Whether a lane with this overlay may be forked: it must not hold what is imported here already."""

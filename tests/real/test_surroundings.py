@@ -80,3 +80,22 @@ def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
 
     assert ran.status == 0
     assert ("old", "1.0") in {(one["name"], one["version"]) for one in ran.report["environment"]["packages"]}
+
+
+def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_python, tmp_path, monkeypatch):
+    from ckptdoctor.evidence import Spec
+    from ckptdoctor.target import patient
+
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import time\n\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(patient, "STUCK", 2)
+    monkeypatch.setattr(patient, "LOOK", 1)
+    told = []
+    with patient.Patient(bare_python, None, 1, tmp_path / "cache", told.append) as target:
+        (evidence,) = target.examine({patient.WHOLE: [Spec("tiny-glm4", "none")]})
+
+    assert evidence.ended == "crashed"
+    where = f"{tmp_path}/torch/__init__.py:3 in <module>"
+    assert evidence.why == f"its Python hangs at {where} while importing torch"
+    assert f"importing torch, at {where}" in told
