@@ -81,7 +81,7 @@ def load(name: str) -> Report | None:
     """The stored report, if every file it rests on is as it was."""
     try:
         stored = msgspec.json.decode(_path(name).read_bytes(), type=_Stored)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if any(_file(path) != state for path, state in stored.files.items()):
         return None

@@ -320,7 +320,7 @@ def _editable_project(note: Path) -> Path | None:
     """The folder that a ``direct_url.json`` (PEP 610) names as an editable project."""
     try:
         content = msgspec.json.decode(_read(note) or b"", type=_DirectUrl)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     url = urlsplit(content.url)
     return Path(unquote(url.path)) if content.dir_info.editable and url.scheme == "file" else None
@@ -534,7 +534,7 @@ def _read_record(file: Path) -> Applied | None:
     content = _read(_beside(file, RECORD))
     try:
         record = msgspec.json.decode(content or b"", type=Applied)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return record if record.schema == SCHEMA else None
 

@@ -188,7 +188,7 @@ class Reader:
 
 def _kept(file: Path | None) -> Kind | None:
     if file is not None:
-        with suppress(OSError, msgspec.MsgspecError):
+        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return msgspec.json.decode(file.read_bytes(), type=Kind)
     return None
 

@@ -138,7 +138,7 @@ class Store:
                     kept.trainers[item] = msgspec.json.decode(data, type=Trainer)
                 else:
                     kept.evidence[item] = msgspec.json.decode(data, type=Evidence)
-            except (zlib.error, msgspec.MsgspecError, TypeError):
+            except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError, TypeError):
                 continue  # it is run again
             kept.made[item] = made[:10]
         return kept

@@ -132,13 +132,7 @@ class Patient:
             raise self._does_not_start(process) from None
         if event is None:
             raise TargetError(f"{self.python} did not start within {STARTUP:g} s.", "is its disk very slow?")
-        try:
-            return msgspec.convert(event["environment"], Environment, strict=False)
-        except (KeyError, msgspec.ValidationError) as error:
-            raise TargetError(
-                f"{self.python} does not say what is installed in it: {error}.",
-                "a package's METADATA, or a sitecustomize, may be damaged",
-            ) from None
+        return environment_of(event, self.python)
 
     def _does_not_start(self, process: Process) -> TargetError:
         death, words = process.death(), process.last_words()
@@ -213,6 +207,21 @@ class Patient:
 
     def _discard(self, lane: Lane) -> None:
         self._lanes.pop(lane).kill()
+
+
+def environment_of(event: Mapping[str, Any], python: Path) -> Environment:
+    """The environment as the patient's side tells it.
+
+    Raises:
+        TargetError: It is not of that form.
+    """
+    try:
+        return msgspec.convert(event["environment"], Environment, strict=False)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise TargetError(
+            f"{python} does not say what is installed in it: {error}.",
+            "a package's METADATA, or a sitecustomize, may be damaged",
+        ) from None
 
 
 def _evidence(told: dict[str, Any]) -> Evidence:
