@@ -248,6 +248,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     """Packages of the stack that were imported in the probe's process, with their versions."""
     device: str = "cpu"
     precision: str = "fp32"
+    targets_missing: list[str] = []
+    """LoRA targets of the job that the model does not have; the others got an adapter."""
     rank: int = 0
     """Of several processes, the one that this is from."""
     output: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ckptdoctor import innocence, locations
@@ -91,13 +91,27 @@ class Found:
         """What the reader must know to weigh the verdict."""
         subjects = [one for one in self.probes if one.role == "subject"]
         simulated = [one for one in subjects if one.evidence.forward_only and one.outcome != "not judged"]
+        notes = list(
+            dict.fromkeys(note for case in self.cases if case.planned.role == "subject" for note in _as_run(case))
+        )
         if not simulated:
-            return []
+            return notes
         names = _names(simulated)
         needs = "need" if " and " in names else "needs"
         return [
-            f"There is no GPU here, and {names} {needs} one in backward: the backward pass was simulated on the CPU."
+            *notes,
+            f"There is no GPU here, and {names} {needs} one in backward: the backward pass was simulated on the CPU.",
         ]
+
+
+def _as_run(case: Case) -> Iterator[str]:
+    """Where a probe's step was another than the job's."""
+    spec, evidence = case.spec, case.evidence
+    if evidence.targets_missing and evidence.ended != "skipped":
+        missing = listed([f"`{name}`" for name in evidence.targets_missing], limit=9)
+        yield f"{spec.model} has no {missing}, which the job adapts with LoRA: give the job's family with --model."
+    if spec.setup.precision == "fp16" and evidence.precision == "bf16":
+        yield "The job asks for fp16, for which the CPU has no use: bf16 was run."
 
 
 def _works(probes: list[ProbeResult], where: str) -> str:

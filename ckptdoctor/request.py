@@ -63,7 +63,9 @@ def wanted(request: Request, environment: Environment) -> Wanted:
         engines = request.options.engines
         alone = [] if not engines or "none" in engines else ["none"]
         return Wanted(replace(request.options, beside=[*request.options.beside, *alone]))
-    from ckptdoctor.job.kinds import DEEPSPEED
+    from ckptdoctor.job.arguments import refused_by_llamafactory
+    from ckptdoctor.job.families import with_targets
+    from ckptdoctor.job.kinds import DEEPSPEED, LLAMAFACTORY
     from ckptdoctor.job.models import Choice
     from ckptdoctor.job.reading import read
     from ckptdoctor.job.summary import summary
@@ -76,7 +78,9 @@ def wanted(request: Request, environment: Environment) -> Wanted:
     given = options.models[0] if options.models else ""
     versions = {name: environment.version(name) for name in environment.stack}
     found = read(request.job, versions, Choice(given, tuple(environment.families)))
-    model = given or found.model or (found.family if found.family in environment.families else "")
+    guessed = found.family if found.family in environment.families else ""
+    guessed = guessed or with_targets(found.setup.lora_targets, environment.families)
+    model = given or found.model or guessed
     chosen = replace(
         options,
         models=[model] if model else [],
@@ -87,6 +91,10 @@ def wanted(request: Request, environment: Environment) -> Wanted:
         beside=["none"],
     )
     notes = [f"Not tried here: {one}" for one in found.untried]
+    if found.trainer == LLAMAFACTORY and not found.unjudged:
+        release = environment.version(LLAMAFACTORY)
+        refused = refused_by_llamafactory(found.keys, environment)
+        notes += [f"`{name}`: llamafactory {release} has no such argument, and refuses the job." for name in refused]
     if options.functions:
         notes.append("--checkpoint-fn takes the place of the job's own checkpoint function, which was not tried.")
     is_own = bool(given or found.model) or found.trainer == DEEPSPEED

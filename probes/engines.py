@@ -83,6 +83,22 @@ class DeepSpeedEngine(Engine):
         return gathered
 
 
+def averaged(
+    gradients: dict[str, torch.Tensor | None], model: torch.nn.Module, ranks: int
+) -> dict[str, torch.Tensor | None]:
+    """What data parallelism makes of the gradients of several ranks: their mean, each rank having a batch of its own."""
+    if ranks == 1:
+        return gradients
+    _process_group(ranks)
+    shapes = dict(model.named_parameters())
+    found: dict[str, torch.Tensor | None] = {}
+    for name, gradient in gradients.items():
+        total = torch.zeros_like(shapes[name], dtype=torch.float32) if gradient is None else gradient.clone()
+        torch.distributed.all_reduce(total)
+        found[name] = total / ranks if bool(total.any()) else None
+    return found
+
+
 def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings) -> Engine:
     """Wrap a model in the engine of that name, one of ``ENGINES``."""
     if name == "none":

@@ -144,7 +144,11 @@ def build(name: str, convention: str, variant: str) -> Model:
     if variant == "frozen":
         module.get_input_embeddings().requires_grad_(False)
     family = name if name == OWN else str(module.config.model_type)
-    return Model(module, layers_of(module), _inputs(name, packed=variant == "packed"), type(module).__name__, family)
+    with torch.random.fork_rng(devices=()):
+        # Ranks share the model and not the batch: what reduces gradients wrongly must show.
+        torch.manual_seed(torch.initial_seed() + int(os.environ.get("RANK", "0")))
+        inputs = _inputs(name, packed=variant == "packed")
+    return Model(module, layers_of(module), inputs, type(module).__name__, family)
 
 
 def _own(convention: str, dropout: float | None) -> torch.nn.Module:

@@ -106,6 +106,7 @@ class Step:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = models.build(self.spec["model"], self.spec["convention"], self.spec["variant"])
         self.precision = tuning.precision_of(self.spec["setup"], device.type)
+        self.evidence["targets_missing"] = tuning.targets_missing(self.model, self.spec["setup"])
         self.model = tuning.apply(self.model, self.spec["setup"])
         # An engine of DeepSpeed's casts the weights; the plain step must be taken with the same ones.
         self.is_in_weights = str(self.spec["engine"]).startswith("zero") and self.precision != "fp32"
@@ -130,7 +131,10 @@ class Step:
         loss, plain_bytes = self._forward()
         self.engine.backward(loss)
         self.evidence["plain_loss"] = float(loss.detach())
-        plain, seen_plain = self._gradients(), self.insides.take()
+        plain, seen_plain = (
+            engines.averaged(self._gradients(), self.model.module, self.spec["ranks"]),
+            self.insides.take(),
+        )
         self.model.module.zero_grad(set_to_none=True)
 
         self._enter("enable")

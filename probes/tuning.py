@@ -23,10 +23,22 @@ def apply(model: Model, setup: dict[str, Any]) -> Model:
         ModelUnavailableError: The job needs PEFT, which is not installed, or names modules that the model does not have.
     """
     if setup["tuning"] == "lora":
+        missing = targets_missing(model, setup)
+        if missing and len(missing) == len(setup["lora_targets"]):
+            raise ModelUnavailableError(
+                f"{model.name} has none of the job's LoRA targets ({', '.join(missing)}): give the job's own model, or its "
+                "family, with --model"
+            )
         return model._replace(module=_with_adapter(model.module, setup["lora_targets"]))
     if setup["tuning"] == "freeze":
         _freeze(model, setup["trainable_layers"])
     return model
+
+
+def targets_missing(model: Model, setup: dict[str, Any]) -> list[str]:
+    """LoRA targets that no module of the model answers to, by the ends of names as PEFT takes them."""
+    names = [f".{name}" for name, _ in model.module.named_modules()]
+    return [one for one in setup["lora_targets"] if not any(name.endswith(f".{one}") for name in names)]
 
 
 def _with_adapter(module: torch.nn.Module, targets: list[str]) -> torch.nn.Module:

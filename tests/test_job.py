@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.job import files, reading
+from ckptdoctor.job.arguments import refused_by_llamafactory
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
-from ckptdoctor.plan import NAMED_FUNCTIONS
+from ckptdoctor.plan import NAMED_FUNCTIONS, Options
+from ckptdoctor.request import Request, wanted
 
 JOBS = Path(__file__).parent / "jobs"
 SECRET = "hf_aVeryOwnToken"
@@ -973,3 +976,69 @@ def test_tabs_between_words_are_what_omegaconf_takes(read, refuse):
     assert "not valid YAML" in refuse("finetuning_type: full\nx:\n\ty: 1\n")
     assert "not valid YAML" in refuse("base_model:\tx\nsequence_len: 8\n")
     assert "not valid YAML" in refuse("finetuning_type: full\n" + "x: [" + "1,\t" * 300 + "2]\n")
+
+
+# What runs otherwise than asked
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An environment with a LLaMA-Factory and a transformers that have some arguments."""
+    for file, text in {
+        "llamafactory/hparams/model_args.py": "class A(B):\n    model_name_or_path: str = ''\n    finetuning_type: str = ''\n",
+        "transformers/training_args.py": "class T:\n    output_dir: str\n    bf16: bool = False\n    do_train: bool = False\n",
+        "transformers/training_args_seq2seq.py": "class S(T):\n    stage: str = ''\n",
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    packages = [Package(name, "1.0", str(tmp_path)) for name in ("llamafactory", "transformers")]
+    return Environment("3.11.7", "python", "linux", packages, ["transformers", "llamafactory"], families=["llama"])
+
+
+def test_keys_that_llamafactory_refuses_are_named(installed, tmp_path, monkeypatch):
+    assert refused_by_llamafactory([*LLAMAFACTORY, "use_reentrant_gcc"], installed) == ["use_reentrant_gcc"]
+    job = tmp_path / "train.json"
+    job.write_text(json.dumps({**LLAMAFACTORY, "lora_rnak": 8}))
+    notes = wanted(Request(job=str(job)), installed).notes
+    assert "`lora_rnak`: llamafactory 1.0 has no such argument, and refuses the job." in notes
+    monkeypatch.setenv("ALLOW_EXTRA_ARGS", "1")
+    assert refused_by_llamafactory(["lora_rnak"], installed) == []
+
+
+def test_nothing_is_said_of_keys_where_the_arguments_cannot_be_read(installed, tmp_path):
+    (tmp_path / "transformers" / "training_args.py").write_text("class (")
+    assert refused_by_llamafactory(["lora_rnak"], installed) == []
+    installed.packages = installed.packages[1:]
+    assert refused_by_llamafactory(["lora_rnak"], installed) == []
+
+
+def test_a_family_with_the_jobs_targets_stands_in(installed, tmp_path):
+    job = tmp_path / "train.json"
+    asked = {**LLAMAFACTORY, "model_name_or_path": "org/away", "finetuning_type": "lora"}
+    for targets, models in (("gate_proj,up_proj", ["llama"]), ("q_proj", []), ("Wqkv", []), ("c_attn", [])):
+        job.write_text(json.dumps({**asked, "lora_target": targets}))
+        found = wanted(Request(job=str(job)), installed)
+        assert found.options.models == models
+        assert "org/away, was not tried" in found.stand_in
+
+
+def test_one_model_alone_may_be_given(installed, tmp_path):
+    (tmp_path / "train.json").write_text(json.dumps(LLAMAFACTORY))
+    request = Request(job=str(tmp_path / "train.json"), options=Options(models=["llama", "glm4"]))
+    with pytest.raises(UsageFault, match="one model"):
+        wanted(request, installed)
+
+
+def test_deepspeeds_old_name_of_bf16(read):
+    found = read({"bfloat16": {"enabled": True}, "zero_optimization": {"stage": 2}}, "ds.json")
+    assert found.setup.precision == "bf16"
+    assert "`bfloat16`" in untried(found)
+    assert json.loads(found.setup.deepspeed)["bf16"] == {"enabled": True}
+    both = {"bfloat16": {"enabled": True}, "bf16": {"enabled": False}, "zero_optimization": {"stage": 2}}
+    assert read(both, "ds.json").setup.precision == "fp32"
+
+
+def test_what_of_a_multimodal_job_is_not_tried_is_named(read):
+    assert "`freeze_language_model`" in untried(read({**LLAMAFACTORY, "freeze_language_model": True}))
+    assert "`processor_type`" in untried(read({**AXOLOTL, "processor_type": "AutoProcessor"}))
+    assert read({**LLAMAFACTORY, "freeze_language_model": False}).untried == []

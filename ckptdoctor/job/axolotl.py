@@ -40,6 +40,7 @@ UNTRIED = {
     "flex_attention": "flex attention, which is compiled; the model's usual attention is tried.",
     "sage_attention": "sage attention's kernels; the model's usual attention is tried.",
     "s2_attention": "LongLoRA's shifted attention.",
+    "processor_type": "images or sound in the batch; text alone is tried.",
     "sample_packing": "packed sequences with attention of their own.",
     "batch_flattening": "packed sequences with attention of their own.",
     "torch_compile": "compilation of the model (`torch.compile`).",

@@ -133,6 +133,7 @@ def asked_for(fields: Fields) -> Configuration:
 def configured(fields: Fields) -> Configuration:
     """What a configuration asks for."""
     zero = _zero(fields)
+    fields, renamed = _by_new_name(fields)
     stage = zero.whole("stage")
     if stage not in STAGES:
         raise zero.fault("stage", "0, 1, 2 or 3")
@@ -148,7 +149,7 @@ def configured(fields: Fields) -> Configuration:
         raise UsageFault(
             f"{fields.source} has a value for DeepSpeed that JSON does not know.", "write plain values"
         ) from error
-    return Configuration(f"zero{stage}", text, enabled, [*sections, *_parallel(fields), *_zero_untried(zero)])
+    return Configuration(f"zero{stage}", text, enabled, [*renamed, *sections, *_parallel(fields), *_zero_untried(zero)])
 
 
 def precision_of(
@@ -166,6 +167,14 @@ def precision_of(
     why = "the configuration of DeepSpeed and the job disagree, and trainers refuse that."
     apart = [name for name, enabled in configuration.enabled.items() if enabled not in (None, wanted == name)]
     return precision, [f"`{name}.enabled`: {why}" for name in apart]
+
+
+def _by_new_name(fields: Fields) -> tuple[Fields, list[str]]:
+    """A configuration that says ``bfloat16`` for ``bf16``, as DeepSpeed once did and still reads."""
+    if "bfloat16" not in fields.values or "bf16" in fields.values:
+        return fields, []
+    said = fields.sentence("bfloat16", "DeepSpeed's old name of `bf16`; transformers' Trainer does not read it.")
+    return fields.replaced("bf16", fields.values["bfloat16"]), [said]
 
 
 def _zero(fields: Fields) -> Fields:

@@ -27,6 +27,26 @@ def guess(name: str, families: Iterable[str]) -> str:
     return experts if any(map(_ACTIVE.fullmatch, words)) and experts in known.values() else family
 
 
+TARGETS = {
+    "llama": {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+    "phi3": {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"},
+    "gpt_neox": {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"},
+    "gpt2": {"c_attn", "c_proj", "c_fc"},
+}
+"""Linear layers of families that may stand in for one that is not known."""
+
+USUAL = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"}
+"""Those of the family that usually stands in."""
+
+
+def with_targets(targets: Iterable[str], families: Iterable[str]) -> str:
+    """A family that has all of a job's LoRA targets where the usual one has not; empty where that is none."""
+    wanted, known = set(targets), set(families)
+    if wanted <= USUAL:
+        return ""
+    return next((family for family, layers in TARGETS.items() if wanted <= layers and family in known), "")
+
+
 def _matches(words: list[str], known: Iterable[str]) -> Iterator[str]:
     """Names of families that a run of words spells, or that a digit alone comes after: ``qwen2`` in ``qwen25``."""
     for start in range(len(words)):

@@ -31,3 +31,5 @@ class Job(msgspec.Struct):
     """What the job asks for that matters for checkpointing and cannot be tried, a sentence each."""
     unjudged: list[str] = []
     """Why nothing can be said of the job's checkpointing, a sentence each: something else does it than what can be tried."""
+    keys: list[str] = []
+    """The names of its settings, those that may be shown."""

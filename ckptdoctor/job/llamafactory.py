@@ -21,6 +21,7 @@ UNCHECKPOINTED_MODELS = ("gemma3n",)
 UNTRIED = {
     "quantization_bit": "quantized weights; plain ones are tried.",
     "pure_bf16": "weights in bfloat16 throughout; autocast to bfloat16 is tried.",
+    "freeze_language_model": "a frozen language model; it is trained.",
     "shift_attn": "LongLoRA's shifted attention.",
     "mixture_of_depths": "mixture of depths, which leaves tokens out of layers.",
     "enable_liger_kernel": "Liger's kernels in the layers.",

@@ -46,7 +46,9 @@ def read(path: str | Path, versions: Mapping[str, str] | None = None, choice: Ch
     source = str(path)
     releases = Releases(versions or {})
     trainer, values = _told(source, releases)
-    return READERS[trainer](Fields(source, values), releases, choice)
+    job = READERS[trainer](Fields(source, values), releases, choice)
+    job.keys = [name for name in values if files.is_plain(name)]
+    return job
 
 
 def _told(source: str, releases: Releases) -> tuple[str, dict[str, Any]]:

@@ -173,6 +173,14 @@ def test_two_ranks(demo_python, tmp_path):
     assert all(name.endswith("2 ranks") for name in ran.outcomes if "/zero2" in name and "tiny" not in name)
 
 
+def test_ranks_have_batches_of_their_own(demo_python, tmp_path):
+    """What one rank takes from another is the same where all have the same batch."""
+    body = "    import torch; torch.distributed.broadcast(args[0].data, 0)"
+    ran = check(demo_python, *own(tmp_path, body), cwd=tmp_path)
+    assert ran.status == 1
+    assert set(ran.rules) & {"CKPT005", "CKPT009"}
+
+
 @pytest.mark.parametrize(
     ("body", "outcome", "said"),
     [
