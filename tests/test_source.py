@@ -91,6 +91,16 @@ def test_a_secret_is_known_by_what_it_is_given_to_and_taken_out_of_messages(line
     assert secret not in known.clean(f"ValueError: no {secret} there")
 
 
+@pytest.mark.parametrize("line", ['x = "{}" "{}"', 'x = "{}" + "{}"', 'key_pw = ("{}"\n  "{}")'])
+def test_a_secret_in_pieces_goes_whole(line):
+    for secret in (MIXED, HEX, "da" + "pi" + HEX * 2) if line.startswith("key") else ("da" + "pi" + HEX * 2,):
+        one, other = secret[:7], secret[7:]
+        shown = cleaned(line.format(one, other))
+        ast.parse(shown)
+        assert one not in shown
+        assert other not in shown
+
+
 STAYS = """\
 IGNORE_TOKEN_ID = -100
 CACHE_KEY = "past"
@@ -102,6 +112,7 @@ token_type = 'bfloat16'  # token: bfloat16
 sort_key = lambda key: key["Seq2SeqTrainingArguments"]
 password = os.getenv("DB_PASSWORD")
 names = ["M2M100ForConditionalGeneration", "01-ai/Yi-34B-Chat-4bits", "stage3_gather_16bit_weights_on_model_save"]
+labels = {"api_key": {"en": {"label": "API key (optional)"}}}
 raise ValueError(f"expected {key!r:>10} of {{shape}}, \\n got 'x'")
 """
 
@@ -130,6 +141,11 @@ def test_names_of_people_and_repositories_are_taken_out_of_names_and_literals():
     known = Redactor(facts({"HOME": "/home/zkeller", "USER": "zkeller"}, {}, private={"acme-core": "<repository>"}))
     shown = source.clean("import acme_core\ndef zkeller_f():\n    return 'acme-core of zkeller'\n", known)[0]
     assert shown == "import repository\ndef user_f():\n    return '<repository> of <user>'\n"
+
+
+def test_escapes_of_a_literal_stay_beside_what_is_taken_out():
+    literal = '"""\n    "<|AUDIO|>\\n" of 10.1.2.3\n"""\n'
+    assert cleaned(literal) == literal.replace("10.1.2.3", "<ip>")
 
 
 def test_a_file_that_is_no_program_is_cleaned_by_lines():

@@ -72,6 +72,12 @@ class _Cleaner(cst.CSTTransformer):
             return self._whole(original_node, result)
         return result
 
+    def visit_DictElement_key(self, node: cst.DictElement) -> None:  # noqa: N802
+        self._names.append("")  # a key is no value
+
+    def leave_DictElement_key(self, node: cst.DictElement) -> None:  # noqa: N802
+        self._names.pop()
+
     # What changes
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:  # noqa: N802
@@ -79,6 +85,10 @@ class _Cleaner(cst.CSTTransformer):
         cleaned = self._cleaned(value)
         if cleaned == value:
             return updated_node
+        quote, raw = updated_node.quote, updated_node.raw_value
+        with_its_escapes = f"{updated_node.prefix}{quote}{self._text(raw)}{quote}"
+        if with_its_escapes.count("\n") == updated_node.value.count("\n") and _means(with_its_escapes, cleaned):
+            return updated_node.with_changes(value=with_its_escapes)
         return updated_node.with_changes(value=_literal(updated_node, cleaned))
 
     def leave_FormattedStringText(  # noqa: N802
@@ -111,15 +121,12 @@ class _Cleaner(cst.CSTTransformer):
         cleaned = self._cleaned(value)
         if cleaned == value or forms.TOKEN not in cleaned:
             return cast("cst.CSTNode", node)
-        for at, piece in enumerate(after):
-            text = _literal(piece, cleaned if at == 0 else "")
-            node = node.deep_replace(piece, piece.with_changes(value=text))
-        return cast("cst.CSTNode", node)
+        return _refilled(node, iter([cleaned] + [""] * (len(after) - 1)))
 
     def _cleaned(self, value: str) -> str:
         """A literal's value, by the name that it is given to and by itself."""
-        for name in reversed(self._names[-3:]):
-            if not name:
+        for depth, name in enumerate(reversed(self._names[-3:])):
+            if not name or (depth and " " in value):  # a sentence further in is a label
                 break
             if value != forms.TOKEN and forms.is_secret(name, value):
                 self.found.append(value)
@@ -186,6 +193,14 @@ def _pieces(node: Any) -> Iterator[Any]:
         yield from _pieces(node.right)
     else:
         yield node
+
+
+def _refilled(node: Any, values: Iterator[str]) -> cst.CSTNode:
+    """A literal in pieces with other values in them."""
+    if isinstance(node, cst.SimpleString):
+        return node.with_changes(value=_literal(node, next(values)))
+    left = _refilled(node.left, values)
+    return cast("cst.CSTNode", node.with_changes(left=left, right=_refilled(node.right, values)))
 
 
 def _value(node: cst.SimpleString) -> str:

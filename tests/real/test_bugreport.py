@@ -83,7 +83,8 @@ def test_the_failing_stack_makes_a_report_with_all_its_parts(demo):
     assert "transformers==4.51.3\n" in members["packages.txt"]
     assert members["collect_env.txt"].startswith("Collecting environment information")
     text = members["report.md"]
-    assert len(text) < 6000
+    assert len(text) < 12_000
+    assert members["repro.py"].strip() in text
     for part in (
         "llamafactory 0.9.2",
         f"{READER[0]}:{READER[1]}",
