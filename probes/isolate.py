@@ -130,6 +130,12 @@ class Child:
         return envelope
 
 
+def dump_later(seconds: float, repeat: bool = False) -> None:
+    """Print where all threads stand after a time, unless it is called off; where no thread can be started, never."""
+    with contextlib.suppress(RuntimeError):
+        faulthandler.dump_traceback_later(seconds, repeat=repeat, file=2)
+
+
 RAN_OUT = {
     errno.EAGAIN: "no more processes or threads can be started (`ulimit -u`, or the container's pids limit)",
     errno.ENOMEM: "memory ran out (`ulimit -v`, or the container's limit)",
@@ -170,7 +176,7 @@ def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
         known = set(sys.modules)
         reads.watch_variables()
         reads.watch_files()
-        faulthandler.dump_traceback_later(max(spec["timeout"] - DUMP, 0.1), file=2)
+        dump_later(max(spec["timeout"] - DUMP, 0.1))
         evidence = run(spec, lambda part: _write(result_end, json.dumps(part).encode() + b"\n"))
         faulthandler.cancel_dump_traceback_later()
         envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}

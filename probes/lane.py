@@ -199,7 +199,7 @@ def _import(what: str, channel: Channel, load: Callable[[], Any]) -> None:
     """Import one part of the stack, and remember it if that fails: trying it again in each probe would only take time."""
     channel.send("importing", what=what)
     look = json.loads(os.environ[OPENING])["look"]
-    faulthandler.dump_traceback_later(look, repeat=True, file=2)  # the doctor tells, and gives up where it hangs
+    isolate.dump_later(look, repeat=True)  # the doctor tells, and gives up where it hangs
     try:
         load()
     except Exception as error:

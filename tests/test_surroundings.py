@@ -328,3 +328,27 @@ def test_where_a_long_import_stands_is_read_from_what_it_prints():
     assert process.stands_at() == "/a b/torch/x.py:8 in <module>"
     process.forget_where()
     assert process.stands_at() == ""
+
+
+@pytest.mark.parametrize(("name", "source"), [("json.py", "raise RuntimeError('shadow')"), ("tempfile.py", "1 / 0")])
+def test_a_module_that_hides_pythons_own_is_named(tmp_path, name, source):
+    (tmp_path / name).write_text(source)
+
+    done = shell("$CK check --python /nowhere", PYTHONPATH=str(tmp_path))
+
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[0] == f"error: {tmp_path / name} hides a module of Python's own from ckptdoctor."
+
+
+def test_a_folder_that_this_user_may_not_look_into_is_named(monkeypatch):
+    from ckptdoctor.errors import TargetError
+    from ckptdoctor.target import interpreter
+
+    closed = PermissionError(errno.EACCES, "Permission denied", "/root/env")
+
+    def deny(*_):
+        raise closed
+
+    monkeypatch.setattr(interpreter, "_chosen", deny)
+    with pytest.raises(TargetError, match="This user may not look into /root/env"):
+        interpreter.find("/root/env", {})

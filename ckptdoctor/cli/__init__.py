@@ -130,6 +130,12 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if "can't start new thread" in str(error):
+            return _complain("No more threads can be started.", HINTS[errno.EAGAIN], 3)
+        if shadow := _shadow():
+            click.echo(f"error: {shadow} hides a module of Python's own from ckptdoctor.", err=True)
+            click.echo("hint: start ckptdoctor without that folder on PYTHONPATH", err=True)
+            return 3
         what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
         return _complain(what, "please report it, with what --debug prints", 3)
     return status if isinstance(status, int) else 0
@@ -137,8 +143,8 @@ def run(arguments: list[str]) -> int:
 
 ANOTHER_FOLDER = "set TMPDIR and CKPTDOCTOR_CACHE to folders {}"
 HINTS = {
-    errno.EACCES: f"change its permissions, or {ANOTHER_FOLDER.format('that you may write to')}",
-    errno.EPERM: f"change its permissions, or {ANOTHER_FOLDER.format('that you may write to')}",
+    errno.EACCES: f"change its permissions or name another; for our own files, {ANOTHER_FOLDER.format('of yours')}",
+    errno.EPERM: f"change its permissions or name another; for our own files, {ANOTHER_FOLDER.format('of yours')}",
     errno.EROFS: ANOTHER_FOLDER.format("on a disk that can be written to"),
     errno.ENOSPC: f"free some space, or {ANOTHER_FOLDER.format('on another disk')}",
     errno.EDQUOT: f"free some space, or {ANOTHER_FOLDER.format('on another disk')}",
@@ -162,6 +168,16 @@ def _explained(error: OSError) -> tuple[str, str]:
         return "There is no folder for temporary files that can be written to.", "set TMPDIR to one"
     hint = HINTS.get(error.errno or 0, "run the command again with --debug to see where this happens")
     return f"{where}: {what}" if where else what, hint
+
+
+def _shadow() -> Path | None:
+    """A file on ``PYTHONPATH`` that has the name of one of Python's own modules which ckptdoctor uses."""
+    for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        for name in sorted(sys.stdlib_module_names) if folder else ():
+            file = Path(folder, f"{name}.py")
+            if file.is_file():
+                return file
+    return None
 
 
 def _complain(message: str, hint: str, status: int) -> int:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -259,9 +259,11 @@ def _patience() -> Iterator[Callable[[str], None]]:
                 click.echo(one_line(f"still {step} ({seconds:.0f} s)", 300), err=True)
 
     thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
+    with suppress(RuntimeError):  # where no more threads can be started, nothing is mentioned
+        thread.start()
     try:
         yield tell
     finally:
         over.set()
-        thread.join()
+        if thread.ident:
+            thread.join()

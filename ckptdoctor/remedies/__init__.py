@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ckptdoctor.evidence import Environment
@@ -53,7 +54,8 @@ def _find(finding: Finding, ground: Ground, verify: bool) -> list[Remedy]:
 
 def warm_up() -> None:
     """Import what a patch is made with while the probes run; it takes as long as several of them."""
-    threading.Thread(target=importlib.import_module, args=("ckptdoctor.remedies.patch",), daemon=True).start()
+    with suppress(RuntimeError):  # where no more threads can be started it waits until it is needed
+        threading.Thread(target=importlib.import_module, args=("ckptdoctor.remedies.patch",), daemon=True).start()
 
 
 def unmet_pins(environment: Environment) -> list[str]:

@@ -22,12 +22,18 @@ def find(chosen: str | None, environ: Mapping[str, str]) -> Path:
     Raises:
         TargetError: There is no such interpreter.
     """
-    if chosen:
-        return _chosen(chosen)
-    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-        prefix = environ.get(variable)
-        if prefix:
-            return _in_folder(Path(prefix), f"{variable} says {prefix}")
+    try:
+        if chosen:
+            return _chosen(chosen)
+        for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+            prefix = environ.get(variable)
+            if prefix:
+                return _in_folder(Path(prefix), f"{variable} says {prefix}")
+    except PermissionError as error:
+        raise TargetError(
+            f"This user may not look into {error.filename}.",
+            "run ckptdoctor as a user who may, or name another target with --python",
+        ) from error
     return Path(sys.executable)
 
 

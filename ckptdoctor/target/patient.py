@@ -35,6 +35,9 @@ COMPILES = ("deepspeed",)
 GRACE = 30.0
 """Seconds over the longest time limit after which a lane that says nothing is taken for dead."""
 
+OUT_OF_MEMORY = ("MemoryError", "failed to map segment", "annot allocate memory")
+"""Parts of an error of which the cause is a limit on memory."""
+
 Lane = tuple[str, ...]
 """A lane is named by the packages that are hidden in it."""
 
@@ -192,10 +195,11 @@ class Patient:
         """Give up when torch itself does not import; anything else that does not is its own probes' evidence."""
         if event["what"] == "torch":
             error = event["error"]
-            raise TargetError(
-                f"torch does not import in {self.python}: {error['type']}: {first_line(error['message'])}",
-                f"try `{self.python} -c 'import torch'`; reinstall torch there, or name another target with --python",
-            )
+            what = f"{error['type']}: {first_line(error['message'])}"
+            hint = f"try `{self.python} -c 'import torch'`; reinstall torch there, or name another target with --python"
+            if any(sign in what for sign in OUT_OF_MEMORY):
+                hint = "memory ran out, most likely: raise the limit (`ulimit -v`, or the container's)"
+            raise TargetError(f"torch does not import in {self.python}: {what}", hint)
 
     def _note(self, event: Mapping[str, Any]) -> None:
         ours = str(self._folder)
