@@ -16,7 +16,8 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize(
-    "text", ["transformers==4.52.4", "transformers>=4,<5", "a[b]==1", "a @ https://host/a.whl", "a"]
+    "text",
+    ["transformers==4.52.4", "transformers>=4,<5", "a[b]==1", "x@https://host/a.whl", "a @ https://host/a.whl", "a"],
 )
 def test_what_has_its_name_stays(text):
     assert named(text) == text

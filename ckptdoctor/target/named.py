@@ -23,6 +23,9 @@ else:
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _EXTRAS = re.compile(r"^(.*?)(\[[\w\s,.-]*\])?$", re.DOTALL)
 _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip")
+_WITH_URL = re.compile(r"^[\w.-]+\s*(?:\[[^\]]*\])?\s*@\s*\w[\w+.-]*:")
+"""``NAME @ URL``, with or without the spaces."""
+
 _REMOTE = re.compile(r"^(?:(?:git|hg|svn|bzr)\+)?\w+://")
 
 
@@ -53,7 +56,7 @@ def named(text: str) -> str:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    if " @ " in text:
+    if _WITH_URL.match(text):
         return False
     return text.startswith((".", "~")) or "/" in text or "\\" in text or text.endswith(_ARCHIVES)
 
