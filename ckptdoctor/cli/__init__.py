@@ -8,8 +8,10 @@ import itertools
 import os
 import signal
 import sys
+import time
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -70,11 +72,27 @@ def group(debug: bool) -> None:
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     _prepare_streams()
-    for name in ("SIGTERM", "SIGHUP"):  # they leave as little behind as Ctrl-C does
+    interrupt = _Interrupt()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the others leave as little behind as Ctrl-C does
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+class _Interrupt:
+    """What a signal to stop does: the first one stops, and others are passed over while that clears up."""
+
+    CLEARING_UP = 10.0
+    """Seconds that it may take."""
+
+    def __init__(self) -> None:
+        self._stopped = float("-inf")
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self._stopped > self.CLEARING_UP:
+            self._stopped = time.monotonic()
+            raise KeyboardInterrupt
 
 
 def _prepare_streams() -> None:

@@ -17,7 +17,7 @@ from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.target.process import Process, environment, start_lane
 from ckptdoctor.target.trunk import Trunk
-from ckptdoctor.target.workspace import Workspace
+from ckptdoctor.target.workspace import Workspace, uninterrupted
 from ckptdoctor.wording import first_line
 
 STARTUP = 600.0
@@ -111,12 +111,13 @@ class Patient:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._lanes.values():
-            process.hang_up()
-        for process in self._lanes.values():
-            process.close()
-        self._lanes.clear()
-        self._workspace.remove()
+        with uninterrupted():
+            for process in self._lanes.values():
+                process.hang_up()
+            for process in self._lanes.values():
+                process.close()
+            self._lanes.clear()
+            self._workspace.remove()
 
     def look(self, every_requirement: bool = False) -> Environment:
         """What is installed in the target, read without importing it.

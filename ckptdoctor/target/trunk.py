@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ckptdoctor.target.process import environment, start
-from ckptdoctor.target.workspace import Workspace
+from ckptdoctor.target.workspace import Workspace, uninterrupted
 
 READY = 600.0
 """Seconds that importing torch may take; a cold network disk takes minutes."""
@@ -76,11 +76,12 @@ class Trunk:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._wire.close()
-        self._workspace.remove()
+        with uninterrupted():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._wire.close()
+            self._workspace.remove()
 
     def suits(self, overlay: Path) -> bool:
         """Whether a lane with this overlay may be forked: it must not hold what is imported here already."""

@@ -31,7 +31,7 @@ class Workspace:
 
     def remove(self) -> None:
         """Remove it with all that is in it, even if Ctrl-C is pressed meanwhile."""
-        with _uninterrupted():
+        with uninterrupted():
             shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):
                 os.close(self._lock)
@@ -61,7 +61,7 @@ def _is_left(folder: Path) -> bool:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C and the signals that are treated like it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -95,6 +95,16 @@ def test_an_interrupt_leaves_nothing_behind(hanging, own_tmp, number):
     assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
 
 
+def test_a_second_interrupt_leaves_nothing_behind_either(hanging, own_tmp):
+    hanging.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    hanging.send_signal(signal.SIGINT)
+    hanging.communicate(timeout=20)
+
+    assert list(own_tmp.iterdir()) == []
+    assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
+
+
 def test_being_killed_leaves_no_process_behind(hanging, own_tmp):
     hanging.kill()
 
