@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 Ended = Literal["returned", "raised", "skipped", "crashed", "timeout"]
-Variant = Literal["", "packed", "dropout", "frozen"]
+Variant = Literal["", "packed", "dropout", "frozen", "course"]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -121,6 +121,10 @@ class Gradients(msgspec.Struct, omit_defaults=True):
     wrong: list[WrongGradient] = []
     confirmed: str = ""
     """Which gradients the slope of the loss bears out, where they differ: ``plain``, ``checkpointed``, or not clear."""
+    hidden: list[str] = []
+    """Finite, although the plain gradient is not."""
+    unexpected: list[str] = []
+    """There, although without checkpointing there is none: frozen parameters, mostly."""
 
 
 class SavedBytes(msgspec.Struct):
@@ -128,6 +132,15 @@ class SavedBytes(msgspec.Struct):
 
     plain: int
     checkpointed: int
+
+
+class Arithmetic(msgspec.Struct):
+    """A layer that ran again in another precision than at first."""
+
+    layer: str
+    forward: str
+    """e.g. ``float32 under autocast to bfloat16``."""
+    recomputed: str
 
 
 class LostKeywords(msgspec.Struct):
@@ -180,7 +193,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     convention: str = "model"
     """A calling convention of our own model; ``model``: what the model itself does."""
     variant: Variant = ""
-    """``packed``: with the keyword arguments of flash-attention's packing; ``dropout``; ``frozen``: embeddings not trained."""
+    """``packed``: with the keyword arguments of flash-attention's packing; ``dropout``; ``frozen``: embeddings not trained;
+    ``course``: many steps on more layers, see ``probes/course.py``."""
     timeout: float = 60.0
     """Seconds."""
     seed: int = 0
@@ -241,6 +255,25 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     """The function needs CUDA in backward and there is none: only its forward was judged."""
     stand_in: Evidence | None = None
     """Then, the same step without an engine and with the CPU in the place of the GPU."""
+    steps: list[Evidence] = []
+    """Of a course: every step, as evidence of its own."""
+    when: str = ""
+    """Of a step of a course: what is particular about it, as the end of a clause."""
+    rare: bool = False
+    """Not every job comes into that situation."""
+    rounding: float = 0.0
+    """The largest relative difference that rounding explains, as measured without checkpointing; 0: not measured."""
+    changed: list[str] = []
+    """What the step left other than it was, in words."""
+    arithmetic: list[Arithmetic] = []
+    held_bytes: SavedBytes | None = None
+    """Bytes by which memory in use grew in the forward pass, whoever holds them."""
+    grew: int = 0
+    """Bytes by which memory in use grows from each step to the next, where it does."""
+    moved_bytes: int = 0
+    """Bytes of activations that were sent to the CPU in the forward pass, where no layer was recomputed."""
+    torch_too: list[str] = []
+    """torch's own checkpoint functions that do not get this step right either."""
     loaded: Loaded | None = None
     missing: list[str] = []
     """Packages that are not installed, and that the checkpoint function asked for while it ran: a stand-in answered."""

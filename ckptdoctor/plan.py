@@ -41,6 +41,9 @@ CONVENTIONS = {
 }
 """Calling conventions of our own model, and the releases that are known to use them."""
 
+COURSE: Variant = "course"
+"""The variant in which a function takes many steps, on more layers."""
+
 IN_THE_WILD = tuple(name for name, releases in CONVENTIONS.items() if releases)
 
 Role = Literal["subject", "control", "convention", "advisory"]
@@ -123,6 +126,8 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += _other_way_round(model, subjects, engines, options)
         if "none" in engines and options.setup == Setup():
             plan.probes += _variants(model, subjects, options)
+        if options.setup == Setup():
+            plan.probes += _courses(model, subjects, engines, options)
     if OWN_MODEL not in models:
         plan.probes += _conventions(subjects, options)
     if "deepspeed" in environment.stack and not options.functions and not options.engines:
@@ -210,6 +215,20 @@ def _variants_of(model: str, function: str) -> Iterator[Variant]:
     yield "dropout"
     if function.startswith("llamafactory"):
         yield "frozen"  # it prepares the layers' inputs itself; others leave that to PEFT or to the user
+
+
+def _courses(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
+    """The beginning of a training run for each function that is someone's own; torch's are known to get through it.
+
+    Where no engine was not asked for, it shows what a function does on purpose, and does not count.
+    """
+    role: Role = "subject" if "none" in engines else "control"
+    lane = BARE if "none" in engines or "partial" in engines else WHOLE
+    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    for function in subjects:
+        if function in (*TORCH, "deepspeed", NO_FUNCTION) or (function in VARIANTS and not options.functions):
+            continue
+        yield Planned(Spec(model, function, "none", convention, COURSE, 2 * options.timeout), role, lane)
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:

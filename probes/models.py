@@ -19,6 +19,9 @@ Padding at the beginning would leave rows of the attention mask with nothing to 
 attention gives wrong gradients: the plain step would be no measure of anything.
 """
 
+LAYERS = 2
+"""Decoder layers of a model, where a probe does not need more."""
+
 DROPOUT = 0.1
 """Share of attention weights that is dropped where dropout is tried."""
 
@@ -26,7 +29,7 @@ TINY: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": LAYERS,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
@@ -53,7 +56,7 @@ TINY: dict[str, Any] = {
     "v_head_dim": 8,
     # older names
     "n_embd": 32,
-    "n_layer": 2,
+    "n_layer": LAYERS,
     "n_head": 4,
     "n_inner": 64,
     "n_positions": 128,
@@ -126,7 +129,7 @@ class ModelUnavailableError(Exception):
     """The target cannot build the model that was asked for."""
 
 
-def build(name: str, convention: str, variant: str) -> Model:
+def build(name: str, convention: str, variant: str, layers: int = LAYERS) -> Model:
     """Build the model of that name: ``tiny-glm4``, a transformers family, or a folder with a ``config.json``.
 
     Args:
@@ -134,12 +137,13 @@ def build(name: str, convention: str, variant: str) -> Model:
         convention: The calling convention of our own model; others have theirs.
         variant: ``packed``: two sequences in one row, with flash-attention's keyword arguments. ``dropout``: in attention.
             ``frozen``: the input embeddings are not trained.
+        layers: Decoder layers.
 
     Raises:
         ModelUnavailableError: The installed transformers has no such family, or the folder no usable configuration.
     """
     dropout = DROPOUT if variant == "dropout" else None
-    module = _own(convention, dropout) if name == OWN else _from_transformers(name, dropout)
+    module = _own(convention, dropout, layers) if name == OWN else _from_transformers(name, dropout, layers)
     module = module.float().train()
     if variant == "frozen":
         module.get_input_embeddings().requires_grad_(False)
@@ -151,10 +155,10 @@ def build(name: str, convention: str, variant: str) -> Model:
     return Model(module, layers_of(module), inputs, type(module).__name__, family)
 
 
-def _own(convention: str, dropout: float | None) -> torch.nn.Module:
+def _own(convention: str, dropout: float | None, layers: int) -> torch.nn.Module:
     from .tiny_glm4 import TinyGlm4Config, TinyGlm4ForCausalLM
 
-    config = TinyGlm4Config(attention_dropout=dropout or 0.0)
+    config = TinyGlm4Config(attention_dropout=dropout or 0.0, num_hidden_layers=layers)
     return TinyGlm4ForCausalLM(config, "bound-method" if convention == "model" else convention)
 
 
@@ -174,7 +178,7 @@ def model_class(family: str) -> tuple[type, type]:
     return getattr(transformers, config), getattr(transformers, model)
 
 
-def _from_transformers(name: str, dropout: float | None) -> torch.nn.Module:
+def _from_transformers(name: str, dropout: float | None, layers: int) -> torch.nn.Module:
     if os.path.isabs(name):
         config = _local_config(name)
         family = str(config.model_type)
@@ -186,7 +190,7 @@ def _from_transformers(name: str, dropout: float | None) -> torch.nn.Module:
     failed = ""
     for config, kind in candidates:
         try:
-            return _tiny(config, kind, dropout)
+            return _tiny(config, kind, dropout, layers)
         except ModelUnavailableError as error:
             failed = failed or str(error)
     raise ModelUnavailableError(failed or f"transformers has no language model of the family '{family}'")
@@ -211,9 +215,9 @@ def _candidates(config: Any) -> Iterator[tuple[Any, type]]:
                 yield part, kind
 
 
-def _tiny(config: Any, kind: type, dropout: float | None) -> torch.nn.Module:
+def _tiny(config: Any, kind: type, dropout: float | None, layers: int) -> torch.nn.Module:
     """A model, counted on the meta device before any memory is taken for it."""
-    shrink_all(config)
+    shrink_all(config, layers)
     if dropout is not None:
         if not hasattr(config, "attention_dropout"):
             raise ModelUnavailableError(f"{kind.__name__} has no dropout in attention")
@@ -262,22 +266,23 @@ def _local_config(folder: str) -> Any:
         raise ModelUnavailableError(f"transformers cannot read {folder}/config.json: {error}") from error
 
 
-def shrink_all(config: Any) -> None:
+def shrink_all(config: Any, layers: int = LAYERS) -> None:
     """Make a configuration and those of its parts tiny, in place."""
     parts = [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
     for part in parts:
-        shrink_all(part)
+        shrink_all(part, layers)
     for name, value in TINY_PARTS.items():
         if _setting(config, name) is not None:
             with contextlib.suppress(AttributeError, NotImplementedError):
                 setattr(config, name, value)
-    shrink(config)
+    shrink(config, layers)
 
 
-def shrink(config: Any) -> None:
+def shrink(config: Any, layers: int = LAYERS) -> None:
     """Make a configuration tiny and keep its architecture, in place."""
-    layers = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
-    for name, value in {**TINY, **_key_value_heads(config)}.items():
+    before = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
+    count = {"num_hidden_layers": layers, "n_layer": layers}
+    for name, value in {**TINY, **count, **_key_value_heads(config)}.items():
         if _setting(config, name) is not None:
             try:
                 setattr(config, name, value)
@@ -285,8 +290,8 @@ def shrink(config: Any) -> None:
                 continue
     for name, value in list(vars(config).items()):
         # What lists one value a layer is cut to the layers that are left.
-        if isinstance(value, list) and layers and len(value) == layers and layers > TINY["num_hidden_layers"]:
-            setattr(config, name, value[: TINY["num_hidden_layers"]])
+        if isinstance(value, list) and before and len(value) == before and before > layers:
+            setattr(config, name, value[:layers])
     _plain_rope(config)
     config.use_cache = False
 
@@ -361,17 +366,20 @@ def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _inputs(name: str, packed: bool) -> dict[str, Any]:
-    inputs = _packed_inputs() if packed else _padded_inputs()
-    if name != OWN:
-        inputs["use_cache"] = False
-    return inputs
+    return with_settings(name, _packed_inputs() if packed else padded_inputs())
 
 
-def _padded_inputs() -> dict[str, Any]:
-    tokens = torch.randint(2, VOCABULARY, (BATCH, LENGTH))  # [B, T]
+def with_settings(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """A batch, with what a model takes beside it in training."""
+    return inputs if name == OWN else {**inputs, "use_cache": False}
+
+
+def padded_inputs(batch: int = BATCH, length: int = LENGTH, padding: int = PADDING) -> dict[str, Any]:
+    """Random tokens [batch, length], the last sequence padded."""
+    tokens = torch.randint(2, VOCABULARY, (batch, length))  # [B, T]
     mask = torch.ones_like(tokens)
-    mask[1, -PADDING:] = 0
-    tokens[1, -PADDING:] = 0
+    mask[-1, length - padding :] = 0
+    tokens[-1, length - padding :] = 0
     return {"input_ids": tokens, "attention_mask": mask, "labels": tokens.masked_fill(mask == 0, -100)}
 
 

@@ -46,7 +46,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            Step(spec, evidence, spy, note).run()
+            _kind(spec)(spec, evidence, spy, note).run()
     except (models.ModelUnavailableError, functions.FunctionUnavailableError) as error:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
@@ -61,6 +61,14 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
     evidence["missing"] = sorted(trainers.ASKED)
     evidence["seconds"] = round(time.perf_counter() - started, 4)
     return evidence
+
+
+def _kind(spec: dict[str, Any]) -> Any:
+    if spec["variant"] != "course":
+        return Step
+    from .course import Course
+
+    return Course
 
 
 def _with_stand_in(spec: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +201,7 @@ class Step:
         return bool(self.spec["engine"] == "none" and exact)
 
     def _compare(self, plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
-        return _compare(plain, checkpointed, WRONG if self.precision == "fp32" else WRONG_IN_SHORT)
+        return compare(plain, checkpointed, WRONG if self.precision == "fp32" else WRONG_IN_SHORT)
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""
@@ -240,7 +248,7 @@ def _twice(gradient: Any) -> Any:
     return None if gradient is None else 2 * gradient
 
 
-def _compare(plain: dict[str, Any], checkpointed: dict[str, Any], tolerance: float) -> dict[str, Any]:
+def compare(plain: dict[str, Any], checkpointed: dict[str, Any], tolerance: float) -> dict[str, Any]:
     """Gradients of the checkpointed step against the plain one's.
 
     ZeRO keeps zeros for a parameter that got no gradient, so all zeros where the plain gradient is not counts as missing.

@@ -30,6 +30,8 @@ class Seen(NamedTuple):
     """Keyword arguments that were not ``None`` at any call."""
     reached: set[str]
     """Layers that backward goes through: they have something to train, or what comes in does."""
+    arithmetic: dict[str, list[str]]
+    """In which precision each layer began to run, each time."""
 
 
 class Insides:
@@ -44,15 +46,20 @@ class Insides:
         self.in_forward: dict[str, int] = {}
         self.keywords: dict[str, set[str]] = {}
         self.reached: set[str] = set()
+        self.arithmetic: dict[str, list[str]] = {}
+        """In which precision each layer began to run, each time."""
         for layer, module in layers.items():
-            is_trained = any(parameter.requires_grad for parameter in module.parameters())
+            held = list(module.parameters())
             for name, child in module.named_children():
-                seen = functools.partial(self._seen, layer, f"{layer}.{name}", is_trained)
+                seen = functools.partial(self._seen, layer, f"{layer}.{name}", held)
                 child.register_forward_pre_hook(seen, with_kwargs=True)
 
     def _seen(
-        self, layer: str, name: str, is_trained: bool, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
+        self, layer: str, name: str, held: list[Any], module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
     ) -> None:
+        if next(iter(self.calls), name).rpartition(".")[2] == name.rpartition(".")[2]:  # a layer's first child
+            self.arithmetic.setdefault(layer, []).append(_arithmetic(args, kwargs))
+        is_trained = any(parameter.requires_grad for parameter in held)
         if is_trained or any(torch.is_tensor(one) and one.requires_grad for one in (*args, *kwargs.values())):
             self.reached.add(layer)
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -66,9 +73,44 @@ class Insides:
 
     def take(self) -> Seen:
         """What was counted, in the order of first calls; counting starts anew."""
-        seen = Seen(self.calls, self.in_forward, self.keywords, self.reached)
-        self.calls, self.in_forward, self.keywords, self.reached = {}, {}, {}, set()
+        seen = Seen(self.calls, self.in_forward, self.keywords, self.reached, self.arithmetic)
+        self.calls, self.in_forward, self.keywords, self.reached, self.arithmetic = {}, {}, {}, set(), {}
         return seen
+
+
+def _arithmetic(args: Any, kwargs: dict[str, Any]) -> str:
+    """The precision of a call: of what comes in, and autocast's."""
+    tensor = next((one for one in (*args, *kwargs.values()) if torch.is_tensor(one)), None)
+    if tensor is None:
+        return ""
+    device = tensor.device.type
+    dtype = str(tensor.dtype).rpartition(".")[2]
+    if not _is_autocast(device):
+        return f"{dtype} without autocast"
+    return f"{dtype} under autocast to {str(_autocast_dtype(device)).rpartition('.')[2]}"
+
+
+def _is_autocast(device: str) -> bool:
+    try:
+        return bool(torch.is_autocast_enabled(device))
+    except TypeError:  # torch before 2.4
+        return bool(torch.is_autocast_cpu_enabled() if device == "cpu" else torch.is_autocast_enabled())
+
+
+def _autocast_dtype(device: str) -> Any:
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(device)
+    return torch.get_autocast_cpu_dtype() if device == "cpu" else torch.get_autocast_gpu_dtype()
+
+
+def other_arithmetic(seen: Seen) -> list[dict[str, Any]]:
+    """Layers that were recomputed in another precision than they ran in at first."""
+    found = []
+    for layer, calls in seen.arithmetic.items():
+        first, again = calls[0], next((call for call in calls if call != calls[0]), None)
+        if again is not None:
+            found.append({"layer": layer, "forward": first, "recomputed": again})
+    return found
 
 
 def forwards(layer: str, plain: Seen, checkpointed: Seen) -> dict[str, Any] | None:
@@ -102,6 +144,8 @@ class Spy:
         self.seen: list[dict[str, Any]] = []
         self.last: Any = None
         """The callable handed over last."""
+        self.call: tuple[Any, ...] | None = None
+        """The last call: the checkpoint function, the callable, the arguments, the keyword arguments."""
 
     def install(self, model: torch.nn.Module) -> None:
         """Stand in front of every checkpoint function in a model."""
@@ -115,6 +159,7 @@ class Spy:
         @functools.wraps(function, assigned=("__name__", "__qualname__", "__doc__"))
         def checkpoint_function(handed: Any, *args: Any, **kwargs: Any) -> Any:
             self._note(handed, kwargs, sys._getframe(1))
+            self.call = function, handed, args, kwargs
             return function(handed, *args, **kwargs)
 
         return checkpoint_function
@@ -189,6 +234,37 @@ class SavedBytes:
                 f"[{tensor.type()} {list(tensor.shape)}] is at version {tensor._version}; expected version {version}"
             )
         return tensor
+
+
+class Moves:
+    """Adds up the bytes of tensors that are sent to the CPU, by whatever call, be they there already or not."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._kept: dict[str, Any] = {}
+
+    def __enter__(self) -> Moves:
+        for name in ("cpu", "to", "copy_"):
+            self._kept[name] = getattr(torch.Tensor, name)
+            setattr(torch.Tensor, name, self._in_front_of(name))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for name in self._kept:
+            delattr(torch.Tensor, name)  # what is below is torch's own
+
+    def _in_front_of(self, name: str) -> Any:
+        return lambda tensor, *args, **kwargs: self._call(tensor, name, *args, **kwargs)
+
+    def _call(self, tensor: torch.Tensor, name: str, *args: Any, **kwargs: Any) -> Any:
+        is_home = tensor.device.type == "cpu"
+        if name == "cpu" or (name == "copy_" and is_home) or (name == "to" and _names_cpu(args, kwargs)):
+            self.bytes += tensor.nbytes
+        return self._kept[name](tensor, *args, **kwargs)
+
+
+def _names_cpu(args: Any, kwargs: dict[str, Any]) -> bool:
+    return any(isinstance(one, (str, torch.device)) and str(one) == "cpu" for one in (*args, *kwargs.values()))
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ckptdoctor.plan import COURSE
+from ckptdoctor.report import Severity
 from ckptdoctor.rules import (
     attribute_contract,
     backward_doubtful,
@@ -21,6 +23,7 @@ from ckptdoctor.rules import (
     not_diagnosed,
     recomputation_mismatch,
     recomputed_again,
+    state_changed,
 )
 from ckptdoctor.rules.case import Case, Fired, Rule
 
@@ -38,9 +41,12 @@ RULES: dict[str, Rule] = {
         loss_wrong,
         does_not_run,
         backward_doubtful,
+        state_changed,
         not_diagnosed,
     )
 }
+
+NON_REENTRANT = "torch:non-reentrant"
 
 __all__ = ["RULES", "Case", "Fired", "Rule", "judge"]
 
@@ -48,12 +54,41 @@ __all__ = ["RULES", "Case", "Fired", "Rule", "judge"]
 def judge(case: Case) -> list[tuple[Rule, Fired]]:
     """The rules that fire on a probe, without those that only follow from another one.
 
-    What a rule says of a variant alone, which not every job has, is a warning. What could not be diagnosed stays what it is.
+    What a rule says of a variant alone, which not every job has, is a warning. A course is what every job has, but for the
+    steps of it that are marked as rare. What could not be diagnosed stays what it is.
     """
-    fired = {code: found for code, rule in RULES.items() if (found := rule.judge(case)) is not None}
-    if case.usual is not None:
-        usual = {code for code in fired if RULES[code].judge(case.usual) is not None}
+    fired = _of_course(case) if case.evidence.steps else _all(case)
+    usual = _all(case.usual) if case.usual is not None and fired else {}
+    if case.spec.variant == COURSE and any(one.severity == "error" for one in usual.values()):
+        # What fails at its first step has no course to speak of.
+        fired = {code: one for code, one in fired.items() if code in usual}
+    elif case.usual is not None and case.spec.variant != COURSE:
         kept = {*usual, not_diagnosed.RULE.code}
-        fired = {code: one if code in kept else replace(one, severity="warning") for code, one in fired.items()}
-    implied = {code for name in fired for code in RULES[name].implies}
+        fired = {code: one if code in kept else _at_most(one, "warning") for code, one in fired.items()}
+    implied = {code for name in fired for code in RULES[name].implies} if not case.evidence.steps else set()
     return [(RULES[code], found) for code, found in fired.items() if code not in implied]
+
+
+def _all(case: Case) -> dict[str, Fired]:
+    return {code: found for code, rule in RULES.items() if (found := rule.judge(case)) is not None}
+
+
+def _of_course(case: Case) -> dict[str, Fired]:
+    """What the rules say of the first step at which they fire, each, and of the whole."""
+    fired = {code: one for code, one in _all(case).items() if case.evidence.ended != "returned"}
+    for step in case.steps():
+        evidence = step.evidence
+        if NON_REENTRANT in evidence.torch_too:
+            continue  # torch does not get this step right either
+        is_rare = evidence.rare or bool(evidence.torch_too)
+        found = _all(step)
+        implied = {code for name in found for code in RULES[name].implies}
+        for code, one in found.items():
+            told = _at_most(one, "warning") if is_rare else one
+            if code not in implied and (code not in fired or fired[code].severity != "error" == told.severity):
+                fired[code] = told
+    return fired
+
+
+def _at_most(fired: Fired, severity: Severity) -> Fired:
+    return replace(fired, severity=severity) if fired.severity == "error" else fired

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import structs
 
 from ckptdoctor.evidence import Error, Evidence, Handover, Place, Spec
 from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, TORCH, Planned
@@ -17,9 +19,13 @@ IN_WORDS = {
     "packed": " with packed sequences",
     "dropout": " with dropout",
     "frozen": " with frozen embeddings",
+    "course": "",
 }
 """Variants of the step, as the end of a clause."""
 
+
+OF_THE_WHOLE = ("handovers", "loaded", "missing", "modules", "model_class", "family", "model_place")
+"""What is noted of a course as a whole and holds for each of its steps."""
 
 BEFORE = ("load", "build", "plain")
 """Stages before checkpointing is switched on."""
@@ -83,8 +89,21 @@ class Case:
 
     @property
     def variant_text(self) -> str:
-        """The variant, as the end of a clause."""
-        return IN_WORDS[self.spec.variant]
+        """The variant, or the step of a course, as the end of a clause."""
+        return f" {self.evidence.when}" if self.evidence.when else IN_WORDS[self.spec.variant]
+
+    def steps(self) -> list[Case]:
+        """The steps of a course, each as a probe of its own."""
+        whole = self.evidence
+        return [
+            replace(self, evidence=structs.replace(one, **{name: getattr(whole, name) for name in OF_THE_WHOLE}))
+            for one in whole.steps
+        ]
+
+    def course(self) -> Case | None:
+        """The course of the same function on the same model, where it was run as far as to its first step."""
+        found = self.others.get(Spec(**{**self._fields(), "engine": "none", "ranks": 1, "variant": "course"}).id)
+        return Case(*found, self.others) if found and found[1].steps else None
 
     def sibling(self, **changes: object) -> Evidence | None:
         """The evidence of the probe that differs in nothing but ``changes``, where it was run.

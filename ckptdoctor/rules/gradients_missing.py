@@ -28,7 +28,7 @@ def judge(case: Case) -> Fired | None:
 
 
 def _unless(case: Case) -> str:
-    if case.spec.variant != "frozen":
+    if case.spec.variant != "frozen" and "torch:reentrant" not in case.evidence.torch_too:
         return ""
     return " It does not happen once `model.enable_input_require_grads()` was called, as PEFT does."
 

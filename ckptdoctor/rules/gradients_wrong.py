@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ckptdoctor.evidence import Arithmetic
 from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.wording import listed
 
 
 def judge(case: Case) -> Fired | None:
@@ -10,6 +12,10 @@ def judge(case: Case) -> Fired | None:
     gradients, when = case.evidence.gradients, ""
     if gradients is not None and not gradients.wrong and case.evidence.accumulated:
         gradients, when = case.evidence.accumulated, " after a second step"
+    if case.is_checkpointed and gradients is not None and gradients.hidden and not gradients.wrong:
+        return _hides(case, gradients.hidden)
+    if case.is_checkpointed and case.evidence.arithmetic and not (gradients and gradients.wrong):
+        return _in_other_arithmetic(case, case.evidence.arithmetic)
     if not case.is_checkpointed or gradients is None or not gradients.wrong:
         return None
     control = case.control()
@@ -26,6 +32,25 @@ def judge(case: Case) -> Fired | None:
             f"by {worst.difference:.2g} times the largest value of the right gradient."
             f"{_because(case)}"
         ),
+        culprit=case.function,
+        handed_over_by=case.handed_over_by,
+    )
+
+
+def _hides(case: Case, hidden: list[str]) -> Fired:
+    return Fired(
+        title=f"{case.spec.function} hides gradients that are not numbers: a step that should be skipped is taken",
+        detail=f"Without checkpointing {listed(hidden)} are NaN or infinite in the same step, and with it they look sound.",
+        culprit=case.function,
+        handed_over_by=case.handed_over_by,
+    )
+
+
+def _in_other_arithmetic(case: Case, layers: list[Arithmetic]) -> Fired:
+    one = layers[0]
+    return Fired(
+        title=f"{case.spec.function} recomputes in another precision than the forward pass{case.variant_text}",
+        detail=f"{one.layer} ran in {one.forward} at first, and again in {one.recomputed}. So gradients are another step's.",
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

@@ -18,12 +18,13 @@ def judge(case: Case) -> Fired | None:
     if case.evidence.ended not in ("returned", "raised") or case.evidence.during not in ("", "backward"):
         return None
     # JSON has no NaN: a loss that is not a number arrives as none at all.
-    if loss is not None and math.isfinite(loss) and abs(loss - plain) <= TOLERANCE * max(abs(plain), 1e-12):
+    tolerance = min(case.evidence.rounding or TOLERANCE, TOLERANCE)
+    if loss is not None and math.isfinite(loss) and abs(loss - plain) <= tolerance * max(abs(plain), 1e-12):
         return None
-    shown = "not a finite number" if loss is None or not math.isfinite(loss) else f"{loss:.6g}"
+    shown = "not a finite number" if loss is None or not math.isfinite(loss) else f"{loss:.8g}"
     return Fired(
-        title=f"{case.spec.function} changes the loss",
-        detail=f"The loss of the step is {shown} with checkpointing and {plain:.6g} without.",
+        title=f"{case.spec.function} changes the loss{case.variant_text}",
+        detail=f"The loss of the step is {shown} with checkpointing and {plain:.8g} without.",
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

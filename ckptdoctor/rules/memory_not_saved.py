@@ -9,17 +9,42 @@ FELL = 0.9
 
 
 def judge(case: Case) -> Fired | None:
-    """Fires when the bytes saved for backward did not fall."""
-    saved, control = case.evidence.saved_bytes, case.control()
-    if not case.is_checkpointed or case.evidence.ended != "returned" or saved is None:
+    """Fires when the bytes kept for backward did not fall, or when memory grows from step to step."""
+    evidence = case.evidence
+    if not case.is_checkpointed or evidence.ended != "returned":
+        return None
+    if evidence.grew:
+        return _fired(
+            case,
+            "keeps more memory after every step: training ends out of memory",
+            f"Memory in use grows by {evidence.grew} bytes in each step of the same size; without checkpointing it does not.",
+        )
+    saved, held, control = evidence.saved_bytes, evidence.held_bytes, case.control()
+    if saved is None:
         return None
     # An engine may save more by itself; what it saves without checkpointing is the measure then.
     plain = max(saved.plain, control.saved_bytes.checkpointed if control and control.saved_bytes else 0)
-    if saved.checkpointed < FELL * plain:
-        return None
+    if evidence.steps or evidence.when:
+        plain = saved.plain  # a model of another size
+    why = "keeps as much for backward as without checkpointing: slower, and no memory saved"
+    if saved.checkpointed >= FELL * plain:
+        return _fired(
+            case, why, f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without."
+        )
+    if held is not None and held.checkpointed >= FELL * held.plain:
+        return _fired(
+            case,
+            why,
+            f"Autograd keeps {saved.checkpointed} bytes for backward with checkpointing, {plain} without. But memory in use "
+            f"grew by {held.checkpointed} bytes in the forward pass, {held.plain} without: something else keeps activations.",
+        )
+    return None
+
+
+def _fired(case: Case, what: str, detail: str) -> Fired:
     return Fired(
-        title=f"{case.spec.function} keeps as much for backward as without checkpointing: slower, and no memory saved",
-        detail=f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without.",
+        title=f"{case.spec.function} {what}",
+        detail=detail,
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )
@@ -33,7 +58,9 @@ RULE = Rule(
 The point of checkpointing is to keep less for backward. A function that runs the layer with gradients enabled and
 recomputes it as well pays the time and saves nothing.
 
-It is recognised by adding up, in the forward pass, the tensors that autograd keeps, parameters and repeats left out.""",
+It is recognised by adding up, in the forward pass, the tensors that autograd keeps, parameters and repeats left out, and by the
+memory in use, whoever holds it: a list, a context, a copy on the CPU. The rule fires as well when memory in use grows from
+step to step.""",
     links=(),
     judge=judge,
 )

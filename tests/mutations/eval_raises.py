@@ -1,0 +1,12 @@
+"""Refuses a layer in evaluation mode."""
+
+from torch.utils.checkpoint import checkpoint
+
+RULE = "CKPT010"
+
+
+def checkpoint_function(function, *args, **kwargs):
+    layer = getattr(function, "__self__", None) or function.func.__self__
+    if not layer.training:
+        raise RuntimeError("not in evaluation")
+    return checkpoint(function, *args, **{"use_reentrant": False, **kwargs})

@@ -1,0 +1,33 @@
+"""Copies every activation to the CPU, and recomputes it all the same."""
+
+import torch
+
+RULE = "CKPT008"
+
+
+class Recompute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, hidden_states, *args):
+        ctx.function, ctx.args, ctx.mixed = function, args, torch.is_autocast_cpu_enabled()
+        ctx.save_for_backward(hidden_states)
+        ctx.kept = []
+
+        def keep(tensor):
+            ctx.kept.append(tensor.detach().cpu().clone())
+            return
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
+            output = function(hidden_states.detach().requires_grad_(), *args)
+        return output.detach()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        hidden_states = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=ctx.mixed):
+            output = ctx.function(hidden_states, *ctx.args)
+        torch.autograd.backward(output, gradient)
+        return (None, hidden_states.grad, *[None] * len(ctx.args))
+
+
+def checkpoint_function(function, *args, use_reentrant=True, preserve_rng_state=True):
+    return Recompute.apply(function, *args)
