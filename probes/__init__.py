@@ -12,6 +12,10 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``ranks``           one probe in several processes, under torch's elastic launcher
 ``stack``           which packages are installed, read without importing them
 ``step``            the training step itself: plain, then with checkpointing, and what was seen
+``course``          many steps on more layers: batches, precisions, evaluation, frozen parts
+``surroundings``    what a step must leave as it was: modes, random numbers, values
+``memory``          bytes in use, whoever holds them
+``autocast``        whether a function asks for the autocast of a device that is not there
 ``models``          real tiny transformers models by family or ``config.json``
 ``tiny_glm4``       our own tiny GLM-4 in plain PyTorch
 ``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision

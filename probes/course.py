@@ -19,7 +19,7 @@ from typing import Any, Callable, NamedTuple
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from . import autocast, failures, functions, memory, models, surroundings, tiny_glm4, trainers, tuning, watch
+from . import autocast, failures, functions, isolate, memory, models, surroundings, tiny_glm4, trainers, tuning, watch
 from .step import Note, compare
 
 LAYERS = 5
@@ -249,7 +249,7 @@ class Course:
         self.is_users_own = self.spec["function"] not in trainers.SOURCES
         self.evidence["steps"] = self.steps
         self._go()
-        if self.is_users_own and not any(one["ended"] != "returned" or one.get("changed") for one in self.steps):
+        if self.is_users_own and not any(map(_is_at_fault, self.steps)):
             self._call_it()
         self._enter("")
 
@@ -290,9 +290,10 @@ class Course:
             if situation.rare:
                 step["rare"] = True
             error = step.get("error")
-            if error and error["needs_cuda"] and step["during"] == "backward":
-                self.evidence["forward_only"] = True
-                return
+            if error and error["needs_cuda"]:
+                self.steps.clear()
+                self._enter("build")
+                raise models.ModelUnavailableError("the function needs a GPU, and there is none here")
             if situation.may_raise and error:
                 return
             if _deviates(step):
@@ -301,8 +302,10 @@ class Course:
                 ]
             self.steps.append(step)
             self.note({"steps": self.steps})
-            if error or step.get("changed"):
-                return
+            if error:
+                self.evidence["error"] = error
+            if error or step.get("changed") or _is_at_fault(step):
+                return  # once it is wrong, what comes after tells no more
             if situation.batches == ("large",) and taken is not None and memory.in_use() is not None:
                 grown.append(taken.grew - plain.grew)
                 if len(grown) == 3 and min(grown[1:]) > GREW:  # at first, memory grows for many reasons
@@ -332,6 +335,8 @@ class Course:
             with autocast.watching() as other_devices:
                 taken = side.take(situation, batches, tell)
         except (Exception, SystemExit) as error:
+            if isolate.ran_out(error):
+                raise
             step.update(ended="raised", error=failures.evidence(error, self.spy.last))
             step["function_called"] = self.spy.calls - calls
             return step, None
@@ -434,8 +439,10 @@ class Course:
                 taken, again = self._called(function, handed, args, kwargs, keywords, step)
             except (Exception, SystemExit) as error:
                 step.update(ended="raised", error=failures.evidence(error, handed))
-                if step["error"]["needs_cuda"] or "multiple values for keyword argument" in str(error):
-                    continue  # what it sets itself it need not be given
+                # What it sets itself it need not be given; some releases of Python 3.11 tell that by a KeyError.
+                is_set_by_itself = "multiple values for keyword argument" in str(error) or isinstance(error, KeyError)
+                if step["error"]["needs_cuda"] or is_set_by_itself:
+                    continue
             else:
                 step["during"] = ""
                 step["gradients"] = _compare(plain, taken, self.rounding["fp32"])
@@ -506,6 +513,10 @@ def _compare(plain: dict[str, Any], checkpointed: dict[str, Any], tolerance: flo
         if one is not None and plain.get(name) is None and bool(one.any() or not one.isfinite().all())
     ]
     return {**found, **({"hidden": hidden} if hidden else {}), **({"unexpected": more} if more else {})}
+
+
+def _is_at_fault(step: dict[str, Any]) -> bool:
+    return step.get("torch_too") == []
 
 
 def _deviates(step: dict[str, Any]) -> bool:

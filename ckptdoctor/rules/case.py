@@ -92,6 +92,11 @@ class Case:
         """The variant, or the step of a course, as the end of a clause."""
         return f" {self.evidence.when}" if self.evidence.when else IN_WORDS[self.spec.variant]
 
+    @property
+    def step_text(self) -> str:
+        """The step of a course, as the end of a clause."""
+        return f" {self.evidence.when}" if self.evidence.when else ""
+
     def steps(self) -> list[Case]:
         """The steps of a course, each as a probe of its own."""
         whole = self.evidence

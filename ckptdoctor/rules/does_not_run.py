@@ -21,7 +21,7 @@ def judge(case: Case) -> Fired | None:
     what = {"raised": "raises", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
     return Fired(
         title=f"{case.spec.function} {what} where the same step without checkpointing runs",
-        detail=f"In {evidence.during or 'the step'}{under}: {case.happened}",
+        detail=f"In {evidence.during or 'the step'}{under}{case.step_text}: {case.happened}",
         culprit=_where(case),
         handed_over_by=case.handed_over_by,
     )

@@ -23,7 +23,7 @@ def judge(case: Case) -> Fired | None:
         return None
     shown = "not a finite number" if loss is None or not math.isfinite(loss) else f"{loss:.8g}"
     return Fired(
-        title=f"{case.spec.function} changes the loss{case.variant_text}",
+        title=f"{case.spec.function} changes the loss{case.step_text}",
         detail=f"The loss of the step is {shown} with checkpointing and {plain:.8g} without.",
         culprit=case.function,
         handed_over_by=case.handed_over_by,

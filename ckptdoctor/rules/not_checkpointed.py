@@ -16,7 +16,7 @@ def judge(case: Case) -> Fired | None:
     kept = _kept(evidence)
     if not kept:
         return None
-    detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward{case.variant_text}."
+    detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward{case.step_text}."
     if not evidence.function_called:
         return Fired(
             title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, and nothing says so",
@@ -27,7 +27,7 @@ def judge(case: Case) -> Fired | None:
     if course is not None and (on_purpose := _on_purpose(course, case)) is not None:
         return on_purpose
     return Fired(
-        title=f"{case.spec.function} does not checkpoint{case.variant_text}: training goes on without it, and nothing says so",
+        title=f"{case.spec.function} does not checkpoint{case.step_text}: training goes on without it, and nothing says so",
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
         culprit=case.function,
         handed_over_by=case.handed_over_by,

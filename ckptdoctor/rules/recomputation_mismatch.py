@@ -26,7 +26,7 @@ def judge(case: Case) -> Fired | None:
         )
     return Fired(
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
-        detail=f"torch raised CheckpointError in backward{under}: {first}",
+        detail=f"torch raised CheckpointError in backward{under}{case.step_text}: {first}",
         culprit=case.function,
         handed_over_by=case.handed_over_by,
     )

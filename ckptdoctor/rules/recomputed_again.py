@@ -17,7 +17,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} recomputes layers more than once: same loss, slower training",
         detail=(
             f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "
-            "training step; twice is what checkpointing needs."
+            f"training step{case.step_text}; twice is what checkpointing needs."
         ),
         culprit=case.function,
         handed_over_by=case.handed_over_by,

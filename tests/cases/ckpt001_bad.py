@@ -4,6 +4,5 @@ from torch.utils.checkpoint import checkpoint
 
 def checkpoint_function(function, *args, **kwargs):
     layer = function.__self__
-    for parameter in layer.parameters():
-        parameter.requires_grad_(True)
+    layer.train(layer.training)
     return checkpoint(function, *args, use_reentrant=False, **kwargs)

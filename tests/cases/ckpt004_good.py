@@ -5,6 +5,7 @@ import torch
 class Recompute(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, hidden_states, *args):
+        ctx.mixed = torch.is_autocast_cpu_enabled()
         ctx.function, ctx.args = function, args
         ctx.save_for_backward(hidden_states)
         ctx.random = torch.get_rng_state()
@@ -14,7 +15,8 @@ class Recompute(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         hidden_states = ctx.saved_tensors[0].detach().requires_grad_()
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        autocast = torch.autocast("cpu", enabled=ctx.mixed)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]), autocast:
             torch.set_rng_state(ctx.random)
             output = ctx.function(hidden_states, *ctx.args)
         torch.autograd.backward(output, gradient)

@@ -9,6 +9,6 @@ def checkpoint_function(function, hidden_states, *args, **kwargs):
         runs.append(1)
         if len(runs) > 1:
             print("recomputing")
-        return function(hidden_states[:], *args, **kwargs)
+        return function(hidden_states[:], *args)
 
     return checkpoint(run, hidden_states, use_reentrant=False)

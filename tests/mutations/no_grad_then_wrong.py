@@ -2,7 +2,7 @@
 
 import torch
 
-RULE = "CKPT010"
+RULE = "CKPT005"
 
 
 stack = []

@@ -2,7 +2,7 @@
 
 from torch.utils.checkpoint import checkpoint
 
-RULE = "CKPT009"
+RULE = "CKPT005"
 
 
 def checkpoint_function(function, *args, **kwargs):

@@ -73,6 +73,7 @@ BAD = {
 HANG = "ckpt010_bad_hang"
 ONLY_WITH_DROPOUT = "ckpt005_bad_dropout"
 NEEDS_A_GPU = "ckpt011_bad"
+ONLY_IN_A_COURSE = "ckpt012_bad"
 GOOD = sorted(path.stem for path in CASES.glob("*_good*.py"))
 
 
@@ -116,8 +117,15 @@ def real_model(demo_python):
 def test_every_rule_and_every_file_has_its_case():
     from ckptdoctor.rules import RULES
 
-    assert {path.stem for path in CASES.glob("*.py")} == {*BAD, HANG, ONLY_WITH_DROPOUT, NEEDS_A_GPU, *GOOD}
-    for code in set(RULES) - {"CKPT011"}:  # with a test of its own
+    assert {path.stem for path in CASES.glob("*.py")} == {
+        *BAD,
+        HANG,
+        ONLY_WITH_DROPOUT,
+        NEEDS_A_GPU,
+        ONLY_IN_A_COURSE,
+        *GOOD,
+    }
+    for code in set(RULES) - {"CKPT011", "CKPT012"}:  # with a test of its own
         assert any(code in expected.rules for expected in BAD.values()), code
         assert any(name.startswith(code.lower()) for name in BAD), code
         assert any(name.startswith(code.lower()) for name in GOOD), code
@@ -158,7 +166,10 @@ def test_a_finding_names_the_line_that_did_it(bad, name):
 def test_the_good_ones_are_ok(good):
     assert good.status == 0, good.out
     assert good.report["verdict"] == "ok"
-    assert good.report["findings"] == []
+    assert {(one["rule"], one["severity"]) for one in good.report["findings"]} == {("CKPT004", "warning")}
+    # Reentrant as torch's own is: it needs an input that requires a gradient.
+    probes = [probe for one in good.report["findings"] for probe in one["probes"]]
+    assert all("/ckpt003_good.py:" in probe or "/ckpt004_good.py:" in probe for probe in probes)
     for name in GOOD:
         probes = probes_of(good.report, name)
         assert {key: one["outcome"] for key, one in probes.items()} == dict.fromkeys(ALL, "ok"), name
@@ -171,6 +182,14 @@ def test_what_is_wrong_with_dropout_only_is_a_warning(torch_python):
     (finding,) = ran.report["findings"]
     assert (finding["rule"], finding["severity"]) == ("CKPT005", "warning")
     assert [probe.rpartition("/")[2] for probe in finding["probes"]] == ["dropout"]
+
+
+def test_what_is_left_changed_shows_in_a_course(torch_python):
+    ran = check(torch_python, "--engine", "none", "--convention", BOUND, *functions(ONLY_IN_A_COURSE))
+    assert (ran.status, ran.rules) == (1, ["CKPT012"])
+    (finding,) = ran.report["findings"]
+    assert finding["culprit"]["code"].startswith(ENTRY)
+    assert [probe.rpartition("/")[2] for probe in finding["probes"]] == ["course"]
 
 
 def test_what_fails_in_backward_when_simulated_is_an_error(torch_python):
