@@ -6,6 +6,7 @@ target; strings may hold arbitrary text out of packages and tracebacks and are e
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -97,12 +98,15 @@ class Layer(msgspec.Struct, omit_defaults=True):
     """With it, in the forward pass alone: as often as ``plain``."""
     reached: bool = True
     """Backward goes through it: a frozen layer that nothing trained comes before need not be recomputed."""
+    trained: bool = True
+    """It has parameters of its own that are trained: whether a frozen one is recomputed is a trainer's choice."""
 
     @property
     def is_recomputed_once(self) -> bool:
-        """Whether it ran as checkpointing has it: once more in backward, unless backward does not come to it."""
+        """Whether it ran as checkpointing has it: once more in backward, unless it is frozen or backward stops before it."""
         again = self.forwards - self.in_forward
-        return self.in_forward == self.plain and (again == self.plain or (again == 0 and not self.reached))
+        may_be_kept = not (self.reached and self.trained)
+        return self.in_forward == self.plain and (again == self.plain or (again == 0 and may_be_kept))
 
 
 class WrongGradient(msgspec.Struct):
@@ -288,6 +292,14 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     output: str = ""
     """Head and tail of what the probe printed."""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """JSON has no number for what is none, so that a loss is none after it was kept; it is none from the beginning."""
+        self.loss, self.plain_loss = _finite(self.loss), _finite(self.plain_loss)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 class Package(msgspec.Struct, frozen=True):

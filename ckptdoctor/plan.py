@@ -94,8 +94,9 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def specs(self, lane: Lane) -> list[Spec]:
-        """What to run in one lane."""
-        return [planned.spec for planned in self.probes if planned.lane == lane]
+        """What to run in one lane, what takes longest first: nothing else then waits for it in the end."""
+        found = [planned.spec for planned in self.probes if planned.lane == lane]
+        return sorted(found, key=lambda spec: spec.variant != COURSE)
 
 
 def first_of_all(functions: Iterable[str]) -> set[str]:

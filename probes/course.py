@@ -25,6 +25,9 @@ from .step import Note, compare
 LAYERS = 5
 """Enough to tell apart what is checkpointed on purpose, every second layer say, and what goes wrong further down."""
 
+LAYERS_OF_TRAINERS = 3
+"""What is known of trainers was measured at many releases: fewer layers and situations tell whether this one is as they are."""
+
 LARGE = (6, 72)
 """Sequences and tokens of a large batch."""
 
@@ -65,6 +68,8 @@ class Situation(NamedTuple):
     """Layers must be recomputed."""
     may_raise: bool = False
     """To refuse is no fault."""
+    is_for_all: bool = True
+    """Trainers' own functions come into it too, and not only what a user wrote."""
 
 
 def situations(usual_cache: bool) -> list[Situation]:
@@ -76,25 +81,32 @@ def situations(usual_cache: bool) -> list[Situation]:
         Situation(f"in the third step, {large}", ("large",), is_measured=True),
         Situation(f"in the fourth step, {large}", ("large",)),
         Situation(f"in the fifth step, {large}", ("large",)),
-        Situation("with a single sequence without padding", ("single",)),
-        Situation("with a loss that is scaled up, as for fp16", scale=SCALE),
+        Situation("with a single sequence without padding", ("single",), is_for_all=False),
+        Situation("with a loss that is scaled up, as for fp16", scale=SCALE, is_for_all=False),
         Situation("when backward runs in another thread, as on a GPU", in_thread=True),
         Situation("in evaluation", ("other",), without_gradients=True, in_evaluation=True),
-        Situation("in training mode without gradients", ("other",), without_gradients=True),
+        Situation("in training mode without gradients", ("other",), without_gradients=True, is_for_all=False),
         Situation("after a forward pass that no backward pass follows", setting=_after_a_dropped_forward),
         Situation("when two forward passes come before backward", ("usual", "other"), is_counted=False),
         Situation("in bf16 under autocast", precision="bf16"),
-        Situation("in bf16 under autocast, with another batch", ("other",), precision="bf16"),
+        Situation("in bf16 under autocast, with another batch", ("other",), precision="bf16", is_for_all=False),
         Situation("when only the first layer is trained", setting=_first_layer_only, is_counted=False),
         Situation(
             "when the embeddings are frozen and their output requires a gradient, as PEFT has it",
             setting=_frozen_embeddings,
         ),
         *([Situation("with the key-value cache on", setting=_with_cache)] if usual_cache else []),
-        Situation("when position embeddings need gradients", setting=_trained_positions),
-        Situation("when the loss is not a number", setting=_broken_weight, is_counted=False, may_raise=True),
+        Situation("when position embeddings need gradients", setting=_trained_positions, is_for_all=False),
+        Situation(
+            "when the loss is not a number",
+            setting=_broken_weight,
+            is_counted=False,
+            may_raise=True,
+            is_for_all=False,
+        ),
         Situation("in a later step", ("other",)),
-        Situation("when the embeddings are frozen", setting=_frozen_inputs, rare=True),
+        # A trainer leaves frozen embeddings to PEFT.
+        Situation("when the embeddings are frozen", setting=_frozen_inputs, rare=True, is_for_all=False),
     ]
 
 
@@ -108,6 +120,8 @@ class Taken(NamedTuple):
     held: int
     grew: int
     changed: list[str]
+    drawn: dict[str, Any]
+    """The states of random number generators after forward."""
 
 
 class Side:
@@ -126,17 +140,19 @@ class Side:
         """Take a step; the weights stay."""
         self.module.zero_grad(set_to_none=True)
         self.insides.take()
-        used = memory.in_use()
+        is_large = "large" in situation.batches
+        used = memory.in_use() if is_large else None
+        surroundings.seed()
         with (situation.setting or _as_it_is)(self):
             before = surroundings.take(self.module) if self.is_watched else {}
             tell("forward")
-            in_use = memory.in_use()
+            in_use = memory.in_use() if is_large else None
             saved = watch.SavedBytes(self.module)
             losses = self._forward(situation, batches, saved)
-            held = (memory.in_use() or 0) - (in_use or 0)
+            held = (memory.in_use() or 0) - (in_use or 0) if is_large else 0
             self.insides.forward_is_over()
             loss = float(losses.detach())
-            drawn = surroundings.changed(surroundings.randomness(), before) if before else []
+            drawn = surroundings.randomness()
             torch.rand(1)  # a batch is drawn, dropout masks are
             before = {**before, **(surroundings.randomness() if before else {})}
             tell("backward")
@@ -144,16 +160,16 @@ class Side:
                 _backward(losses * situation.scale, situation.in_thread)
             del losses
             changed = surroundings.changed(before, surroundings.take(self.module)) if before else []
-            changed += [name for name in drawn if name not in changed]
             changed += [] if self.keeps_grad_mode else ["the grad mode"]
             gradients = self._gradients()
         self.module.zero_grad(set_to_none=True)
         seen = self.insides.take()
         del before
-        if situation.batches == ("large",):
+        grew = 0
+        if is_large:
             gc.collect()
-        grew = (memory.in_use() or 0) - (used or 0) - sum(_bytes(one) for one in gradients.values())
-        return Taken(loss, gradients, seen, saved.total, held, grew, changed)
+            grew = (memory.in_use() or 0) - (used or 0) - sum(_bytes(one) for one in gradients.values())
+        return Taken(loss, gradients, seen, saved.total, held, grew, changed, drawn)
 
     def _forward(self, situation: Situation, batches: list[dict[str, Any]], saved: watch.SavedBytes) -> torch.Tensor:
         if situation.in_evaluation:
@@ -184,6 +200,13 @@ class Side:
             name: None if one is None else one.detach().float().clone()
             for name, one in {**own, **frozen, **more}.items()
         }
+
+
+def _without_dropout(module: torch.nn.Module) -> None:
+    """What a model drops by itself differs from one side to the other, rightly; dropout is a variant of the usual step."""
+    for one in module.modules():
+        if isinstance(one, torch.nn.modules.dropout._DropoutNd):
+            one.p = 0.0
 
 
 def _with_a_gap(batch: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +251,11 @@ class Course:
         torch.manual_seed(self.spec["seed"])
         self._enter("build")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = models.build(self.spec["model"], self.spec["convention"], "", LAYERS)
+        # A trainer installs its function in its own way only.
+        self.is_users_own = self.spec["function"] not in trainers.SOURCES
+        layers = LAYERS if self.is_users_own else LAYERS_OF_TRAINERS
+        model = models.build(self.spec["model"], self.spec["convention"], "", layers)
+        _without_dropout(model.module)
         model.module.to(self.device)
         self.batches = self._batches()
         self.evidence.update(device=self.device.type, model_class=model.name, family=model.family)
@@ -245,8 +272,6 @@ class Course:
             self.note({"loaded": loaded})
         self.spy.install(self.checkpointed.module)
         self.steps: list[dict[str, Any]] = []
-        # A trainer installs its function in its own way only, and leaves frozen embeddings to PEFT.
-        self.is_users_own = self.spec["function"] not in trainers.SOURCES
         self.evidence["steps"] = self.steps
         self._go()
         if self.is_users_own and not any(map(_is_at_fault, self.steps)):
@@ -278,7 +303,7 @@ class Course:
     def _go(self) -> None:
         grown: list[int] = []
         for situation in situations(self.spec["model"] != models.OWN):
-            if situation.rare and not self.is_users_own:
+            if not (situation.is_for_all or self.is_users_own):
                 continue
             batches = [self.batches[name] for name in situation.batches]
             plain = self._plainly(situation, batches)
@@ -348,8 +373,9 @@ class Course:
             step["saved_bytes"] = {"plain": plain.saved, "checkpointed": taken.saved}
             if memory.in_use() is not None:
                 step["held_bytes"] = {"plain": plain.held, "checkpointed": taken.held}
-        if taken.changed:
-            step["changed"] = taken.changed
+        drawn = surroundings.changed(plain.drawn, taken.drawn)
+        if taken.changed or drawn:
+            step["changed"] = taken.changed + [name for name in drawn if name not in taken.changed]
         if situation.is_counted and not situation.without_gradients:
             step["layers"] = [
                 {"name": name, "type": type(layer).__name__, **counted}

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+SEED = 20
+
 
 def take(module: torch.nn.Module) -> dict[str, Any]:
     """All that a checkpoint function has no business with, by name in words."""
@@ -41,6 +43,14 @@ def randomness() -> dict[str, Any]:
         "Python's random state": hash(random.getstate()),
         "numpy's random state": _of_numpy(),
     }
+
+
+def seed() -> None:
+    """Set all random number generators to one state, so that what a step draws can be compared."""
+    torch.manual_seed(SEED)
+    random.seed(SEED)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(SEED)
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

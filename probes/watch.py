@@ -30,6 +30,8 @@ class Seen(NamedTuple):
     """Keyword arguments that were not ``None`` at any call."""
     reached: set[str]
     """Layers that backward goes through: they have something to train, or what comes in does."""
+    trained: set[str]
+    """Layers with parameters that are trained."""
     arithmetic: dict[str, list[str]]
     """In which precision each layer began to run, each time."""
 
@@ -46,6 +48,7 @@ class Insides:
         self.in_forward: dict[str, int] = {}
         self.keywords: dict[str, set[str]] = {}
         self.reached: set[str] = set()
+        self.trained: set[str] = set()
         self.arithmetic: dict[str, list[str]] = {}
         """In which precision each layer began to run, each time."""
         for layer, module in layers.items():
@@ -60,6 +63,8 @@ class Insides:
         if next(iter(self.calls), name).rpartition(".")[2] == name.rpartition(".")[2]:  # a layer's first child
             self.arithmetic.setdefault(layer, []).append(_arithmetic(args, kwargs))
         is_trained = any(parameter.requires_grad for parameter in held)
+        if is_trained:
+            self.trained.add(layer)
         if is_trained or any(torch.is_tensor(one) and one.requires_grad for one in (*args, *kwargs.values())):
             self.reached.add(layer)
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -73,8 +78,9 @@ class Insides:
 
     def take(self) -> Seen:
         """What was counted, in the order of first calls; counting starts anew."""
-        seen = Seen(self.calls, self.in_forward, self.keywords, self.reached, self.arithmetic)
-        self.calls, self.in_forward, self.keywords, self.reached, self.arithmetic = {}, {}, {}, set(), {}
+        seen = Seen(self.calls, self.in_forward, self.keywords, self.reached, self.trained, self.arithmetic)
+        self.calls, self.in_forward, self.keywords = {}, {}, {}
+        self.reached, self.trained, self.arithmetic = set(), set(), {}
         return seen
 
 
@@ -122,8 +128,13 @@ def forwards(layer: str, plain: Seen, checkpointed: Seen) -> dict[str, Any] | No
     if first is None:
         return None
     calls, in_forward = checkpointed.calls.get(first, 0), checkpointed.in_forward.get(first, 0)
-    reached = layer in plain.reached
-    return {"plain": plain.calls[first], "forwards": calls, "in_forward": in_forward, "reached": reached}
+    return {
+        "plain": plain.calls[first],
+        "forwards": calls,
+        "in_forward": in_forward,
+        "reached": layer in plain.reached,
+        "trained": layer in plain.trained,
+    }
 
 
 def lost_keywords(plain: Seen, checkpointed: Seen) -> list[dict[str, Any]]:

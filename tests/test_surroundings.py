@@ -36,13 +36,6 @@ def test_a_closed_stream_changes_no_status(arguments, status, streams):
     assert "itself failed" not in done.stderr
 
 
-def test_a_closed_standard_input_is_an_empty_log():
-    done = shell("$CK explain - <&-")
-
-    assert done.returncode == 3
-    assert "the text is empty" in done.stdout
-
-
 def test_an_encoding_without_the_characters_shows_escapes():
     narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
     done = shell("$CK env --python $'/nope/\\xc3\\xbc\\xff'", **narrow)

@@ -23,6 +23,8 @@ def judge(case: Case) -> Fired | None:
             detail=f"{detail} The model accepts that checkpointing is switched on, and does nothing about it.",
             culprit=evidence.model_place,
         )
+    if not any(layer.trained for layer in kept) and any(layer.trained for layer in evidence.layers):
+        return _trained_only(case, len(kept))
     course = case.course()
     if course is not None and (on_purpose := _on_purpose(course, case)) is not None:
         return on_purpose
@@ -68,6 +70,19 @@ def _on_purpose(course: Case, case: Case) -> Fired | None:
     )
 
 
+def _trained_only(case: Case, kept: int) -> Fired:
+    return Fired(
+        title=f"{case.spec.function} checkpoints only the layers that are trained",
+        detail=(
+            f"{kept} of {len(case.evidence.layers)} layers are frozen and were not recomputed in backward{case.step_text}: "
+            "what backward needs of them was kept."
+        ),
+        severity="note",
+        culprit=case.function,
+        handed_over_by=case.handed_over_by,
+    )
+
+
 FELL = 0.9
 """Share of the bytes saved without checkpointing below which they count as fallen."""
 
@@ -106,8 +121,9 @@ not kept. Where a layer runs only once, its activations were kept and no memory 
 otherwise. The job then runs out of memory at a size at which it should not, and nothing in the log says why.
 
 It is recognised by counting the calls of the submodules inside each layer, in the forward pass and in backward. What is done
-on purpose is a note: the same layers at even distances are left out in every step and memory falls accordingly, or
-activations are sent to the CPU. Where it cannot be told whether it is on purpose, it is a warning.""",
+on purpose is a note: the same layers at even distances are left out in every step and memory falls accordingly, only
+layers that are trained are recomputed, or activations are sent to the CPU. Where it cannot be told whether it is on purpose,
+it is a warning.""",
     links=(),
     judge=judge,
     implies=("CKPT008",),

@@ -108,16 +108,18 @@ def test_what_cannot_be_diagnosed_stays_3(torch_python, tmp_path):
 
 
 def test_settings_of_a_project_are_those_of_the_run(demo_python, tmp_path):
+    (tmp_path / ".git").mkdir()
     (tmp_path / "pyproject.toml").write_text(
-        f"[tool.ckptdoctor]\npython = '{demo_python}'\nengine = 'none'\nignore = 'CKPT001'\nformat = 'json'\n"
+        "[tool.ckptdoctor]\nengine = 'none'\nignore = 'CKPT001'\nformat = 'json'\n"
     )
     (tmp_path / "deep").mkdir()
 
-    ran = run("check", cwd=tmp_path / "deep")
+    ran = run("check", "--python", str(demo_python), cwd=tmp_path / "deep")
 
     assert ran.status == 0
     assert [one["accepted"] for one in ran.report["findings"]] == ["ignored"]
-    assert run("check", "--select", "CKPT001", cwd=tmp_path, environ={"CKPTDOCTOR_IGNORE": "CKPT002"}).status == 1
+    others = {"CKPTDOCTOR_IGNORE": "CKPT002", "CKPTDOCTOR_PYTHON": str(demo_python)}
+    assert run("check", "--select", "CKPT001", cwd=tmp_path, environ=others).status == 1
 
 
 def as_an_action(folder, **inputs):
