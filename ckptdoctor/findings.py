@@ -51,7 +51,7 @@ class Found:
         """
         by_verdict: dict[Verdict, list[ProbeResult]] = {}
         for probe in self.probes:
-            if probe.role == "subject" and not _is_impossible_variant(probe):
+            if probe.role == "subject" and not is_impossible_variant(probe):
                 by_verdict.setdefault(self.verdict_on(probe), []).append(probe)
         working = by_verdict.get("ok", [])
         unjudged = _names(by_verdict.get("not judged", []))
@@ -125,7 +125,7 @@ def _names(probes: list[ProbeResult]) -> str:
     return listed(sorted({_short(one.checkpoint_function) for one in probes}), limit=6)
 
 
-def _is_impossible_variant(probe: ProbeResult) -> bool:
+def is_impossible_variant(probe: ProbeResult) -> bool:
     """Whether it is a variant of the step that this stack cannot do at all: the usual step is there to go by."""
     return bool(probe.variant) and probe.outcome == "skipped"
 

@@ -94,7 +94,7 @@ class Trial:
 
     Attributes:
         mended: Probes that had failed with the finding, and were ok.
-        failing: Those that were not.
+        failing: Those that were not. A variant that this machine cannot run with it says neither.
         kept: Probes that had been ok, and were again.
         lost: Those that were not.
         now: The rules that each of the failing now trips.
@@ -273,11 +273,12 @@ def _judged(
     now = {one.id: one for one in found.probes}
     passed = {one.id for one in found.probes if one.outcome == "ok"}
     failed = [one.spec.id for one in ground.probes if one.spec.id in finding.probes]
+    unjudged = {one.id for one in found.probes if findings.is_impossible_variant(one)}
     again = {one.spec.id for one in ground.probes}
     had_passed = [one.id for one in ground.found.probes if one.outcome == "ok" and one.id in again]
     return Trial(
         mended=tuple(one for one in failed if one in passed),
-        failing=tuple(one for one in failed if one not in passed),
+        failing=tuple(one for one in failed if one not in passed | unjudged),
         kept=tuple(one for one in had_passed if one in passed),
         lost=tuple(one for one in had_passed if one not in passed),
         now={one: now[one].rules if one in now else [] for one in failed},

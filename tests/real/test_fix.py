@@ -59,12 +59,16 @@ def test_every_failing_cell_has_remedies_that_were_run(torch_python, transformer
     # Since transformers 4.54 layers return what this function cannot take, however it finds them.
     mendable = trainer != "axolotl==0.8.1" or transformers == "4.51.3"
     assert bool(verified(ran, "patch")) == bool(verified(ran, "adapter")) == mendable
+    # What takes a GPU that is not there was not seen to fail.
+    assert not any("(fails)" in one["cost"] for one in finding["remedies"])
     failed = set(finding["probes"])
     usual = {one for one in failed if one.split("/")[1] in (name, f"{name}:offload") and one.count("/") == 2}
     for remedy in finding["remedies"]:
         if remedy["kind"] in ("version", "patch", "adapter"):
             assert usual <= set(remedy["tried"]), remedy
-    if transformers.startswith("5"):
+    if (transformers, trainer) == ("5.24.0", "llamafactory==0.9.5"):
+        assert finding["impasse"] == ""  # nothing is known of 5.24.0, and there is no newer release to try
+    elif transformers.startswith("5"):
         assert finding["impasse"].startswith(f"No release of {name} ")
         assert "transformers 5.22.2 with" in finding["impasse"]
     else:
