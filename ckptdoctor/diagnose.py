@@ -15,6 +15,7 @@ from ckptdoctor.report import SCHEMA, Finding, Report
 from ckptdoctor.request import Request, Wanted, wanted
 from ckptdoctor.target import interpreter, overlay
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
+from ckptdoctor.target.trunk import Warm
 from ckptdoctor.wording import listed
 
 Progress = Callable[[str], None]
@@ -36,7 +37,8 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     key = results.key(python, laid, request)
     if request.use_cache and (known := results.load(key)) is not None:
         return known
-    with Patient(python, laid, request.workers or _cores(), locations.cache(), progress) as patient:
+    cache = locations.cache()
+    with Patient(python, laid, request.workers or _cores(), cache, progress) as patient, Warm(python, cache) as warm:
         environment = patient.look()
         asked = wanted(request, environment)
         if asked.unjudged:
@@ -48,7 +50,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         found = findings.find(environment, planned, evidence)
         notes: list[str] = []
         if request.find_remedies:
-            ground = Ground(python, laid, request, environment, planned, found, patient, progress)
+            ground = Ground(python, laid, request, environment, planned, found, patient, warm, progress)
             remedies.find(ground, request.verify)
             notes = remedies.edited(ground)
         report = _report(asked, environment, planned, found, notes, time.monotonic() - started)

@@ -22,7 +22,7 @@ TORCH = Spec("glm4", "torch:reentrant")
 
 def ground(*specs):
     plan = Plan([Planned(spec, "subject", BARE) for spec in specs])
-    return Ground(None, None, Request(), environment(), plan, Found([]), None)
+    return Ground(None, None, Request(), environment(), plan, Found([]), None, None)
 
 
 def environment(*packages):

@@ -22,6 +22,7 @@ from ckptdoctor.request import Request
 from ckptdoctor.rules.case import IN_WORDS
 from ckptdoctor.target import overlay
 from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
+from ckptdoctor.target.trunk import Warm
 from ckptdoctor.wording import engines_in_words, listed
 
 Progress = Callable[[str], None]
@@ -45,6 +46,7 @@ class Ground:
         plan: What was run.
         found: What came of it.
         patient: The target, still at hand.
+        warm: Where what is tried in an overlay is started from: torch is imported once for all.
         progress: Told what is going on.
     """
 
@@ -55,6 +57,7 @@ class Ground:
     plan: Plan
     found: findings.Found
     patient: Patient
+    warm: Warm
     progress: Progress = lambda _: None
 
     @property
@@ -84,8 +87,13 @@ class Ground:
 
     def look(self, laid: Path | None) -> Environment:
         """The target with an overlay, and all that each package requires."""
-        with Patient(self.python, laid, 1, locations.cache(), self.progress) as patient:
+        with self.another(laid, 1) as patient:
             return patient.look(every_requirement=True)
+
+    def another(self, laid: Path | None, workers: int) -> Patient:
+        """The target with another overlay, to be examined."""
+        trunk = self.warm.trunk() if laid is not None else None
+        return Patient(self.python, laid, workers, locations.cache(), self.progress, trunk)
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ def _with_lacking(candidate: Candidate, lacking: Sequence[str], finding: Finding
 
 
 def _tried(laid: Path, after: Environment, candidate: Candidate, finding: Finding, ground: Ground) -> Trial:
-    with Patient(ground.python, laid, ground.patient.workers, locations.cache(), ground.progress) as patient:
+    with ground.another(laid, ground.patient.workers) as patient:
         evidence = patient.examine(ground.specs())
     before = ground.before
     changes = {one.name: one.version for one in after.packages if before.version(one.name) != one.version}

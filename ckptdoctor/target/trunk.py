@@ -150,6 +150,33 @@ class Trunk:
             self._news.notify_all()
 
 
+class Warm:
+    """The trunk of one target, made once it is asked for. Use as a context manager, from one thread."""
+
+    def __init__(self, python: Path, cache: Path) -> None:
+        self._python, self._cache = python, cache
+        self._made: Trunk | None = None
+
+    def __enter__(self) -> Warm:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._made is not None:
+            self._made.__exit__(kind, value, trace)
+
+    def trunk(self) -> Trunk:
+        """The warm process.
+
+        Raises:
+            TargetError: The target's Python cannot be started.
+        """
+        if self._made is None:
+            self._made = Trunk(self._python, self._cache)
+        return self._made
+
+
 @functools.cache
 def _tops(overlay: Path) -> frozenset[str]:
     """The top-level modules that a folder of packages holds."""
