@@ -34,6 +34,7 @@ def check(
     functions: Sequence[str] = (),
     engines: Sequence[str] = (),
     nproc: int = 1,
+    thorough: bool = False,
     timeout: float = 60.0,
     use_cache: bool = True,
     find_remedies: bool = True,
@@ -49,6 +50,7 @@ def check(
         functions: Checkpoint functions, such as ``llamafactory`` or ``mine.py:function``; without any, those installed.
         engines: ``none``, ``partial``, ``zero0`` to ``zero3``; without any, all that can be had.
         nproc: Processes of each probe under DeepSpeed.
+        thorough: Have trainers' functions take the whole course of steps too, and try each under every engine.
         timeout: Seconds a probe may take.
         use_cache: Answer from the last run where nothing has changed.
         find_remedies: Look for what mends each finding, and try it where that can be done here.
@@ -68,7 +70,7 @@ def check(
     request = Request(
         str(python) if python is not None else None,
         [named(one) for one in with_],
-        options=Options(models, functions, engines, timeout=timeout, ranks=nproc),
+        options=Options(models, functions, engines, timeout=timeout, ranks=nproc, thorough=thorough),
         use_cache=use_cache,
         find_remedies=find_remedies,
         verify=verify,

@@ -205,6 +205,8 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     setup: Setup = Setup()
     ranks: int = 1
     """Processes, under torch's elastic launcher where there are several."""
+    thorough: bool = False
+    """Of a course: whole for a trainer's function too."""
     as_installed: bool = False
     """With nothing hidden, although no engine needs DeepSpeed: the environment as a job without DeepSpeed meets it."""
     laid: str = ""

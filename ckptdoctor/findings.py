@@ -211,6 +211,8 @@ def _convention(planned: Planned, evidence: Evidence) -> str:
 
 def _outcome(case: Case, rules: list[str]) -> Outcome:
     ended = case.evidence.ended
+    if case.needs_its_engine:
+        return "skipped"
     if ended == "raised":
         if any(code != NOT_DIAGNOSED for code in rules):
             return "triggered"

@@ -65,6 +65,8 @@ class Options:
     """Processes of each probe under an engine of DeepSpeed's."""
     variants: bool = True
     """Whether a trainer's name stands for the variants of its function too."""
+    thorough: bool = False
+    """Whether all but torch's functions take the whole course, and all are tried under every engine."""
     beside: Sequence[str] = ()
     """Engines that are tried too, to tell whose fault it is, and do not count."""
 
@@ -127,8 +129,7 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += _other_way_round(model, subjects, engines, options)
         if "none" in engines and options.setup == Setup():
             plan.probes += _variants(model, subjects, options)
-        if options.setup == Setup():
-            plan.probes += _courses(model, subjects, engines, options)
+        plan.probes += _courses(model, subjects, options)
     if OWN_MODEL not in models:
         plan.probes += _conventions(subjects, options)
     if "deepspeed" in environment.stack and not options.functions and not options.engines:
@@ -191,9 +192,11 @@ def _spec(model: str, function: str, engine: str, convention: str, options: Opti
 
 def _is_worth_it(function: str, engine: str, options: Options) -> bool:
     """Whether a combination may tell more than its neighbours do; whatever was asked for by name is."""
-    if engine == "partial" and function in TORCH and not options.functions:
+    if options.thorough or options.functions:
+        return True
+    if engine == "partial" and function in TORCH:
         return False
-    return function not in VARIANTS or engine in ("none", "zero3") or bool(options.functions or options.engines)
+    return function not in VARIANTS or engine in ("none", "zero3") or bool(options.engines)
 
 
 def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
@@ -218,18 +221,18 @@ def _variants_of(model: str, function: str) -> Iterator[Variant]:
         yield "frozen"  # it prepares the layers' inputs itself; others leave that to PEFT or to the user
 
 
-def _courses(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
+def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
     """The beginning of a training run for each function that is someone's own; torch's are known to get through it.
 
-    Where no engine was not asked for, it shows what a function does on purpose, and does not count.
+    It is the function's own, whatever a job sets besides: full tuning in fp32 without an engine, and bf16 where that matters.
     """
-    role: Role = "subject" if "none" in engines else "control"
-    lane = BARE if "none" in engines or "partial" in engines else WHOLE
     convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    known = () if options.thorough else ("deepspeed", *(VARIANTS if not options.functions else ()))
     for function in subjects:
-        if function in (*TORCH, "deepspeed", NO_FUNCTION) or (function in VARIANTS and not options.functions):
+        if function in (NO_FUNCTION, *TORCH, *known):  # where torch's own do not get through, nobody is blamed
             continue
-        yield Planned(Spec(model, function, "none", convention, COURSE, 2 * options.timeout), role, lane)
+        spec = Spec(model, function, "none", convention, COURSE, 2 * options.timeout, thorough=options.thorough)
+        yield Planned(spec, "subject", WHOLE if function == "deepspeed" else BARE)
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:

@@ -253,7 +253,8 @@ class Course:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # A trainer installs its function in its own way only.
         self.is_users_own = self.spec["function"] not in trainers.SOURCES
-        layers = LAYERS if self.is_users_own else LAYERS_OF_TRAINERS
+        self.is_whole = self.is_users_own or self.spec["thorough"]
+        layers = LAYERS if self.is_whole else LAYERS_OF_TRAINERS
         model = models.build(self.spec["model"], self.spec["convention"], "", layers)
         _without_dropout(model.module)
         model.module.to(self.device)
@@ -303,7 +304,7 @@ class Course:
     def _go(self) -> None:
         grown: list[int] = []
         for situation in situations(self.spec["model"] != models.OWN):
-            if not (situation.is_for_all or self.is_users_own):
+            if not (situation.is_for_all or self.is_whole) or (situation.rare and not self.is_users_own):
                 continue
             batches = [self.batches[name] for name in situation.batches]
             plain = self._plainly(situation, batches)

@@ -15,6 +15,7 @@ from ckptdoctor.evidence import (
     Makeup,
     Place,
     SavedBytes,
+    Setup,
     Spec,
     WrongGradient,
 )
@@ -401,3 +402,40 @@ def test_an_engine_under_which_torch_fails_too_is_the_culprit():
 
     found = judge("torch:non-reentrant", engines=("none", "zero3"), make=broken)
     assert (rules(found), found.findings[0].culprit) == (["CKPT007"], inner)
+
+
+def late(spec):
+    """Sound but for a step of the course in which gradients are lost."""
+    step = sound(spec, when="in the third step", gradients=Gradients(10, missing=["q"]))
+    return sound(spec, steps=[sound(spec, when="in the first step"), step])
+
+
+def with_course(asked, usual=sound, course=late):
+    """A function that was asked for under one engine, tried without one beside it, and taken through its course."""
+    made, evidence = Plan(), []
+    alone = "subject" if asked == "none" else "control"
+    setup = Setup(precision="bf16") if asked == "zero3" else Setup()
+    specs = [
+        *((Spec("glm4", name, engine, setup=setup), "control") for name in ("none",) for engine in {"none", asked}),
+        *((Spec("glm4", "mine.py:f", asked, setup=setup), "subject") for _ in range(asked != "none")),
+        (Spec("glm4", "mine.py:f", "none", setup=setup), alone),
+        (Spec("glm4", "mine.py:f", "none", variant="course"), "subject"),
+    ]
+    for spec, role in specs:
+        is_alone = spec.engine == "none" and spec.function != "none"
+        made.probes.append(Planned(spec, role, BARE))
+        evidence.append((course if spec.variant else usual if is_alone else sound)(spec))
+    return findings.find(FULL, made, evidence)
+
+
+@pytest.mark.parametrize("asked", ["none", "zero3"])
+def test_what_goes_wrong_later_counts_under_whatever_engine(asked):
+    found = with_course(asked)
+    assert [(one.rule, one.severity) for one in found.findings] == [("CKPT004", "error")]
+    assert found.verdict()[0] == "fail"
+
+
+def test_a_function_that_needs_the_engine_it_was_asked_for_with_has_no_course():
+    found = with_course("zero3", usual=raised, course=raised)
+    assert rules(found) == []
+    assert found.verdict()[0] == "ok"

@@ -2,7 +2,7 @@ import pytest
 
 from ckptdoctor import plan
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.evidence import Environment, Package, Setup
 from ckptdoctor.plan import Options
 from ckptdoctor.target.patient import BARE, WHOLE
 
@@ -141,3 +141,29 @@ def test_the_environment_as_it_is_is_tried_where_no_engine_needs_deepspeed():
     # Engines of DeepSpeed's run with all that is installed in any case; without DeepSpeed nothing is hidden.
     for other in (plan.make(FULL, Options()), plan.make(environment("torch==2.13.0"), Options(engines=["none"]))):
         assert not any(one.spec.as_installed for one in other.probes)
+
+
+def courses(options):
+    return {one.spec.function: one for one in plan.make(FULL, options).probes if one.spec.variant == plan.COURSE}
+
+
+@pytest.mark.parametrize("more", [{"engines": ("zero3",)}, {"setup": Setup(precision="bf16", tuning="lora")}])
+def test_a_course_is_the_functions_own_and_counts_whatever_engine_or_job_it_is_for(more):
+    [(name, course)] = courses(Options(**more)).items()
+    assert (name, course.role, course.lane) == ("llamafactory", "subject", BARE)
+    assert (course.spec.engine, course.spec.setup) == ("none", Setup())
+
+
+def test_a_thorough_plan_has_all_but_torchs_functions_take_the_whole_course_and_tries_them_under_every_engine():
+    usual, thorough = (
+        courses(Options()),
+        courses(Options(functions=["torch", "deepspeed", "llamafactory"], thorough=True)),
+    )
+    assert not any(one.spec.thorough for one in usual.values())
+    assert thorough.keys() == {"deepspeed", "llamafactory", "llamafactory:unsloth"}
+    assert all(one.spec.thorough for one in thorough.values())
+    assert thorough["deepspeed"].lane == WHOLE
+    under = {
+        one.spec.engine for one in plan.make(FULL, Options(thorough=True)).probes if "unsloth" in one.spec.function
+    }
+    assert under == set(plan.ENGINES)

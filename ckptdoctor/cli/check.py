@@ -38,6 +38,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 )
 @shared.TIMEOUT
 @shared.NPROC
+@shared.THOROUGH
 @shared.JOBS
 @shared.several_formats(*FORMATS)
 @click.option(
@@ -79,6 +80,7 @@ def command(
     conventions: tuple[str, ...],
     timeout: float,
     nproc: int,
+    thorough: bool,
     jobs: int | None,
     formats: tuple[shared.Wanted, ...],
     output: str | None,
@@ -97,8 +99,8 @@ def command(
 
     Variables set options by their names (CKPTDOCTOR_FAIL_ON=warning), but for --output, --no-cache and --update-baseline.
     pyproject.toml sets those that name nothing to run, install or write, under [tool.ckptdoctor]: model, engine,
-    convention, nproc, jobs, timeout, verify, verbose, format, fail-on (not "never"), select, ignore, baseline. Options win
-    over variables, and variables over the file. The report names the file, and what it set.
+    convention, nproc, thorough, jobs, timeout, verify, verbose, format, fail-on (not "never"), select, ignore, baseline.
+    Options win over variables, and variables over the file. The report names the file, and what it set.
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
@@ -117,7 +119,7 @@ def command(
         python=python,
         requirements=requirements,
         with_dependencies=with_deps,
-        options=Options(models, functions, engines, conventions, timeout, ranks=nproc),
+        options=Options(models, functions, engines, conventions, timeout, ranks=nproc, thorough=thorough),
         workers=jobs or 0,
         use_cache=not no_cache,
         verify=verify,

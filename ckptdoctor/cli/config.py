@@ -33,7 +33,7 @@ PREFIX = "CKPTDOCTOR_"
 OF_ONE_RUN = ("output", "no-cache", "update-baseline", "config", "help")
 """Options that make no sense but on the command line."""
 IN_THE_FILE = (
-    *("model", "engine", "convention", "nproc", "jobs", "timeout", "verify", "verbose"),
+    *("model", "engine", "convention", "nproc", "thorough", "jobs", "timeout", "verify", "verbose"),
     *("format", "fail-on", "select", "ignore", "baseline"),
 )
 """Options that the file may set: they name nothing that is run or written."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @shared.engine("all, as far as DeepSpeed is installed")
 @shared.TIMEOUT
 @shared.NPROC
+@shared.THOROUGH
 @shared.JOBS
 @click.option(
     "--edit",
@@ -52,6 +53,7 @@ def command(
     engines: tuple[str, ...],
     timeout: float,
     nproc: int,
+    thorough: bool,
     jobs: int | None,
     files: tuple[str, ...],
     constraints: str | None,
@@ -83,7 +85,7 @@ def command(
         python=python,
         requirements=requirements,
         with_dependencies=with_deps,
-        options=Options(models, functions, engines, timeout=timeout, ranks=nproc),
+        options=Options(models, functions, engines, timeout=timeout, ranks=nproc, thorough=thorough),
         workers=jobs or 0,
         use_cache=not no_cache,
         verify=True,

@@ -58,6 +58,7 @@ WHAT = {
 )
 @shared.TIMEOUT
 @shared.NPROC
+@shared.THOROUGH
 @shared.JOBS
 @click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
 def command(
@@ -74,6 +75,7 @@ def command(
     conventions: tuple[str, ...],
     timeout: float,
     nproc: int,
+    thorough: bool,
     jobs: int | None,
     no_cache: bool,
 ) -> int:
@@ -98,7 +100,7 @@ def command(
         python=python,
         requirements=requirements,
         with_dependencies=with_deps,
-        options=Options(models, functions, engines, conventions, timeout, ranks=nproc),
+        options=Options(models, functions, engines, conventions, timeout, ranks=nproc, thorough=thorough),
         workers=jobs or 0,
         use_cache=not no_cache,
         job=job,

@@ -52,6 +52,11 @@ NPROC = click.option(
     show_default=True,
     help="Processes of each probe under DeepSpeed, by torch's elastic launcher: for faults that need real ranks.",
 )
+THOROUGH = click.option(
+    "--thorough",
+    is_flag=True,
+    help="Have trainers' functions take the whole course of steps that yours takes, and try each under every engine.",
+)
 MODEL = click.option(
     "--model",
     "models",

@@ -59,6 +59,8 @@ def judge(case: Case) -> list[tuple[Rule, Fired]]:
     """
     fired = _of_course(case) if case.evidence.steps else _all(case)
     usual = _all(case.usual) if case.usual is not None and fired else {}
+    if case.needs_its_engine:
+        return []
     if case.spec.variant == COURSE and any(one.severity == "error" for one in usual.values()):
         # What fails at its first step has no course to speak of.
         fired = {code: one for code, one in fired.items() if code in usual}

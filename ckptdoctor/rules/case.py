@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import structs
 
-from ckptdoctor.evidence import Error, Evidence, Handover, Place, Spec
-from ckptdoctor.plan import NO_FUNCTION, OWN_MODEL, TORCH, Planned
+from ckptdoctor.evidence import Error, Evidence, Handover, Place, Setup, Spec
+from ckptdoctor.plan import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Planned
 from ckptdoctor.report import Severity
 from ckptdoctor.wording import error_line, relative
 
@@ -82,10 +82,23 @@ class Case:
 
     @property
     def usual(self) -> Case | None:
-        """The same without the variant, where this is one."""
-        usual = Spec(**{**self._fields(), "variant": ""}) if self.spec.variant else None
-        found = self.others.get(usual.id) if usual else None
+        """The same without the variant, where this is one; of a course, as the job has it."""
+        if not self.spec.variant:
+            return None
+        found = self.others.get(Spec(**{**self._fields(), "variant": ""}).id)
+        if found is None and self.spec.variant == COURSE:
+            found = next((one for one in self.others.values() if self._is_usual(one[0].spec)), None)
         return Case(*found, self.others) if found else None
+
+    def _is_usual(self, other: Spec) -> bool:
+        ours = (self.spec.model, self.spec.function, "none", "", self.spec.convention)
+        return (other.model, other.function, other.engine, other.variant, other.convention) == ours
+
+    @property
+    def needs_its_engine(self) -> bool:
+        """Whether this is the course of a function that fails without the engine that was asked for: it has none."""
+        usual = self.usual if self.spec.variant == COURSE else None
+        return usual is not None and usual.planned.role == "control" and not works(usual.evidence)
 
     @property
     def variant_text(self) -> str:
@@ -107,7 +120,8 @@ class Case:
 
     def course(self) -> Case | None:
         """The course of the same function on the same model, where it was run as far as to its first step."""
-        found = self.others.get(Spec(**{**self._fields(), "engine": "none", "ranks": 1, "variant": "course"}).id)
+        alone = {"engine": "none", "ranks": 1, "as_installed": False, "setup": Setup()}
+        found = self.others.get(Spec(**{**self._fields(), **alone, "variant": COURSE}).id)
         return Case(*found, self.others) if found and found[1].steps else None
 
     def sibling(self, **changes: object) -> Evidence | None:

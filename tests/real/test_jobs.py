@@ -137,8 +137,23 @@ def test_a_function_of_ones_own_in_a_jobs_place(demo_python, jobs):
     job = ("--job", changed(jobs, "llamafactory_full_z3.yaml", deepspeed=None))
     ran = check(demo_python, "--checkpoint-fn", "mine.py:mine", *job, cwd=jobs)
     assert (ran.status, ran.rules) == (1, ["CKPT010"])
-    assert [one["evidence"]["precision"] for one in subjects(ran).values()] == ["bf16"]
+    usual = [one for one in subjects(ran).values() if not one["variant"]]
+    assert [one["evidence"]["precision"] for one in usual] == ["bf16"]
     assert "--checkpoint-fn takes the place" in " ".join(ran.report["notes"])
+
+
+def test_what_goes_wrong_only_in_a_large_batch_fails_the_job(demo_python, jobs):
+    (jobs / "mine.py").write_text(
+        "from torch.utils.checkpoint import checkpoint\n\n"
+        "def mine(function, hidden, *args, **kwargs):\n"
+        "    hidden = hidden.detach().requires_grad_() if len(hidden) > 4 else hidden\n"
+        "    return checkpoint(function, hidden, *args, use_reentrant=False, **kwargs)\n"
+    )
+    ran = check(demo_python, "--checkpoint-fn", "mine.py:mine", "--job", "llamafactory_full_z3.yaml", cwd=jobs)
+    assert (ran.status, ran.rules) == (1, ["CKPT004"])
+    [finding] = ran.report["findings"]
+    assert [one.rpartition("/")[2] for one in finding["probes"]] == ["course"]
+    assert "deepspeed" not in finding["impasse"]
 
 
 @pytest.mark.parametrize(
