@@ -17,6 +17,29 @@ STACK = ("transformers==4.51.3", "deepspeed==0.16.4", "numpy")
 TRAINER = "llamafactory==0.9.2"
 
 
+LONGEST = (
+    "jobs",
+    "fix",
+    "robust",
+    "stacks",
+    "rules",
+    "mutations",
+    "fix_carried_out",
+    "ci",
+    "matrix",
+    "run",
+    "bugreport",
+)
+"""Modules of ``tests/real`` that take longest: they are begun first, so that no worker is left alone with one in the end."""
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(
+        key=lambda item: places.get(item.path.name, len(places)) if item.path.parent.name == "real" else len(places)
+    )
+
+
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory):
     """A folder for environments; ``CKPTDOCTOR_TEST_ENVIRONMENTS`` keeps it from one run of the tests to the next."""
