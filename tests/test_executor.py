@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ckptdoctor.errors import Interrupted, TargetError, UnobtainableError, UsageFault
@@ -14,7 +15,7 @@ from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.matrix import environments, executor
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
-from ckptdoctor.matrix.executor import Ended, Local, Refused, Task, at_once, perform
+from ckptdoctor.matrix.executor import Doing, Ended, Local, Refused, Task, at_once, perform
 from ckptdoctor.plan import Options
 
 FACTS = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0"), Package("peft", "0.15")])
@@ -65,6 +66,33 @@ def test_one_that_cannot_be_had_does_not_keep_the_others_from_being_tried():
     assert sorted(event.base for event in events if isinstance(event, Ended)) == sorted(one.base for one in tasks)
     for one in tasks:
         assert isinstance([event for event in events if event.base == one.base][-1], Ended)
+
+
+def test_what_another_run_measures_is_done_last_and_its_end_is_waited_for():
+    tasks = [task(release) for release in ("4.50.3", "4.51.3", "4.52.4")]
+    begun, said = [], []
+
+    def claim(one):
+        if one == tasks[0] and not said:
+            return None
+        begun.append(one)
+        return one if one != tasks[2] else msgspec.structs.replace(one, combinations=())
+
+    local = Local(Fails(FULL), 1)
+    try:
+        events = []
+        for event in local.run(tasks, claim):
+            events.append(event)
+            if isinstance(event, Doing) and event.text.startswith("waiting"):
+                said.append(event.text)
+    finally:
+        local.close()
+
+    assert begun == [tasks[1], tasks[2], tasks[0]]
+    assert said == ["waiting for another run, which measures transformers==4.50.3"]
+    assert [one.base for one in events if isinstance(one, Ended)] == [one.base for one in begun]
+    # Of the one of which nothing was left, nothing was laid.
+    assert {one.base for one in events if isinstance(one, Refused)} == {tasks[0].base, tasks[1].base}
 
 
 def test_what_makes_no_sense_ends_the_run():

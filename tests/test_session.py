@@ -16,9 +16,10 @@ from ckptdoctor.matrix.executor import _specs as wanted
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.run import Asked, Work
 from ckptdoctor.matrix.session import Session
-from ckptdoctor.matrix.store import Store
+from ckptdoctor.matrix.store import Store, key
 from ckptdoctor.plan import Options
 from ckptdoctor.target.index import Release
+from tests.test_claims import Holder, held
 from tests.test_findings import raised, sound
 
 TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0")], ["torch"])
@@ -35,10 +36,13 @@ class Answers:
         self.probed = Counter()
         self.closed = False
 
-    def run(self, tasks):
-        for task in tasks:
-            yield Doing(task.base, "laying")
-            yield from self._perform(task)
+    def run(self, tasks, claim):
+        for waiting in tasks:
+            while (task := claim(waiting)) is None:
+                yield Doing(waiting.base, "waiting")
+            if task.combinations:
+                yield Doing(task.base, "laying")
+                yield from self._perform(task)
             yield Ended(task.base)
 
     def _perform(self, task):
@@ -74,14 +78,15 @@ class Answers:
 
 
 class Watches:
-    def __init__(self):
-        self.total, self.runs = 0, []
+    def __init__(self, told=None):
+        self.total, self.runs, self.told = 0, [], told
 
     def begins(self, total):
         self.total += total
 
     def doing(self, text):
-        pass
+        if self.told:
+            self.told(text)
 
     def done(self, run):
         self.runs.append(run)
@@ -221,6 +226,72 @@ def test_what_cannot_be_had_is_a_result_of_its_own(measure, what, for_good):
         assert {runs[stack].summary for stack in errors} == {"There is no such wheel."}
     else:
         assert verdicts(runs) == EXPECTED
+
+
+@pytest.fixture
+def another_run(tmp_path):
+    """Another process, which is measuring all that ``AXES`` has."""
+    keys = {key(one.base(), TARGET, Options()) for one in combine(AXES)}
+    with held(tmp_path / "store", *keys) as holder:
+        yield holder
+
+
+def test_what_another_run_is_measuring_is_waited_for_and_used(measure, another_run, tmp_path):
+    said = []
+
+    def told(text):
+        said.append(text)
+        if len(said) == 3:  # the other run ends with all that it was asked
+            with Store(tmp_path / "elsewhere") as elsewhere:
+                with Session(TARGET, Options(), elsewhere, Answers()) as session:
+                    session.measure(combine(AXES))
+                found = elsewhere._database.execute("SELECT * FROM results").fetchall()
+            with Store(tmp_path / "store") as store:
+                store._database.executemany("INSERT INTO results VALUES (?, ?, ?, ?, ?)", found)
+            another_run.kill()
+
+    executor, observer = Answers(), Watches(told)
+    runs, session = measure(executor, observer=observer)
+
+    assert verdicts(runs) == EXPECTED
+    assert set(said) == {"waiting"}
+    assert (executor.probed.total(), session.ran) == (0, 0)
+    assert (observer.total, len(observer.runs)) == (4, 4)
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+def test_what_another_run_did_not_end_is_run(measure, another_run, refresh):
+    executor = Answers()
+    runs, session = measure(executor, observer=Watches(lambda _: another_run.kill()), refresh=refresh)
+
+    assert verdicts(runs) == EXPECTED
+    assert (executor.probed.total(), session.ran) == (10, 4)
+
+
+def test_what_is_known_is_had_while_another_run_measures(measure, another_run, tmp_path):
+    another_run.kill()
+    measure(Answers())
+    keys = {key(one.base(), TARGET, Options()) for one in combine(AXES)}
+    with held(tmp_path / "store", *keys):
+        runs, _ = measure(Answers())
+
+    assert verdicts(runs) == EXPECTED
+
+
+def test_a_run_lets_go_of_what_it_has_measured(measure, tmp_path):
+    keys = {key(one.base(), TARGET, Options()) for one in combine(AXES)}
+    executor = Answers()
+
+    def told(_):
+        if executor.probed.total() == 5:  # the first base is done, the second begins
+            other = Holder(tmp_path / "store", *keys)
+            other.kill()
+            seen.append(sorted(other.taken))
+
+    seen = []
+    measure(executor, observer=Watches(told))
+
+    assert seen == [["False", "True"]]
 
 
 def test_a_probe_that_gets_lost_leaves_no_hole(measure):

@@ -29,6 +29,9 @@ from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
 MEMORY = 1.5e9
 """Bytes that a lane with its probes may take."""
 
+PAUSE = 0.5
+"""Seconds between two looks at whether another run has ended with a base."""
+
 
 class Task(msgspec.Struct, frozen=True):
     """All that is to be run in one base."""
@@ -88,11 +91,16 @@ class Ended(msgspec.Struct, tag=True):
 Event: TypeAlias = Looked | Laid | Refused | Probed | Doing | Ended
 
 
+Claim: TypeAlias = Callable[[Task], Task | None]
+"""Asked before a task is begun, in the thread that takes the events: what is left of the task, which may be nothing, or None
+while another run is at it."""
+
+
 class Executor(Protocol):
     """Runs tasks somewhere."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
-        """Run all tasks, in any order; their events as they come, ``Ended`` last for each."""
+    def run(self, tasks: Sequence[Task], claim: Claim) -> Iterator[Event]:
+        """Run all tasks, in any order, each once it is claimed; their events as they come, ``Ended`` last for each."""
 
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
@@ -113,7 +121,7 @@ class Local:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self._jobs, "ckptdoctor")
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[Task], claim: Claim = lambda task: task) -> Iterator[Event]:
         """Run all tasks; see ``Executor``.
 
         Raises:
@@ -121,16 +129,24 @@ class Local:
         """
         events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         # Those of one Python follow each other, so that few warm processes are alive at a time.
-        tasks = sorted(tasks, key=lambda task: task.base)
+        waiting = sorted(tasks, key=lambda task: task.base)
         left = Counter(_python(task.base) for task in tasks)
         workers = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
-        for task in tasks:
-            self._pool.submit(self._guarded, task, workers, events)
+        running = 0
         while left.total():
-            event = events.get()
+            while running < self._jobs and (task := _claimed(waiting, claim)):
+                running += 1
+                self._pool.submit(self._guarded, task, workers, events)
+            if not running:
+                yield Doing(waiting[0].base, f"waiting for another run, which measures {_over(waiting[0].base)}")
+            try:
+                event = events.get(timeout=PAUSE if waiting and running < self._jobs else None)
+            except queue.Empty:
+                continue
             if isinstance(event, BaseException):
                 raise event
             if isinstance(event, Ended):
+                running -= 1
                 left[_python(event.base)] -= 1
                 if not left[_python(event.base)] and left.total():
                     self._environments.release(event.base)
@@ -144,13 +160,22 @@ class Local:
 
     def _guarded(self, task: Task, workers: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
         try:
-            if not self._stop.is_set():
+            if task.combinations and not self._stop.is_set():
                 perform(task, self._environments, workers, self._stop, events.put)
             events.put(Ended(task.base))
         except Interrupted:
             pass
         except BaseException as error:
             events.put(error)
+
+
+def _claimed(waiting: list[Task], claim: Claim) -> Task | None:
+    """The first task that can be claimed, taken off the list."""
+    for at, task in enumerate(waiting):
+        if (claimed := claim(task)) is not None:
+            del waiting[at]
+            return claimed
+    return None
 
 
 def perform(
@@ -177,7 +202,7 @@ def perform(
             tell(Looked(base, facts))
             laid, trainers = _lay_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
-            tell(Doing(base, f"{len(wanted)} probes with " + (", ".join(base.requirements) or "the target")))
+            tell(Doing(base, f"{len(wanted)} probes with {_over(base)}"))
             lanes = {lane: [spec for spec, where in wanted.items() if where == lane] for lane in (BARE, WHOLE)}
             patient.examine(lanes, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
     except TargetError as error:
@@ -220,6 +245,10 @@ def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict
             continue  # the same error is its result, where it is judged
         wanted.update({one.spec: one.lane for one in planned.probes if one.spec.id not in task.done})
     return wanted
+
+
+def _over(base: Base) -> str:
+    return ", ".join(base.requirements) or "the target"
 
 
 def _python(base: Base) -> tuple[str, str]:

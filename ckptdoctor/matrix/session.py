@@ -11,6 +11,7 @@ from typing import Protocol
 from ckptdoctor.compatibility import Run
 from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import judge
+from ckptdoctor.matrix.claims import Claims
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Laid, Looked, Probed, Refused, Task
 from ckptdoctor.matrix.store import FACTS, Kept, Store, key
@@ -58,9 +59,13 @@ class Session:
     """Run what the store knows again, once."""
     ran: int = 0
     """Combinations that were run, not taken from the store."""
+    _claims: Claims = field(init=False)
     _keys: dict[Base, str] = field(default_factory=dict)
     _fresh: set[tuple[str, str]] = field(default_factory=set)
     """What was found out by this session, as base and item in the store."""
+
+    def __post_init__(self) -> None:
+        self._claims = Claims(self.store.path)
 
     def __enter__(self) -> Session:
         return self
@@ -68,7 +73,10 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.executor.close()
+        try:
+            self.executor.close()
+        finally:
+            self._claims.close()
 
     def measure(self, combinations: Sequence[Combination]) -> dict[Combination, Run]:
         """The run of every combination.
@@ -80,29 +88,41 @@ class Session:
         for combination in combinations:
             waiting.setdefault(combination.base(self.requirements), []).append(combination)
         runs: dict[Combination, Run] = {}
-        tasks, before = [], {}
+        tasks = []
         for base, wanted in waiting.items():
-            kept = self._known(base)
-            known = self._judged(wanted, kept)
+            known = self._judged(wanted, self._known(base))
             runs |= known
             if left := tuple(one for one in wanted if one not in known):
-                tasks.append(Task(base, left, self.options, tuple(kept.evidence)))
-                before[base] = kept
+                tasks.append(Task(base, left, self.options))
         self.observer.begins(sum(len(task.combinations) for task in tasks))
-        return runs | self._run(tasks, before)
+        return runs | self._run(tasks)
 
-    def _run(self, tasks: Sequence[Task], kept: Mapping[Base, Kept]) -> dict[Combination, Run]:
-        by_base = {task.base: task for task in tasks}
+    def _run(self, tasks: Sequence[Task]) -> dict[Combination, Run]:
+        begun: dict[Base, tuple[Task, Kept]] = {}
         runs: dict[Combination, Run] = {}
-        for event in self.executor.run(tasks) if tasks else ():
+
+        def claim(task: Task) -> Task | None:
+            """What is left of a task, now that no other run measures its base; nothing while one does."""
+            if not self._claims.take(self._key(task.base)):
+                return None
+            kept = self._known(task.base)
+            known = self._told(self._judged(task.combinations, kept))
+            runs.update(known)
+            left = tuple(one for one in task.combinations if one not in known)
+            task = Task(task.base, left, task.options, tuple(kept.evidence))
+            begun[task.base] = task, kept
+            return task
+
+        for event in self.executor.run(tasks, claim) if tasks else ():
             if isinstance(event, Doing):
                 self.observer.doing(event.text)
             elif isinstance(event, Ended):
-                done = self._end(by_base[event.base], kept[event.base])
+                done = self._end(*begun[event.base])
+                self._claims.release(self._key(event.base))
                 self.ran += len(done)
                 runs |= done
             else:
-                self._keep(event, kept[event.base])
+                self._keep(event, begun[event.base][1])
         return runs
 
     def _keep(self, event: Event, kept: Kept) -> None:
@@ -137,6 +157,9 @@ class Session:
         for one in task.combinations:
             if one not in runs:  # wherever it was lost: a hole would be waited for without end
                 runs[one] = Run(one.stack, one.model, "error", "Its run ended without a result.")
+        return self._told(runs)
+
+    def _told(self, runs: dict[Combination, Run]) -> dict[Combination, Run]:
         for run in runs.values():
             self.observer.done(run)
         return runs

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptdoctor.matrix.store import Store
 from tests import conftest
 from tests.real.test_robust import processes, wait_until
 
@@ -185,8 +186,23 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_runs_nothing_twi
     assert len(cells(ran)) == 4
 
 
-def test_two_runs_at_once_agree_and_leave_the_store_whole(whole, start, tmp_path):
+def noted(store):
+    """Have a new store note all that is ever written to it."""
+    Store(store).__exit__(None, None, None)
+    with closing(sqlite3.connect(store)) as database:
+        database.execute("CREATE TABLE written (base TEXT, item TEXT)")
+        note = "INSERT INTO written VALUES (new.base, new.item)"
+        database.execute(f"CREATE TRIGGER notes AFTER INSERT ON results BEGIN {note}; END")
+
+
+def written(store):
+    with closing(sqlite3.connect(store)) as database:
+        return database.execute("SELECT base, item FROM written").fetchall()
+
+
+def test_two_runs_at_once_run_nothing_twice_agree_and_leave_the_store_whole(whole, start, tmp_path):
     uninterrupted, store = whole
+    noted(tmp_path / "store")
     both = [start(*vary(FEW)) for _ in range(2)]
     ran = [conftest.Ran(process.wait(), *process.communicate()) for process in both]
 
@@ -194,6 +210,7 @@ def test_two_runs_at_once_agree_and_leave_the_store_whole(whole, start, tmp_path
     assert judged(ran[0]) == judged(ran[1])
     assert judged(ran[0]).items() <= judged(uninterrupted).items()
     assert 0 < len(rows(tmp_path / "store").keys() & rows(store).keys()) == len(rows(tmp_path / "store"))
+    assert sorted(written(tmp_path / "store")) == sorted(rows(tmp_path / "store"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
