@@ -77,6 +77,9 @@ class Cell(msgspec.Struct, omit_defaults=True):
     how: How
     run: int
     """Index of the run that was this combination, or that it is inferred from: one whose code that matters is the same."""
+    unmet: list[str] = []
+    """Declared requirements that it does not meet, e.g. ``llamafactory 0.9.2 requires transformers<=4.49.0``; empty as well
+    where it is not known what its releases require."""
 
 
 class Audit(msgspec.Struct, omit_defaults=True):
@@ -102,7 +105,7 @@ class Map(msgspec.Struct):
     runs: list[Run]
     cells: list[Cell]
     requires: dict[str, dict[str, list[str]]] = {}
-    """``Requires-Dist`` of each release of a trainer that was laid in, as far as it names a package of the stack."""
+    """``Requires-Dist`` of each release of a trainer, as far as it is known and names a package of the stack."""
     audit: Audit | None = None
     notes: list[str] = []
     seconds: float = 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ckptdoctor import knowledge, locations
+from ckptdoctor import declared, knowledge, locations
 from ckptdoctor.cli import live, shared
 from ckptdoctor.compatibility import TRAINERS, Map
 from ckptdoctor.errors import TargetError
@@ -82,15 +82,15 @@ def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
         )
         with live.observer() as observer:
             made = matrix(asked, observer)
-        _complete(made, python)
+        made = _complete(made, python)
         text = maps.render("json", made, shared.style("a file"))
         with resources.as_file(resources.files(knowledge).joinpath(chapter.file)) as path:
             path.write_text(text, encoding="utf-8")
         click.echo(f"{chapter.file}: {len(made.runs)} runs, {len(made.cells)} cells, {made.audit}", err=True)
 
 
-def _complete(made: Map, python: str) -> None:
-    """Add what the releases of trainers require that no run has laid in: remedies name the pins that they break."""
+def _complete(made: Map, python: str) -> Map:
+    """Add what the releases of trainers require of which it is not known: remedies name the pins that they break."""
     target = interpreter.find(python, os.environ)
     with Patient(target, None, 1, locations.cache()) as patient:
         facts = patient.look()
@@ -98,6 +98,7 @@ def _complete(made: Map, python: str) -> None:
         known = made.requires.setdefault(name, {})
         missing = [release for release in made.axes[name] if release not in known]
         known.update(_requirements(name, missing, target, facts))
+    return declared.marked(made)
 
 
 def _requirements(name: str, releases: list[str], target: Path, facts: Environment) -> dict[str, list[str]]:

@@ -185,7 +185,7 @@ def test_families_are_told_apart(shop: Shop):
 def test_wheel_and_source_archive_are_one_kind(shop: Shop):
     built, source = shop.release("llamafactory", LLAMAFACTORY), shop.release("llamafactory", LLAMAFACTORY, source=True)
     one, two = shop.kinds(built, source)
-    assert one == two
+    assert (one.digests, one.compared) == (two.digests, two.compared)
 
 
 def test_syntax_that_this_python_does_not_know(shop: Shop):
@@ -214,7 +214,7 @@ def test_functions_of_releases(shop: Shop):
         shop.release("llamafactory", changed(LLAMAFACTORY, "checkpointing.py", "unsloth", "slow")),
     )
     assert tuple(first.digests) == ("llamafactory", "llamafactory:unsloth")
-    assert none == Kind({})
+    assert none == Kind({}, requires=())
     assert tuple(second.digests) == ("llamafactory",)
 
 
@@ -311,3 +311,16 @@ def test_other_bytes_are_never_taken_for_the_kept_ones(shop: Shop):
     os.utime(path, (0, 0))
     [second] = shop.kinds(release)
     assert first.digests != second.digests
+
+
+def test_what_a_trainer_requires_is_read_from_its_wheel_and_does_not_make_another_kind(shop: Shop):
+    requires = ("Requires-Dist: transformers<=4.49.0", "Requires-Dist: trl; extra == 'x'")
+    one, none, source = shop.kinds(
+        shop.release("axolotl", AXOLOTL, requires),
+        shop.release("axolotl", AXOLOTL),
+        shop.release("axolotl", AXOLOTL, source=True),
+    )
+
+    assert (one.requires, none.requires) == (("transformers<=4.49.0", "trl; extra == 'x'"), ())
+    assert one.digests == none.digests == source.digests
+    assert source.requires is None

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
+from ckptdoctor import declared, knowledge
 from ckptdoctor.compatibility import SCHEMA, TRAINERS, Audit, Cell, Fault, Judged, Map, Run
 from ckptdoctor.evidence import Place
 from ckptdoctor.output import Style
@@ -89,7 +90,8 @@ def build(axes, verdict_of, models=("glm4",), stacks=None, **more) -> Map:
                 first[key] = len(runs)
                 runs.append(run(stack, verdict, model))
             cells.append(Cell(stack, model, verdict, how, first[key]))
-    return Map(SCHEMA, "0.1.0", "2026-11-24", "3.11.7", "2.13.0+cpu", "linux x86_64", axes, runs, cells, **more)
+    about = (SCHEMA, "0.1.0", "2026-11-24", "3.11.7", "2.13.0+cpu", "linux x86_64")
+    return declared.marked(Map(*about, axes, runs, cells, **more))
 
 
 def every(axes):
@@ -475,6 +477,109 @@ def test_what_was_judged_on_its_forward_pass_only_is_noted():
     assert digest.notes(whole())[1].endswith("the backward pass simulated on the CPU: axolotl:disk.")
 
 
+# -- declared requirements --------------------------------------------------------------------------------------------
+
+REQUIRES = {"llamafactory": {"0.9.2": ["transformers<=4.49.0", "peft<1"], "0.9.3": ["transformers >=4.50,<=4.51.0"]}}
+
+
+def required_of(page, sheet, row, column):
+    """What the page has of a cell: what its releases require, and what of it how many combinations do not meet."""
+    data = data_of(page)
+    *_, required, (outside, unmet) = data["kinds"][data["sheets"][0][sheet]["rows"][row]["cells"][column]]
+    texts = data["requirements"]
+    return [texts[number] for number in required], outside, {texts[number]: count for number, count in unmet}
+
+
+def test_a_cell_says_what_it_does_not_meet_of_its_own_releases_requirements():
+    found = readme(requires=REQUIRES)
+
+    assert {(cell.stack["transformers"], cell.stack["llamafactory"]) for cell in found.cells if cell.unmet} == {
+        *((release, "0.9.2") for release in TRANSFORMERS[1:]),
+        *((release, "0.9.3") for release in ("4.49.0", "4.51.3", "5.23.0")),
+    }
+    assert {text for cell in found.cells for text in cell.unmet} == {
+        "llamafactory 0.9.2 requires transformers<=4.49.0",
+        "llamafactory 0.9.3 requires transformers<=4.51.0,>=4.50",
+    }
+
+
+@pytest.mark.parametrize(
+    ("requirement", "is_unmet"),
+    [
+        ("transformers<4; python_version >= '3.11'", True),
+        ("transformers<4; python_version < '3.11'", False),
+        ("transformers<4; sys_platform == 'linux'", True),
+        ("transformers<4; sys_platform == 'darwin'", False),
+        ("transformers<4; platform_system == 'Darwin'", False),
+        ("transformers<4; platform_machine == 'x86_64'", True),
+        ("transformers<4; extra == 'old'", False),
+        ("Transformers<4", True),
+        ("transformers", False),
+        ("peft<0", False),
+        ("transformers is old", False),
+    ],
+)
+def test_only_what_applies_where_the_map_was_made_counts(requirement, is_unmet):
+    found = build({"transformers": ["4.51.3"], "llamafactory": ["0.9.2"]}, usual)
+    found.requires = {"llamafactory": {"0.9.2": [requirement]}}
+
+    assert bool(declared.unmet(found.cells[0].stack, found)) == is_unmet
+
+
+def test_the_python_of_a_combination_decides_where_it_is_varied():
+    axes = {"transformers": ["4.51.3"], "python": ["3.9", "3.12"], "llamafactory": ["0.9.2"]}
+    requires = {"llamafactory": {"0.9.2": ["transformers<4; python_version < '3.10'"]}}
+    found = build(axes, lambda stack, model: "ok", requires=requires)
+
+    assert [(cell.stack["python"], bool(cell.unmet)) for cell in found.cells] == [("3.9", True), ("3.12", False)]
+    assert required_of(render("html", found, style()), "single", 0, 0)[0] == [
+        "llamafactory 0.9.2 requires transformers<4"
+    ]
+    assert required_of(render("html", found, style()), "single", 0, 1)[0] == []
+
+
+def test_json_has_what_a_cell_does_not_meet_and_nothing_where_nothing_is_known():
+    cells = json.loads(render("json", readme(requires=REQUIRES), style()))["cells"]
+
+    unmet = {tuple(cell["stack"].values()): cell.get("unmet") for cell in cells}
+    assert unmet["4.51.3", "0.9.2"] == ["llamafactory 0.9.2 requires transformers<=4.49.0"]
+    assert unmet["4.49.0", "0.9.2"] is unmet["4.51.3", "0.9.1"] is None
+
+
+def test_the_page_has_the_requirements_of_each_cells_own_release():
+    found = readme(requires=REQUIRES)
+    run_of_another = next(cell.run for cell in found.cells if cell.stack["llamafactory"] == "0.9.2")
+    for cell in found.cells:
+        if cell.stack["llamafactory"] == "0.9.3" and cell.verdict == "ok":
+            cell.how, cell.run = "inferred", run_of_another
+    page = render("html", found, style())
+
+    text = "llamafactory 0.9.3 requires transformers<=4.51.0,>=4.50"
+    assert required_of(page, "single", 2, 1) == ([text], 0, {})
+    assert required_of(page, "single", 2, 3) == ([text], 1, {text: 1})
+    assert required_of(page, "single", 0, 3) == ([], 0, {})
+    assert required_of(page, "joined", 1, 1) == ([text], 1, {text: 1})
+
+
+def test_the_page_says_what_is_not_met_without_scripts():
+    [static] = re.findall(r"<noscript>(.*?)</noscript>", render("html", readme(requires=REQUIRES), style()), re.DOTALL)
+
+    assert '<td class="ok">ok<br>2/4 measured<br>1/4 not as required</td>' in static
+    assert (
+        "<h3>llamafactory 0.9.2 requires transformers&lt;=4.49.0</h3><dl><dt>Not met by</dt>"
+        "<dd>transformers 4.50.3 - 5.23.0, llamafactory 0.9.2 " in static
+    )
+    assert "llamafactory 0.9.1 requires" not in static
+
+
+def test_what_is_shipped_is_marked():
+    found = knowledge.about("llamafactory")
+    unmet = {(cell.stack["transformers"], cell.stack["llamafactory"]): cell.unmet for cell in found.cells}
+
+    assert unmet["4.57.1", "0.9.4"] == []
+    assert unmet["5.0.0", "0.9.4"] == ["llamafactory 0.9.4 requires transformers!=4.52.0,!=4.57.0,<=4.57.1,>=4.51.0"]
+
+
 # -- every format -----------------------------------------------------------------------------------------------------
 
 
@@ -763,7 +868,7 @@ def test_the_page_holds_every_cell_once_collapsed_and_once_not():
     assert len(sheet["joined"]["rows"]) == 2
     assert sheet["joined"]["columns"] == ["4.49.0 - 4.50.3", "4.51.0 - 4.51.3", "5.23.0"]
     assert [len(row["cells"]) for row in sheet["single"]["rows"]] == [5, 5, 5]
-    verdict, rules, _, measured, total, runs = data["kinds"][sheet["joined"]["rows"][0]["cells"][1]]
+    verdict, rules, _, measured, total, runs, *_ = data["kinds"][sheet["joined"]["rows"][0]["cells"][1]]
     assert (verdict, rules, measured, total) == ("fail", ["CKPT001"], 2, 4)
     assert [data["runs"][number]["stack"]["llamafactory"] for number in runs] == ["0.9.1", "0.9.2"]
 

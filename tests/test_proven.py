@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ckptdoctor import pins
 from ckptdoctor.evidence import Environment, Evidence, Package, Spec
 from ckptdoctor.findings import Found
 from ckptdoctor.plan import Plan, Planned
-from ckptdoctor.remedies import pins, proof, proven
+from ckptdoctor.remedies import proof, proven
 from ckptdoctor.remedies.proof import Ground, Trial
 from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.request import Request

@@ -1,11 +1,11 @@
 import msgspec
 import pytest
 
-from ckptdoctor import knowledge
+from ckptdoctor import knowledge, pins
 from ckptdoctor.compatibility import SCHEMA, Cell, Judged, Map, Run
 from ckptdoctor.evidence import Error, Evidence, Place, Spec
 from ckptdoctor.plan import Planned
-from ckptdoctor.remedies import pins, versions
+from ckptdoctor.remedies import versions
 from ckptdoctor.report import Finding
 from ckptdoctor.rules import Case
 from ckptdoctor.target.patient import BARE

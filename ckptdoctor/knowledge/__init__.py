@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ckptdoctor import declared
 from ckptdoctor.compatibility import TRAINERS, How, Judged, Map, Run
 from ckptdoctor.errors import UsageFault
 
@@ -44,7 +45,7 @@ def about(package: str = "", model: str = "") -> Map:
         for name, releases in whole.axes.items()
         if name not in others
     }
-    return msgspec.structs.replace(whole, axes=axes, cells=cells)
+    return declared.marked(msgspec.structs.replace(whole, axes=axes, cells=cells))
 
 
 class Worked(NamedTuple):

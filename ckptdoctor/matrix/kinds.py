@@ -9,6 +9,7 @@ count. What cannot be read has no kind, and is run.
 from __future__ import annotations
 
 import ast
+import email.parser
 import hashlib
 import os
 import re
@@ -30,9 +31,10 @@ from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.target.index import AT_ONCE, Release
 
-FORMAT = 4
+FORMAT = 5
 """Changes whenever the same release would come out as another kind."""
 
+METADATA = "METADATA"
 LAYERS, UTILS = "transformers/modeling_layers.py", "transformers/modeling_utils.py"
 
 _SWITCHES = re.compile(r"gradient_checkpointing|activation_checkpointing|input_require_grads")
@@ -90,6 +92,8 @@ class Kind(msgspec.Struct, frozen=True):
     compared: tuple[str, ...] = ()
     """Versions that a trainer's code names. It may compare transformers' with them, so that two releases of transformers
     with one of them in between are not alike to it, whatever their code: see ``place_among``."""
+    requires: tuple[str, ...] | None = None
+    """A trainer's ``Requires-Dist``, in which releases of one kind may differ; None where it is not known."""
 
 
 def place_among(version: str, compared: Iterable[str]) -> tuple[int, int]:
@@ -233,7 +237,15 @@ def _of_trainer(archive: Archive, package: str) -> Kind:
         texts = [_read(archive, part) for part in parts or [file]]
         digests[function] = _digest([*map(_normalised, texts), *_all_imported(archive, parts or [file])])
         compared |= {version for text in texts for version in _VERSION.findall(text)}
-    return Kind(digests, tuple(sorted(compared, key=Version)))
+    return Kind(digests, tuple(sorted(compared, key=Version)), _requirements(archive))
+
+
+def _requirements(archive: Archive) -> tuple[str, ...] | None:
+    """What a wheel requires; a source archive need not say what will come of it."""
+    if METADATA not in archive.names:
+        return None
+    headers = email.parser.HeaderParser().parsestr(_read(archive, METADATA))
+    return tuple(map(str, headers.get_all("Requires-Dist", [])))
 
 
 def _all_imported(archive: Archive, files: Iterable[str]) -> Iterator[str]:

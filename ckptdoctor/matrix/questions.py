@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,13 +55,18 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
     name = requirement.partition("==")[0]
     found = next(iter(importlib.metadata.distributions(name=name, path=[str(folder)])), None)
     if found is not None:
-        requires = [text for text in found.requires or [] if _name(text) in STACK]
-        return Trainer(name, found.version, list(kinds.functions_installed(folder, name)), requires)
+        functions = list(kinds.functions_installed(folder, name))
+        return Trainer(name, found.version, functions, of_the_stack(found.requires or []))
     own = next((package for package in facts.packages if package.name == name), None)
     if own is None:
         raise TargetError(f"{requirement} was laid over, and is not there.", "try it with pip to see more")
     functions = [function for function in facts.trainers if function.partition(":")[0] == name]
     return Trainer(name, own.version, functions, own.requires)
+
+
+def of_the_stack(requirements: Iterable[str]) -> list[str]:
+    """Those requirements that name a package of the stack."""
+    return [text for text in requirements if _name(text) in STACK]
 
 
 def _name(requirement: str) -> str:

@@ -15,11 +15,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import __version__, locations
+from ckptdoctor import __version__, declared, locations
 from ckptdoctor.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.evidence import Environment
-from ckptdoctor.matrix import axes, inference
+from ckptdoctor.matrix import axes, inference, questions
 from ckptdoctor.matrix.axes import Axis, Every
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
@@ -168,7 +168,7 @@ class Work:
         self.groups = inference.groups(self.combinations, kinds, self._for_others)
         self.runs: dict[Combination, Run] = {}
         self.audit: Audit | None = None
-        self._asked, self._session = asked, measuring
+        self._asked, self._session, self._kinds = asked, measuring, kinds
 
     def run(self) -> None:
         """Run what must be run, then what the audit picks."""
@@ -205,7 +205,7 @@ class Work:
     def as_map(self) -> Map:
         """All that was found out."""
         target = self._session.target
-        return Map(
+        made = Map(
             schema=SCHEMA,
             version=__version__,
             date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -215,10 +215,27 @@ class Work:
             axes=self.axes,
             runs=list(self.runs.values()),
             cells=list(self._cells()),
-            requires=self._session.trainers(self.runs),
+            requires=self._requires(),
             audit=self.audit,
             notes=self._notes(),
         )
+        return declared.marked(made)
+
+    def _requires(self) -> dict[str, dict[str, list[str]]]:
+        """What each release of a trainer requires: of what was laid in as installed, of the rest as its wheel says."""
+        laid = self._session.trainers(self.runs)
+        return {
+            name: {
+                **{
+                    release: questions.of_the_stack(kind.requires)
+                    for release, kind in self._kinds.get(name, {}).items()
+                    if kind is not None and kind.requires is not None
+                },
+                **laid.get(name, {}),
+            }
+            for name in self.axes
+            if name in TRAINERS
+        }
 
     def _cells(self) -> Iterator[Cell]:
         group_of = {one: group for group in self.groups for one in group.members}

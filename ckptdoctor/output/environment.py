@@ -11,7 +11,7 @@ def render(environment: Environment, style: Style) -> str:
     """Python, the packages of the stack with where they lie, and declared requirements that are not met."""
     from tabulate import tabulate
 
-    from ckptdoctor.remedies.pins import unmet
+    from ckptdoctor.pins import unmet
 
     rows = [[name, environment.version(name), _location(environment, name)] for name in environment.stack]
     lines = [f"Python {environment.python}  {environment.executable}", environment.platform, ""]

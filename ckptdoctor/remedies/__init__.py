@@ -60,7 +60,7 @@ def warm_up() -> None:
 
 def unmet_pins(environment: Environment) -> list[str]:
     """Declared requirements between packages of the stack that the installed versions do not meet, as sentences."""
-    from ckptdoctor.remedies.pins import unmet
+    from ckptdoctor.pins import unmet
 
     return [f"{line}." for line in unmet(environment)]
 

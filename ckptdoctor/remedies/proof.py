@@ -10,12 +10,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import findings, locations
+from ckptdoctor import findings, locations, pins
 from ckptdoctor.compatibility import TRAINERS
 from ckptdoctor.errors import TargetError, UnobtainableError
 from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.plan import Plan, Planned, first_of_all
-from ckptdoctor.remedies import pins, released
+from ckptdoctor.remedies import released
 from ckptdoctor.remedies.versions import Candidate
 from ckptdoctor.report import Finding
 from ckptdoctor.request import Request

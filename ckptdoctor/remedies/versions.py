@@ -17,8 +17,8 @@ from ckptdoctor import knowledge
 from ckptdoctor.compatibility import TRAINERS, Cell, Map
 from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.knowledge import Worked
+from ckptdoctor.pins import broken
 from ckptdoctor.plan import OWN_MODEL, first_of_all
-from ckptdoctor.remedies.pins import broken
 from ckptdoctor.report import DECIDED, Finding, Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.wording import listed, stood_in

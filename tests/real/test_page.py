@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from ckptdoctor.output.maps import render
-from tests.test_maps import TRANSFORMERS, build, planted, readme, style, whole
+from tests.test_maps import REQUIRES, TRANSFORMERS, build, planted, readme, style, whole
 
 pytestmark = pytest.mark.real
 
@@ -124,6 +124,43 @@ def test_each_release_says_how_it_is_known(opened):
     assert "gradient" in inferred[0]
     page.locator("#every").uncheck()
     assert page.locator("#grid td").count() == 6
+
+
+def test_each_cell_says_what_its_own_releases_require_and_whether_it_is_met(opened):
+    found = readme(requires=REQUIRES)
+    for one in found.cells:  # as if inferred from the run of another release
+        if one.stack["llamafactory"] == "0.9.3" and one.verdict == "ok":
+            one.how, one.run = "inferred", found.cells[5].run
+    page = opened(found)
+    assert found.run_of(found.cells[5]).stack["llamafactory"] == "0.9.2"
+
+    cell(page, 1, 2).click()
+    assert "llamafactory 0.9.2 requires transformers<=4.49.0; 2 of 4 combinations do not meet it." in evidence(page)
+    assert page.get_by_role("gridcell", name="2/4 not as required").count() == 1
+    page.locator("#every").check()
+    cell(page, 3, 4).click()
+    shown = evidence(page)
+    assert "llamafactory 0.9.3 requires transformers<=4.51.0,>=4.50; this combination does not meet it." in shown
+    assert "llamafactory 0.9.2 requires" not in shown
+    cell(page, 3, 2).click()
+    assert "Declared requirements\nllamafactory 0.9.3 requires transformers<=4.51.0,>=4.50" in evidence(page)
+    assert "not meet" not in evidence(page)
+    cell(page, 1, 4).click()  # nothing is known of 0.9.1
+    assert "requires" not in evidence(page)
+    assert page.locator("#grid td.unmet").count() == 7
+
+
+def test_many_requirements_are_folded(opened):
+    axes = {"transformers": TRANSFORMERS, "llamafactory": [f"0.{number}" for number in range(5)]}
+    requires = {"llamafactory": {release: ["transformers<4"] for release in axes["llamafactory"]}}
+    page = opened(build(axes, lambda stack, model: "ok", requires=requires))
+
+    cell(page, 1, 1).click()
+
+    assert "25 of 25 combinations do not meet what their releases declare to require" in evidence(page)
+    assert "llamafactory 0.4 requires" not in evidence(page)
+    page.locator("#details summary").first.click()
+    assert "llamafactory 0.4 requires transformers<4; 5 of 25 combinations do not meet it." in evidence(page)
 
 
 def test_what_cannot_be_diagnosed_says_why_and_what_is_missing_says_nothing(opened):

@@ -213,6 +213,19 @@ def reasons(found: Map) -> list[Reason]:
     return [Reason(_common(texts, cells), ranges.of(cells)) for texts, cells in groups.values()]
 
 
+def unmet(found: Map) -> list[Reason]:
+    """Declared requirements that are not met, each with the combinations that do not meet it."""
+    cells: dict[str, list[Cell]] = {}
+    for cell in found.cells:
+        for text in cell.unmet:
+            cells.setdefault(text, []).append(cell)
+    whose = [f"{name} {release}" for name, releases in found.axes.items() for release in releases]
+    place = {name: at for at, name in enumerate(whose)}
+    in_order_of_axes = sorted(cells, key=lambda text: place.get(text.partition(" requires ")[0], len(place)))
+    ranges = _Ranges(found)
+    return [Reason(text, ranges.of(cells[text])) for text in in_order_of_axes]
+
+
 class _Ranges:
     """Puts combinations of a map as ranges; models are named where a combination was judged with several."""
 

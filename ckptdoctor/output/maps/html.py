@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from ckptdoctor.compatibility import Map
+from ckptdoctor import declared
+from ckptdoctor.compatibility import Cell, Map
 from ckptdoctor.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.escape import escaped
@@ -26,8 +27,12 @@ from ckptdoctor.wording import blames, located
 _LINES_SHOWN = 3
 _NOT_IN_THE_MAP = -1
 
-_Kind = tuple[str, tuple[str, ...], tuple[str, ...], int, int, tuple[int, ...]]
-"""Verdict, rules, warnings, number measured, number in all, and the runs behind: what cells share by the thousand."""
+_Unmet = tuple[int, tuple[tuple[int, int], ...]]
+"""How many combinations do not meet some requirement; by requirement, how many do not meet it."""
+
+_Kind = tuple[str, tuple[str, ...], tuple[str, ...], int, int, tuple[int, ...], tuple[int, ...], _Unmet]
+"""Verdict, rules, warnings, number measured, number in all, the runs behind, what is required, and what of that is not met:
+what cells share by the thousand."""
 
 
 def render(found: Map, style: Style) -> str:
@@ -48,6 +53,7 @@ def render(found: Map, style: Style) -> str:
         tables="".join(map(_table, joined)),
         faults=_section("Faults", "".join(map(_fault, digest.faults(found)))),
         reasons=_section("Cannot be diagnosed", "".join(map(_reason, digest.reasons(found)))),
+        unmet=_section("Declared requirements that are not met", "".join(map(_unmet, digest.unmet(found)))),
         notes=_section("Notes", _list(digest.notes(found))),
     )
 
@@ -80,35 +86,60 @@ def _script_safe(data: Any) -> str:
 
 
 def _data(found: Map, joined: list[Sheet]) -> dict[str, Any]:
-    kinds: dict[_Kind, int] = {}
+    pool = _Pool(found)
     pairs = zip(joined, sheets(found, join=False), strict=True)
     shown = [
         {
             "title": together.title,
             "package": together.package,
-            "joined": _view(together, kinds),
-            "single": _view(single, kinds),
+            "joined": _view(together, pool),
+            "single": _view(single, pool),
         }
         for together, single in pairs
     ]
     runs = msgspec.to_builtins(found.runs)
-    return {"sheets": shown, "kinds": list(kinds), "runs": runs, "requires": found.requires}
+    return {"sheets": shown, "kinds": list(pool.kinds), "runs": runs, "requirements": list(pool.requirements)}
 
 
-def _view(sheet: Sheet, kinds: dict[_Kind, int]) -> dict[str, Any]:
+def _view(sheet: Sheet, pool: _Pool) -> dict[str, Any]:
     """A table as numbers of kinds."""
-    rows = [{"label": row.label, "cells": [_number(cell, kinds) for cell in row.cells]} for row in sheet.rows]
+    rows = [{"label": row.label, "cells": [pool.number(cell) for cell in row.cells]} for row in sheet.rows]
     return {"columns": sheet.headers, "rows": rows}
 
 
-def _number(cell: Joined | None, kinds: dict[_Kind, int]) -> int:
-    if cell is None:
-        return _NOT_IN_THE_MAP
-    # What was measured comes first: it is the nearest evidence.
-    cells = sorted(cell.cells, key=lambda one: one.how != "measured")
-    runs = tuple(dict.fromkeys(one.run for one in cells))
-    kind = (cell.verdict, cell.rules, cell.warnings, cell.measured, len(cell.cells), runs)
-    return kinds.setdefault(kind, len(kinds))
+class _Pool:
+    """What many cells share, each once, in the order of its numbers."""
+
+    def __init__(self, found: Map) -> None:
+        self.kinds: dict[_Kind, int] = {}
+        self.requirements: dict[str, int] = {}
+        self._found = found
+        self._required: dict[tuple[tuple[str, str], ...], list[str]] = {}
+
+    def number(self, cell: Joined | None) -> int:
+        """The number of a cell's kind."""
+        if cell is None:
+            return _NOT_IN_THE_MAP
+        # What was measured comes first: it is the nearest evidence.
+        runs = tuple(dict.fromkeys(one.run for one in sorted(cell.cells, key=lambda one: one.how != "measured")))
+        required = dict.fromkeys(text for one in cell.cells for text in self._required_by(one))
+        unmet = tuple((self._requirement(text), count) for text, count in cell.unmet.items())
+        kind = (
+            *(cell.verdict, cell.rules, cell.warnings, cell.measured, len(cell.cells), runs),
+            *(tuple(map(self._requirement, required)), (cell.outside, unmet)),
+        )
+        return self.kinds.setdefault(kind, len(self.kinds))
+
+    def _requirement(self, text: str) -> int:
+        return self.requirements.setdefault(text, len(self.requirements))
+
+    def _required_by(self, cell: Cell) -> list[str]:
+        # Nothing else decides what is required.
+        deciding = {name: at for name, at in cell.stack.items() if name == "python" or name in self._found.requires}
+        key = tuple(deciding.items())
+        if key not in self._required:
+            self._required[key] = declared.required(deciding, self._found)
+        return self._required[key]
 
 
 # -- what the page says without a script ------------------------------------------------------------------------------
@@ -165,7 +196,9 @@ def _cell(cell: Joined | None) -> str:
     word = {"ok": "ok", "fail": "FAIL", "not judged": "not judged", "error": "?"}[cell.verdict]
     words = [word, *(cell.rules if cell.verdict == "fail" else [])]
     look = cell.verdict.replace(" ", "-")
-    return f'<td class="{look}">{_safe(" ".join(words))}<br>{cell.measured}/{len(cell.cells)} measured</td>'
+    lines = [" ".join(words), f"{cell.measured}/{len(cell.cells)} measured"]
+    lines += [f"{cell.outside}/{len(cell.cells)} not as required"] if cell.outside else []
+    return f'<td class="{look}">{"<br>".join(map(_safe, lines))}</td>'
 
 
 def _fault(known: KnownFault) -> str:
@@ -202,6 +235,12 @@ def _some(texts: list[str]) -> list[str]:
 
 def _where(places: list[Where]) -> list[str]:
     return [f"{_safe(one.label)} <small>{digest.share(one.measured, one.total)}</small>" for one in places]
+
+
+def _unmet(reason: Reason) -> str:
+    return (
+        f"<article><h3>{_safe(reason.why)}</h3><dl>{_definitions({'Not met by': _where(reason.where)})}</dl></article>"
+    )
 
 
 def _reason(reason: Reason) -> str:

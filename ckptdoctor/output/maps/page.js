@@ -11,6 +11,7 @@
   const LABELS = { ok: "✓ ok", fail: "✕ FAIL", "not judged": "– not judged", error: "? no verdict" };
   const WORDS = { ok: "works", fail: "FAILS", "not judged": "not judged", error: "cannot be diagnosed" };
   const RUNS_SHOWN = 30;
+  const LINES_SHOWN = 3;
   let sheet = data.sheets[0];
   let view = null;
   let chosen = null;
@@ -26,8 +27,8 @@
 
   function kindOf(number) {
     if (number < 0) return null;
-    const [verdict, rules, warnings, measured, total, runs] = data.kinds[number];
-    return { verdict, rules, warnings, measured, total, runs };
+    const [verdict, rules, warnings, measured, total, runs, required, [outside, unmet]] = data.kinds[number];
+    return { verdict, rules, warnings, measured, total, runs, required, outside, unmet };
   }
 
   function plural(count, noun) {
@@ -43,7 +44,12 @@
   function look(kind) {
     if (kind === null) return "none";
     const how = kind.measured === kind.total ? "measured" : kind.measured === 0 ? "inferred" : "partly";
-    return `${kind.verdict.replace(" ", "-")} ${how}`;
+    return `${kind.verdict.replace(" ", "-")} ${how}${kind.outside ? " unmet" : ""}`;
+  }
+
+  function outsideOf(kind) {
+    if (!kind.outside) return "";
+    return kind.total === 1 ? "not as required" : `${kind.outside}/${kind.total} not as required`;
   }
 
   function rulesOf(kind) {
@@ -77,14 +83,14 @@
     const element = make("td", look(kind));
     element.tabIndex = -1;
     element.setAttribute("aria-selected", "false");
-    element.setAttribute("aria-label", kind === null ? "not in the map" : [WORDS[kind.verdict], rulesOf(kind), known(kind)].filter(Boolean).join(", "));
+    element.setAttribute("aria-label", kind === null ? "not in the map" : [WORDS[kind.verdict], rulesOf(kind), known(kind), outsideOf(kind)].filter(Boolean).join(", "));
     if (kind === null) return element;
     element.style.setProperty("--share", `${(100 * kind.measured) / kind.total}%`);
     if (every.checked) {
       element.append(MARKS[kind.verdict]);
     } else {
       element.append(make("b", "", LABELS[kind.verdict]), kind.verdict === "error" ? "" : make("span", "", rulesOf(kind)));
-      element.append(make("span", "", `${kind.measured}/${kind.total} measured`));
+      element.append(make("span", "", `${kind.measured}/${kind.total} measured`), make("span", "", outsideOf(kind)));
     }
     return element;
   }
@@ -151,7 +157,28 @@
       return;
     }
     const badge = make("span", `badge ${kind.verdict.replace(" ", "-")} measured`, `${MARKS[kind.verdict]} ${WORDS[kind.verdict]}`);
-    details.replaceChildren(title, make("p", "", badge, rulesOf(kind)), make("p", "", sentence(kind)), ...evidence(kind));
+    details.replaceChildren(title, make("p", "", badge, rulesOf(kind)), make("p", "", sentence(kind)), ...unmetOf(kind), ...evidence(kind), requiredOf(kind));
+  }
+
+  /** What the releases of a cell require and it does not meet; a long list is folded. */
+  function unmetOf(kind) {
+    const lines = kind.unmet.map(([number, count]) => make("p", "not-met", `${data.requirements[number]}; ${meets(count, kind.total)}`));
+    if (lines.length <= LINES_SHOWN) return lines;
+    const summary = `${kind.outside} of ${kind.total} combinations do not meet what their releases declare to require`;
+    return [make("details", "", make("summary", "", summary), ...lines)];
+  }
+
+  function meets(count, total) {
+    if (total === 1) return "this combination does not meet it.";
+    if (count === total) return `none of the ${total} combinations meets it.`;
+    return `${count} of ${total} combinations ${count === 1 ? "does" : "do"} not meet it.`;
+  }
+
+  function requiredOf(kind) {
+    if (!kind.required.length) return "";
+    const lines = kind.required.map((number) => make("div", "", data.requirements[number]));
+    if (kind.total === 1) return terms([["Declared requirements", lines]]);
+    return make("details", "", make("summary", "", "Declared requirements"), ...lines);
   }
 
   function sentence(kind) {
@@ -187,7 +214,6 @@
         ["Model", [run.model]],
         ["Date", [run.date || ""]],
         ["Packages present", [packages]],
-        ["Declared requirements", declared(run)],
       ]),
     );
     return make("div", "", ...parts);
@@ -231,10 +257,6 @@
       if (filled.length) list.append(make("dt", "", term), make("dd", "", ...filled.map((value) => make("div", "", value))));
     }
     return list;
-  }
-
-  function declared(run) {
-    return Object.entries(run.stack).flatMap(([name, version]) => ((data.requires[name] || {})[version] || []).map((text) => `${name} ${version} requires ${text}`));
   }
 
   function functionsOf(functions) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,6 +42,16 @@ class Joined:
     def inferred(self) -> int:
         """How many of the cells are inferred from a run of another combination."""
         return len(self.cells) - self.measured
+
+    @property
+    def outside(self) -> int:
+        """How many of the cells do not meet what their releases require."""
+        return sum(bool(cell.unmet) for cell in self.cells)
+
+    @property
+    def unmet(self) -> Counter[str]:
+        """Declared requirements that are not met, each with the number of cells."""
+        return Counter(text for cell in self.cells for text in cell.unmet)
 
 
 @dataclass(frozen=True)

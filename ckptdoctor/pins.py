@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable, Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -14,9 +16,19 @@ from ckptdoctor.evidence import Environment
 def unmet(environment: Environment) -> list[str]:
     """Declared requirements that the installed versions do not meet, as clauses."""
     return [
-        f"{who} {environment.version(who)} requires {requirement.name}{requirement.specifier}, {installed} is installed"
+        f"{clause(who, requirement, environment)}, {installed} is installed"
         for who, requirement, installed in _unmet(environment)
     ]
+
+
+def conflicts(environment: Environment) -> list[str]:
+    """The same without what is installed."""
+    return [clause(who, requirement, environment) for who, requirement, _ in _unmet(environment)]
+
+
+def clause(who: str, requirement: Requirement, environment: Environment) -> str:
+    """A requirement of a package, for people: ``llamafactory 0.9.2 requires transformers<=4.49.0``."""
+    return f"{who} {environment.version(who)} requires {requirement.name}{requirement.specifier}"
 
 
 def broken(before: Environment, after: Environment) -> list[str]:
@@ -28,9 +40,7 @@ def broken(before: Environment, after: Environment) -> list[str]:
     """
     known = {(who, requirement.name) for who, requirement, _ in _unmet(before)}
     return [
-        f"{who} {after.version(who)} requires {requirement.name}{requirement.specifier}"
-        for who, requirement, _ in _unmet(after)
-        if (who, requirement.name) not in known
+        clause(who, requirement, after) for who, requirement, _ in _unmet(after) if (who, requirement.name) not in known
     ]
 
 
@@ -50,8 +60,9 @@ def _absent(package: str, environment: Environment) -> Iterator[Requirement]:
     requires = next((one.requires for one in environment.packages if one.name == package), [])
     for requirement in parse(requires):
         if applies(requirement, environment) and not environment.version(canonicalize_name(requirement.name)):
-            requirement.marker = None
-            yield requirement
+            bare = copy.copy(requirement)
+            bare.marker = None
+            yield bare
 
 
 def _unmet(environment: Environment) -> Iterator[tuple[str, Requirement, str]]:
@@ -66,16 +77,25 @@ def _unmet(environment: Environment) -> Iterator[tuple[str, Requirement, str]]:
 def parse(requirements: Iterable[str]) -> Iterator[Requirement]:
     """Requirements as packages declare them; what is none is passed over, as it binds nobody."""
     for text in requirements:
-        try:
-            yield Requirement(text)
-        except InvalidRequirement:
-            continue
+        if (requirement := _parsed(text)) is not None:
+            yield requirement
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Requirement | None:
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
 
 
 def applies(requirement: Requirement, environment: Environment) -> bool:
     """Whether a requirement concerns this target: those of extras and of other Pythons do not."""
     python = ".".join(environment.python.split(".")[:2])
     markers = {"extra": "", "python_version": python, "python_full_version": environment.python}
+    system, _, machine = environment.platform.partition(" ")
+    if machine:
+        markers |= {"sys_platform": system, "platform_system": system.capitalize(), "platform_machine": machine}
     return requirement.marker is None or requirement.marker.evaluate(markers)
 
 
