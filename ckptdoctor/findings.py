@@ -94,6 +94,7 @@ class Found:
         notes = list(
             dict.fromkeys(note for case in self.cases if case.planned.role == "subject" for note in _as_run(case))
         )
+        notes += _lost_controls(self.cases)
         if not simulated:
             return notes
         names = _names(simulated)
@@ -114,6 +115,16 @@ def _as_run(case: Case) -> Iterator[str]:
         yield "The job asks for fp16, for which the CPU has no use: bf16 was run."
 
 
+def _lost_controls(cases: list[Case]) -> Iterator[str]:
+    """Steps for comparison that came to no end: a verdict does without them, but not in silence."""
+    lost: dict[str, list[str]] = {}
+    for case in cases:
+        if case.planned.role == "control" and case.evidence.is_lost:
+            lost.setdefault(case.happened, []).append(case.spec.id)
+    for why, names in lost.items():
+        yield f"Nothing is concluded from {listed(names, limit=3)}, which did not come to an end: {why}."
+
+
 def _works(probes: list[ProbeResult], where: str) -> str:
     if all(one.checkpoint_function == NO_FUNCTION for one in probes):
         return f"Gradient checkpointing is switched off {where}, and the step runs: there is nothing to fail."
@@ -127,7 +138,7 @@ def _names(probes: list[ProbeResult]) -> str:
 
 def is_impossible_variant(probe: ProbeResult) -> bool:
     """Whether it is a variant of the step that this stack cannot do at all: the usual step is there to go by."""
-    return bool(probe.variant) and probe.outcome == "skipped"
+    return bool(probe.variant) and probe.outcome == "skipped" and NOT_DIAGNOSED not in probe.rules
 
 
 def _short(function: str) -> str:
@@ -173,7 +184,7 @@ def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) ->
         name=rule.name,
         severity=fired.severity,
         title=fired.title,
-        detail=fired.detail,
+        detail=f"{fired.detail}{_not_ruled_out(cases) if rule.code != NOT_DIAGNOSED else ''}",
         probes=[one.spec.id for one in cases],
         culprit=fired.culprit,
         handed_over_by=fired.handed_over_by,
@@ -181,6 +192,15 @@ def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) ->
         error=fired.error or case.evidence.error,
         innocent=innocence.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
     )
+
+
+def _not_ruled_out(cases: list[Case]) -> str:
+    """Engines that may have done by themselves what a finding is about: the step that would show it did not end."""
+    engines = {case.spec.engine for case in cases if case.spec.engine != "none" and case.lost_control()}
+    if not engines:
+        return ""
+    named = engines_in_words(engines)
+    return f" Without checkpointing, the step did not come to an end under {named}: that is not ruled out as the cause."
 
 
 def _probe(case: Case, rules: list[str]) -> ProbeResult:

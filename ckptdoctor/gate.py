@@ -17,7 +17,7 @@ import msgspec
 from ckptdoctor import writing
 from ckptdoctor.encoding import encode
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.findings import NOT_DIAGNOSED
+from ckptdoctor.findings import NOT_DIAGNOSED, is_impossible_variant
 from ckptdoctor.identity import Key, portable_function, subjects
 from ckptdoctor.report import Accepted, FailOn, Finding, Gate, ProbeResult, Report
 from ckptdoctor.rules import RULES
@@ -263,4 +263,4 @@ def _was_judged(probe: ProbeResult) -> bool:
     tried = probe.evidence.stand_in
     if probe.evidence.forward_only and (tried is None or tried.ended != "returned"):
         return False
-    return probe.outcome in ("ok", "triggered") or (bool(probe.variant) and probe.outcome == "skipped")
+    return probe.outcome in ("ok", "triggered") or is_impossible_variant(probe)

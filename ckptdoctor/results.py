@@ -99,14 +99,14 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     """Keep a report.
 
     What could not be judged is not kept, since its cause may lie where no file shows it; nor is a report with a probe
-    whose process was killed, since that could not tell which files it had loaded; nor one on a function that started
-    programs, or made connections, of which nobody can tell what they read.
+    whose process was killed, since that could not tell which files it had loaded, or with one for which the machine lacked
+    something; nor one on a function that started programs, or made connections, of which nobody can tell what they read.
     """
     if (
         report.verdict not in ("ok", "fail")
         or _is_for_now(report)
         or (reads and reads.untraced)
-        or any(probe.evidence.ended in ("crashed", "timeout") for probe in report.probes)
+        or any(probe.evidence.is_lost for probe in report.probes)
     ):
         return
     configurations = {str(Path(probe.model) / "config.json") for probe in report.probes if os.sep in probe.model}

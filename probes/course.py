@@ -342,7 +342,9 @@ class Course:
         """The step without checkpointing; nothing where the model itself does not come into that situation."""
         try:
             return self.plain.take(situation, batches, lambda stage: None)
-        except Exception:
+        except Exception as error:
+            if isolate.ran_out(error):
+                raise
             return None
 
     def _observe(
@@ -465,6 +467,8 @@ class Course:
                 step["during"] = "forward"
                 taken, again = self._called(function, handed, args, kwargs, keywords, step)
             except (Exception, SystemExit) as error:
+                if isolate.ran_out(error):
+                    raise
                 step.update(ended="raised", error=failures.evidence(error, handed))
                 # What it sets itself it need not be given; some releases of Python 3.11 tell that by a KeyError.
                 is_set_by_itself = "multiple values for keyword argument" in str(error) or isinstance(error, KeyError)

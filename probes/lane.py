@@ -234,7 +234,7 @@ def _serve(specs: list[dict[str, Any]], workers: int, channel: Channel, requests
                     if running:  # what they hold comes free
                         break
                     out = isolate.ran_out(error) or f"its process cannot be started: {error}"
-                    evidence = {"id": spec["id"], "ended": "skipped", "during": "load", "why": out}
+                    evidence = {"id": spec["id"], "ended": "skipped", "why": out, "ran_out": True}
                     channel.send("done", evidence=evidence, files=[])
                 else:
                     channel.send("started", id=spec["id"])

@@ -51,7 +51,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
         if out := isolate.ran_out(error):
-            evidence.update(ended="skipped", why=out)
+            evidence.update(ended="skipped", why=out, ran_out=True)
         else:
             evidence.update(ended="raised", error=failures.evidence(error, spy.last))
         if evidence["during"] == "backward" and evidence.get("error", {}).get("needs_cuda"):
@@ -95,6 +95,8 @@ def _simulated(spec: dict[str, Any]) -> dict[str, Any]:
         with stand_in.cpu_for_cuda():
             Step({**spec, "engine": "none", "ranks": 1}, evidence, spy, lambda part: None).run()
     except (Exception, SystemExit) as error:
+        if isolate.ran_out(error):
+            raise
         evidence.update(ended="raised", error=failures.evidence(error, spy.last))
     return evidence
 

@@ -1,10 +1,11 @@
 """Judging and grouping, on evidence made for the purpose; real evidence is judged in tests/real."""
 
 import copy
+import functools
 
 import pytest
 
-from ckptdoctor import findings
+from ckptdoctor import findings, gate
 from ckptdoctor.evidence import (
     Attribute,
     Error,
@@ -20,6 +21,8 @@ from ckptdoctor.evidence import (
     WrongGradient,
 )
 from ckptdoctor.plan import Plan, Planned
+from ckptdoctor.report import SCHEMA, Report
+from ckptdoctor.rules.case import BEFORE
 from ckptdoctor.target.patient import BARE
 from tests.test_plan import FULL
 
@@ -439,3 +442,106 @@ def test_a_function_that_needs_the_engine_it_was_asked_for_with_has_no_course():
     found = with_course("zero3", usual=raised, course=raised)
     assert rules(found) == []
     assert found.verdict()[0] == "ok"
+
+
+# -- probes that came to no end ---------------------------------------------------------------------------------------
+
+FULL_SHM = "a disk or shared memory (/dev/shm) is full: OSError: No space left on device"
+GONE = {"loss": None, "gradients": None, "saved_bytes": None, "layers": []}
+
+
+def ran_out(spec):
+    return sound(spec, ended="skipped", ran_out=True, why=FULL_SHM, **GONE)
+
+
+def killed(spec, during="backward"):
+    return sound(spec, ended="crashed", why="killed by SIGBUS", during=during, **GONE)
+
+
+def timed_out(spec, during="backward"):
+    return sound(spec, ended="timeout", why="no result after 60 s", during=during, **GONE)
+
+
+def failed(spec, during="backward"):
+    return raised(spec, attribute=None, during=during, kind="RuntimeError", gradients=None)
+
+
+def beside(make, variant, control=sound, torch=sound):
+    """A usual step that is sound, and a variant of it that is not."""
+    plan, evidence = Plan(), []
+    for name, role, kind, build in (
+        ("none", "control", "", control),
+        ("torch:non-reentrant", "control", "", torch),
+        ("mine.py:f", "subject", "", sound),
+        ("mine.py:f", "subject", variant, make),
+    ):
+        spec = Spec("glm4", name, variant=kind)
+        plan.probes.append(Planned(spec, role, BARE))
+        evidence.append(build(spec))
+    return findings.find(FULL, plan, evidence)
+
+
+def status_of(found, **policy):
+    """The exit status, as ``check`` comes to it."""
+    verdict, summary = found.verdict()
+    report = Report(SCHEMA, "0", verdict, summary, FULL, found.probes, found.findings)
+    return gate.apply(report, gate.Policy(**policy))
+
+
+LOST = [
+    ran_out,
+    *(functools.partial(one, during=at) for one in (killed, timed_out) for at in (*BEFORE, "backward", "")),
+]
+
+
+@pytest.mark.parametrize("control", [sound, ran_out, killed, failed])
+@pytest.mark.parametrize("make", [*LOST, failed])
+def test_a_step_that_came_to_no_end_is_never_ok_and_a_finding_says_why(make, control):
+    for found in (judge(make=make, control=control), beside(make, "course", control)):
+        (lost,) = (one.id for one in found.probes if one.role == "subject" and one.evidence.ended != "returned")
+        assert found.verdict()[0] in ("fail", "error")
+        assert status_of(found) in (1, 3)
+        assert any(lost in one.probes for one in found.findings)
+
+
+@pytest.mark.parametrize("make", LOST)
+@pytest.mark.parametrize("variant", ["packed", "dropout", "frozen"])
+def test_a_variant_that_came_to_no_end_is_no_variant_that_cannot_be_done(make, variant):
+    found = beside(make, variant)
+    assert found.verdict()[0] == "error"
+    assert status_of(found, ignore=["CKPT0"]) == 3
+    impossible = beside(functools.partial(failed, during="plain"), variant)
+    assert (impossible.verdict()[0], status_of(impossible)) == ("ok", 0)
+
+
+def test_a_step_of_a_job_without_checkpointing_that_fails_is_told():
+    found = judge("none", make=failed)
+    assert (rules(found), status_of(found)) == (["CKPT900"], 3)
+
+
+@pytest.mark.parametrize("lost", [ran_out, killed, timed_out])
+def test_a_control_that_came_to_no_end_takes_nothing_from_a_sound_step_and_is_named(lost):
+    found = judge(control=lost)
+    assert (found.verdict()[0], status_of(found)) == ("ok", 0)
+    [note] = found.notes()
+    assert "glm4/none/none, which did not come to an end" in note
+    assert lost(Spec("glm4", "none")).why in note
+    assert judge().notes() == []
+
+
+def test_what_a_lost_control_was_to_rule_out_is_said_with_the_finding():
+    def loses(spec):
+        return sound(spec, gradients=Gradients(10, missing=["w"]))
+
+    doubtful = judge(engines=("zero3",), make=loses, control=ran_out)
+    assert rules(doubtful) == ["CKPT004"]
+    assert "did not come to an end under real ZeRO 3: that is not ruled out" in doubtful.findings[0].detail
+    assert "ruled out" not in judge(engines=("zero3",), make=loses).findings[0].detail
+
+
+def test_a_control_for_which_the_machine_had_no_room_did_not_fail():
+    found = judge(make=failed, control=ran_out)
+    [finding] = found.findings
+    assert (finding.rule, status_of(found)) == ("CKPT900", 3)
+    assert "fails without checkpointing as well" not in finding.title
+    assert FULL_SHM in finding.detail

@@ -246,6 +246,16 @@ def test_a_variant_that_this_stack_cannot_do_leaves_the_usual_step_to_go_by():
     assert len(made.gate.stale) == 1
 
 
+def test_a_variant_that_the_machine_had_no_room_for_was_not_looked_at():
+    made = report()
+    skipped = msgspec.structs.replace(probe("llamafactory", "skipped"), variant="packed", id="other", rules=["CKPT900"])
+    made.probes.append(skipped)
+
+    gate.apply(made, Policy(accepted=baseline(ERROR)))
+
+    assert made.gate.stale == []
+
+
 def test_what_could_not_be_diagnosed_cannot_be_accepted():
     entries = [msgspec.structs.replace(one, rule="CKPT900") for one in baseline(ERROR)]
 

@@ -18,8 +18,8 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CKPTDOCTOR_CACHE", str(tmp_path / "cache"))
 
 
-def report(verdict="ok", ended="returned", model="glm4"):
-    probe = ProbeResult("p", model, "torch", "none", "model", "", "subject", "ok", None, Evidence("p", ended))
+def report(verdict="ok", ended="returned", model="glm4", **more):
+    probe = ProbeResult("p", model, "torch", "none", "model", "", "subject", "ok", None, Evidence("p", ended, **more))
     return Report(SCHEMA, "0", verdict, "", Environment("3.11", "python", "linux"), [probe], [])
 
 
@@ -49,7 +49,11 @@ def test_what_it_rests_on_makes_it_stale(tmp_path, change):
     assert results.load("key") is None
 
 
-@pytest.mark.parametrize("made", [{"verdict": "error"}, {"ended": "crashed"}, {"ended": "timeout"}], ids=str)
+@pytest.mark.parametrize(
+    "made",
+    [{"verdict": "error"}, {"ended": "crashed"}, {"ended": "timeout"}, {"ended": "skipped", "ran_out": True}],
+    ids=str,
+)
 def test_what_rests_on_more_than_files_is_not_kept(made):
     results.store("key", report(**made), [], [])
 

@@ -140,7 +140,7 @@ class Session:
             if lasts:
                 self.store.keep_refusal(name, item, event.why)
         elif isinstance(event, Probed):
-            item, lasts = event.evidence.id, event.evidence.ended not in ("crashed", "timeout")  # the machine's doing?
+            item, lasts = event.evidence.id, not event.evidence.is_lost  # the machine's doing?
             kept.evidence[item] = event.evidence
             if lasts:
                 self.store.keep_evidence(name, event.evidence)

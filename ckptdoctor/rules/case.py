@@ -76,6 +76,12 @@ class Case:
         return self.evidence.during in BEFORE
 
     @property
+    def is_impossible_variant(self) -> bool:
+        """Whether this stack cannot do the variant at all: it fails by itself before checkpointing comes into it."""
+        gave_up = self.evidence.ended in ("raised", "skipped") and not self.evidence.ran_out
+        return bool(self.spec.variant) and gave_up and self.ended_before_checkpointing
+
+    @property
     def function(self) -> Place | None:
         """Where the checkpoint function stands, as far as it was loaded."""
         return self.evidence.loaded.place if self.evidence.loaded else None
@@ -144,6 +150,11 @@ class Case:
     def control(self) -> Evidence | None:
         """The same without checkpointing."""
         return self.sibling(function=NO_FUNCTION, variant="")
+
+    def lost_control(self) -> Evidence | None:
+        """The same without checkpointing, where it ended for a reason that says nothing of the step itself."""
+        control = self.control() if self.is_checkpointed else None
+        return control if control is not None and control.is_lost else None
 
     def is_sound_without_checkpointing(self) -> bool:
         """Whether the model trains under this engine when nothing is checkpointed."""

@@ -27,10 +27,12 @@ def judge(case: Case) -> Fired | None:
             culprit=case.function,
             error=evidence.stand_in.error if evidence.stand_in else None,
         )
-    if evidence.ended == "returned" or (case.spec.variant and case.ended_before_checkpointing):
+    if evidence.ended == "returned" or case.is_impossible_variant:
         return None
+    if evidence.ran_out:
+        return Fired(title=f"This machine ran out of something under {_engine(case)}", detail=f"{evidence.why}.")
     control = case.control() if case.is_checkpointed else None
-    fails_anyway = control is not None and control.ended != "returned"
+    fails_anyway = not case.is_checkpointed if control is None else control.ended != "returned"
     needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
     came_too_early = evidence.ended == "skipped" or case.ended_before_checkpointing or case.fails_to_import
     if not came_too_early and not fails_anyway and not needs_cuda:
@@ -50,9 +52,15 @@ def judge(case: Case) -> Fired | None:
             detail=f"Install `{program}` with the system's package manager, or use --engine to leave this engine out.",
             culprit=caller,
         )
-    if fails_anyway:
+    if lost := case.lost_control():
         return Fired(
-            title=f"The step fails without checkpointing as well, under {engines_in_words([case.spec.engine])}",
+            title=f"The step without checkpointing did not come to an end under {_engine(case)}",
+            detail=f"So nothing can be said of checkpointing there. It ended so: {lost.why}.",
+            culprit=case.raised_at,
+        )
+    if control is not None and fails_anyway:
+        return Fired(
+            title=f"The step fails without checkpointing as well, under {_engine(case)}",
             detail=f"So nothing can be said of checkpointing there. {evidence.why}".rstrip(),
             culprit=case.raised_at,
         )
@@ -63,10 +71,14 @@ def judge(case: Case) -> Fired | None:
             culprit=case.raised_at,
         )
     return Fired(
-        title=f"{case.spec.model} under {engines_in_words([case.spec.engine])} cannot be probed here",
+        title=f"{case.spec.model} under {_engine(case)} cannot be probed here",
         detail=evidence.why,
         culprit=case.raised_at,
     )
+
+
+def _engine(case: Case) -> str:
+    return engines_in_words([case.spec.engine])
 
 
 def _does_not_import(evidence: Evidence) -> bool:
@@ -126,6 +138,11 @@ RULE = Rule(
 A package does not import or is missing, a model cannot be built, or the step fails without checkpointing too. That is a
 stack that cannot be diagnosed, which is neither a stack that works nor one that triggers a fault: ckptdoctor ends with
 status 3 unless it has found something else.
+
+A machine that runs out of memory, processes, open files or shared memory ends with status 3 as well. So does a probe that fails
+beside a step without checkpointing that was killed or timed out: whose fault it is cannot be told. A step without
+checkpointing, or with torch's own function, that alone does not end takes nothing from a function that trains soundly: a note
+names it.
 
 A checkpoint function that needs a GPU is *not judged* on a machine without one, if not even its simulation on the CPU shows
 how it behaves. Status 3 too: nothing is known of it.

@@ -71,6 +71,25 @@ def test_a_crash_is_reported_only_when_it_comes_again(torch_python, tmp_path):
     assert any("crashed once" in note for note in ran.report["notes"])
 
 
+LITTLE_ROOM = """\
+import resource, threading
+threading.stack_size(1 << 30)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 29),) * 2)
+"""
+
+
+def test_a_step_for_which_the_machine_has_no_room_is_not_left_out(torch_python, tmp_path):
+    """The step with backward in another thread: no thread can be started for want of memory."""
+    ran = check(torch_python, *QUICK, "--checkpoint-fn", own(tmp_path, "pass", LITTLE_ROOM), "--no-cache")
+
+    assert (ran.status, ran.report["verdict"], ran.rules) == (3, "error", ["CKPT900"])
+    [finding] = ran.report["findings"]
+    assert [name.rpartition("/")[2] for name in finding["probes"]] == ["course"]
+    assert "can't start new thread" in finding["detail"]
+
+
 def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
     folder = tmp_path / "old-1.0.dist-info"
     folder.mkdir()
