@@ -181,7 +181,7 @@ class Side:
                 if situation.without_gradients:
                     stack.enter_context(torch.no_grad())
                 stack.enter_context(tuning.arithmetic(situation.precision, self.device.type, False))
-                losses = [self.module(**{**batch, **self.more_inputs}).loss for batch in batches]
+                losses = [self.module(**{**models.fresh(batch), **self.more_inputs}).loss for batch in batches]
                 self.keeps_grad_mode = torch.is_grad_enabled() != situation.without_gradients
                 return torch.stack(losses).sum()
         finally:
@@ -398,7 +398,7 @@ class Course:
     def _moved(self, side: Side, batches: list[dict[str, Any]]) -> int:
         """Bytes that a forward pass sends to the CPU."""
         with watch.Moves() as moves:
-            side.module(**batches[0])
+            side.module(**models.fresh(batches[0]))
         return int(moves.bytes)
 
     def _tolerance(self, situation: Situation, batches: list[dict[str, Any]]) -> float:
@@ -438,7 +438,7 @@ class Course:
     def _call_it(self) -> None:
         """Call the function as models and transformers call torch's, on a layer in evaluation and with keyword arguments."""
         self.checkpointed.module.zero_grad(set_to_none=True)
-        loss = self.checkpointed.module(**self.batches["usual"]).loss
+        loss = self.checkpointed.module(**models.fresh(self.batches["usual"])).loss
         if self.spy.call is None:
             return
         function, handed, args, kwargs = self.spy.call

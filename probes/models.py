@@ -62,8 +62,13 @@ TINY: dict[str, Any] = {
     "n_positions": 128,
     "ffn_dim": 64,
     "sliding_window": 8,
+    # Which layers a step skips is left to chance: steps that are compared must run the same.
+    "layerdrop": 0.0,
+    "encoder_layerdrop": 0.0,
+    "decoder_layerdrop": 0.0,
+    "speech_encoder_layerdrop": 0.0,
 }
-"""Sizes that a configuration is cut down to, where it has the setting at all."""
+"""What a configuration is cut down to, where it has the setting at all."""
 
 TINY_PARTS: dict[str, Any] = {
     # towers for images and sound
@@ -372,6 +377,11 @@ def _inputs(name: str, packed: bool) -> dict[str, Any]:
 def with_settings(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """A batch, with what a model takes beside it in training."""
     return inputs if name == OWN else {**inputs, "use_cache": False}
+
+
+def fresh(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a batch for one forward pass: some models, such as XGLM, change their inputs in place."""
+    return {name: value.clone() if torch.is_tensor(value) else value for name, value in inputs.items()}
 
 
 def padded_inputs(batch: int = BATCH, length: int = LENGTH, padding: int = PADDING) -> dict[str, Any]:

@@ -210,7 +210,7 @@ class Step:
         torch.manual_seed(self.spec["seed"])  # dropout draws the same in every pass that is compared
         saved = watch.SavedBytes(self.model.module)
         with saved.hooks(), tuning.arithmetic(self.precision, self.device, self.is_in_weights):
-            loss = self.engine.forward(self.inputs).loss
+            loss = self.engine.forward(models.fresh(self.inputs)).loss
         self.insides.forward_is_over()
         return loss, saved.total
 
@@ -300,7 +300,7 @@ def _loss_along(module: torch.nn.Module, inputs: dict[str, Any], direction: dict
     with torch.no_grad():
         for name, along in direction.items():
             parameters[name].add_(along.to(parameters[name].device), alpha=step)
-        loss = float(module(**inputs).loss)
+        loss = float(module(**models.fresh(inputs)).loss)
         for name, value in kept.items():
             parameters[name].copy_(value)
     module.train()

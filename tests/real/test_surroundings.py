@@ -118,3 +118,13 @@ def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_
     where = f"{tmp_path}/torch/__init__.py:3 in <module>"
     assert evidence.why == f"its Python hangs at {where} while importing torch"
     assert f"importing torch, at {where}" in told
+
+
+def test_a_model_that_leaves_layers_to_chance_and_changes_its_inputs_is_no_fault(torch_python, tmp_path):
+    """XGLM moves the positions that it is given, and skips layers at random."""
+    (tmp_path / "config.json").write_text('{"model_type": "xglm", "layerdrop": 0.5}')
+    stack = ("--with", "transformers==4.57.6", "--model", tmp_path, "--engine", "none")
+
+    ran = check(torch_python, *stack, "--checkpoint-fn", own(tmp_path, "pass"), "--no-cache")
+
+    assert (ran.status, ran.rules, ran.report["notes"]) == (0, [], [])
