@@ -13,7 +13,7 @@ from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.remedies.proof import Ground
 from ckptdoctor.report import SCHEMA, Finding, Report
 from ckptdoctor.request import Request, Wanted, wanted
-from ckptdoctor.target import interpreter, overlay
+from ckptdoctor.target import interpreter, loopback, overlay
 from ckptdoctor.target.patient import BARE, WHOLE, Patient
 from ckptdoctor.target.trunk import Warm
 from ckptdoctor.wording import listed
@@ -32,6 +32,8 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         DoctorError: The target, the overlay or what was asked for cannot be had.
     """
     started = time.monotonic()
+    if request.options.ranks > 1:
+        loopback.require()
     python = interpreter.find(request.python, os.environ)
     laid = _lay(python, request, progress)
     key = results.key(python, laid, request)

@@ -238,8 +238,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     ended: Ended
     why: str = ""
     """For a probe that did not return: one line."""
-    ran_out: bool = False
-    """The machine ran out of something, as ``why`` says: the probe says nothing, and may run another time."""
+    unfit: bool = False
+    """The machine lacks something, as ``why`` says, such as memory: the probe says nothing, and may run another time."""
     during: str = ""
     """``load``, ``build``, ``plain``, ``enable``, ``engine``, ``forward`` or ``backward``."""
     model_class: str = ""
@@ -300,7 +300,7 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     @property
     def is_lost(self) -> bool:
         """Whether the probe came to no end of its own: it may next time, and until then nothing follows from it."""
-        return self.ran_out or self.ended in ("crashed", "timeout")
+        return self.unfit or self.ended in ("crashed", "timeout")
 
     def __post_init__(self) -> None:
         """JSON has no number for what is none, so that a loss is none after it was kept; it is none from the beginning."""

@@ -190,7 +190,7 @@ def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
             os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         with contextlib.suppress(BaseException):
             if out := ran_out(error):
-                evidence = {"id": spec["id"], "ended": "skipped", "why": out, "ran_out": True}
+                evidence = {"id": spec["id"], "ended": "skipped", "why": out, "unfit": True}
                 envelope = {"evidence": evidence, "files": []}
                 _write(result_end, b"\n" + json.dumps(envelope).encode())
     finally:

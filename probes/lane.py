@@ -234,7 +234,7 @@ def _serve(specs: list[dict[str, Any]], workers: int, channel: Channel, requests
                     if running:  # what they hold comes free
                         break
                     out = isolate.ran_out(error) or f"its process cannot be started: {error}"
-                    evidence = {"id": spec["id"], "ended": "skipped", "why": out, "ran_out": True}
+                    evidence = {"id": spec["id"], "ended": "skipped", "why": out, "unfit": True}
                     channel.send("done", evidence=evidence, files=[])
                 else:
                     channel.send("started", id=spec["id"])
@@ -272,6 +272,8 @@ def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[s
     for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
         if what in BROKEN:
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
+    if str(spec["engine"]).startswith("zero") and (why := ranks.without_loopback()):
+        return {"id": spec["id"], "ended": "skipped", "why": why, "unfit": True}
     return ranks.run(spec, note) if spec["ranks"] > 1 else _step(spec, note)
 
 

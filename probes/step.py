@@ -51,7 +51,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
         if out := isolate.ran_out(error):
-            evidence.update(ended="skipped", why=out, ran_out=True)
+            evidence.update(ended="skipped", why=out, unfit=True)
         else:
             evidence.update(ended="raised", error=failures.evidence(error, spy.last))
         if evidence["during"] == "backward" and evidence.get("error", {}).get("needs_cuda"):

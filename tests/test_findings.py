@@ -451,7 +451,7 @@ GONE = {"loss": None, "gradients": None, "saved_bytes": None, "layers": []}
 
 
 def ran_out(spec):
-    return sound(spec, ended="skipped", ran_out=True, why=FULL_SHM, **GONE)
+    return sound(spec, ended="skipped", unfit=True, why=FULL_SHM, **GONE)
 
 
 def killed(spec, during="backward"):

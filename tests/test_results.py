@@ -51,7 +51,7 @@ def test_what_it_rests_on_makes_it_stale(tmp_path, change):
 
 @pytest.mark.parametrize(
     "made",
-    [{"verdict": "error"}, {"ended": "crashed"}, {"ended": "timeout"}, {"ended": "skipped", "ran_out": True}],
+    [{"verdict": "error"}, {"ended": "crashed"}, {"ended": "timeout"}, {"ended": "skipped", "unfit": True}],
     ids=str,
 )
 def test_what_rests_on_more_than_files_is_not_kept(made):

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor import encoding, output
+from ckptdoctor.errors import TargetError
 from ckptdoctor.evidence import Environment, Evidence
 from ckptdoctor.output import Style
 from ckptdoctor.report import SCHEMA, ProbeResult, Report
+from ckptdoctor.target import overlay, process
 from ckptdoctor.target.process import Process
 
 LONE = "a lone \udcff surrogate"
@@ -334,7 +336,6 @@ def test_a_module_that_hides_pythons_own_is_named(tmp_path, name, source):
 
 
 def test_a_folder_that_this_user_may_not_look_into_is_named(monkeypatch):
-    from ckptdoctor.errors import TargetError
     from ckptdoctor.target import interpreter
 
     closed = PermissionError(errno.EACCES, "Permission denied", "/root/env")
@@ -345,3 +346,37 @@ def test_a_folder_that_this_user_may_not_look_into_is_named(monkeypatch):
     monkeypatch.setattr(interpreter, "_chosen", deny)
     with pytest.raises(TargetError, match="This user may not look into /root/env"):
         interpreter.find("/root/env", {})
+
+
+LONG = "x" * 200_000
+"""Longer than Linux lets one argument or variable be."""
+
+
+def starts_with_a_long_variable(folder):
+    process.start(Path(sys.executable), {"LONG": LONG}, folder)
+
+
+def starts_uv_with_a_long_argument(folder):
+    overlay.run_uv([LONG], {})
+
+
+@pytest.mark.parametrize("start", [starts_with_a_long_variable, starts_uv_with_a_long_argument])
+def test_what_is_too_large_for_a_new_process_is_said(tmp_path, start):
+    with pytest.raises(TargetError, match="does not start: Argument list too long") as raised:
+        start(tmp_path)
+    assert "unset large environment variables" in raised.value.hint
+
+
+def without_network(line):
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a network namespace")
+    return shell(f"unshare -n $CK {line}")
+
+
+def test_ranks_without_a_loopback_interface_are_refused_before_anything_is_started():
+    done = without_network(f"check --python {sys.executable} --nproc 2")
+
+    complaint, hint = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (3, "")
+    assert complaint.startswith("error: Ranks cannot reach each other: this machine has no working loopback interface")
+    assert "ip link set lo up" in hint

@@ -28,7 +28,7 @@ def concerns(cases: Sequence[Case]) -> bool:
 
 def _trains_without(case: Case) -> bool:
     same = case.without_deepspeed()
-    if same is not None and case.stops_like(same):
+    if case.evidence.unfit or (same is not None and case.stops_like(same)):
         return False
     plain = case.sibling(engine="none", function=NO_FUNCTION, variant="", as_installed=False)
     return plain is not None and plain.ended == "returned"

@@ -78,7 +78,7 @@ class Case:
     @property
     def is_impossible_variant(self) -> bool:
         """Whether this stack cannot do the variant at all: it fails by itself before checkpointing comes into it."""
-        gave_up = self.evidence.ended in ("raised", "skipped") and not self.evidence.ran_out
+        gave_up = self.evidence.ended in ("raised", "skipped") and not self.evidence.unfit
         return bool(self.spec.variant) and gave_up and self.ended_before_checkpointing
 
     @property

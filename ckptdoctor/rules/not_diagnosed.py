@@ -29,8 +29,8 @@ def judge(case: Case) -> Fired | None:
         )
     if evidence.ended == "returned" or case.is_impossible_variant:
         return None
-    if evidence.ran_out:
-        return Fired(title=f"This machine ran out of something under {_engine(case)}", detail=f"{evidence.why}.")
+    if evidence.unfit:
+        return Fired(title=f"This machine cannot run the step under {_engine(case)}", detail=f"{evidence.why}.")
     control = case.control() if case.is_checkpointed else None
     fails_anyway = not case.is_checkpointed if control is None else control.ended != "returned"
     needs_cuda = bool(evidence.error and evidence.error.needs_cuda)

@@ -28,6 +28,7 @@ from packaging.version import InvalidVersion, Version
 
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
 from ckptdoctor.target import pip_settings, uv_errors
+from ckptdoctor.target.process import does_not_start
 
 TRAINERS = frozenset({"axolotl", "llamafactory", "ms-swift", "unsloth", "unsloth-zoo"})
 """Laid in without their dependencies: they demand releases of half the stack, and only their own code is looked at."""
@@ -201,12 +202,15 @@ def run_uv(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
     """Run uv and collect what it says; it dies with us when we are interrupted.
 
     Raises:
-        TargetError: There is no uv.
+        TargetError: There is no uv, or it cannot be started.
     """
     try:
         from uv import find_uv_bin
 
         command = [find_uv_bin(), *arguments]
+    except (ImportError, OSError) as error:
+        raise TargetError("uv, which lays overlays, is missing.", _INSTALL_UV) from error
+    try:
         return subprocess.run(
             command,
             env=dict(environment),
@@ -216,10 +220,11 @@ def run_uv(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
             errors="replace",
             check=False,
         )
-    except (ImportError, OSError) as error:
-        raise TargetError(
-            "uv, which lays overlays, is missing.", "Install it beside ckptdoctor: `pip install uv`."
-        ) from error
+    except OSError as error:
+        raise does_not_start("uv, which lays overlays,", error, _INSTALL_UV) from error
+
+
+_INSTALL_UV = "Install it beside ckptdoctor: `pip install uv`."
 
 
 def _requirement(text: str) -> Requirement:

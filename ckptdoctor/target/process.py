@@ -72,15 +72,28 @@ def start(
             pass_fds=pass_fds,
         )
     except OSError as error:
-        raise TargetError(f"{python} does not start: {error.strerror or error}.", _why_not(error)) from error
+        raise does_not_start(python, error, "name the training environment with --python") from error
+
+
+def does_not_start(program: object, error: OSError, otherwise: str) -> TargetError:
+    """What to raise when a program cannot be started.
+
+    Args:
+        program: The program.
+        error: What the operating system says.
+        otherwise: The hint, where the machine does not lack anything.
+    """
+    return TargetError(f"{program} does not start: {error.strerror or error}.", _why_not(error) or otherwise)
 
 
 def _why_not(error: OSError) -> str:
+    if error.errno == errno.E2BIG:
+        return "unset large environment variables (`env | wc -c` counts their bytes), or give fewer arguments"
     if error.errno in (errno.EAGAIN, errno.ENOMEM):
         return "raise the limits on processes and memory (`ulimit -u`, `ulimit -v`, or the container's)"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "raise the limit on open files: `ulimit -n 1024`"
-    return "name the training environment with --python"
+    return ""
 
 
 def start_lane(python: Path, environ: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from tests.conftest import check
@@ -128,3 +132,20 @@ def test_a_model_that_leaves_layers_to_chance_and_changes_its_inputs_is_no_fault
     ran = check(torch_python, *stack, "--checkpoint-fn", own(tmp_path, "pass"), "--no-cache")
 
     assert (ran.status, ran.rules, ran.report["notes"]) == (0, [], [])
+
+
+def test_deepspeed_without_a_loopback_interface_is_told_as_that(demo_python):
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a network namespace")
+    options = [*QUICK[2:], "--engine", "none", "--engine", "zero2", "--checkpoint-fn", "torch:reentrant", "--no-cache"]
+    command = [sys.executable, "-m", "ckptdoctor", "check", "--python", str(demo_python), "--format", "json", *options]
+
+    done = subprocess.run(["unshare", "-n", *command], capture_output=True, text=True, check=False, timeout=120)
+
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["verdict"]) == (3, "error")
+    [finding] = report["findings"]
+    assert (finding["rule"], finding["title"]) == ("CKPT900", "This machine cannot run the step under real ZeRO 2")
+    assert "no working loopback interface" in finding["detail"]
+    assert finding["remedies"] == []
+    assert finding["searched"] == []
