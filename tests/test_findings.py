@@ -545,3 +545,11 @@ def test_a_control_for_which_the_machine_had_no_room_did_not_fail():
     assert (finding.rule, status_of(found)) == ("CKPT900", 3)
     assert "fails without checkpointing as well" not in finding.title
     assert FULL_SHM in finding.detail
+
+
+@pytest.mark.parametrize("lost", [ran_out, killed, timed_out])
+def test_a_lost_control_is_no_function_that_needs_its_engine(lost):
+    found = with_course("zero3", usual=lost)
+    assert (rules(found), found.verdict()[0]) == (["CKPT004"], "fail")
+    assert status_of(with_course("zero3", usual=ran_out, course=ran_out)) == 3
+    assert rules(with_course("zero3", usual=killed, course=killed)) == []

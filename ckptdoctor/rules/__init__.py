@@ -61,7 +61,8 @@ def judge(case: Case) -> list[tuple[Rule, Fired]]:
     usual = _all(case.usual) if case.usual is not None and fired else {}
     if case.needs_its_engine:
         return []
-    if case.spec.variant == COURSE and any(one.severity == "error" for one in usual.values()):
+    has_failed = any(one.severity == "error" for one in usual.values()) and not case.usual_is_lost
+    if case.spec.variant == COURSE and has_failed:
         # What fails at its first step has no course to speak of.
         fired = {code: one for code, one in fired.items() if code in usual}
     elif case.usual is not None and case.spec.variant != COURSE:

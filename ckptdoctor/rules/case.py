@@ -101,10 +101,19 @@ class Case:
         return (other.model, other.function, other.engine, other.variant, other.convention) == ours
 
     @property
+    def usual_is_lost(self) -> bool:
+        """Whether the same without the variant came to no end, so that it says nothing of this one."""
+        return self.usual is not None and self.usual.evidence.is_lost
+
+    @property
     def needs_its_engine(self) -> bool:
         """Whether this is the course of a function that fails without the engine that was asked for: it has none."""
         usual = self.usual if self.spec.variant == COURSE else None
-        return usual is not None and usual.planned.role == "control" and not works(usual.evidence)
+        if usual is None or usual.planned.role != "control" or works(usual.evidence):
+            return False
+        # A step that came to no end tells of the function only where its course ends in the same way.
+        ends_alike = self.evidence.ended == usual.evidence.ended and not usual.evidence.unfit
+        return ends_alike or not usual.evidence.is_lost
 
     @property
     def variant_text(self) -> str:
