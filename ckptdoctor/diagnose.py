@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptdoctor import __version__, findings, locations, plan, remedies, results
+from ckptdoctor import __version__, cache_eviction, findings, locations, plan, remedies, results
 from ckptdoctor.evidence import Environment
 from ckptdoctor.findings import NOT_DIAGNOSED
 from ckptdoctor.remedies.proof import Ground
@@ -58,6 +58,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         report = _report(asked, environment, planned, found, notes, time.monotonic() - started)
         report.notes += [f"{name} crashed once, and ran when it was run again alone." for name in patient.crashed_once]
         results.store(key, report, [*patient.files, *_own_files(found)], environment.paths, patient.reads)
+    cache_eviction.keep_within_limit(locations.cache(), progress)
     return report
 
 
@@ -66,7 +67,10 @@ def look(request: Request, progress: Progress = lambda _: None) -> Environment:
     python = interpreter.find(request.python, os.environ)
     laid = _lay(python, request, progress)
     with Patient(python, laid, 1, locations.cache(), progress) as patient:
-        return patient.look()
+        looked = patient.look()
+    if laid is not None:
+        cache_eviction.keep_within_limit(locations.cache(), progress)
+    return looked
 
 
 def _lay(python: Path, request: Request, progress: Progress) -> Path | None:

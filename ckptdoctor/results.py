@@ -91,6 +91,7 @@ def load(name: str) -> Report | None:
         return None
     if any(_variable(one) != digest for one, digest in stored.variables.items()):
         return None
+    locations.mark_used(_path(name))
     stored.report.cached = True
     return stored.report
 

@@ -36,7 +36,9 @@ def mode(path):
 
 def test_it_is_made_for_the_user_alone_whatever_the_umask(folder, loose_umask):
     assert locations.cache() == folder
-    assert {mode(path) for path in (folder, *folder.iterdir())} == {0o700}
+    inside = [path for path in folder.iterdir() if path.name != locations.TAG]
+    assert {mode(path) for path in (folder, *inside)} == {0o700}
+    assert mode(folder / locations.TAG) == 0o600
 
 
 @pytest.mark.parametrize("place", ["", *locations.FOLDERS, "matrix.sqlite", "matrix.sqlite-wal"])

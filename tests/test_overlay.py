@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -109,7 +110,7 @@ class Lab:
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     def leftovers(self) -> list[str]:
-        return [entry.name for entry in self.cache.iterdir() if entry.name not in {"overlays", "requests"}]
+        return [entry.name for entry in self.cache.iterdir() if entry.name not in {"overlays", "requests", ".in-use"}]
 
 
 def uv(*arguments: str) -> None:
@@ -234,7 +235,7 @@ def test_exact_requirement_is_never_asked_again(lab: Lab, monkeypatch: pytest.Mo
 
 def test_removed_overlay_is_laid_again(lab: Lab):
     first = lab.lay("transformers==4.52.4")
-    overlay.shutil.rmtree(first)
+    shutil.rmtree(first)
     assert lab.holds(lab.lay("transformers==4.52.4")) == {"transformers-4.52.4"}
 
 

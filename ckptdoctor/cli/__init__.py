@@ -17,7 +17,7 @@ import click
 
 from ckptdoctor import __version__
 
-COMMANDS = ("check", "fix", "run", "explain", "report", "matrix", "bisect", "known", "env", "rule")
+COMMANDS = ("check", "fix", "run", "explain", "report", "matrix", "bisect", "known", "env", "rule", "cache")
 
 
 class Lazy(click.Group):
@@ -51,6 +51,7 @@ SUMMARIES = {
     "known": "Print what is known: which releases work together, as measured and shipped.",
     "env": "Print the stack: the packages that matter, as installed.",
     "rule": "Explain a rule, or list them all.",
+    "cache": "Show what the cache holds, drop what is old, or empty it.",
 }
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +16,11 @@ from typing import Any, TypeVar, cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ckptdoctor import locations
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix.combination import Base
-from ckptdoctor.target import overlay, pip_settings, uv_errors
+from ckptdoctor.target import overlay, pip_settings, uv_errors, workspace
 from ckptdoctor.target.patient import Patient
 from ckptdoctor.target.trunk import Trunk
 
@@ -157,31 +156,34 @@ class Environments:
         asked = base.python or str(self.target)
         name = hashlib.sha256(repr((asked, self.facts.python, torch)).encode()).hexdigest()[:32]
         folder = self.cache / "environments" / name
+        workspace.hold(self.cache, f"environments/{name}")
+        locations.mark_used(folder)
         if not (folder / "bin" / "python").exists():
             self._build(folder, asked, f"torch=={torch}")
         return folder / "bin" / "python"
 
     def _build(self, folder: Path, python: str, torch: str) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        with workspace.making_in(self.cache) as temporary:
+            self._install(temporary / "made", python, torch)
+            try:
+                (temporary / "made").rename(folder)
+            except OSError:
+                # Another process was faster, unless the folder is not there.
+                if not folder.is_dir():
+                    raise
+
+    def _install(self, made: Path, python: str, torch: str) -> None:
         settings = pip_settings.read(None, os.environ)
         environ = {**os.environ, **pip_settings.uv_environment(settings, os.environ), "NO_COLOR": "1"}
-        try:
-            venv = ["venv", "--clear", "--relocatable", "--no-python-downloads", "--python", python, str(made)]
-            done = overlay.run_uv(venv, environ)
-            if done.returncode and "No space left" not in done.stderr:
-                raise TargetError(f"There is no Python {python} on this machine.", "install it, or leave it out")
-            if done.returncode:
-                raise uv_errors.distil(done.stderr, {})
-            arguments = pip_settings.uv_arguments(settings, os.environ)
-            install = ["pip", "install", "--python", str(made / "bin" / "python"), *arguments, torch, "numpy"]
-            done = overlay.run_uv(install, environ)
-            if done.returncode:
-                raise uv_errors.distil(done.stderr, {})
-            made.rename(folder)
-        except OSError:
-            # Another process was faster, unless the folder is not there.
-            if not folder.is_dir():
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        venv = ["venv", "--clear", "--relocatable", "--no-python-downloads", "--python", python, str(made)]
+        done = overlay.run_uv(venv, environ)
+        if done.returncode and "No space left" not in done.stderr:
+            raise TargetError(f"There is no Python {python} on this machine.", "install it, or leave it out")
+        if done.returncode:
+            raise uv_errors.distil(done.stderr, {})
+        arguments = pip_settings.uv_arguments(settings, os.environ)
+        install = ["pip", "install", "--python", str(made / "bin" / "python"), *arguments, torch, "numpy"]
+        done = overlay.run_uv(install, environ)
+        if done.returncode:
+            raise uv_errors.distil(done.stderr, {})

@@ -27,6 +27,7 @@ import msgspec
 from packaging.version import Version
 from requests import Session
 
+from ckptdoctor.locations import mark_used
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.target.index import AT_ONCE, Release
@@ -193,7 +194,9 @@ class Reader:
 def _kept(file: Path | None) -> Kind | None:
     if file is not None:
         with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return msgspec.json.decode(file.read_bytes(), type=Kind)
+            kind = msgspec.json.decode(file.read_bytes(), type=Kind)
+            mark_used(file)
+            return kind
     return None
 
 

@@ -15,7 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import __version__, declared, locations
+from ckptdoctor import __version__, cache_eviction, declared, locations
 from ckptdoctor.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.evidence import Environment
@@ -30,7 +30,7 @@ from ckptdoctor.matrix.session import Observer, Session, Silent
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
 from ckptdoctor.report import DECIDED
-from ckptdoctor.target import interpreter, pip_settings
+from ckptdoctor.target import interpreter, pip_settings, workspace
 from ckptdoctor.target.index import Index
 from ckptdoctor.target.patient import Patient
 
@@ -129,11 +129,13 @@ def session(asked: Asked, observer: Observer) -> Iterator[Session]:
     with Patient(python, None, 1, cache) as patient:
         target = patient.look()
     path = asked.store or cache / locations.STORE
+    workspace.hold(cache, locations.STORE)
     with Store(path) as store, Environments(python, target, cache) as environments:
         executor = Local(environments, asked.jobs)
         made = Session(target, asked.options, store, executor, observer, asked.requirements, asked.refresh)
         with made:
             yield made
+    cache_eviction.keep_within_limit(cache, observer.doing)
 
 
 def read_kinds(found: Sequence[Axis], asked: Asked, releases: Index, observer: Observer) -> Kinds:

@@ -11,9 +11,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,8 +24,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from ckptdoctor import locations
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
-from ckptdoctor.target import pip_settings, uv_errors
+from ckptdoctor.target import pip_settings, uv_errors, workspace
 from ckptdoctor.target.process import does_not_start
 
 TRAINERS = frozenset({"axolotl", "llamafactory", "ms-swift", "unsloth", "unsloth-zoo"})
@@ -191,10 +190,11 @@ def lay(
         progress("Resolving " + ", ".join(map(str, wanted)))
         changes = _resolve(uv, wanted, installed, with_dependencies)
         overlay = cache / "overlays" / _digest(target.version, record.stem, changes, _unrepeatable(wanted))
+        workspace.hold(cache, f"overlays/{overlay.name}")
         if not overlay.is_dir():
             progress(f"Installing {len(changes)} package{'' if len(changes) == 1 else 's'} into an overlay")
             _install(uv, changes, overlay)
-        _remember(record, overlay, folder)
+        _remember(record, overlay, python, folder)
     return overlay
 
 
@@ -333,12 +333,17 @@ def _known(record: Path, cache: Path, *, always: bool) -> Path | None:
         overlay, age = cache / "overlays" / str(remembered["overlay"]), time.time() - float(remembered["made"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return overlay if overlay.is_dir() and (always or 0 <= age < _REUSED_FOR) else None
+    workspace.hold(cache, f"overlays/{overlay.name}")
+    if not overlay.is_dir() or not (always or 0 <= age < _REUSED_FOR):
+        return None
+    locations.mark_used(record)  # not the overlay: kept results rest on its time of change
+    return overlay
 
 
-def _remember(record: Path, overlay: Path, folder: Path) -> None:
+def _remember(record: Path, overlay: Path, python: Path, folder: Path) -> None:
     made = folder / "record.json"
-    made.write_text(json.dumps({"overlay": overlay.name, "made": time.time()}), encoding="utf-8")
+    told = {"overlay": overlay.name, "made": time.time(), "python": os.path.abspath(python)}  # noqa: PTH100 - as in _look_at
+    made.write_text(json.dumps(told), encoding="utf-8")
     record.parent.mkdir(parents=True, exist_ok=True)
     made.replace(record)
 
@@ -348,14 +353,13 @@ def _temporary(cache: Path) -> Iterator[Path]:
     """A folder on the cache's own file system, so that what is made in it can be renamed into place."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+        making = contextlib.ExitStack()
+        folder = making.enter_context(workspace.making_in(cache))
     except OSError as error:
         message = f"The cache {cache} cannot be written: {error.strerror}."
         raise TargetError(message, "Choose another cache folder, or make room there.") from error
-    try:
+    with making:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pins(wanted: Sequence[Requirement], installed: Mapping[str, str]) -> dict[str, str]:

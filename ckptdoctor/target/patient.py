@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ckptdoctor import locations
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.target.process import Process, environment, start_lane
 from ckptdoctor.target.trunk import Trunk
-from ckptdoctor.target.workspace import Workspace, uninterrupted
+from ckptdoctor.target.workspace import Workspace, hold, uninterrupted
 from ckptdoctor.wording import first_line
 
 STARTUP = 600.0
@@ -104,6 +105,8 @@ class Patient:
         (self._folder / "work").mkdir()
         (self._folder / "tmp").mkdir()
         self._environ = environment(os.environ, self._folder, cache, [overlay] if overlay else [], adapted)
+        self._cache = cache
+        hold(cache, "bytecode", "extensions")
 
     def __enter__(self) -> Patient:
         return self
@@ -136,7 +139,10 @@ class Patient:
             raise self._does_not_start(process) from None
         if event is None:
             raise TargetError(f"{self.python} did not start within {STARTUP:g} s.", "is its disk very slow?")
-        return environment_of(event, self.python)
+        looked = environment_of(event, self.python)
+        for path in looked.paths:
+            locations.mark_used(self._cache / "bytecode" / path.lstrip("/"))
+        return looked
 
     def _does_not_start(self, process: Process) -> TargetError:
         death, words = process.death(), process.last_words()

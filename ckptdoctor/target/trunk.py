@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ckptdoctor.target.process import environment, start
-from ckptdoctor.target.workspace import Workspace, uninterrupted
+from ckptdoctor.target.workspace import Workspace, hold, uninterrupted
 
 READY = 600.0
 """Seconds that importing torch may take; a cold network disk takes minutes."""
@@ -58,6 +58,7 @@ class Trunk:
         (self._folder / "tmp").mkdir()
         self._wire, other = socket.socketpair()
         environ = environment(os.environ, self._folder, cache, [cache / "overlays"])
+        hold(cache, "bytecode", "extensions")
         with other:
             fd = other.fileno()
             self._process = start(python, environ, self._folder, "--trunk", str(fd), output=False, pass_fds=(fd,))

@@ -1,0 +1,123 @@
+"""``ckptdoctor cache``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ckptdoctor.cli import shared
+from ckptdoctor.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptdoctor.cache_contents import Entry
+    from ckptdoctor.cache_eviction import Outcome
+
+
+class _ShowByDefault(click.Group):
+    """``cache`` alone is ``cache show``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_option = bool(args) and args[0].startswith("-") and args[0] not in ctx.help_option_names
+        return super().parse_args(ctx, ["show", *args] if not args or is_option else args)
+
+
+@click.group("cache", cls=_ShowByDefault, short_help="Show what the cache holds, drop what is old, or empty it.")
+def command() -> None:
+    """Show what the cache holds, drop what is old, or empty it.
+
+    \b
+    ckptdoctor cache                        what it holds, and its limit
+    ckptdoctor cache prune --dry-run        what is old, or belongs to environments that are gone
+    ckptdoctor cache clear                  empty it, but for what matrix and bisect have measured
+
+    After a run has added to the cache, what was not used for longest is dropped until the cache is within its limit: 10 GB,
+    or CKPTDOCTOR_CACHE_LIMIT. CKPTDOCTOR_CACHE names another folder. What a run uses is never dropped.
+    """  # noqa: D301 - click wants the character itself
+
+
+@command.command("show", short_help="Show where the cache lies, and what it holds.")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def show(format_: str) -> int:
+    """Show where the cache lies, how many entries and bytes of each kind it holds, and its limit."""
+    from ckptdoctor import cache_contents, locations
+    from ckptdoctor.output import cache as output
+
+    folder, limit = locations.cache(), locations.limit()
+    entries, is_ours = cache_contents.read(folder), locations.is_marked(folder)
+    if format_ == "json":
+        shared.write(output.to_json(folder, entries, limit, is_ours), None)
+        return 0
+    note = "" if is_ours else "ckptdoctor did not make this folder: nothing is deleted from it, and no limit is kept."
+    shared.write(output.render(folder, entries, limit, note), None)
+    return 0
+
+
+@command.command("prune", short_help="Drop what was not used for a while.")
+@click.option(
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Drop what was not used for this many days. Default: 30.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be dropped, and delete nothing.")
+def prune(days: float | None, dry_run: bool) -> int:
+    """Drop what was not used for 30 days, what belongs to environments that are gone, and what exceeds the limit.
+
+    What matrix and bisect have measured is kept: only `ckptdoctor cache clear --all` deletes it.
+    """
+    from ckptdoctor import cache_eviction, locations
+
+    limit = locations.limit()
+    age = cache_eviction.DAYS if days is None else days
+    outcome = cache_eviction.prune(locations.cache(), age, limit, dry_run)
+    shared.write(_told(outcome, "Would drop" if dry_run else "Dropped"), None)
+    return 0
+
+
+@command.command("clear", short_help="Empty the cache.")
+@click.option("--all", "everything", is_flag=True, help="Delete the measurements of matrix and bisect as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(everything: bool, yes: bool) -> int:
+    """Empty the cache, after it was said what goes. What matrix and bisect have measured is kept, unless --all is given."""
+    from ckptdoctor import cache_contents, cache_eviction, locations
+    from ckptdoctor.output import cache as output
+    from ckptdoctor.output.escape import plain
+
+    folder = locations.cache()
+    cache_eviction.require_marked(folder)
+    kept = (cache_contents.LEFTOVERS, *(() if everything else (locations.STORE,)))
+    entries = [one for one in cache_contents.read(folder) if one.kind not in kept]
+    if entries:
+        shared.write(f"{plain(str(folder))}\n\n{output.table(entries)}\n\n", None)
+        _confirm(yes)
+    shared.write(_told(cache_eviction.clear(folder, entries), "Dropped"), None)
+    return 0
+
+
+def _confirm(yes: bool) -> None:
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageFault("Nothing was deleted: there is no terminal to ask on.", "give --yes")
+    click.confirm("Delete all of this?", abort=True)
+
+
+def _told(outcome: Outcome, verb: str) -> str:
+    in_use = f"{_amount(outcome.in_use)} in use: kept.\n" if outcome.in_use else ""
+    if not outcome.dropped:
+        return f"{in_use}Nothing to drop.\n"
+    from ckptdoctor.output import cache as output
+
+    return f"{output.table(outcome.dropped)}\n\n{in_use}{verb} {_amount(outcome.dropped)}.\n"
+
+
+def _amount(entries: Sequence[Entry]) -> str:
+    from ckptdoctor.output.cache import size
+    from ckptdoctor.wording import counted
+
+    return f"{counted(len(entries), 'entry')}, {size(sum(one.size for one in entries))}"
