@@ -18,8 +18,11 @@ import pytest
 from ckptdoctor import cache_contents, cache_eviction, locations, results
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.evidence import Environment
+from ckptdoctor.matrix.combination import Base
+from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.report import SCHEMA, Report
 from ckptdoctor.target import workspace
+from ckptdoctor.target.patient import Patient
 from tests.conftest import run
 from tests.test_cli import RUN, in_a_terminal, is_a_complaint
 
@@ -179,9 +182,39 @@ def test_a_use_of_an_overlay_counts_by_its_record_and_leaves_the_overlay_as_it_i
     before = folder.stat().st_mtime_ns
 
     assert _known(cache / "requests" / f"{name(1)}.json", cache, always=True) == folder
-    cache_eviction.prune(cache, 30, None, dry_run=False)
+    outcome = cache_eviction.prune(cache, 30, 0, dry_run=False)
 
+    assert [one.used for one in outcome.in_use] == [pytest.approx(time.time(), abs=60)]
     assert folder.stat().st_mtime_ns == before  # kept results rest on it
+
+
+def test_an_environment_made_for_another_torch_is_marked_as_used_and_stays(cache, monkeypatch):
+    def build(self, folder, python, torch):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").symlink_to(sys.executable)
+        aged(folder, 40)
+
+    monkeypatch.setattr(Environments, "_build", build)
+    for _ in range(2):
+        with Environments(Path(sys.executable), Environment("3.11", "python", "linux"), cache) as made:
+            python = made.python(Base(torch="2.0"))
+    outcome = cache_eviction.prune(cache, 30, 0, dry_run=False)
+
+    assert [(one.path, one.used) for one in outcome.in_use] == [
+        (python.parent.parent, pytest.approx(time.time(), abs=60))
+    ]
+
+
+def test_a_look_at_an_environment_marks_its_compiled_files_as_used(cache, bare_python):
+    with Patient(bare_python, None, 1, cache) as patient:
+        (packages,) = [path for path in patient.look().paths if path.endswith("site-packages")]
+    compiled = aged(bytecode(cache, packages), 40)
+    with Patient(bare_python, None, 1, cache) as patient:
+        patient.look()
+    outcome = cache_eviction.prune(cache, 30, 0, dry_run=False)
+
+    used = {one.path: one.used for one in outcome.in_use}
+    assert used[compiled] == pytest.approx(time.time(), abs=60)
 
 
 def test_a_use_of_a_result_counts(cache):
