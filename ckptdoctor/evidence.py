@@ -78,8 +78,6 @@ class Handover(msgspec.Struct, omit_defaults=True):
     callable: Makeup
     by: Place
     """The line that called the checkpoint function."""
-    built: Place | None = None
-    """The line that allocated the callable, where it could be traced."""
     keywords: list[str] = []
     """Keyword arguments given beside the callable."""
     calls: int = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import time
 import warnings
@@ -217,9 +216,7 @@ class Step:
     def _checkpointed(self) -> int:
         """A forward and backward pass, gradients added to those that are there; the bytes that were saved."""
         self._enter("forward")
-        # Tracing takes time, and matters where something may reach into the callable.
-        with watch.tracing_allocations() if self._is_of_interest() else contextlib.nullcontext():
-            loss, saved = self._forward()
+        loss, saved = self._forward()
         self.evidence["loss"] = float(loss.detach())
         self._enter("backward")
         self.engine.backward(loss)

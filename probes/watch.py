@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Callable, NamedTuple
 
 import torch
@@ -189,29 +186,10 @@ class Spy:
                 {
                     "callable": callables.describe(handed),
                     "by": by,
-                    "built": _built(handed),
                     "keywords": sorted(keywords),
                     "calls": 1,
                 }
             )
-
-
-@contextmanager
-def tracing_allocations() -> Iterator[None]:
-    """Remember where objects are made, so that the line that built a callable can be told."""
-    tracemalloc.start(4)
-    try:
-        yield
-    finally:
-        tracemalloc.stop()
-
-
-def _built(handed: Any) -> dict[str, Any] | None:
-    trace = tracemalloc.get_object_traceback(handed) if tracemalloc.is_tracing() else None
-    for frame in reversed(list(trace or ())):  # most recent first
-        if not places.is_ours(frame.filename) or frame.filename.endswith("conventions.py"):
-            return places.at(frame.filename, frame.lineno)
-    return None
 
 
 class SavedBytes:
