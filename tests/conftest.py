@@ -20,6 +20,7 @@ TRAINER = "llamafactory==0.9.2"
 LONGEST = (
     "jobs",
     "fix",
+    "docs",
     "robust",
     "stacks",
     "rules",
@@ -30,14 +31,12 @@ LONGEST = (
     "run",
     "bugreport",
 )
-"""Modules of ``tests/real`` that take longest: they are begun first, so that no worker is left alone with one in the end."""
+"""The modules that take longest: they are begun first, so that no worker is left alone with one in the end."""
 
 
 def pytest_collection_modifyitems(items):
     places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(
-        key=lambda item: places.get(item.path.name, len(places)) if item.path.parent.name == "real" else len(places)
-    )
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,7 @@ def test_a_trunk_that_dies_is_done_without(examine, trunk, tmp_path):
     assert is_forked(first)
 
     os.kill(trunk._process.pid, signal.SIGKILL)
+    trunk._process.wait(60)
 
     second = examine(overlay(tmp_path / "second"))
     for patient in (first, second):
