@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ckptdoctor.compatibility import Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.output.maps.markdown import prose
 
 Stack = tuple[tuple[str, str], ...]

@@ -22,15 +22,15 @@ from pathlib import Path
 import psutil
 from uv import find_uv_bin
 
-from ckptdoctor.target import pip_settings
+from ckptdoctor.environment import pip_settings
 
 RELEASES = ("4.50.3", "4.51.3", "4.53.3", "4.57.6")
 TRAINERS = ("0.9.2", "0.9.3", "0.9.5")
 PROBE = """
 import sys
 from ckptdoctor.diagnose import diagnose
-from ckptdoctor.plan import Options
-from ckptdoctor.request import Request
+from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.request import Request
 options = Options(functions=["torch", "llamafactory"], engines=["none"], conventions=["bound-method"])
 diagnose(Request(sys.argv[1], options=options, use_cache=False, find_remedies=False))
 """

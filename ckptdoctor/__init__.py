@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptdoctor.model.version import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
-    from ckptdoctor.report import Report
+    from ckptdoctor.model.report import Report
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "check"]
 
 
@@ -63,9 +64,9 @@ def check(
         ckptdoctor.errors.DoctorError: The target cannot be had, or what was asked for makes no sense.
     """
     from ckptdoctor.diagnose import diagnose
-    from ckptdoctor.plan import Options
-    from ckptdoctor.request import Request
-    from ckptdoctor.target.named import named
+    from ckptdoctor.environment.named import named
+    from ckptdoctor.planning.plan import Options
+    from ckptdoctor.planning.request import Request
 
     request = Request(
         str(python) if python is not None else None,

@@ -7,16 +7,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptdoctor import __version__, cache_eviction, findings, locations, plan, remedies, results
-from ckptdoctor.evidence import Environment
-from ckptdoctor.findings import NOT_DIAGNOSED
+from ckptdoctor import remedies, results
+from ckptdoctor.environment import interpreter, loopback, overlay
+from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.trunk import Warm
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.model.report import SCHEMA, Finding, Report
+from ckptdoctor.model.version import __version__
+from ckptdoctor.planning import plan
+from ckptdoctor.planning.request import Request, Wanted, wanted
 from ckptdoctor.remedies.proof import Ground
-from ckptdoctor.report import SCHEMA, Finding, Report
-from ckptdoctor.request import Request, Wanted, wanted
-from ckptdoctor.target import interpreter, loopback, overlay
-from ckptdoctor.target.patient import BARE, WHOLE, Patient
-from ckptdoctor.target.trunk import Warm
-from ckptdoctor.wording import listed
+from ckptdoctor.store import cache_eviction, locations
+from ckptdoctor.verdict import findings
+from ckptdoctor.verdict.findings import NOT_DIAGNOSED
+from ckptdoctor.words.wording import listed
 
 Progress = Callable[[str], None]
 

@@ -12,19 +12,21 @@ from pathlib import Path
 
 import click
 
-from ckptdoctor import declared, knowledge, locations
+from ckptdoctor import knowledge
 from ckptdoctor.cli import live, shared
-from ckptdoctor.compatibility import TRAINERS, Map
+from ckptdoctor.environment import interpreter
+from ckptdoctor.environment.patient import Patient
 from ckptdoctor.errors import TargetError
-from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.run import Asked, matrix
+from ckptdoctor.model import declared
+from ckptdoctor.model.compatibility import TRAINERS, Map
+from ckptdoctor.model.evidence import Environment
 from ckptdoctor.output import maps
-from ckptdoctor.plan import FALLBACK_FAMILIES, ZERO_ENGINES, Options
-from ckptdoctor.target import interpreter
-from ckptdoctor.target.patient import Patient
+from ckptdoctor.planning.plan import FALLBACK_FAMILIES, ZERO_ENGINES, Options
+from ckptdoctor.store import locations
 
 
 @dataclass(frozen=True)

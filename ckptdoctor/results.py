@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from ckptdoctor import __version__, locations
-from ckptdoctor.encoding import encode_exactly
-from ckptdoctor.report import Report
-from ckptdoctor.request import Request
-from ckptdoctor.target import pip_settings
-from ckptdoctor.target.patient import Reads
+from ckptdoctor.environment import pip_settings
+from ckptdoctor.environment.patient import Reads
+from ckptdoctor.model.encoding import encode_exactly
+from ckptdoctor.model.report import Report
+from ckptdoctor.model.version import __version__
+from ckptdoctor.planning.request import Request
+from ckptdoctor.store import locations
 
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
 """Environment variables that may change what the stack does, by how their names begin."""

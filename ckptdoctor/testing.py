@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ckptdoctor.diagnose import diagnose
-from ckptdoctor.plan import CONVENTIONS, OWN_MODEL, Options
-from ckptdoctor.report import Report
-from ckptdoctor.request import Request
+from ckptdoctor.model.report import Report
+from ckptdoctor.planning.plan import CONVENTIONS, OWN_MODEL, Options
+from ckptdoctor.planning.request import Request
 
 Test = TypeVar("Test", bound=Callable[..., object])
 

@@ -80,7 +80,7 @@ def bare_python(environments):
 
 def build(folder, requirements, without_dependencies=()):
     """Make a virtual environment, once; pip's settings on this machine say where packages come from."""
-    from ckptdoctor.target import pip_settings
+    from ckptdoctor.environment import pip_settings
 
     python = folder / "bin" / "python"
     with locked(folder.with_suffix(".lock")):

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from ckptdoctor.environment.index import Release
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix.axes import PYTHONS, parse, thin
-from ckptdoctor.target.index import Release
 
 
 class Shelf:

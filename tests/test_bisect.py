@@ -9,16 +9,16 @@ import random
 import pytest
 
 from ckptdoctor import knowledge
-from ckptdoctor.compatibility import SCHEMA, Cell, Map, Run
+from ckptdoctor.environment.index import Release
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import bisect
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.bisect import History
 from ckptdoctor.matrix.kinds import Kind
 from ckptdoctor.matrix.run import Asked
-from ckptdoctor.plan import Options
-from ckptdoctor.target.index import Release
+from ckptdoctor.model.compatibility import SCHEMA, Cell, Map, Run
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.planning.plan import Options
 
 TRAINER = Axis("llamafactory", (Release("llamafactory", "0.9.2"),))
 

@@ -6,8 +6,8 @@ from importlib import resources
 import jsonschema
 import pytest
 
-from ckptdoctor.compatibility import BISECTION, Bisection, Fault, Judged, Line, Run
-from ckptdoctor.evidence import Place
+from ckptdoctor.model.compatibility import BISECTION, Bisection, Fault, Judged, Line, Run
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.bisection import render, schema, schema_text
 

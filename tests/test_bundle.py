@@ -18,10 +18,21 @@ from markdown_it import MarkdownIt
 from ckptdoctor.bugreport import bundle, repro, templates
 from ckptdoctor.cli import report as command
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.evidence import Environment, Error, Evidence, Gradients, Handover, Layer, Loaded, Makeup, Package, Place
-from ckptdoctor.plan import CONVENTIONS
-from ckptdoctor.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
-from ckptdoctor.request import Request
+from ckptdoctor.model.evidence import (
+    Environment,
+    Error,
+    Evidence,
+    Gradients,
+    Handover,
+    Layer,
+    Loaded,
+    Makeup,
+    Package,
+    Place,
+)
+from ckptdoctor.model.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
+from ckptdoctor.planning.plan import CONVENTIONS
+from ckptdoctor.planning.request import Request
 
 SITE = "/srv/envs/train/lib/python3.11/site-packages"
 READER = Place(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptdoctor import locations
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.store import locations
 from tests.conftest import as_root, run
 from tests.test_cli import is_a_complaint
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from ckptdoctor import cache_contents, cache_eviction, locations, results
+from ckptdoctor import results
+from ckptdoctor.environment.patient import Patient
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
-from ckptdoctor.report import SCHEMA, Report
-from ckptdoctor.target import workspace
-from ckptdoctor.target.patient import Patient
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.report import SCHEMA, Report
+from ckptdoctor.store import cache_contents, cache_eviction, locations, workspace
 from tests.conftest import run
 from tests.test_cli import RUN, in_a_terminal, is_a_complaint
 
@@ -31,7 +31,7 @@ SIZE = 1000
 OF_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from ckptdoctor.target.workspace import hold, making_in
+from ckptdoctor.store.workspace import hold, making_in
 hold(Path(sys.argv[1]), *sys.argv[2:])
 with making_in(Path(sys.argv[1])):
     print("held", flush=True)
@@ -176,7 +176,7 @@ def test_prune_drops_what_was_not_used_for_a_while_with_its_record(cache):
 
 
 def test_a_use_of_an_overlay_counts_by_its_record_and_leaves_the_overlay_as_it_is(cache):
-    from ckptdoctor.target.overlay import _known
+    from ckptdoctor.environment.overlay import _known
 
     folder = overlay(cache, 1, days=40)
     before = folder.stat().st_mtime_ns

@@ -20,11 +20,12 @@ import xmlschema
 import yaml
 from markdown_it import MarkdownIt
 
-from ckptdoctor import gate, identity, knowledge
-from ckptdoctor.evidence import Place
+from ckptdoctor import knowledge
+from ckptdoctor.model.evidence import Place
+from ckptdoctor.model.report import Accepted
 from ckptdoctor.output import render
-from ckptdoctor.report import Accepted
 from ckptdoctor.rules import RULES
+from ckptdoctor.verdict import gate, identity
 from tests.test_output import CASES, CULPRIT, PLAIN, acting, environment, failing, finding, healthy, plant, undiagnosed
 
 ROOT = Path(__file__).parent.parent

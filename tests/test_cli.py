@@ -13,10 +13,11 @@ from pathlib import Path
 import click
 import pytest
 
-from ckptdoctor import __version__, locations
+from ckptdoctor import __version__
 from ckptdoctor.cli import COMMANDS, SUMMARIES
-from ckptdoctor.plan import NAMED_FUNCTIONS
+from ckptdoctor.planning.plan import NAMED_FUNCTIONS
 from ckptdoctor.rules import RULES
+from ckptdoctor.store import locations
 from tests.conftest import run
 
 REPOSITORY = Path(__file__).parent.parent

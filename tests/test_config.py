@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
-from ckptdoctor import ownership
 from ckptdoctor.cli import config, group, shared
 from ckptdoctor.cli.check import command as check
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.store import ownership
 from tests.conftest import as_root, run
 from tests.test_cli import is_a_complaint
 
@@ -313,7 +313,7 @@ def test_settings_are_named_where_there_is_no_report(project, tmp_path):
 def test_a_file_that_another_user_may_write_is_not_read(mode, project, tmp_path, monkeypatch):
     project('fail-on = "warning"\npython = "./evil"')
     (tmp_path / "pyproject.toml").chmod(mode)
-    monkeypatch.setattr("ckptdoctor.ownership._is_private", lambda gid: False)
+    monkeypatch.setattr("ckptdoctor.store.ownership._is_private", lambda gid: False)
 
     context = check.make_context("check", [])
 
@@ -326,7 +326,7 @@ def test_a_file_that_another_user_may_write_is_not_read(mode, project, tmp_path,
 def test_a_group_of_the_users_own_may_write(project, tmp_path, monkeypatch):
     project('fail-on = "warning"')
     (tmp_path / "pyproject.toml").chmod(0o664)
-    monkeypatch.setattr("ckptdoctor.ownership._is_private", lambda gid: True)
+    monkeypatch.setattr("ckptdoctor.store.ownership._is_private", lambda gid: True)
 
     assert parsed()["fail_on"] == "warning"
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 from ckptdoctor.rules import RULES
 from tests.conftest import run
@@ -64,10 +65,21 @@ def test_links_between_documents_lead_somewhere():
 
 def test_the_architecture_page_names_what_there_is():
     text = (ROOT / "docs" / "architecture.md").read_text()
-    for name in re.findall(r"`([a-z_]+(?:\.py|/))`", text):
+    for name in re.findall(r"`([a-z_/]+(?:\.py|/))`", text):
         assert any((base / name).exists() for base in (ROOT, ROOT / "ckptdoctor", ROOT / "probes", ROOT / "tests")), (
             name
         )
+
+
+def test_the_architecture_page_has_the_floors_that_the_linter_enforces():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    described = [
+        (int(floor), room) for floor, room in re.findall(r"^\| (\d+) \| `([a-z_]+)(?:\.py|/)` \|", text, re.MULTILINE)
+    ]
+    [contract] = tomlkit.parse((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.split(" | ") for layer in contract["layers"]]
+    enforced = [(len(layers) - at, room) for at, layer in enumerate(layers) for room in layer if room != "__main__"]
+    assert sorted(described) == sorted(enforced)
 
 
 def test_the_probes_docstring_lists_every_module():
@@ -78,8 +90,8 @@ def test_the_probes_docstring_lists_every_module():
 
 def test_both_sides_know_the_same_names():
     """The two sides cannot import each other, so what both spell out is compared here."""
-    from ckptdoctor import plan
     from ckptdoctor.matrix import questions
+    from ckptdoctor.planning import plan
 
     def keys(module, table):
         tree = ast.parse((ROOT / "probes" / f"{module}.py").read_text())

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor import knowledge
-from ckptdoctor.bugreport import explain as explaining
-from ckptdoctor.bugreport import reading
-from ckptdoctor.bugreport.explain import SCHEMA, explain
 from ckptdoctor.cli.explain import command
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.explain import explain as explaining
+from ckptdoctor.explain import reading
+from ckptdoctor.explain.explain import explain
+from ckptdoctor.model.explanation import SCHEMA
 from ckptdoctor.output import Style
 from ckptdoctor.output.explanation import render
 from ckptdoctor.rules import RULES

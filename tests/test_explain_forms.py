@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptdoctor.bugreport.explain import Explanation, explain
+from ckptdoctor.explain.explain import Explanation, explain
 from ckptdoctor.output import Style
 from ckptdoctor.output.explanation import render
 from ckptdoctor.rules import RULES

@@ -5,8 +5,7 @@ import functools
 
 import pytest
 
-from ckptdoctor import findings, gate
-from ckptdoctor.evidence import (
+from ckptdoctor.model.evidence import (
     Attribute,
     Error,
     Evidence,
@@ -20,10 +19,11 @@ from ckptdoctor.evidence import (
     Spec,
     WrongGradient,
 )
-from ckptdoctor.plan import Plan, Planned
-from ckptdoctor.report import SCHEMA, Report
+from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.report import SCHEMA, Report
+from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules.case import BEFORE
-from ckptdoctor.target.patient import BARE
+from ckptdoctor.verdict import findings, gate
 from tests.test_plan import FULL
 
 MODEL = Place("/s/transformers/m.py", 577, "forward", "transformers", "4.51.3", "partial(")

@@ -14,15 +14,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ckptdoctor import findings, gate, output, results
+from ckptdoctor import output, results
 from ckptdoctor.cli import run
+from ckptdoctor.environment import patient, process
 from ckptdoctor.errors import DoctorError, UsageFault
-from ckptdoctor.evidence import Environment, Spec
 from ckptdoctor.job import reading
+from ckptdoctor.model.evidence import Environment, Spec
+from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.output import Style, environment
-from ckptdoctor.plan import Plan, Planned
-from ckptdoctor.report import SCHEMA, Report
-from ckptdoctor.target import patient, process
+from ckptdoctor.planning.plan import Plan, Planned
+from ckptdoctor.verdict import findings, gate
 from tests.test_findings import raised, sound
 from tests.test_plan import FULL
 from tests.test_surroundings import IDLE, Said, probes
@@ -128,7 +130,7 @@ def planned():
     """A function of a trainer's beside what it is judged by, and the plan that they make."""
     specs = [Spec("glm4", name) for name in ("llamafactory", "none", "torch:non-reentrant")]
     roles = ("subject", "control", "control")
-    return Plan([Planned(spec, role, patient.BARE) for spec, role in zip(specs, roles, strict=True)]), *specs
+    return Plan([Planned(spec, role, BARE) for spec, role in zip(specs, roles, strict=True)]), *specs
 
 
 def report():

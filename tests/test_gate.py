@@ -9,14 +9,15 @@ import stat
 import msgspec
 import pytest
 
-from ckptdoctor import gate, results
+from ckptdoctor import results
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Evidence, Place
-from ckptdoctor.gate import Policy
+from ckptdoctor.model.evidence import Evidence, Place
+from ckptdoctor.model.report import Finding, Gate
 from ckptdoctor.output import FORMATS, render
-from ckptdoctor.plan import Options
-from ckptdoctor.report import Finding, Gate
-from ckptdoctor.request import Request
+from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.request import Request
+from ckptdoctor.verdict import gate
+from ckptdoctor.verdict.gate import Policy
 from tests.test_output import PLAIN, SITE, failing, healthy, place, probe, undiagnosed
 
 LOST = place(

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from ckptdoctor.environment.index import File, Index, Release
+from ckptdoctor.environment.pip_settings import PipSettings
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import UnreadableError
-from ckptdoctor.target.index import File, Index, Release
-from ckptdoctor.target.pip_settings import PipSettings
 
 
 def wheel(name: str, version: str, files: dict[str, str] | None = None, requires: tuple[str, ...] = ()) -> bytes:

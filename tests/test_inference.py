@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ckptdoctor.compatibility import Run
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.inference import Group, choose, groups, with_models
 from ckptdoctor.matrix.kinds import Kind, place_among
+from ckptdoctor.model.compatibility import Run
 
 
 def kind(code="a", compared=(), families=("glm4",)):

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.job import files, reading
 from ckptdoctor.job.arguments import refused_by_llamafactory
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
-from ckptdoctor.plan import NAMED_FUNCTIONS, Options
-from ckptdoctor.request import Request, wanted
+from ckptdoctor.model.evidence import Environment, Package
+from ckptdoctor.planning.plan import NAMED_FUNCTIONS, Options
+from ckptdoctor.planning.request import Request, wanted
 
 JOBS = Path(__file__).parent / "jobs"
 SECRET = "hf_aVeryOwnToken"

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 import requests
 
+from ckptdoctor.environment.index import File, Release
 from ckptdoctor.matrix import kinds
 from ckptdoctor.matrix.kinds import SOURCES, Kind, Reader, functions_installed, place_among
-from ckptdoctor.target.index import File, Release
 from tests.test_index import sdist, wheel
 
 ROOT = Path(__file__).parent.parent

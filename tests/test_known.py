@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 
 from ckptdoctor import knowledge
-from ckptdoctor.compatibility import TRAINERS
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model.compatibility import TRAINERS
 from ckptdoctor.output.maps.json import schema
 from tests.conftest import run
 

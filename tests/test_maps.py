@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from ckptdoctor import declared, knowledge
-from ckptdoctor.compatibility import SCHEMA, TRAINERS, Audit, Cell, Fault, Judged, Map, Run
-from ckptdoctor.evidence import Place
+from ckptdoctor import knowledge
+from ckptdoctor.model import declared
+from ckptdoctor.model.compatibility import SCHEMA, TRAINERS, Audit, Cell, Fault, Judged, Map, Run
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.maps import MAP_FORMATS, digest, render
 from ckptdoctor.output.maps.html import render as render_html

@@ -3,8 +3,8 @@
 import pytest
 from packaging.requirements import Requirement
 
+from ckptdoctor.environment.named import named
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.target.named import named
 from tests.conftest import run
 
 SETUP = "from setuptools import setup\nVERSION = '1'\nsetup(name='transformers', version=VERSION)\n"

@@ -11,8 +11,8 @@ import types
 
 import pytest
 
-from ckptdoctor import locations
 from ckptdoctor.cli.run import environment
+from ckptdoctor.store import locations
 from tests.conftest import run
 
 FOLDER = locations.probes() / "no_touch"

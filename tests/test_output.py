@@ -11,11 +11,11 @@ import jsonschema
 import msgspec
 import pytest
 
-from ckptdoctor.evidence import Attribute, Environment, Error, Evidence, Makeup, Package, Place
+from ckptdoctor.model.evidence import Attribute, Environment, Error, Evidence, Makeup, Package, Place
+from ckptdoctor.model.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
 from ckptdoctor.output import FORMATS, Style, render
-from ckptdoctor.output.escape import one_line, plain
 from ckptdoctor.output.json import schema, schema_text
-from ckptdoctor.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
+from ckptdoctor.words.escape import one_line, plain
 
 SITE = "/opt/train/lib/python3.11/site-packages"
 PLAIN = Style(color=False, width=100, verbose=False, unicode=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+from ckptdoctor.environment import overlay, uv_errors
+from ckptdoctor.environment.pip_settings import PipSettings
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
-from ckptdoctor.target import overlay, uv_errors
-from ckptdoctor.target.pip_settings import PipSettings
 
 BACKEND = """
 import zipfile

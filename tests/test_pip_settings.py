@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ckptdoctor.environment import pip_settings
+from ckptdoctor.environment.pip_settings import PipSettings, read, uv_arguments, uv_environment
 from ckptdoctor.errors import TargetError
-from ckptdoctor.target import pip_settings
-from ckptdoctor.target.pip_settings import PipSettings, read, uv_arguments, uv_environment
 
 
 class Machine:

@@ -1,10 +1,10 @@
 import pytest
 
-from ckptdoctor import plan
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.evidence import Environment, Package, Setup
-from ckptdoctor.plan import Options
-from ckptdoctor.target.patient import BARE, WHOLE
+from ckptdoctor.model.evidence import Environment, Package, Setup
+from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.planning import plan
+from ckptdoctor.planning.plan import Options
 
 
 def environment(*packages, trainers=(), families=("glm", "glm4", "llama", "qwen2")):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ckptdoctor import pins
-from ckptdoctor.evidence import Environment, Evidence, Package, Spec
-from ckptdoctor.findings import Found
-from ckptdoctor.plan import Plan, Planned
+from ckptdoctor.model import pins
+from ckptdoctor.model.evidence import Environment, Evidence, Package, Spec
+from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.planning.plan import Plan, Planned
+from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import proof, proven
 from ckptdoctor.remedies.proof import Ground, Trial
-from ckptdoctor.report import Finding, Remedy
-from ckptdoctor.request import Request
 from ckptdoctor.rules import Case
-from ckptdoctor.target.patient import BARE
+from ckptdoctor.verdict.findings import Found
 
 USUAL = Spec("glm4", "llamafactory")
 DROPOUT = Spec("glm4", "llamafactory", variant="dropout")
@@ -68,7 +68,7 @@ def test_what_a_probe_lost_is_seen_though_it_brought_no_evidence():
     on = ground(USUAL, TORCH)
     planned = {one.spec.id: one for one in on.plan.probes}
     on.found.cases = [Case(planned[TORCH.id], Evidence(TORCH.id, "returned"), {})]
-    from ckptdoctor.report import ProbeResult
+    from ckptdoctor.model.report import ProbeResult
 
     passed = ProbeResult(
         TORCH.id, "glm4", "torch:reentrant", "none", "", "", "subject", "ok", None, Evidence("", "returned")

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.remedies import released
 
 CODE = "VALUE = 1\n"

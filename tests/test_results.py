@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor import results
-from ckptdoctor.evidence import Environment, Evidence
-from ckptdoctor.plan import Options
-from ckptdoctor.report import SCHEMA, Finding, ProbeResult, Report
-from ckptdoctor.request import Request
+from ckptdoctor.model.evidence import Environment, Evidence
+from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Report
+from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.request import Request
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
 
 
 def test_another_overlay_and_a_run_without_remedies_are_other_results(tmp_path):
-    from ckptdoctor.request import Request
+    from ckptdoctor.planning.request import Request
 
     python = Path("python")
     keys = {

@@ -7,8 +7,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from ckptdoctor.compatibility import Run
-from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.environment.index import Release
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import combine
 from ckptdoctor.matrix.executor import Doing, Ended, Laid, Looked, Probed, Refused
@@ -18,8 +17,9 @@ from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.run import Asked, Work
 from ckptdoctor.matrix.session import Session
 from ckptdoctor.matrix.store import Store, key
-from ckptdoctor.plan import Options
-from ckptdoctor.target.index import Release
+from ckptdoctor.model.compatibility import Run
+from ckptdoctor.model.evidence import Environment, Package
+from ckptdoctor.planning.plan import Options
 from tests.test_claims import Holder, held
 from tests.test_findings import raised, sound
 

@@ -10,7 +10,7 @@ import pytest
 
 from ckptdoctor.bugreport import forms, model_config, private, source
 from ckptdoctor.bugreport.redact import Redactor, facts
-from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.model.evidence import Environment, Package
 
 HEX = "0f1e2d3c4b5a6978"
 MIXED = "aB3xY9kQ2mZ7pL4w"

@@ -16,14 +16,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ckptdoctor import locations
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment, Evidence, Package
 from ckptdoctor.matrix import store
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.store import FACTS, Store, key
-from ckptdoctor.plan import Options
+from ckptdoctor.model.evidence import Environment, Evidence, Package
+from ckptdoctor.planning.plan import Options
+from ckptdoctor.store import locations
 
 TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0")], ["torch"])
 BASE = Base(requirements=("transformers==4.51.3",))
@@ -32,7 +32,7 @@ LARGE = os.urandom(20_000).hex()
 WRITES = """
 import sys
 from pathlib import Path
-from ckptdoctor.evidence import Evidence
+from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.matrix.store import Store
 with Store(Path(sys.argv[1])) as store:
     for number in range(int(sys.argv[3])):

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ckptdoctor import encoding, output
+from ckptdoctor import output
+from ckptdoctor.environment import overlay, process
+from ckptdoctor.environment.process import Process
 from ckptdoctor.errors import TargetError
-from ckptdoctor.evidence import Environment, Evidence
+from ckptdoctor.model import encoding
+from ckptdoctor.model.evidence import Environment, Evidence
+from ckptdoctor.model.report import SCHEMA, ProbeResult, Report
 from ckptdoctor.output import Style
-from ckptdoctor.report import SCHEMA, ProbeResult, Report
-from ckptdoctor.target import overlay, process
-from ckptdoctor.target.process import Process
 
 LONE = "a lone \udcff surrogate"
 
@@ -167,7 +168,7 @@ def probes(name):
     """A module of the patient's side."""
     import importlib.util
 
-    from ckptdoctor import locations
+    from ckptdoctor.store import locations
 
     spec = importlib.util.spec_from_file_location("probes_main", locations.probes() / "__main__.py")
     main = importlib.util.module_from_spec(spec)
@@ -209,7 +210,7 @@ print("\\n" + json.dumps(reads.told()))
     ],
 )
 def test_what_a_function_reads_is_noted(tmp_path, code, kind, noted):
-    from ckptdoctor import locations
+    from ckptdoctor.store import locations
 
     (tmp_path / "folder").mkdir()
     (tmp_path / "there").touch()
@@ -242,7 +243,7 @@ def test_an_interpreter_that_ignores_variables_writes_no_bytecode(tmp_path):
 
 def bytecode_of(tmp_path, script):
     """What a Python prints that keeps its compiled files where ours are kept."""
-    from ckptdoctor import locations
+    from ckptdoctor.store import locations
 
     (tmp_path / "big.py").write_text(f"X = {list(range(30000))!r}\n")
     start = (
@@ -276,7 +277,7 @@ def test_a_damaged_compiled_file_of_ours_is_made_anew(tmp_path, left):
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
-    make = "from ckptdoctor.target.workspace import Workspace; import os, signal; w = Workspace(); print(w.folder, flush=1); "
+    make = "from ckptdoctor.store.workspace import Workspace; import os, signal; w = Workspace(); print(w.folder, flush=1); "
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
 
     def ran(more):
@@ -298,7 +299,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
 
 def test_ctrl_c_does_not_stop_the_clearing_up(tmp_path):
     code = (
-        "from ckptdoctor.target.workspace import Workspace; import os, shutil, signal; w = Workspace()\n"
+        "from ckptdoctor.store.workspace import Workspace; import os, shutil, signal; w = Workspace()\n"
         "rmtree = shutil.rmtree\n"
         "def slow(*a, **k): os.kill(os.getpid(), signal.SIGINT); rmtree(*a, **k)\n"
         "shutil.rmtree = slow\n"
@@ -336,7 +337,7 @@ def test_a_module_that_hides_pythons_own_is_named(tmp_path, name, source):
 
 
 def test_a_folder_that_this_user_may_not_look_into_is_named(monkeypatch):
-    from ckptdoctor.target import interpreter
+    from ckptdoctor.environment import interpreter
 
     closed = PermissionError(errno.EACCES, "Permission denied", "/root/env")
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from ckptdoctor.target import trunk as module
-from ckptdoctor.target.trunk import Trunk
+from ckptdoctor.environment import trunk as module
+from ckptdoctor.environment.trunk import Trunk
 
 
 @pytest.fixture

@@ -1,14 +1,15 @@
 import msgspec
 import pytest
 
-from ckptdoctor import knowledge, pins
-from ckptdoctor.compatibility import SCHEMA, Cell, Judged, Map, Run
-from ckptdoctor.evidence import Error, Evidence, Place, Spec
-from ckptdoctor.plan import Planned
+from ckptdoctor import knowledge
+from ckptdoctor.model import pins
+from ckptdoctor.model.compatibility import SCHEMA, Cell, Judged, Map, Run
+from ckptdoctor.model.evidence import Error, Evidence, Place, Spec
+from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.report import Finding
+from ckptdoctor.planning.plan import Planned
 from ckptdoctor.remedies import versions
-from ckptdoctor.report import Finding
 from ckptdoctor.rules import Case
-from ckptdoctor.target.patient import BARE
 from tests.test_plan import environment
 
 

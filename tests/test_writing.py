@@ -10,9 +10,10 @@ import threading
 
 import pytest
 
-from ckptdoctor import gate, writing
 from ckptdoctor.cli import shared
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.store import writing
+from ckptdoctor.verdict import gate
 from tests.conftest import as_root, run
 
 

@@ -1,1 +1,1 @@
-"""From a diagnosis to what a maintainer is sent: an explanation, and a bundle to attach."""
+"""From a diagnosis to what a maintainer is sent: a reproduction, without what is private, in one file to attach."""

@@ -19,18 +19,19 @@ from typing import Any
 
 import msgspec
 
-from ckptdoctor import __version__, locations, writing
 from ckptdoctor.bugreport import model_config, redact, repro, source, templates
 from ckptdoctor.bugreport import private as private_names
 from ckptdoctor.diagnose import diagnose, look
+from ckptdoctor.environment import interpreter, pip_settings
+from ckptdoctor.environment.process import environment
 from ckptdoctor.errors import DoctorError, TargetError, UnobtainableError, UsageFault
+from ckptdoctor.model.report import SCHEMA, Report
+from ckptdoctor.model.version import __version__
 from ckptdoctor.output import Style
 from ckptdoctor.output import json as json_output
-from ckptdoctor.output.escape import one_line, plain
-from ckptdoctor.report import SCHEMA, Report
-from ckptdoctor.request import Request
-from ckptdoctor.target import interpreter, pip_settings
-from ckptdoctor.target.process import environment
+from ckptdoctor.planning.request import Request
+from ckptdoctor.store import locations, writing
+from ckptdoctor.words.escape import one_line, plain
 
 COLLECT_TIMEOUT = 120.0
 """Seconds that ``torch.utils.collect_env`` may take."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from ckptdoctor.bugreport import redact
-from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.model.evidence import Environment, Package
 
 PACKAGE, REPOSITORY = "<package>", "<repository>"
 

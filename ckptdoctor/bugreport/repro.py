@@ -15,13 +15,13 @@ from textwrap import indent
 
 from packaging.version import InvalidVersion, Version
 
-from ckptdoctor import locations
-from ckptdoctor.compatibility import TRAINERS
-from ckptdoctor.evidence import Environment, Error, Evidence
-from ckptdoctor.output.escape import one_line
-from ckptdoctor.plan import ENGINES, FALLBACK_FAMILIES, OWN_MODEL, TORCH, VARIANTS
-from ckptdoctor.report import Finding, ProbeResult, Report
-from ckptdoctor.wording import first_line, relative
+from ckptdoctor.model.compatibility import TRAINERS
+from ckptdoctor.model.evidence import Environment, Error, Evidence
+from ckptdoctor.model.report import Finding, ProbeResult, Report
+from ckptdoctor.planning.plan import ENGINES, FALLBACK_FAMILIES, OWN_MODEL, TORCH, VARIANTS
+from ckptdoctor.store import locations
+from ckptdoctor.words.escape import one_line
+from ckptdoctor.words.wording import first_line, relative
 
 LIMIT = 3
 """Findings that get a script; the first one tells a maintainer most."""

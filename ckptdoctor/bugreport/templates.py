@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from textwrap import indent
 from typing import Protocol
 
-from ckptdoctor.evidence import Place
-from ckptdoctor.output.escape import one_line
+from ckptdoctor.model.evidence import Place
+from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.output.maps.markdown import code, prose
 from ckptdoctor.output.markdown import fenced
-from ckptdoctor.report import Finding, Remedy, Report
-from ckptdoctor.wording import blames, error_line, relative
+from ckptdoctor.words.escape import one_line
+from ckptdoctor.words.wording import blames, error_line, relative
 
 LONGEST = 20_000
 """Characters that a report should have at most, a third of what GitHub takes; what is longer is only attached."""

@@ -15,7 +15,7 @@ from types import FrameType
 
 import click
 
-from ckptdoctor import __version__
+from ckptdoctor.model.version import __version__
 
 COMMANDS = ("check", "fix", "run", "explain", "report", "matrix", "bisect", "known", "env", "rule", "cache")
 
@@ -201,7 +201,7 @@ def _shadow() -> Path | None:
 
 
 def _complain(message: str, hint: str, status: int) -> int:
-    from ckptdoctor.output.escape import plain
+    from ckptdoctor.words.escape import plain
 
     color = False if os.environ.get("NO_COLOR") else None  # otherwise click sees whether it is a terminal
     click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True, color=color)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.cli import shared
+from ckptdoctor.store import writing
 
 
 @click.command("bisect", short_help="Find the release at which checkpointing begins to fail, or to work.")
@@ -47,7 +47,7 @@ def command(
     from ckptdoctor.matrix.bisect import bisect
     from ckptdoctor.matrix.run import Asked
     from ckptdoctor.output import bisection
-    from ckptdoctor.plan import Options
+    from ckptdoctor.planning.plan import Options
 
     if bool(good) != bool(bad):
         raise UsageFault("--good and --bad belong together.", "give both, or neither for all lines on the axis")

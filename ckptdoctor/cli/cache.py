@@ -13,8 +13,8 @@ from ckptdoctor.errors import UsageFault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ckptdoctor.cache_contents import Entry
-    from ckptdoctor.cache_eviction import Outcome
+    from ckptdoctor.store.cache_contents import Entry
+    from ckptdoctor.store.cache_eviction import Outcome
 
 
 class _ShowByDefault(click.Group):
@@ -43,8 +43,8 @@ def command() -> None:
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def show(format_: str) -> int:
     """Show where the cache lies, how many entries and bytes of each kind it holds, and its limit."""
-    from ckptdoctor import cache_contents, locations
     from ckptdoctor.output import cache as output
+    from ckptdoctor.store import cache_contents, locations
 
     folder, limit = locations.cache(), locations.limit()
     entries, is_ours = cache_contents.read(folder), locations.is_marked(folder)
@@ -70,7 +70,7 @@ def prune(days: float | None, dry_run: bool) -> int:
 
     What matrix and bisect have measured is kept: only `ckptdoctor cache clear --all` deletes it.
     """
-    from ckptdoctor import cache_eviction, locations
+    from ckptdoctor.store import cache_eviction, locations
 
     limit = locations.limit()
     age = cache_eviction.DAYS if days is None else days
@@ -84,9 +84,9 @@ def prune(days: float | None, dry_run: bool) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(everything: bool, yes: bool) -> int:
     """Empty the cache, after it was said what goes. What matrix and bisect have measured is kept, unless --all is given."""
-    from ckptdoctor import cache_contents, cache_eviction, locations
     from ckptdoctor.output import cache as output
-    from ckptdoctor.output.escape import plain
+    from ckptdoctor.store import cache_contents, cache_eviction, locations
+    from ckptdoctor.words.escape import plain
 
     folder = locations.cache()
     cache_eviction.require_marked(folder)
@@ -118,6 +118,6 @@ def _told(outcome: Outcome, verb: str) -> str:
 
 def _amount(entries: Sequence[Entry]) -> str:
     from ckptdoctor.output.cache import size
-    from ckptdoctor.wording import counted
+    from ckptdoctor.words.wording import counted
 
     return f"{counted(len(entries), 'entry')}, {size(sum(one.size for one in entries))}"

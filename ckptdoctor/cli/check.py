@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.cli import config, shared
+from ckptdoctor.store import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ckptdoctor.gate import Policy
-    from ckptdoctor.report import Report
+    from ckptdoctor.model.report import Report
+    from ckptdoctor.verdict.gate import Policy
 
 FORMATS = ("text", "json", "junit", "sarif", "github", "markdown")
 SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -104,11 +104,11 @@ def command(
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
-    from ckptdoctor import gate
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
-    from ckptdoctor.plan import CONVENTIONS, Options
-    from ckptdoctor.request import Request
+    from ckptdoctor.planning.plan import CONVENTIONS, Options
+    from ckptdoctor.planning.request import Request
+    from ckptdoctor.verdict import gate
 
     for name in conventions:
         if name not in CONVENTIONS:
@@ -139,8 +139,8 @@ def command(
 def _policy(
     fail_on: str, select: Sequence[str], ignore: Sequence[str], baseline: str | None, update_baseline: bool
 ) -> Policy:
-    from ckptdoctor import gate
     from ckptdoctor.errors import UsageFault
+    from ckptdoctor.verdict import gate
 
     if update_baseline and not baseline:
         raise UsageFault("--update-baseline needs to know which.", "name it with --baseline FILE")

@@ -19,9 +19,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ckptdoctor import ownership
 from ckptdoctor.errors import DoctorError, UsageFault
-from ckptdoctor.output.escape import plain
+from ckptdoctor.store import ownership
+from ckptdoctor.words.escape import plain
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -18,7 +18,7 @@ def command(python: str | None, requirements: tuple[str, ...], with_deps: bool, 
     from ckptdoctor.diagnose import look
     from ckptdoctor.output.environment import render
     from ckptdoctor.output.json import indented
-    from ckptdoctor.request import Request
+    from ckptdoctor.planning.request import Request
 
     with shared.progress() as progress:
         environment = look(Request(python, requirements, with_deps), progress)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.cli import shared
+from ckptdoctor.store import writing
 
 STATUS = {"ours": 0, "suspected": 1, "not ours": 3, "nothing found": 3}
 
@@ -25,7 +25,7 @@ def command(file: str, format_: str, output: str | None) -> int:
 
     Exit status: 0 explained, 1 only suspected, 2 wrong usage, 3 not one of ours or nothing found.
     """  # noqa: D301 - click wants the character itself
-    from ckptdoctor.bugreport import explain, reading
+    from ckptdoctor.explain import explain, reading
     from ckptdoctor.output import explanation
 
     writing.require_writable(output)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.cli import shared
+from ckptdoctor.store import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ckptdoctor.report import Report
-    from ckptdoctor.request import Request
+    from ckptdoctor.model.report import Report
+    from ckptdoctor.planning.request import Request
 
 
 @click.command("fix", short_help="Find what mends an environment, prove it, and carry it out if told to.")
@@ -72,8 +72,8 @@ def command(
     Exit status: 0 nothing is broken (any more), 1 something is, 2 wrong usage or refused, 3 could not be diagnosed.
     """
     from ckptdoctor.errors import UsageFault
-    from ckptdoctor.plan import Options
-    from ckptdoctor.request import Request
+    from ckptdoctor.planning.plan import Options
+    from ckptdoctor.planning.request import Request
 
     if apply_ and revert:
         raise UsageFault("--apply and --revert are opposites.", "give one of them")
@@ -105,7 +105,7 @@ def _fix(
 ) -> int:
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
-    from ckptdoctor.report import STATUS
+    from ckptdoctor.model.report import STATUS
 
     with shared.progress() as progress:
         report = diagnose(request, progress)
@@ -128,7 +128,7 @@ def _apply(request: Request, report: Report, force: bool, format_: str, output: 
 
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
-    from ckptdoctor.report import STATUS
+    from ckptdoctor.model.report import STATUS
 
     for file, _ in carry_out.apply(report, force):
         click.echo(f"patched {_plain(str(file))}; its original is kept beside it (ckptdoctor fix --revert)", err=True)
@@ -156,6 +156,6 @@ def _rendered(report: Report, format_: str, output: str | None) -> str:
 
 
 def _plain(text: str) -> str:
-    from ckptdoctor.output.escape import plain
+    from ckptdoctor.words.escape import plain
 
     return plain(text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.cli import shared
+from ckptdoctor.store import writing
 
 
 @click.command("known", short_help="Print what is known: which releases work together, as measured and shipped.")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ckptdoctor.compatibility import Run
-from ckptdoctor.output.escape import one_line
+from ckptdoctor.model.compatibility import Run
+from ckptdoctor.words.escape import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.cli import shared
+from ckptdoctor.store import writing
 
 
 @click.command("matrix", short_help="Judge combinations of releases: which work together?")
@@ -68,7 +68,7 @@ def command(
     from ckptdoctor.cli import live
     from ckptdoctor.matrix.run import Asked, matrix, verdict_status
     from ckptdoctor.output import maps
-    from ckptdoctor.plan import Options
+    from ckptdoctor.planning.plan import Options
 
     writing.require_writable(output)
     asked = Asked(

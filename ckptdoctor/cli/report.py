@@ -92,8 +92,8 @@ def command(
     Exit status: 0 the report was made, whatever it says, 2 wrong usage, 3 there is nothing to report on.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.bugreport import bundle
-    from ckptdoctor.plan import Options
-    from ckptdoctor.request import Request
+    from ckptdoctor.planning.plan import Options
+    from ckptdoctor.planning.request import Request
 
     path = bundle.require_place(output, force)
     request = Request(
@@ -114,7 +114,7 @@ def command(
 
 def _summary(made: Bundle, output: str, size: int) -> str:
     """What is in it, where it is, and what to do with it."""
-    from ckptdoctor.output.escape import one_line, plain
+    from ckptdoctor.words.escape import one_line, plain
 
     scripts = {
         one.name: f"{'reproduces it' if one.reproduced else 'does NOT reproduce it'}: {one.words}"

@@ -42,8 +42,8 @@ def command(words: tuple[str, ...]) -> int:
 
     Exit status: that of the command; 127 if it is not found, 126 if it cannot be started.
     """  # noqa: D301 - click wants the character itself
-    from ckptdoctor import locations
-    from ckptdoctor.output.escape import one_line
+    from ckptdoctor.store import locations
+    from ckptdoctor.words.escape import one_line
 
     folder = str(locations.probes() / "no_touch")
     with suppress(OSError, ValueError):  # closed

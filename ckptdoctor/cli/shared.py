@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from ckptdoctor import writing
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.store import writing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _named(requirement: str) -> str:
-    from ckptdoctor.target.named import named
+    from ckptdoctor.environment.named import named
 
     return named(requirement)
 
@@ -230,7 +230,7 @@ def progress() -> Iterator[Callable[[str], None]]:
         return
     from rich.console import Console
 
-    from ckptdoctor.output.escape import one_line
+    from ckptdoctor.words.escape import one_line
 
     console = Console(stderr=True)
     with console.status("starting", spinner="line") as status:
@@ -244,7 +244,7 @@ LONG = 60.0
 @contextmanager
 def _patience() -> Iterator[Callable[[str], None]]:
     """Mentions a step that takes long, for logs: a silent minute looks like a hang."""
-    from ckptdoctor.output.escape import one_line
+    from ckptdoctor.words.escape import one_line
 
     step, since, due = "", time.monotonic(), LONG
     over = threading.Event()

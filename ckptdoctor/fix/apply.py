@@ -24,9 +24,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ckptdoctor import __version__
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.fix import installed
+from ckptdoctor.model.version import __version__
 
 SCHEMA = "ckptdoctor/patch/1"
 RECORD = ".ckptdoctor.json"

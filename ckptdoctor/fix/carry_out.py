@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ckptdoctor import locations
+from ckptdoctor.environment.overlay import TRAINERS
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment
 from ckptdoctor.fix import apply as patching
 from ckptdoctor.fix.apply import Applied, Patch
-from ckptdoctor.report import Finding, Remedy, Report
-from ckptdoctor.target.overlay import TRAINERS
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.report import Finding, Remedy, Report
+from ckptdoctor.store import locations
 
 KEPT = ("torch", "transformers", "deepspeed")
 """Packages that a change of releases was tried with: constraints hold them where they are."""

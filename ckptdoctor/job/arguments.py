@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ckptdoctor.evidence import Environment
+from ckptdoctor.model.evidence import Environment
 
 _TRAINING_ARGUMENTS = ("training_args.py", "training_args_seq2seq.py")
 

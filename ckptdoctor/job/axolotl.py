@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ckptdoctor.evidence import Setup
 from ckptdoctor.job import deepspeed, kinds, models, training_arguments
 from ckptdoctor.job.deepspeed import Precision
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import NON_REENTRANT, Releases
+from ckptdoctor.model.evidence import Setup
 
 OFFLOAD, OFFLOAD_DISK = "axolotl:offload", "axolotl:offload-disk"
 

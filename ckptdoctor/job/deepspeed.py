@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Setup
 from ckptdoctor.job import files, kinds
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.model.evidence import Setup
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 _YES = {"true", "t", "yes", "y", "on", "1"}
 _NO = {"false", "f", "no", "n", "off", "0"}

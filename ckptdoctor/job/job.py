@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ckptdoctor.evidence import Setup
+from ckptdoctor.model.evidence import Setup
 
 
 class Job(msgspec.Struct):

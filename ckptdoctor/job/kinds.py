@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 LLAMAFACTORY, AXOLOTL, TRANSFORMERS, DEEPSPEED = "llamafactory", "axolotl", "transformers", "deepspeed"
 

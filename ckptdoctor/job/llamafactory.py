@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Literal, NamedTuple
 
-from ckptdoctor.evidence import Setup
 from ckptdoctor.job import deepspeed, kinds, models, training_arguments
 from ckptdoctor.job.deepspeed import Precision
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.model.evidence import Setup
 
 STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
 TUNINGS = ("lora", "oft", "freeze", "full")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Setup
 from ckptdoctor.job import kinds
 from ckptdoctor.job.job import Job
+from ckptdoctor.model.evidence import Setup
 
 TARGETS_SHOWN = 4
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Setup
 from ckptdoctor.job import deepspeed, files, kinds, models
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.model.evidence import Setup
 
 UNTRIED = {
     "fsdp": "FSDP shards the model; it is tried whole.",

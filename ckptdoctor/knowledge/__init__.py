@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ckptdoctor import declared
-from ckptdoctor.compatibility import TRAINERS, How, Judged, Map, Run
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model import declared
+from ckptdoctor.model.compatibility import TRAINERS, How, Judged, Map, Run
 
 TRAINERS_FILE = "trainers.json"
 """transformers with each release of each trainer."""

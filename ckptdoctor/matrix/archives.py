@@ -19,7 +19,7 @@ from typing import Any, cast
 import requests
 from remotezip import RemoteFetcher, RemoteIOError, RemoteZip, RemoteZipError  # type: ignore[import-untyped]
 
-from ckptdoctor.target.index import File, Release
+from ckptdoctor.environment.index import File, Release
 
 LARGEST_MEMBER = 8 * 2**20
 LARGEST_ARCHIVE = 64 * 2**20

@@ -12,10 +12,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.uv_errors import NETWORK
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.target.index import Index, Release
-from ckptdoctor.target.uv_errors import NETWORK
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 Every = Literal["patch", "minor", "major"]
 

@@ -9,8 +9,7 @@ from itertools import pairwise
 
 from packaging.specifiers import SpecifierSet
 
-from ckptdoctor import __version__, knowledge
-from ckptdoctor.compatibility import BISECTION, TRAINERS, Bisection, Line, Run
+from ckptdoctor import knowledge
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
@@ -18,8 +17,10 @@ from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Kinds
 from ckptdoctor.matrix.run import Asked, index, pinned, read_kinds, session, split
 from ckptdoctor.matrix.session import Observer, Session, Silent
-from ckptdoctor.report import DECIDED, Verdict
-from ckptdoctor.wording import listed
+from ckptdoctor.model.compatibility import BISECTION, TRAINERS, Bisection, Line, Run
+from ckptdoctor.model.report import DECIDED, Verdict
+from ckptdoctor.model.version import __version__
+from ckptdoctor.words.wording import listed
 
 
 def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | None = None) -> Bisection:

@@ -7,7 +7,7 @@ from itertools import product
 
 import msgspec
 
-from ckptdoctor.compatibility import TRAINERS
+from ckptdoctor.model.compatibility import TRAINERS
 
 ENVIRONMENT = ("python", "torch")
 """What cannot be laid over a target: each release of it needs an environment of its own."""

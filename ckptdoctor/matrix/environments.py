@@ -16,13 +16,13 @@ from typing import Any, TypeVar, cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import locations
+from ckptdoctor.environment import overlay, pip_settings, uv_errors
+from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.trunk import Trunk
 from ckptdoctor.errors import Interrupted, TargetError
-from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix.combination import Base
-from ckptdoctor.target import overlay, pip_settings, uv_errors, workspace
-from ckptdoctor.target.patient import Patient
-from ckptdoctor.target.trunk import Trunk
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.store import locations, workspace
 
 T = TypeVar("T")
 

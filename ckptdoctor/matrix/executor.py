@@ -17,14 +17,15 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from ckptdoctor.environment.patient import Patient
 from ckptdoctor.errors import Interrupted, TargetError, UnobtainableError
-from ckptdoctor.evidence import Environment, Evidence, Spec
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.questions import Trainer
-from ckptdoctor.plan import Options
-from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
+from ckptdoctor.model.evidence import Environment, Evidence, Spec
+from ckptdoctor.model.lanes import BARE, WHOLE, Lane
+from ckptdoctor.planning.plan import Options
 
 MEMORY = 1.5e9
 """Bytes that a lane with its probes may take."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ckptdoctor.compatibility import TRAINERS, Run
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.kinds import Kind, place_among
-from ckptdoctor.plan import FALLBACK_FAMILIES
+from ckptdoctor.model.compatibility import TRAINERS, Run
+from ckptdoctor.planning.plan import FALLBACK_FAMILIES
 
 Kinds = Mapping[str, Mapping[str, Kind | None]]
 """The kind of each release, by package; none for a release that could not be read, and for packages that are not read."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from ckptdoctor import findings
-from ckptdoctor.compatibility import Fault, Judged, Run
 from ckptdoctor.errors import TargetError
-from ckptdoctor.evidence import Environment, Evidence, Place
-from ckptdoctor.findings import NOT_DIAGNOSED, Found
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.store import FACTS, Kept
-from ckptdoctor.plan import Options, Plan, Planned
-from ckptdoctor.report import Finding, ProbeResult, Verdict
-from ckptdoctor.wording import error_line, relative
+from ckptdoctor.model.compatibility import Fault, Judged, Run
+from ckptdoctor.model.evidence import Environment, Evidence, Place
+from ckptdoctor.model.report import Finding, ProbeResult, Verdict
+from ckptdoctor.planning.plan import Options, Plan, Planned
+from ckptdoctor.verdict import findings
+from ckptdoctor.verdict.findings import NOT_DIAGNOSED, Found
+from ckptdoctor.words.wording import error_line, relative
 
 LONGEST = 300
 """Characters of an error or a title that a map keeps."""

@@ -27,10 +27,10 @@ import msgspec
 from packaging.version import Version
 from requests import Session
 
-from ckptdoctor.locations import mark_used
+from ckptdoctor.environment.index import AT_ONCE, Release
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import Archive, UnreadableError
-from ckptdoctor.target.index import AT_ONCE, Release
+from ckptdoctor.store.locations import mark_used
 
 FORMAT = 5
 """Changes whenever the same release would come out as another kind."""

@@ -12,10 +12,10 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from ckptdoctor.errors import TargetError
-from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.matrix import kinds
 from ckptdoctor.matrix.combination import Combination
-from ckptdoctor.plan import (
+from ckptdoctor.model.evidence import Environment, Package
+from ckptdoctor.planning.plan import (
     Options,
     Plan,
     Planned,

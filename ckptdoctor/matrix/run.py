@@ -15,10 +15,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import __version__, cache_eviction, declared, locations
-from ckptdoctor.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
+from ckptdoctor.environment import interpreter, pip_settings
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.patient import Patient
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import axes, inference, questions
 from ckptdoctor.matrix.axes import Axis, Every
 from ckptdoctor.matrix.combination import Combination, combine
@@ -28,11 +28,13 @@ from ckptdoctor.matrix.inference import Kinds
 from ckptdoctor.matrix.kinds import Reader
 from ckptdoctor.matrix.session import Observer, Session, Silent
 from ckptdoctor.matrix.store import Store
-from ckptdoctor.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
-from ckptdoctor.report import DECIDED
-from ckptdoctor.target import interpreter, pip_settings, workspace
-from ckptdoctor.target.index import Index
-from ckptdoctor.target.patient import Patient
+from ckptdoctor.model import declared
+from ckptdoctor.model.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.report import DECIDED
+from ckptdoctor.model.version import __version__
+from ckptdoctor.planning.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
+from ckptdoctor.store import cache_eviction, locations, workspace
 
 READ = ("transformers", *TRAINERS)
 """Packages of which it is known which code matters."""

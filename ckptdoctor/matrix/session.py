@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
-from ckptdoctor.compatibility import Run
-from ckptdoctor.evidence import Environment
 from ckptdoctor.matrix import judge
 from ckptdoctor.matrix.claims import Claims
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Laid, Looked, Probed, Refused, Task
 from ckptdoctor.matrix.store import FACTS, Kept, Store, key
-from ckptdoctor.plan import Options
+from ckptdoctor.model.compatibility import Run
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.planning.plan import Options
 
 
 class Observer(Protocol):

@@ -20,14 +20,15 @@ import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import locations, results
-from ckptdoctor.encoding import encode, encode_exactly
+from ckptdoctor import results
+from ckptdoctor.environment import overlay
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.evidence import Environment, Evidence, Package
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
-from ckptdoctor.plan import NAMED_FUNCTIONS, Options
-from ckptdoctor.target import overlay
+from ckptdoctor.model.encoding import encode, encode_exactly
+from ckptdoctor.model.evidence import Environment, Evidence, Package
+from ckptdoctor.planning.plan import NAMED_FUNCTIONS, Options
+from ckptdoctor.store import locations
 
 FORMAT = 2
 """Part of every key: raised when what a row means changes."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ckptdoctor.report import Accepted, Finding, ProbeResult, Report
-from ckptdoctor.wording import error_line
+from ckptdoctor.model.report import Accepted, Finding, ProbeResult, Report
+from ckptdoctor.words.wording import error_line
 
 
 @dataclass(frozen=True)

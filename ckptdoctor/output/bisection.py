@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ckptdoctor.compatibility import BISECTION, Bisection, Line, Run
-from ckptdoctor.evidence import Place
+from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.output.json import indented
 from ckptdoctor.output.schema import of
-from ckptdoctor.wording import blames, located
+from ckptdoctor.words.escape import escaped, one_line
+from ckptdoctor.words.wording import blames, located
 
 _WORDS = {"ok": "works", "fail": "fails", "not judged": "was not judged", "error": "cannot be diagnosed"}
 _COLORS = {"ok": "green", "fail": "red", "not judged": "yellow", "error": "yellow"}

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckptdoctor.cache_contents import KINDS, Entry
-from ckptdoctor.locations import STORE
-from ckptdoctor.output.escape import plain
 from ckptdoctor.output.json import indented
-from ckptdoctor.wording import counted
+from ckptdoctor.store.cache_contents import KINDS, Entry
+from ckptdoctor.store.locations import STORE
+from ckptdoctor.words.escape import plain
+from ckptdoctor.words.wording import counted
 
 SCHEMA = "ckptdoctor/cache/1"
 

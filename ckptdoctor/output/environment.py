@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Environment
+from ckptdoctor.model.evidence import Environment
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import plain
+from ckptdoctor.words.escape import plain
 
 
 def render(environment: Environment, style: Style) -> str:
     """Python, the packages of the stack with where they lie, and declared requirements that are not met."""
     from tabulate import tabulate
 
-    from ckptdoctor.pins import unmet
+    from ckptdoctor.model.pins import unmet
 
     rows = [[name, environment.version(name), _location(environment, name)] for name in environment.stack]
     lines = [f"Python {environment.python}  {environment.executable}", environment.platform, ""]

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import click
 
-from ckptdoctor.bugreport.explain import ExplainedError, Explanation
-from ckptdoctor.evidence import Place
+from ckptdoctor.model.evidence import Place
+from ckptdoctor.model.explanation import ExplainedError, Explanation
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.output.json import indented
-from ckptdoctor.wording import relative
+from ckptdoctor.words.escape import escaped, one_line
+from ckptdoctor.words.wording import relative
 
 _VERDICTS = {
     "ours": ("EXPLAINED", "red"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptdoctor.model.report import STATUS, Report
 from ckptdoctor.output import Style, published, stale_text
-from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.published import Published
-from ckptdoctor.report import STATUS, Report
+from ckptdoctor.words.escape import one_line
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 _LONGEST_LINE = 400

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from ckptdoctor.encoding import encode
+from ckptdoctor.model.encoding import encode
+from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import in_json
 from ckptdoctor.output.schema import of
-from ckptdoctor.report import SCHEMA, Report
+from ckptdoctor.words.escape import in_json
 
 
 def render(report: Report, style: Style) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import junitparser
 from junitparser.junitparser import FinalResult
 
+from ckptdoctor.model.report import Finding, ProbeResult, Report
 from ckptdoctor.output import Style, published, stale_text
-from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.published import Published
-from ckptdoctor.report import Finding, ProbeResult, Report
+from ckptdoctor.words.escape import one_line
 
 _SUITE = "ckptdoctor"
 _LONGEST_LINE = 400

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ckptdoctor.model.report import ProbeResult, Remedy, Report
 from ckptdoctor.output import Style, happened, published, stale_text
 from ckptdoctor.output.maps.markdown import code, prose
 from ckptdoctor.output.published import Published, Spot
-from ckptdoctor.report import ProbeResult, Remedy, Report
-from ckptdoctor.wording import blames
+from ckptdoctor.words.wording import blames
 
 _WORDS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
 _MOST_LINES = 200

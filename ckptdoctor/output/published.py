@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from ckptdoctor import identity
-from ckptdoctor.evidence import Place
+from ckptdoctor.model.evidence import Place
+from ckptdoctor.model.report import Finding, ProbeResult, Report
 from ckptdoctor.output import accepted_text
-from ckptdoctor.output.escape import escaped, one_line, plain
-from ckptdoctor.report import Finding, ProbeResult, Report
-from ckptdoctor.wording import blames
+from ckptdoctor.verdict import identity
+from ckptdoctor.words.escape import escaped, one_line, plain
+from ckptdoctor.words.wording import blames
 
 _LONGEST_LINE = 400
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from ckptdoctor.model.report import STATUS, Report
 from ckptdoctor.output import Style, published, stale_text
-from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.json import indented
 from ckptdoctor.output.published import Published, Spot
-from ckptdoctor.report import STATUS, Report
 from ckptdoctor.rules import RULES, Rule
+from ckptdoctor.words.escape import one_line
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _DOCUMENTATION = "https://docs.pytorch.org/docs/stable/checkpoint.html"

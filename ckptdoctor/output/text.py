@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import click
 from tabulate import tabulate
 
-from ckptdoctor.evidence import Environment, Error
+from ckptdoctor.model.evidence import Environment, Error
+from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
 from ckptdoctor.output import Style, accepted_text, happened, stale_text
-from ckptdoctor.output.escape import escaped, one_line
-from ckptdoctor.report import Finding, ProbeResult, Remedy, Report
-from ckptdoctor.wording import blames, counted, listed, located
+from ckptdoctor.words.escape import escaped, one_line
+from ckptdoctor.words.wording import blames, counted, listed, located
 
 _VERDICTS = {
     "ok": ("OK", "green"),

@@ -7,9 +7,9 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ckptdoctor.evidence import Environment
-from ckptdoctor.findings import NOT_DIAGNOSED
-from ckptdoctor.report import Finding, Remedy
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.verdict.findings import NOT_DIAGNOSED
 
 if TYPE_CHECKING:
     from ckptdoctor.remedies.proof import Ground
@@ -60,7 +60,7 @@ def warm_up() -> None:
 
 def unmet_pins(environment: Environment) -> list[str]:
     """Declared requirements between packages of the stack that the installed versions do not meet, as sentences."""
-    from ckptdoctor.pins import unmet
+    from ckptdoctor.model.pins import unmet
 
     return [f"{line}." for line in unmet(environment)]
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from packaging.version import Version
 
 from ckptdoctor import knowledge
-from ckptdoctor.compatibility import Run
-from ckptdoctor.evidence import Setup
-from ckptdoctor.plan import NO_FUNCTION, TORCH
+from ckptdoctor.model.compatibility import Run
+from ckptdoctor.model.evidence import Setup
+from ckptdoctor.model.lanes import WHOLE
+from ckptdoctor.model.report import Remedy
+from ckptdoctor.planning.plan import NO_FUNCTION, TORCH
 from ckptdoctor.remedies import versions
 from ckptdoctor.remedies.proof import Ground
 from ckptdoctor.remedies.versions import Candidate, Newer
-from ckptdoctor.report import Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.target.patient import WHOLE
-from ckptdoctor.wording import engines_in_words, listed
+from ckptdoctor.words.wording import engines_in_words, listed
 
 PACKAGE = "deepspeed"
 

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckptdoctor.findings import NOT_DIAGNOSED
+from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.remedies import proof, versions
 from ckptdoctor.remedies.proof import Ground, Trial
 from ckptdoctor.remedies.versions import Candidate
-from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.wording import listed
+from ckptdoctor.verdict.findings import NOT_DIAGNOSED
+from ckptdoctor.words.wording import listed
 
 STACK = ("transformers", "deepspeed", "accelerate", "peft", "trl")
 """Packages that are installed under the name of their module. Of others the name is not known, and none is guessed at."""

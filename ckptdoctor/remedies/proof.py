@@ -10,20 +10,23 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import findings, locations, pins
-from ckptdoctor.compatibility import TRAINERS
+from ckptdoctor.environment import overlay
+from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.trunk import Warm
 from ckptdoctor.errors import TargetError, UnobtainableError
-from ckptdoctor.evidence import Environment, Evidence, Spec
-from ckptdoctor.plan import Plan, Planned, first_of_all
+from ckptdoctor.model import pins
+from ckptdoctor.model.compatibility import TRAINERS
+from ckptdoctor.model.evidence import Environment, Evidence, Spec
+from ckptdoctor.model.lanes import BARE, WHOLE, Lane
+from ckptdoctor.model.report import Finding
+from ckptdoctor.planning.plan import Plan, Planned, first_of_all
+from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import released
 from ckptdoctor.remedies.versions import Candidate
-from ckptdoctor.report import Finding
-from ckptdoctor.request import Request
 from ckptdoctor.rules.case import IN_WORDS
-from ckptdoctor.target import overlay
-from ckptdoctor.target.patient import BARE, WHOLE, Lane, Patient
-from ckptdoctor.target.trunk import Warm
-from ckptdoctor.wording import engines_in_words, listed
+from ckptdoctor.store import locations
+from ckptdoctor.verdict import findings
+from ckptdoctor.words.wording import engines_in_words, listed
 
 Progress = Callable[[str], None]
 

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from ckptdoctor.environment import pip_settings
 from ckptdoctor.errors import DoctorError
+from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.remedies import deepspeed, proof, settings, source, versions
 from ckptdoctor.remedies.proof import Ground, LacksModel, Trial, Untried
 from ckptdoctor.remedies.versions import Candidate, Newer, Search, nothing_newer
-from ckptdoctor.report import Finding, Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.target import pip_settings
-from ckptdoctor.wording import listed, stood_in
+from ckptdoctor.words.wording import listed, stood_in
 
 Offer = Callable[[Candidate], Remedy]
 """A candidate as it is offered, with what is known of it."""
@@ -243,7 +243,7 @@ def _verified(made: Remedy, trial: Trial, how: str, known: str = "") -> Remedy:
 @contextmanager
 def _index(ground: Ground) -> Iterator[Newer]:
     """Looks on the index for what is newer than the knowledge; offline there is nothing newer."""
-    from ckptdoctor.target.index import Index
+    from ckptdoctor.environment.index import Index
 
     with Index(pip_settings.read(None, os.environ)) as index:
 

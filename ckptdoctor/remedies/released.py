@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ckptdoctor.evidence import Environment, Package
+from ckptdoctor.model.evidence import Environment, Package
 
 _INSTALLED = ("site-packages", "dist-packages")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from ckptdoctor.report import Remedy
+from ckptdoctor.model.report import Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import is_sound
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_reentrant: true"}
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptdoctor.evidence import Environment, Evidence, Spec
-from ckptdoctor.plan import VARIANTS, first_of_all
-from ckptdoctor.report import Finding, Remedy
+from ckptdoctor.environment.patient import Patient
+from ckptdoctor.model.evidence import Environment, Evidence, Spec
+from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.planning.plan import VARIANTS, first_of_all
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import works
-from ckptdoctor.target.patient import BARE, WHOLE, Patient
-from ckptdoctor.wording import listed, owner, stood_in
+from ckptdoctor.words.wording import listed, owner, stood_in
 
 TRIED = ("none", "zero3")
 """Engines under which a patch is tried: without one, and the one that touches a model the most."""

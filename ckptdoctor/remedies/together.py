@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from ckptdoctor.plan import first_of_all
+from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.planning.plan import first_of_all
 from ckptdoctor.remedies import proof, proven, versions
 from ckptdoctor.remedies.proof import Ground
 from ckptdoctor.remedies.versions import Candidate
-from ckptdoctor.report import Finding, Remedy
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 TRIED = "tried here"
 """How the evidence of a remedy begins that was run with all that was probed."""

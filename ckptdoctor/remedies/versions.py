@@ -14,14 +14,14 @@ import msgspec
 from packaging.version import Version
 
 from ckptdoctor import knowledge
-from ckptdoctor.compatibility import TRAINERS, Cell, Map
-from ckptdoctor.evidence import Environment, Package
 from ckptdoctor.knowledge import Worked
-from ckptdoctor.pins import broken
-from ckptdoctor.plan import OWN_MODEL, first_of_all
-from ckptdoctor.report import DECIDED, Finding, Remedy
+from ckptdoctor.model.compatibility import TRAINERS, Cell, Map
+from ckptdoctor.model.evidence import Environment, Package
+from ckptdoctor.model.pins import broken
+from ckptdoctor.model.report import DECIDED, Finding, Remedy
+from ckptdoctor.planning.plan import OWN_MODEL, first_of_all
 from ckptdoctor.rules import Case
-from ckptdoctor.wording import listed, stood_in
+from ckptdoctor.words.wording import listed, stood_in
 
 T = TypeVar("T")
 

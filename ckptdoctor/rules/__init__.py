@@ -1,15 +1,15 @@
 """Rules: what turns evidence into findings. One file a rule; ``RULES`` is all of them by code.
 
 A rule looks at one probe at a time, in the light of all that were run (``Case``), and says whether it fires and with what
-detail. What belongs together is put together afterwards, in ``ckptdoctor.diagnose``.
+detail. What belongs together is put together afterwards, in ``ckptdoctor.verdict.findings``.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ckptdoctor.plan import COURSE
-from ckptdoctor.report import Severity
+from ckptdoctor.model.report import Severity
+from ckptdoctor.planning.plan import COURSE
 from ckptdoctor.rules import (
     attribute_contract,
     backward_doubtful,

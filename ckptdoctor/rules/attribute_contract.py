@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Error, Place, Setup
-from ckptdoctor.plan import OWN_MODEL, TRAINER_FUNCTIONS
+from ckptdoctor.model.evidence import Error, Place, Setup
+from ckptdoctor.planning.plan import OWN_MODEL, TRAINER_FUNCTIONS
 from ckptdoctor.rules.case import Case, Fired, Rule, works
-from ckptdoctor.wording import owner
+from ckptdoctor.words.wording import owner
 
 
 def judge(case: Case) -> Fired | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Evidence
+from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules.case import Case, Fired, Rule, innermost_own, is_sound
-from ckptdoctor.wording import counted
+from ckptdoctor.words.wording import counted
 
 
 def judge(case: Case) -> Fired | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
-from ckptdoctor.evidence import Error, Evidence, Handover, Place, Setup, Spec
-from ckptdoctor.plan import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Planned
-from ckptdoctor.report import Severity
-from ckptdoctor.wording import error_line, relative
+from ckptdoctor.model.evidence import Error, Evidence, Handover, Place, Setup, Spec
+from ckptdoctor.model.report import Severity
+from ckptdoctor.planning.plan import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Planned
+from ckptdoctor.words.wording import error_line, relative
 
 IN_WORDS = {
     "": "",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Place
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.rules.case import Case, Fired, Rule, innermost_own
-from ckptdoctor.wording import engines_in_words
+from ckptdoctor.words.wording import engines_in_words
 
 
 def judge(case: Case) -> Fired | None:

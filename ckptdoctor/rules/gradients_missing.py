@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 
 def judge(case: Case) -> Fired | None:

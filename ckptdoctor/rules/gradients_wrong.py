@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Arithmetic
+from ckptdoctor.model.evidence import Arithmetic
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 
 def judge(case: Case) -> Fired | None:

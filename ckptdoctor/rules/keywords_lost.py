@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Evidence
-from ckptdoctor.report import Severity
+from ckptdoctor.model.evidence import Evidence
+from ckptdoctor.model.report import Severity
 from ckptdoctor.rules.case import Case, Fired, Rule
-from ckptdoctor.wording import listed
+from ckptdoctor.words.wording import listed
 
 PACKING = frozenset({"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ckptdoctor.evidence import Evidence, Layer
+from ckptdoctor.model.evidence import Evidence, Layer
 from ckptdoctor.rules.case import Case, Fired, Rule
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ckptdoctor.evidence import Evidence
+from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules import attribute_contract
 from ckptdoctor.rules.case import BEFORE, Case, Fired, Rule, innermost_own, works
-from ckptdoctor.wording import engines_in_words, listed, owner, relative
+from ckptdoctor.words.wording import engines_in_words, listed, owner, relative
 
 
 def judge(case: Case) -> Fired | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ckptdoctor.evidence import Place
-from ckptdoctor.plan import TORCH
+from ckptdoctor.model.evidence import Place
+from ckptdoctor.planning.plan import TORCH
 from ckptdoctor.rules.case import Case, Fired, Rule, works
-from ckptdoctor.wording import engines_in_words
+from ckptdoctor.words.wording import engines_in_words
 
 
 def judge(case: Case) -> Fired | None:

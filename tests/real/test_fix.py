@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptdoctor.target import pip_settings
+from ckptdoctor.environment import pip_settings
 from tests.conftest import TORCH, build, run, uv
 
 pytestmark = pytest.mark.real

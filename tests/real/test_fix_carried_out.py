@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ckptdoctor.evidence import Spec
-from ckptdoctor.plan import CONVENTIONS
+from ckptdoctor.environment import overlay
+from ckptdoctor.environment.patient import Patient
+from ckptdoctor.model.evidence import Spec
+from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.planning.plan import CONVENTIONS
 from ckptdoctor.remedies.patch import patch
 from ckptdoctor.rules.case import is_sound
-from ckptdoctor.target import overlay
-from ckptdoctor.target.patient import BARE, WHOLE, Patient
 from tests.conftest import STACK, TORCH, TRAINER, build, check, run
 from tests.real.test_fix import fix, verified
 

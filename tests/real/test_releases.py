@@ -6,11 +6,11 @@ import os
 
 import pytest
 
+from ckptdoctor.environment import pip_settings
+from ckptdoctor.environment.index import Index
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.axes import parse
 from ckptdoctor.matrix.kinds import Reader
-from ckptdoctor.target import pip_settings
-from ckptdoctor.target.index import Index
 
 pytestmark = pytest.mark.real
 

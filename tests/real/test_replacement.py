@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from ckptdoctor import locations
+from ckptdoctor.store import locations
 
 pytestmark = pytest.mark.real
 

@@ -106,8 +106,9 @@ def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
 
 
 def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_python, tmp_path, monkeypatch):
-    from ckptdoctor.evidence import Spec
-    from ckptdoctor.target import patient
+    from ckptdoctor.environment import patient
+    from ckptdoctor.model.evidence import Spec
+    from ckptdoctor.model.lanes import WHOLE
 
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("import time\n\ntime.sleep(600)\n")
@@ -116,7 +117,7 @@ def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_
     monkeypatch.setattr(patient, "LOOK", 1)
     told = []
     with patient.Patient(bare_python, None, 1, tmp_path / "cache", told.append) as target:
-        (evidence,) = target.examine({patient.WHOLE: [Spec("tiny-glm4", "none")]})
+        (evidence,) = target.examine({WHOLE: [Spec("tiny-glm4", "none")]})
 
     assert evidence.ended == "crashed"
     where = f"{tmp_path}/torch/__init__.py:3 in <module>"

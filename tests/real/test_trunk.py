@@ -12,12 +12,13 @@ from contextlib import suppress
 
 import pytest
 
+from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.process import Process
+from ckptdoctor.environment.trunk import Forked, Trunk
 from ckptdoctor.errors import Interrupted
-from ckptdoctor.evidence import Spec
-from ckptdoctor.plan import OWN_MODEL
-from ckptdoctor.target.patient import BARE, Patient
-from ckptdoctor.target.process import Process
-from ckptdoctor.target.trunk import Forked, Trunk
+from ckptdoctor.model.evidence import Spec
+from ckptdoctor.model.lanes import BARE
+from ckptdoctor.planning.plan import OWN_MODEL
 from tests.real.test_robust import WORKS, processes, wait_until
 
 pytestmark = pytest.mark.real

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ckptdoctor.compatibility import Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.output import Style
 
 

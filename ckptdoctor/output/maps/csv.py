@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 
-from ckptdoctor.compatibility import Cell, Map, Run
+from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import plain
 from ckptdoctor.output.maps.table import fixed, rules_of
+from ckptdoctor.words.escape import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a cell begins that a spreadsheet would calculate."""

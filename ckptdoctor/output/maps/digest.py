@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ckptdoctor.compatibility import TRAINERS, Cell, Fault, Map, Run
-from ckptdoctor.evidence import Place
+from ckptdoctor.model.compatibility import TRAINERS, Cell, Fault, Map, Run
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.output.maps.ranges import Box, Key, inside, joined, key_of, label, span
 from ckptdoctor.output.maps.table import fixed, gist, per_model, varied
-from ckptdoctor.wording import located
+from ckptdoctor.words.wording import located
 
 MEASURED = "measured: this very combination was run"
 INFERRED = "inferred: taken from the run of a combination whose code that matters is the same"

@@ -14,15 +14,15 @@ from typing import Any
 
 import msgspec
 
-from ckptdoctor import declared
-from ckptdoctor.compatibility import Cell, Map
-from ckptdoctor.evidence import Place
+from ckptdoctor.model import declared
+from ckptdoctor.model.compatibility import Cell, Map
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import escaped
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.table import Joined, Sheet, sheets
-from ckptdoctor.wording import blames, located
+from ckptdoctor.words.escape import escaped
+from ckptdoctor.words.wording import blames, located
 
 _LINES_SHOWN = 3
 _NOT_IN_THE_MAP = -1

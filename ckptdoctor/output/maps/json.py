@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckptdoctor.compatibility import SCHEMA, Map
-from ckptdoctor.encoding import encode
+from ckptdoctor.model.compatibility import SCHEMA, Map
+from ckptdoctor.model.encoding import encode
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import in_json
 from ckptdoctor.output.json import indented
 from ckptdoctor.output.schema import of
+from ckptdoctor.words.escape import in_json
 
 
 def render(found: Map, style: Style) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from ckptdoctor.compatibility import Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import one_line
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.table import Joined, Sheet, sheets
-from ckptdoctor.wording import blames, located
+from ckptdoctor.words.escape import one_line
+from ckptdoctor.words.wording import blames, located
 
 _LONGEST_LINE = 400
 _LINES_SHOWN = 3

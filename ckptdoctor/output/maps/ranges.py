@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import TypeVar
 
-from ckptdoctor.compatibility import TRAINERS
+from ckptdoctor.model.compatibility import TRAINERS
 
 Box = dict[str, tuple[str, ...]]
 """Neighbouring releases by package: it stands for every combination of them."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
-from ckptdoctor.compatibility import TRAINERS, Cell, Map, Run
+from ckptdoctor.model.compatibility import TRAINERS, Cell, Map, Run
+from ckptdoctor.model.report import Severity, Verdict
 from ckptdoctor.output.maps.ranges import Box, Key, in_order, inside, joined, key_of, label, span
-from ckptdoctor.report import Severity, Verdict
 
 _Signature = Hashable
 """What must be equal for cells to be joined; ``None`` for a combination that is not in the map."""

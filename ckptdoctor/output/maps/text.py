@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import click
 from tabulate import tabulate
 
-from ckptdoctor.compatibility import Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.output import Style
-from ckptdoctor.output.escape import escaped, one_line
 from ckptdoctor.output.maps import digest
 from ckptdoctor.output.maps.digest import KnownFault, Reason, Where
 from ckptdoctor.output.maps.ranges import span
 from ckptdoctor.output.maps.table import Joined, Row, Sheet, sheets
-from ckptdoctor.wording import blames, located
+from ckptdoctor.words.escape import escaped, one_line
+from ckptdoctor.words.wording import blames, located
 
 _COLORS = {"ok": "green", "fail": "red", "not judged": "yellow", "error": "yellow"}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}

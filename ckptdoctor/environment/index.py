@@ -1,0 +1,320 @@
+"""Which releases of a package there are, on the indexes that pip is set up for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import requests
+import urllib3
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, DistributionPackage, ProjectPage
+from requests.adapters import HTTPAdapter
+
+from ckptdoctor.environment.pip_settings import PipSettings
+from ckptdoctor.environment.uv_errors import NETWORK, clean
+from ckptdoctor.errors import TargetError, UsageFault
+
+AT_ONCE = 16
+"""Requests that may be under way at once."""
+_TIMEOUT = 15.0
+"""Seconds to wait for an index where pip's settings do not say."""
+_TRIES = 2
+_LARGEST_PAGE = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class File:
+    """An archive that a release can be installed from."""
+
+    name: str
+    url: str
+    """Of the network, or ``file:``."""
+    is_wheel: bool
+    sha256: str = ""
+    """As the index says, or empty."""
+    size: int | None = None
+    yanked: bool = False
+    requires_python: str = ""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies, if it is on this machine."""
+        return _local(self.url)
+
+    def digest(self) -> str:
+        """Its SHA-256, read from the file itself where that is at hand and the index says nothing, or empty."""
+        path = self.path
+        if self.sha256 or path is None:
+            return self.sha256
+        try:
+            with path.open("rb") as handle:
+                return hashlib.sha256(handle.read()).hexdigest()
+        except OSError:
+            return ""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version of a package, with the wheels and source archives of all indexes."""
+
+    name: str
+    """Normalised."""
+    version: str
+    files: tuple[File, ...] = ()
+    yanked: bool = False
+    requires_python: str = ""
+
+    @property
+    def parsed(self) -> Version:
+        """The version, to compare by."""
+        return Version(self.version)
+
+
+class Index:
+    """The indexes and folders that pip would look at; a context manager that closes its connections.
+
+    Attributes:
+        session: What reads from the network, with pip's certificates, proxy and time limit.
+        notes: One sentence for each index that did not answer while another did.
+        unread: By package, the first index that did not answer when it was looked up, as a sentence.
+    """
+
+    def __init__(self, settings: PipSettings) -> None:
+        self.session = _session(settings)
+        self.notes: list[str] = []
+        self.unread: dict[str, str] = {}
+        self._settings = settings
+        self._timeout = _seconds(settings)
+        self._known: dict[str, list[Release]] = {}
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.session.close()
+
+    def releases(self, name: str) -> list[Release]:
+        """All releases of a package that have a wheel or a source archive, oldest first.
+
+        Args:
+            name: Name of the package, in any spelling.
+
+        Raises:
+            UsageFault: No index has the package.
+            TargetError: No index that has it could be read.
+        """
+        name = canonicalize_name(name)
+        if name not in self._known:
+            self._known[name] = self._look_up(name)
+        return self._known[name]
+
+    def _look_up(self, name: str) -> list[Release]:
+        files: list[tuple[str, File]] = []
+        failures: list[str] = []
+        for place in self._places(name):
+            try:
+                files += _usable(name, self._page(name, place))
+            except _UnreadableError as failure:
+                failures.append(str(failure))
+        releases = _releases(name, files)
+        if failures:
+            self.unread[name] = failures[0]
+        if releases:
+            self.notes += [f"{failure} Releases that only it has are left out." for failure in failures]
+        elif failures:
+            raise TargetError(failures[0], NETWORK)
+        else:
+            message = f"No package index in use has {name}."
+            raise UsageFault(message, "Check its spelling and the indexes that pip is set up for: `pip config list`.")
+        return releases
+
+    def _places(self, name: str) -> Iterator[str]:
+        """Pages and folders that may list the package's archives."""
+        settings = self._settings
+        if not settings.no_index:
+            for index in (settings.index_url or PYPI_SIMPLE_ENDPOINT, *settings.extra_index_urls):
+                path = _local(index)
+                if path is None:
+                    yield f"{index.rstrip('/')}/{name}/"
+                else:
+                    yield (path / name / "index.html").absolute().as_uri()
+        for place in settings.find_links:
+            path = _local(os.path.expanduser(place))  # noqa: PTH111 - it may be a URL
+            yield place if path is None else path.absolute().as_uri()
+
+    def _page(self, name: str, place: str) -> Iterable[DistributionPackage]:
+        path = _local(place)
+        if path is None:
+            return self._remote_page(name, place)
+        try:
+            if path.is_dir():
+                return [_in_folder(name, file) for file in sorted(path.iterdir())]
+            return ProjectPage.from_html(name, path.read_bytes(), place).packages if path.is_file() else []
+        except Exception as error:  # What a page may hold knows no bounds.
+            raise _UnreadableError(f"{path} cannot be read as a package index.") from error
+
+    def _remote_page(self, name: str, url: str) -> Iterable[DistributionPackage]:
+        host = clean(urlsplit(url).netloc.rpartition("@")[2])
+        try:
+            response, body = self._get(url)
+        except requests.RequestException as error:
+            raise _UnreadableError(f"{host} cannot be reached.") from error
+        if response.status_code in {404, 410}:
+            return []
+        if not response.ok:
+            raise _UnreadableError(
+                f"{host} answered {response.status_code} {clean(response.reason or '')}".strip() + "."
+            )
+        try:
+            if response.headers.get("Content-Type", "").partition(";")[0].strip().endswith("+json"):
+                return ProjectPage.from_json_data(json.loads(body), response.url).packages
+            return ProjectPage.from_html(name, body, response.url, response.encoding).packages
+        except Exception as error:  # What a page may hold knows no bounds.
+            raise _UnreadableError(f"{host} answered with a page that cannot be read as a package index.") from error
+
+    def _get(self, url: str) -> tuple[requests.Response, bytes]:
+        """The answer, with at most two tries where an index fails to give one."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self.session.get(url, headers={"Accept": ACCEPT_ANY}, stream=True) as response:
+                    body = _within(response, time.monotonic() + self._timeout)
+            except requests.RequestException:
+                if attempt == _TRIES:
+                    raise
+                continue
+            if response.status_code < 500:
+                break
+        return response, body
+
+
+class _UnreadableError(Exception):
+    """An index that cannot be read; the message is a sentence for people."""
+
+
+class _Adapter(HTTPAdapter):
+    """Connections with a time limit on each answer, and without a check of certificates where pip has none."""
+
+    def __init__(self, timeout: float, trusted: bool = False) -> None:
+        self._limit = timeout
+        self._trusted = trusted
+        super().__init__(pool_connections=AT_ONCE, pool_maxsize=AT_ONCE)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = kwargs.get("timeout") or self._limit
+        if self._trusted:
+            kwargs["verify"] = False
+        return super().send(request, *args, **kwargs)
+
+
+def _session(settings: PipSettings) -> requests.Session:
+    session = requests.Session()
+    timeout = _seconds(settings)
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter(timeout))
+    for host in settings.trusted_hosts:
+        # With the slash, `host` does not stand for `host.example` as well; without a port it stands for the default one.
+        session.mount(f"https://{host}/", _Adapter(timeout, trusted=True))
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    if settings.cert:
+        session.verify = settings.cert
+    if settings.client_cert:
+        session.cert = settings.client_cert
+    if settings.proxy:
+        proxy = settings.proxy if "://" in settings.proxy else f"http://{settings.proxy}"
+        session.proxies = {"http": proxy, "https": proxy}
+        # requests would let the environment's proxy win over this one. Its variables for certificates go with that.
+        session.trust_env = False
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        session.verify = settings.cert or bundle or True
+    return session
+
+
+def _seconds(settings: PipSettings) -> float:
+    try:
+        seconds = float(settings.timeout or _TIMEOUT)
+    except ValueError:
+        message = "pip's setting timeout is no number."
+        raise TargetError(message, "Correct it: `pip config debug` shows where.") from None
+    return seconds if seconds > 0 else _TIMEOUT
+
+
+def _within(response: requests.Response, deadline: float) -> bytes:
+    """The body, unless it is too large or comes too slowly."""
+    body = bytearray()
+    for chunk in response.iter_content(2**16):
+        body += chunk
+        if len(body) > _LARGEST_PAGE or time.monotonic() > deadline:
+            raise requests.ReadTimeout("the page is too large or comes too slowly")
+    return bytes(body)
+
+
+def _local(place: str) -> Path | None:
+    """The path that a place names, or None where it is of the network."""
+    if place.startswith("file:"):
+        return Path(url2pathname(urlsplit(place).path))
+    return None if "://" in place else Path(place)
+
+
+def _in_folder(name: str, file: Path) -> DistributionPackage:
+    from pypi_simple.html import Link
+
+    return DistributionPackage.from_link(Link(file.name, file.absolute().as_uri(), {}), name)
+
+
+def _usable(name: str, packages: Iterable[DistributionPackage]) -> Iterator[tuple[str, File]]:
+    """The wheels and source archives of a package among what a page lists, each with its version."""
+    for package in packages:
+        if package.package_type not in {"wheel", "sdist"} or canonicalize_name(package.project or "") != name:
+            continue
+        try:
+            version = str(Version(package.version or ""))
+        except InvalidVersion:
+            continue  # pip leaves these out as well.
+        yield (
+            version,
+            File(
+                name=package.filename,
+                url=package.url,
+                is_wheel=package.package_type == "wheel",
+                sha256=package.digests.get("sha256", ""),
+                size=package.size,
+                yanked=package.is_yanked,
+                requires_python=package.requires_python or "",
+            ),
+        )
+
+
+def _releases(name: str, files: Iterable[tuple[str, File]]) -> list[Release]:
+    by_version: dict[str, list[File]] = {}
+    for version, file in files:
+        known = by_version.setdefault(version, [])
+        if not any(_same(file, other) for other in known):
+            known.append(file)
+    return [
+        Release(
+            name=name,
+            version=version,
+            files=tuple(by_version[version]),
+            yanked=all(file.yanked for file in by_version[version]),
+            requires_python=next((file.requires_python for file in by_version[version] if file.requires_python), ""),
+        )
+        for version in sorted(by_version, key=Version)
+    ]
+
+
+def _same(file: File, other: File) -> bool:
+    """Whether two places offer the same archive; what cannot be told apart is kept twice."""
+    return file.name == other.name and (file.url == other.url or file.digest() == other.digest() != "")

@@ -1,0 +1,108 @@
+"""Whose code a line of a traceback is, and what part it plays in checkpointing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ckptdoctor.model.evidence import Place
+
+CROPPED = "…"
+"""What a line of code ends with that did not fit its box."""
+
+_PACKAGES = re.compile(r"(?:site|dist)-packages/(?:[^/]{1,200}\.egg/)?(?P<name>\w{1,80})(?:/|\.py$)")
+_SOURCES = re.compile(r"/src/(?P<name>llamafactory|axolotl|transformers|peft|trl|accelerate)/")
+"""Packages installed from a checkout."""
+
+_STANDARD_LIBRARY = re.compile(r"/lib(?:64)?/python3\.\d{1,2}/\w|/Python3\d{1,2}/Lib/|^<frozen ", re.IGNORECASE)
+
+_FUNCTIONS = {
+    "torch/utils/checkpoint.py": "torch",
+    "torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py": "torch",
+    "deepspeed/runtime/activation_checkpointing/checkpointing.py": "deepspeed",
+    "llamafactory/model/model_utils/checkpointing.py": "llamafactory",
+    "llamafactory/model/utils/checkpointing.py": "llamafactory",
+    "unsloth_zoo/gradient_checkpointing.py": "unsloth-zoo",
+}
+"""Files with checkpoint functions; those of axolotl are folders."""
+
+_AXOLOTL = re.compile(r"(?:^|/)axolotl/(?:utils|monkeypatch)/gradient_checkpointing(?:/\w{1,80})?\.py$")
+_FUNCTION_NAME = re.compile(
+    r"(?:gradient|grad|activation)_?checkpoint|checkpoint(?:ing)?_(?:func|fn)|CheckpointFunction"
+)
+_HANDS_OVER = re.compile(
+    r"\b_(?:gradient|activation)_checkpointing_func\(|\btorch\.utils\.checkpoint\.checkpoint\(|\bcheckpointing\.checkpoint\("
+    rf"|\b_(?:gradient|activation)_ch\w{{0,16}}{CROPPED}$"
+)
+_MAY_HAND_OVER = re.compile(r"(?<![\w.])checkpoint\(")
+"""Saving a checkpoint may be written like this as well."""
+
+_FAMILY = re.compile(r"(?:^|/)transformers/models/(?P<family>\w{1,80})/modeling_")
+
+
+def path(place: Place) -> str:
+    """The file with forward slashes, as all comparisons here want it."""
+    return place.file.replace("\\", "/")
+
+
+def owned(place: Place, releases: Mapping[str, str]) -> Place:
+    """The place with the package that owns it, by its path, and the release as far as it is known."""
+    package = _package(path(place))
+    return msgspec.structs.replace(place, package=package, version=releases.get(package, ""))
+
+
+def _package(file: str) -> str:
+    found = _PACKAGES.search(file) or _SOURCES.search(file)
+    if found:
+        return found["name"].replace("_", "-")
+    if _AXOLOTL.search(file):
+        return "axolotl"
+    known = next((package for end, package in _FUNCTIONS.items() if _ends(file, end)), "")
+    if known:
+        return known
+    if _FAMILY.search(file) or _ends(file, "transformers/modeling_layers.py"):
+        return "transformers"
+    return "python" if _STANDARD_LIBRARY.search(file) else ""
+
+
+def _ends(file: str, end: str) -> bool:
+    return file == end or file.endswith(f"/{end}")
+
+
+def is_checkpoint_file(place: Place) -> bool:
+    """Whether the file is known to hold checkpoint functions and little else."""
+    file = path(place)
+    return bool(_AXOLOTL.search(file)) or any(_ends(file, end) for end in _FUNCTIONS)
+
+
+def is_checkpoint_function(place: Place) -> bool:
+    """Whether the code is a checkpoint function's, by its file or its name."""
+    return is_checkpoint_file(place) or bool(_FUNCTION_NAME.search(place.function))
+
+
+def hands_over(place: Place) -> bool:
+    """Whether the line calls a checkpoint function, beyond doubt."""
+    return bool(_HANDS_OVER.search(place.code))
+
+
+def may_hand_over(place: Place) -> bool:
+    """Whether the line may call a checkpoint function."""
+    return hands_over(place) or bool(_MAY_HAND_OVER.search(place.code))
+
+
+def is_helper(place: Place) -> bool:
+    """Whether the code is a library's that stands between a hand-over and the function, or below both."""
+    return place.package in ("python", "torch") and not is_checkpoint_file(place)
+
+
+def enters_layer(place: Place) -> bool:
+    """Whether the line runs a module: what is below is the layer's own code."""
+    return _ends(path(place), "torch/nn/modules/module.py") or bool(_FAMILY.search(path(place)))
+
+
+def family(frames: Sequence[Place]) -> str:
+    """The model family in whose code the innermost frames are."""
+    found = (_FAMILY.search(path(frame)) for frame in reversed(frames))
+    return next((match["family"] for match in found if match), "")

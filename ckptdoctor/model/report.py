@@ -1,0 +1,163 @@
+"""What a diagnosis ends in: the report that every output format prints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ckptdoctor.model.evidence import Environment, Error, Evidence, Makeup, Place
+
+Verdict = Literal["ok", "fail", "not judged", "error"]
+"""``not judged``: it needs what this machine does not have, a GPU; ``error``: it cannot be diagnosed."""
+
+STATUS: dict[Verdict, int] = {"ok": 0, "fail": 1, "not judged": 3, "error": 3}
+"""Exit statuses."""
+
+DECIDED: tuple[Verdict, ...] = ("ok", "fail")
+"""Verdicts that say whether checkpointing works."""
+
+Severity = Literal["error", "warning", "note"]
+Outcome = Literal["ok", "triggered", "not judged", "failed", "skipped", "crashed", "timeout"]
+FailOn = Literal["error", "warning", "never"]
+
+SCHEMA = "ckptdoctor/report/1"
+
+
+class Innocent(msgspec.Struct):
+    """A package that a finding clears, and the runs that clear it."""
+
+    package: str
+    version: str
+    reason: str
+    probes: list[str]
+
+
+class Remedy(msgspec.Struct):
+    """A change that makes a finding go away."""
+
+    kind: Literal["version", "patch", "adapter", "setting"]
+    title: str
+    """What to do, in one line."""
+    cost: str
+    evidence: str
+    """How it is known to help."""
+    commands: list[str] = []
+    diff: str = ""
+    """A unified diff, for a source patch."""
+    breaks: list[str] = []
+    """Declared pins that it breaks, e.g. ``llamafactory 0.9.2 requires transformers<=4.49.0``."""
+    verified: bool = False
+    """Probes with it applied were run on this very stack and were ok."""
+    tried: list[str] = []
+    """Ids of the probes that were run with it, all ok: those that failed and those that had passed."""
+    changes: dict[str, str] = {}
+    """Releases by package, for a change of versions: all that come to be installed."""
+    edits: list[str] = []
+    """For a change of versions: unified diffs of the files of requirements that were named."""
+    file: str = ""
+    """The file that a source patch changes."""
+    sha256: str = ""
+    """Of that file as it was diagnosed."""
+
+
+class Finding(msgspec.Struct):
+    """A rule that fired."""
+
+    rule: str
+    name: str
+    severity: Severity
+    title: str
+    detail: str
+    """What happened, in a few sentences."""
+    probes: list[str]
+    """Ids of the probes on which it fired."""
+    culprit: Place | None = None
+    """Who reads the attribute, or whose code did it."""
+    handed_over_by: Place | None = None
+    callable: Makeup | None = None
+    error: Error | None = None
+    innocent: list[Innocent] = []
+    remedies: list[Remedy] = []
+    impasse: str = ""
+    """Where no release of the trainer works with the installed transformers: that, and which newest pair does."""
+    searched: list[str] = []
+    """What was looked for to mend it: kinds of remedies. Empty: nothing was."""
+    unsearched: str = ""
+    """What could not be tried just now, and why: one sentence."""
+    accepted: Literal["", "ignored", "baseline"] = ""
+    """Why it does not count for the exit status: its rule is ignored, or the baseline accepts it. Empty: it counts."""
+    reason: str = ""
+    """Then, what lets it pass: the option, or the reason that the baseline gives."""
+
+
+class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A finding that a baseline accepts, told by what stays the same when lines move and releases come and go."""
+
+    rule: str
+    package: str
+    """Owner of the culprit, empty where no package owns it."""
+    file: str
+    """Relative to the folder of packages, or to the project."""
+    function: str
+    code: str
+    """The source line, without its number; the finding's title where it has no culprit."""
+    checkpoint_functions: list[str]
+    """Those that it is accepted with. With another one it is a new finding."""
+    engines: list[str]
+    """Where it was seen: it is gone once it is not found under any of these."""
+    reason: str = ""
+    """Why it is accepted, for people."""
+
+
+class Gate(msgspec.Struct):
+    """What was asked to count, and what came of it."""
+
+    fail_on: FailOn
+    status: int
+    """The exit status: 0 nothing that counts, 1 findings, 3 could not be diagnosed."""
+    summary: str
+    """Why, in one sentence."""
+    stale: list[Accepted] = []
+    """Entries of the baseline for findings that are gone."""
+
+
+class ProbeResult(msgspec.Struct):
+    """One probe, as run and judged."""
+
+    id: str
+    model: str
+    checkpoint_function: str
+    engine: str
+    calling_convention: str
+    variant: str
+    """``packed``, ``dropout`` or ``frozen``; empty for the usual step."""
+    role: str
+    """``subject`` counts for the verdict; ``control``, ``convention`` and ``advisory`` are evidence."""
+    outcome: Outcome
+    error: str | None
+    """The error in one line, ``null`` when there was none."""
+    evidence: Evidence
+    rules: list[str] = []
+
+
+class Report(msgspec.Struct):
+    """A finished diagnosis."""
+
+    schema: str
+    version: str
+    """Of ckptdoctor."""
+    verdict: Verdict
+    summary: str
+    """The verdict in one sentence."""
+    environment: Environment
+    probes: list[ProbeResult]
+    findings: list[Finding]
+    job: str = ""
+    """The job that was probed, in one line; empty where it was the environment."""
+    notes: list[str] = []
+    """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
+    seconds: float = 0.0
+    cached: bool = False
+    gate: Gate | None = None
+    """What counts for the exit status; the verdict is of the environment and knows nothing of it."""

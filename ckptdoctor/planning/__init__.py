@@ -1,0 +1,1 @@
+"""What is asked, and which probes that comes to."""

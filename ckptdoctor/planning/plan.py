@@ -1,0 +1,364 @@
+"""Which probes to run, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from msgspec import structs
+
+from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
+from ckptdoctor.model.lanes import BARE, WHOLE, Lane
+
+OWN_MODEL = "tiny-glm4"
+FALLBACK_FAMILIES = ("glm4", "glm", "llama")
+"""Families to probe with where none was chosen: the one that the fault began with, else its elder, else the commonest."""
+
+TORCH = ("torch:non-reentrant", "torch:reentrant")
+NO_FUNCTION = "none"
+PLAIN_ENGINES = ("none", "partial")
+ZERO_ENGINES = ("zero0", "zero1", "zero2", "zero3")
+ENGINES = (*PLAIN_ENGINES, *ZERO_ENGINES)
+TRAINER_FUNCTIONS = ("llamafactory", "llamafactory:unsloth", "axolotl:offload", "axolotl:offload-disk")
+VARIANTS = ("llamafactory:unsloth", "axolotl:offload-disk")
+"""Functions that share their entry with a trainer's first one: they are tried where they may differ."""
+
+NAMED_FUNCTIONS = (*TORCH, "deepspeed", *TRAINER_FUNCTIONS)
+
+CONVENTIONS = {
+    "bound-method": "transformers up to 4.50",
+    "partial-bound": "transformers 4.51 to 5.22",
+    "partial-function": "transformers 5.23",
+    "nested-partial": "",
+    "module": "",
+    "closure": "",
+    "wraps": "",
+    "deepspeed-partial": "",
+}
+"""Calling conventions of our own model, and the releases that are known to use them."""
+
+COURSE: Variant = "course"
+"""The variant in which a function takes many steps, on more layers."""
+
+IN_THE_WILD = tuple(name for name, releases in CONVENTIONS.items() if releases)
+
+Role = Literal["subject", "control", "convention", "advisory"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user wants probed; an empty choice means: whatever matters here."""
+
+    models: Sequence[str] = ()
+    functions: Sequence[str] = ()
+    engines: Sequence[str] = ()
+    conventions: Sequence[str] = ()
+    timeout: float = 60.0
+    """Seconds a probe."""
+    setup: Setup = field(default_factory=Setup)
+    """What a job does beside checkpointing."""
+    ranks: int = 1
+    """Processes of each probe under an engine of DeepSpeed's."""
+    variants: bool = True
+    """Whether a trainer's name stands for the variants of its function too."""
+    thorough: bool = False
+    """Whether all but torch's functions take the whole course, and all are tried under every engine."""
+    beside: Sequence[str] = ()
+    """Engines that are tried too, to tell whose fault it is, and do not count."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A probe and what it is for.
+
+    Attributes:
+        spec: What to run.
+        role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` tells with which
+            calling conventions a function copes, whether or not this stack uses them. ``advisory`` concerns a function
+            that nobody asked for.
+        lane: In which of the patient's processes it runs.
+    """
+
+    spec: Spec
+    role: Role
+    lane: Lane
+
+
+@dataclass
+class Plan:
+    """The probes, and what the reader must know of how they were chosen."""
+
+    probes: list[Planned] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def specs(self, lane: Lane) -> list[Spec]:
+        """What to run in one lane, what takes longest first: nothing else then waits for it in the end."""
+        found = [planned.spec for planned in self.probes if planned.lane == lane]
+        return sorted(found, key=lambda spec: spec.variant != COURSE)
+
+
+def first_of_all(functions: Iterable[str]) -> set[str]:
+    """The functions that a remedy must mend: those that are no mere variant, where there are any."""
+    found = set(functions)
+    return found - set(VARIANTS) or found
+
+
+def make(environment: Environment, options: Options) -> Plan:
+    """Choose the probes for a target.
+
+    Raises:
+        TargetError: The target lacks what was asked for, or torch.
+        UsageFault: There is no such model, function, engine or convention.
+    """
+    if not environment.version("torch"):
+        raise TargetError(
+            f"torch is not installed in {environment.executable}.",
+            "name the training environment with --python, or activate it first",
+        )
+    plan = Plan()
+    models = choose_models(environment, options, plan)
+    subjects = choose_functions(environment, options)
+    engines = choose_engines(environment, options)
+    for model in models:
+        plan.probes += usual_step(model, subjects, engines, options)
+        plan.probes += as_installed(model, subjects, engines, options, environment)
+        plan.probes += _other_way_round(model, subjects, engines, options)
+        if "none" in engines and options.setup == Setup():
+            plan.probes += _variants(model, subjects, options)
+        plan.probes += _courses(model, subjects, options)
+    if OWN_MODEL not in models:
+        plan.probes += _conventions(subjects, options)
+    if "deepspeed" in environment.stack and not options.functions and not options.engines:
+        advisory = Spec(model=models[0], function="deepspeed", engine="zero0", timeout=options.timeout)
+        plan.probes.append(Planned(advisory, "advisory", WHOLE))
+    return plan
+
+
+def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
+    """Every function under every engine, beside the engine without checkpointing and torch's own functions."""
+    conventions = (options.conventions or IN_THE_WILD) if model == OWN_MODEL else ("model",)
+    for engine in dict.fromkeys((*engines, *options.beside)):
+        for convention in conventions:
+            for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
+                if not _is_worth_it(function, engine, options):
+                    continue
+                needs_deepspeed = function == "deepspeed" or engine in ZERO_ENGINES
+                role: Role = "subject" if function in subjects and engine in engines else "control"
+                yield Planned(
+                    _spec(model, function, engine, convention, options), role, WHOLE if needs_deepspeed else BARE
+                )
+
+
+def as_installed(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
+) -> Iterator[Planned]:
+    """The usual step without an engine and with nothing hidden, where no engine of DeepSpeed's is tried with all installed.
+
+    Hiding DeepSpeed shows whom to blame. Whether the environment works is shown by the environment as it is: transformers
+    imports DeepSpeed wherever it is installed.
+    """
+    if "deepspeed" not in environment.stack or "none" not in engines or set(engines) & set(ZERO_ENGINES):
+        return
+    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
+        if function != "deepspeed":  # it is tried with DeepSpeed at hand in any case
+            spec = structs.replace(_spec(model, function, "none", convention, options), as_installed=True)
+            yield Planned(spec, "subject" if function in subjects else "control", WHOLE)
+
+
+def _other_way_round(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+) -> Iterator[Planned]:
+    """Trainers' functions with what a job sets of reentrant checkpointing turned round: whether that would help."""
+    if options.setup.reentrant is None or model == OWN_MODEL:
+        return
+    turned = replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant))
+    own = [name for name in subjects if name in TRAINER_FUNCTIONS]
+    for planned in usual_step(model, own, engines, turned) if own else ():
+        if planned.spec.function in own:
+            yield replace(planned, role="control")
+
+
+def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:
+    ranks = options.ranks if engine in ZERO_ENGINES else 1
+    # Each rank imports the stack anew, and all share the cores.
+    timeout = options.timeout * (1 + ranks) if ranks > 1 else options.timeout
+    return Spec(model, function, engine, convention, timeout=timeout, setup=options.setup, ranks=ranks)
+
+
+def _is_worth_it(function: str, engine: str, options: Options) -> bool:
+    """Whether a combination may tell more than its neighbours do; whatever was asked for by name is."""
+    if options.thorough or options.functions:
+        return True
+    if engine == "partial" and function in TORCH:
+        return False
+    return function not in VARIANTS or engine in ("none", "zero3") or bool(options.engines)
+
+
+def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """What some jobs do and others do not: packing with flash-attention's keywords, dropout, frozen embeddings."""
+    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    for function in subjects:
+        if function in VARIANTS and not options.functions:
+            continue
+        lane = WHOLE if function == "deepspeed" else BARE
+        for variant in _variants_of(model, function):
+            spec = Spec(model, function, "none", convention, variant, options.timeout)
+            yield Planned(spec, "subject", lane)
+
+
+def _variants_of(model: str, function: str) -> Iterator[Variant]:
+    if model != OWN_MODEL:
+        yield "packed"
+    if function in TORCH or function == "deepspeed":
+        return  # they keep the random state by default
+    yield "dropout"
+    if function.startswith("llamafactory"):
+        yield "frozen"  # it prepares the layers' inputs itself; others leave that to PEFT or to the user
+
+
+def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """The beginning of a training run for each function that is someone's own; torch's are known to get through it.
+
+    It is the function's own, whatever a job sets besides: full tuning in fp32 without an engine, and bf16 where that matters.
+    """
+    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    known = () if options.thorough else ("deepspeed", *(VARIANTS if not options.functions else ()))
+    for function in subjects:
+        if function in (NO_FUNCTION, *TORCH, *known):  # where torch's own do not get through, nobody is blamed
+            continue
+        spec = Spec(model, function, "none", convention, COURSE, 2 * options.timeout, thorough=options.thorough)
+        yield Planned(spec, "subject", WHOLE if function == "deepspeed" else BARE)
+
+
+def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """With which conventions each function copes that is not torch's own, which copes with all."""
+    own = [name for name in subjects if name not in (*TORCH, "deepspeed", *VARIANTS)]
+    for function in own:
+        for convention in options.conventions or CONVENTIONS:
+            setup = Setup(precision=options.setup.precision)
+            spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout, setup=setup)
+            yield Planned(spec, "convention", BARE)
+
+
+def choose_models(environment: Environment, options: Options, plan: Plan) -> list[str]:
+    """The models that were asked for, or the family that fits; the plan notes where that is not the usual one.
+
+    Raises:
+        TargetError: The target has no such family.
+        UsageFault: The folder has no configuration.
+    """
+    if options.models:
+        return [_model(name, environment) for name in options.models]
+    installed = environment.version("transformers")
+    for family in FALLBACK_FAMILIES if installed else ():
+        if family in environment.families:
+            if family != FALLBACK_FAMILIES[0]:
+                plan.notes.append(f"transformers {installed} has no GLM-4-0414 (glm4): probed with '{family}'.")
+            return [family]
+    reason = f"transformers {installed} has no model to probe with" if installed else "transformers is not installed"
+    plan.notes.append(f"{reason}: probed with our own GLM-4, in each calling convention that transformers has used.")
+    return [OWN_MODEL]
+
+
+def _model(name: str, environment: Environment) -> str:
+    if name == OWN_MODEL or name in environment.families:
+        return name  # a folder of a family's name is given as ./glm4
+    if "/" in name or Path(name).is_dir():
+        folder = Path(name).expanduser().resolve()
+        if not (folder / "config.json").is_file():
+            raise UsageFault(f"{folder} has no config.json.", "give --model a model's folder, or a family such as glm4")
+        return str(folder)
+    if not environment.version("transformers"):
+        raise TargetError(
+            f"'{name}' needs transformers, which is not installed in the target.", f"use --model {OWN_MODEL}, our own"
+        )
+    if name not in environment.families:
+        near = get_close_matches(name, environment.families, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see transformers' documentation for its families"
+        raise TargetError(f"transformers {environment.version('transformers')} has no model family '{name}'.", hint)
+    return name
+
+
+def choose_functions(environment: Environment, options: Options) -> list[str]:
+    """The checkpoint functions that were asked for, or torch's and those of the installed trainers.
+
+    Raises:
+        TargetError: The target does not have one of them.
+        UsageFault: There is no such function or file.
+    """
+    if not options.functions:
+        return [*TORCH, *environment.trainers]
+    chosen: list[str] = []
+    for name in options.functions:
+        named = _function(name, environment)
+        exact = [found for found in named if found == name] if not options.variants else []
+        chosen += [found for found in exact or named if found not in chosen]
+    return chosen
+
+
+def _function(name: str, environment: Environment) -> list[str]:
+    if name == NO_FUNCTION:
+        return [name]  # a job that switches checkpointing off
+    if name == "torch":
+        return list(TORCH)
+    if name in TORCH:
+        return [name]
+    if name == "deepspeed":
+        _require(environment, "deepspeed", name)
+        return [name]
+    family = [function for function in TRAINER_FUNCTIONS if name in (function, function.split(":")[0])]
+    if family:
+        _require(environment, name.split(":")[0], name)
+        found = [function for function in family if function in environment.trainers]
+        if not found:
+            raise TargetError(
+                f"{name.split(':')[0]} {environment.version(name.split(':')[0])} has no such checkpoint function.",
+                "it uses transformers' own: --checkpoint-fn torch",
+            )
+        return found
+    return [_users_own(name)]
+
+
+def _users_own(name: str) -> str:
+    where, _, function = name.rpartition(":")
+    if not where or not function:
+        near = get_close_matches(name, NAMED_FUNCTIONS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageFault(
+            f"There is no checkpoint function '{name}'.",
+            f"{hint}Give one of {', '.join(NAMED_FUNCTIONS)}, or your own as file.py:function or package.module:function",
+        )
+    if not where.endswith(".py"):
+        return name
+    path = Path(where).expanduser().absolute()
+    if not path.is_file():
+        raise UsageFault(f"There is no file {path}.", "give --checkpoint-fn as file.py:function")
+    return f"{path}:{function}"
+
+
+def choose_engines(environment: Environment, options: Options) -> list[str]:
+    """The engines that were asked for, or all that can be had.
+
+    Raises:
+        TargetError: DeepSpeed is needed for one, and not installed.
+    """
+    if not options.engines:
+        installed = "deepspeed" in environment.stack
+        return [*PLAIN_ENGINES, *(ZERO_ENGINES if installed else ())]
+    for name in options.engines:
+        if name in ZERO_ENGINES:
+            _require(environment, "deepspeed", name)
+    return list(dict.fromkeys(options.engines))
+
+
+def _require(environment: Environment, package: str, wanted: str) -> None:
+    if not environment.version(package):
+        raise TargetError(
+            f"'{wanted}' needs {package}, which is not installed in {environment.executable}.",
+            f"install it there, or lay it over with --with {package}",
+        )

@@ -1,0 +1,245 @@
+"""From evidence to findings: judge every probe, and put together what is one fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ckptdoctor.model.evidence import Environment, Evidence
+from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
+from ckptdoctor.planning.plan import NO_FUNCTION, Plan, Planned
+from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
+from ckptdoctor.store import locations
+from ckptdoctor.verdict import innocence
+from ckptdoctor.words.wording import counted, engines_in_words, listed
+
+NOT_DIAGNOSED = "CKPT900"
+
+Key = tuple[object, ...]
+
+SEEN = {
+    ("bound method", ""): "bound-method",
+    ("functools.partial", "bound method"): "partial-bound",
+    ("functools.partial", "function"): "partial-function",
+    ("functools.partial", "wrapped function"): "partial-function",
+    ("functools.partial", "functools.partial"): "nested-partial",
+    ("module", ""): "module",
+    ("wrapped function", ""): "wraps",
+    ("function", ""): "closure",
+}
+"""Calling conventions by what the callable is and what it holds."""
+
+
+@dataclass
+class Found:
+    """What the probes of a plan amount to."""
+
+    cases: list[Case]
+    probes: list[ProbeResult] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def cases_of(self, finding: Finding) -> list[Case]:
+        """The probes on which a finding rests."""
+        return [case for case in self.cases if case.spec.id in finding.probes]
+
+    def verdict(self, where: str = "here") -> tuple[Verdict, str]:
+        """The verdict, and why in one sentence.
+
+        It is ``ok`` only when every probe that counts was judged and none tripped a rule at severity ``error``.
+
+        Args:
+            where: Of what it is said: ``here``, or ``on glm4`` where that stands in for the model that is meant.
+        """
+        by_verdict: dict[Verdict, list[ProbeResult]] = {}
+        for probe in self.probes:
+            if probe.role == "subject" and not is_impossible_variant(probe):
+                by_verdict.setdefault(self.verdict_on(probe), []).append(probe)
+        working = by_verdict.get("ok", [])
+        unjudged = _names(by_verdict.get("not judged", []))
+        why = f"{unjudged} {'was' if ' and ' not in unjudged else 'were'} not judged: it takes a GPU, and there is none here."
+        faults = [one for one in self.findings if one.severity == "error" and one.rule != NOT_DIAGNOSED]
+        if faults:
+            codes = listed(sorted({one.rule for one in faults}))
+            count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+            failing = {case.spec.function for one in faults for case in self.cases_of(one)}
+            with_what = listed(sorted(_short(name) for name in failing))
+            found = f"Gradient checkpointing does not work {where} with {with_what}: {count} ({codes})."
+            open_ends = "error" in by_verdict
+            more = f" Part of this environment cannot be diagnosed ({NOT_DIAGNOSED})." if open_ends else ""
+            return "fail", f"{found}{more}{f' {why}' if unjudged else ''}"
+        if "error" in by_verdict and working:
+            return "error", f"Part of this environment cannot be diagnosed; {counted(len(working), 'probe')} worked."
+        if "error" in by_verdict or not (working or unjudged):
+            return "error", "This environment cannot be diagnosed."
+        if unjudged:
+            return "not judged", f"{_works(working, where)} {why}" if working else why
+        return "ok", _works(working, where)
+
+    def verdict_on(self, probe: ProbeResult) -> Verdict:
+        """What one probe amounts to: the one notion of what works, for reports, maps and remedies alike.
+
+        A function works when its step was run, here or simulated on the CPU, and no rule found an error in it. What only
+        warns works.
+        """
+        mine = [one for one in self.findings if probe.id in one.probes and one.severity == "error"]
+        if any(one.rule != NOT_DIAGNOSED for one in mine):
+            return "fail"
+        if probe.outcome == "not judged":
+            return "not judged"
+        return "ok" if probe.outcome in ("ok", "triggered") and not mine else "error"
+
+    def notes(self) -> list[str]:
+        """What the reader must know to weigh the verdict."""
+        subjects = [one for one in self.probes if one.role == "subject"]
+        simulated = [one for one in subjects if one.evidence.forward_only and one.outcome != "not judged"]
+        notes = list(
+            dict.fromkeys(note for case in self.cases if case.planned.role == "subject" for note in _as_run(case))
+        )
+        notes += _lost_controls(self.cases)
+        if not simulated:
+            return notes
+        names = _names(simulated)
+        needs = "need" if " and " in names else "needs"
+        return [
+            *notes,
+            f"There is no GPU here, and {names} {needs} one in backward: the backward pass was simulated on the CPU.",
+        ]
+
+
+def _as_run(case: Case) -> Iterator[str]:
+    """Where a probe's step was another than the job's."""
+    spec, evidence = case.spec, case.evidence
+    if evidence.targets_missing and evidence.ended != "skipped":
+        missing = listed([f"`{name}`" for name in evidence.targets_missing], limit=9)
+        yield f"{spec.model} has no {missing}, which the job adapts with LoRA: give the job's family with --model."
+    if spec.setup.precision == "fp16" and evidence.precision == "bf16":
+        yield "The job asks for fp16, for which the CPU has no use: bf16 was run."
+
+
+def _lost_controls(cases: list[Case]) -> Iterator[str]:
+    """Steps for comparison that came to no end: a verdict does without them, but not in silence."""
+    lost: dict[str, list[str]] = {}
+    for case in cases:
+        if case.planned.role == "control" and case.evidence.is_lost:
+            lost.setdefault(case.happened, []).append(case.spec.id)
+    for why, names in lost.items():
+        yield f"Nothing is concluded from {listed(names, limit=3)}, which did not come to an end: {why}."
+
+
+def _works(probes: list[ProbeResult], where: str) -> str:
+    if all(one.checkpoint_function == NO_FUNCTION for one in probes):
+        return f"Gradient checkpointing is switched off {where}, and the step runs: there is nothing to fail."
+    engines = engines_in_words({one.engine for one in probes})
+    return f"Gradient checkpointing works {where} with {_names(probes)}, under {engines}."
+
+
+def _names(probes: list[ProbeResult]) -> str:
+    return listed(sorted({_short(one.checkpoint_function) for one in probes}), limit=6)
+
+
+def is_impossible_variant(probe: ProbeResult) -> bool:
+    """Whether it is a variant of the step that this stack cannot do at all: the usual step is there to go by."""
+    return bool(probe.variant) and probe.outcome == "skipped" and NOT_DIAGNOSED not in probe.rules
+
+
+def _short(function: str) -> str:
+    """A checkpoint function's name, a file's without the folders."""
+    return function.rpartition("/")[2]
+
+
+def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> Found:
+    """Judge every probe and group the rules that fired."""
+    by_id = {one.id: one for one in evidence}
+    others = {planned.spec.id: (planned, by_id[planned.spec.id]) for planned in plan.probes if planned.spec.id in by_id}
+    found = Found([Case(planned, one, others) for planned, one in others.values()])
+    groups: dict[Key, list[tuple[Rule, Fired, Case]]] = {}
+    for case in found.cases:
+        fired = judge(case)
+        found.probes.append(_probe(case, [rule.code for rule, _ in fired]))
+        for rule, one in fired if case.planned.role == "subject" else ():
+            groups.setdefault(_key(rule, one), []).append((rule, one, case))
+    found.findings = [_finding(group, environment) for group in groups.values()]
+    found.findings.sort(key=lambda one: (one.severity != "error", list(RULES).index(one.rule)))
+    return found
+
+
+def _key(rule: Rule, fired: Fired) -> Key:
+    """What makes two firings one fault: the same rule at the same lines, and the same thing said of it."""
+    culprit, handed = fired.culprit, fired.handed_over_by
+    if handed is not None and handed.file.startswith(str(locations.probes())):
+        handed = None  # our own model has a line a convention, and one fault is one fault in all of them
+    return (
+        rule.code,
+        fired.severity,
+        (culprit.file, culprit.line) if culprit else fired.title,
+        (handed.file, handed.line) if handed else "",
+    )
+
+
+def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) -> Finding:
+    rule, fired, case = group[0]
+    cases = [one for _, _, one in group]
+    handover = case.handover if fired.handed_over_by else None
+    return Finding(
+        rule=rule.code,
+        name=rule.name,
+        severity=fired.severity,
+        title=fired.title,
+        detail=f"{fired.detail}{_not_ruled_out(cases) if rule.code != NOT_DIAGNOSED else ''}",
+        probes=[one.spec.id for one in cases],
+        culprit=fired.culprit,
+        handed_over_by=fired.handed_over_by,
+        callable=handover.callable if handover else None,
+        error=fired.error or case.evidence.error,
+        innocent=innocence.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
+    )
+
+
+def _not_ruled_out(cases: list[Case]) -> str:
+    """Engines that may have done by themselves what a finding is about: the step that would show it did not end."""
+    engines = {case.spec.engine for case in cases if case.spec.engine != "none" and case.lost_control()}
+    if not engines:
+        return ""
+    named = engines_in_words(engines)
+    return f" Without checkpointing, the step did not come to an end under {named}: that is not ruled out as the cause."
+
+
+def _probe(case: Case, rules: list[str]) -> ProbeResult:
+    evidence = case.evidence
+    return ProbeResult(
+        id=case.spec.id,
+        model=case.spec.model,
+        checkpoint_function=case.spec.function,
+        engine=case.spec.engine,
+        calling_convention=_convention(case.planned, evidence),
+        variant=case.spec.variant,
+        role=case.planned.role,
+        outcome=_outcome(case, rules),
+        error=case.happened or None,
+        evidence=evidence,
+        rules=rules,
+    )
+
+
+def _convention(planned: Planned, evidence: Evidence) -> str:
+    """The convention chosen, or the one that the model was seen to use."""
+    if planned.spec.convention != "model" or not evidence.handovers:
+        return planned.spec.convention
+    handed = evidence.handovers[0].callable
+    kinds = (handed.kind, handed.inner.kind if handed.inner else "")
+    return SEEN.get(kinds) or SEEN.get((handed.kind, "")) or handed.kind
+
+
+def _outcome(case: Case, rules: list[str]) -> Outcome:
+    ended = case.evidence.ended
+    if case.needs_its_engine:
+        return "skipped"
+    if ended == "raised":
+        if any(code != NOT_DIAGNOSED for code in rules):
+            return "triggered"
+        if case.evidence.error and case.evidence.error.needs_cuda:
+            return "not judged"
+        return "skipped" if case.spec.variant and case.ended_before_checkpointing else "failed"
+    if ended == "returned":
+        return "not judged" if case.is_undecided else "triggered" if rules else "ok"
+    return ended

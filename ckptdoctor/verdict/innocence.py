@@ -1,0 +1,110 @@
+"""Who is not to blame, and which runs show it."""
+
+from __future__ import annotations
+
+from ckptdoctor.model.evidence import Environment, Evidence
+from ckptdoctor.model.report import Innocent
+from ckptdoctor.planning.plan import TORCH
+from ckptdoctor.rules import Case, Fired
+from ckptdoctor.rules.case import is_sound, works
+from ckptdoctor.words.wording import engines_in_words, listed
+
+
+def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Innocent]:
+    """The packages that a finding clears.
+
+    Args:
+        cases: The probes on which the rule fired, all for one fault.
+        fired: What the rule says of it.
+        environment: The target.
+    """
+    accused = {place.package for place in (fired.culprit, fired.handed_over_by) if place is not None}
+    found = [
+        _deepspeed(cases, fired, environment),
+        _torch(cases, environment),
+        _without_engine(cases, environment),
+        _trainer(cases, environment),
+    ]
+    return [one for one in found if one is not None and one.package not in accused]
+
+
+def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> Innocent | None:
+    """DeepSpeed, when the same happens in a process that has not imported it, with every model and function."""
+    without = {_what(case): found for case in cases if (found := _without_deepspeed(case))}
+    version = environment.version("deepspeed")
+    if not version or {_what(case) for case in cases} != set(without):
+        return None
+    with_it = [case for case in cases if case.spec.engine.startswith("zero")]
+    reason = f"the same happens{_at_which_lines(cases, fired)} in a process that has not imported DeepSpeed"
+    if with_it:
+        stages = listed(sorted({case.spec.engine[-1] for case in with_it}))
+        reason += f", and under real ZeRO {stages}"
+    ids = [one.id for case in cases for one in _without_deepspeed(case)]
+    return Innocent("deepspeed", version, reason, list(dict.fromkeys((*ids, *(case.spec.id for case in with_it)))))
+
+
+def _what(case: Case) -> tuple[str, str]:
+    return case.spec.model, case.spec.function
+
+
+def _without_deepspeed(case: Case) -> list[Evidence]:
+    """Probes with the same outcome, in a process without it: the case itself, or the same step without an engine."""
+    alone = case.without_deepspeed()
+    same = [case.evidence, *([alone] if alone is not None and case.stops_like(alone) else [])]
+    return [one for one in same if one.modules and "deepspeed" not in one.modules]
+
+
+def _at_which_lines(cases: list[Case], fired: Fired) -> str:
+    """Where all the probes stopped, as part of a sentence; empty where that is not one place, or no exception."""
+    errors = [case.evidence.error for case in cases]
+    ends = {(error.frames[-1].file, error.frames[-1].line) for error in errors if error and error.frames}
+    if len(ends) != 1 or not all(error and error.frames for error in errors):
+        return ""
+    given = {(place.file, place.line) for case in cases if (place := case.handed_over_by) is not None}
+    return " at the same two lines" if fired.handed_over_by is not None and len(given) == 1 else " at the same line"
+
+
+def _torch(cases: list[Case], environment: Environment) -> Innocent | None:
+    """torch, when one of its own functions trains the same model in every case in which it was run, and none fails alike."""
+    if any(case.spec.function.startswith("torch:") for case in cases):
+        return None
+    tried = [(case, one) for case in cases for one in case.with_torch()]
+    if any(case.stops_like(one) for case, one in tried):
+        return None
+    for name in TORCH:
+        own = [(case, one) for case in cases if (one := case.sibling(function=name)) is not None]
+        if own and all(is_sound(one) for _, one in own):
+            same = all(_callable_of(case.evidence) == _callable_of(one) for case, one in own)
+            handed = ", handed the same callable" if same else ""
+            reason = f"its own checkpoint function trains the same model{handed}"
+            passing = sorted({one.id for _, one in tried if is_sound(one)})
+            return Innocent("torch", environment.version("torch"), reason, passing)
+    return None
+
+
+def _callable_of(evidence: Evidence) -> str:
+    return evidence.handovers[-1].callable.text if evidence.handovers else ""
+
+
+def _without_engine(cases: list[Case], environment: Environment) -> Innocent | None:
+    """The model's side, when the fault needs an engine: the same function trains the same model without one."""
+    if any(not case.spec.engine.startswith("zero") for case in cases):
+        return None
+    siblings = [one for case in cases if (one := case.sibling(engine="none")) is not None]
+    version = environment.version("transformers")
+    if len(siblings) != len(cases) or not all(map(works, siblings)) or not version:
+        return None
+    engines = engines_in_words(case.spec.engine for case in cases)
+    reason = f"the same model trains with the same checkpoint function without {engines}"
+    return Innocent("transformers", version, reason, sorted({one.id for one in siblings}))
+
+
+def _trainer(cases: list[Case], environment: Environment) -> Innocent | None:
+    """The trainer, when torch's own function ends in the same error in its place."""
+    packages = {case.spec.function.partition(":")[0] for case in cases}
+    if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
+        return None
+    package = packages.pop()
+    alike = [one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None]
+    reason = "torch's own checkpoint function ends in the same error in its place"
+    return Innocent(package, environment.version(package), reason, alike)

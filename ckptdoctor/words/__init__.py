@@ -1,0 +1,1 @@
+"""How things are named and written for people, and how text is escaped."""

@@ -1,0 +1,74 @@
+"""Small pieces of text that several parts of a report share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+from ckptdoctor.model.evidence import Error, Place
+
+
+def owner(place: Place | None, otherwise: str) -> str:
+    """Package and version of a place, or its file where no package owns it."""
+    if place is None:
+        return otherwise
+    if place.package:
+        return f"{place.package} {place.version}".strip()
+    return PurePath(place.file).name or otherwise
+
+
+def located(place: Place) -> str:
+    """A line of code and its owner: ``llamafactory 0.9.2, llamafactory/model/checkpointing.py:86``."""
+    known_as = f"{place.package} {place.version}".strip()
+    where = f"{relative(place.file)}:{place.line}"
+    return f"{known_as}, {where}" if known_as else where
+
+
+def blames(rule: str, culprit: Place | None) -> str:
+    """The label of the line to blame: where an attribute is read, unless it is the line that raises an error of its own."""
+    is_raise = culprit is not None and culprit.code.startswith("raise ")
+    return "read by" if rule == "CKPT001" and not is_raise else "where"
+
+
+def listed(names: Sequence[str], limit: int = 4) -> str:
+    """Names in a sentence, the first few of many."""
+    shown = list(names[:limit])
+    if len(names) > limit:
+        shown.append(f"{len(names) - limit} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: ``1 probe``, ``2 probes``."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
+def stood_in(functions: Iterable[str]) -> str:
+    """What to add to a verdict on functions that need a GPU in backward and had none; empty where there are none."""
+    names = sorted(set(functions))
+    return f" ({listed(names)} with the CPU in the place of the GPU in backward)" if names else ""
+
+
+def error_line(error: Error) -> str:
+    """An error's type and the first line of its message."""
+    return f"{error.type}: {first_line(error.message)}"
+
+
+def first_line(text: str) -> str:
+    """The first line that is not empty."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def engines_in_words(names: Iterable[str]) -> str:
+    """Engines in a sentence: ``no engine, a DeepSpeed-style partial and ZeRO 0, 1, 2 and 3``."""
+    found = set(names)
+    words = [word for name, word in (("none", "no engine"), ("partial", "a DeepSpeed-style partial")) if name in found]
+    stages = sorted(name[-1] for name in found if name.startswith("zero"))
+    return listed([*words, *([f"real ZeRO {listed(stages)}"] if stages else [])])
+
+
+def relative(path: str) -> str:
+    """A path relative to the folder of packages, or the overlay, that it lies in, or whole."""
+    return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)
