@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="the target's interpreter")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--with", dest="requirements", action="append", default=[], help="laid over the target")
+    parser.add_argument("--with", dest="requirements", action="append", default=[], help="added to the target")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         times = measure(commands(options.python, options.requirements), environment(folder), options.rounds)

@@ -54,7 +54,7 @@ def check(
         thorough: Have trainers' functions take the whole course of steps too, and try each under every engine.
         timeout: Seconds a probe may take.
         use_cache: Answer from the last run where nothing has changed.
-        find_remedies: Look for what mends each finding, and try it where that can be done here.
+        find_remedies: Look for what fixes each finding, and try it where that can be done here.
         verify: Try every remedy, beside the environment, and drop those that do not help.
 
     Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DoctorError(Exception):
-    """Something that a person has to mend before ckptdoctor can go on.
+    """Something that a person has to fix before ckptdoctor can go on.
 
     Attributes:
         message: What is wrong, one sentence.

@@ -33,7 +33,7 @@ def every_convention(test: Test) -> Test:
 
 
 def assert_copes(function: str, convention: str, python: str = sys.executable) -> None:
-    """Fail unless a checkpoint function trains a tiny model that hands its layers over in this way.
+    """Fail unless a checkpoint function trains a tiny model that passes its layers in this way.
 
     All conventions are run at once at the first call, and later calls ask for what came of theirs.
 

@@ -1,7 +1,7 @@
 """The ways in which a model can hand a decoder layer to its checkpoint function.
 
 A checkpoint function that looks inside the callable it is given (for ``__self__``, say) works with some of them and
-fails with others. Each convention builds its callable on the very line that hands it over.
+fails with others. Each convention builds its callable on the very line that passes it on.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ HandOver = Callable[[nn.Module, torch.Tensor, "dict[str, Any]", Checkpoint], Any
 def bound_method(
     layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
 ) -> Any:
-    """Hands over ``layer.__call__`` with everything positional."""
+    """Passes ``layer.__call__`` with everything positional."""
     return checkpoint(layer.__call__, hidden_states, *keywords.values())
 
 
 def partial_bound(
     layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
 ) -> Any:
-    """Hands over ``partial(layer.__call__, **keywords)``."""
+    """Passes ``partial(layer.__call__, **keywords)``."""
     return checkpoint(partial(layer.__call__, **keywords), hidden_states)
 
 
 def partial_function(
     layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
 ) -> Any:
-    """Hands over a partial of the class's plain function: nothing in it is a bound method."""
+    """Passes a partial of the class's plain function: nothing in it is a bound method."""
     return checkpoint(partial(type(layer).forward, layer, **keywords), hidden_states)
 
 
 def nested_partial(
     layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
 ) -> Any:
-    """Hands over a partial of a partial."""
+    """Passes a partial of a partial."""
     mask, rotary = ({name: keywords[name]} for name in ("attention_mask", "position_embeddings"))
     # Python melts a partial of a partial into one, unless the inner one has attributes: update_wrapper gives it some.
     return checkpoint(partial(update_wrapper(partial(layer.__call__, **mask), layer.forward), **rotary), hidden_states)
 
 
 def module(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
-    """Hands over the layer itself."""
+    """Passes the layer itself."""
     return checkpoint(layer, hidden_states, *keywords.values())
 
 
 def closure(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
-    """Hands over a lambda that closes over layer and keywords."""
+    """Passes a lambda that closes over layer and keywords."""
     return checkpoint(lambda states: layer(states, **keywords), hidden_states)
 
 
 def wrapped(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
-    """Hands over a function that wears the name and ``__wrapped__`` of ``layer.forward``."""
+    """Passes a function that wears the name and ``__wrapped__`` of ``layer.forward``."""
     return checkpoint(wraps(layer.forward)(lambda *inputs: layer(*inputs)), hidden_states, *keywords.values())
 
 

@@ -71,7 +71,7 @@ def _needs_cuda(walked: list[tuple[FrameType, int]]) -> bool:
 
 
 def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], handed: Any) -> dict[str, Any] | None:
-    """The attribute that an AttributeError is about, and where its object stands in the callable handed over."""
+    """The attribute that an AttributeError is about, and where its object stands in the callable passed."""
     if not isinstance(error, AttributeError):
         return None
     named = _NO_ATTRIBUTE.search(str(error))

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 class Insides:
     """Counts the calls of each layer's direct children, and the keyword arguments that reach them.
 
-    A layer's own hooks do not tell how often it ran: some conventions hand over the bare forward, which has none. Its
+    A layer's own hooks do not tell how often it ran: some conventions pass the bare forward, which has none. Its
     children are called as modules whatever the convention.
     """
 
@@ -145,13 +145,13 @@ def lost_keywords(plain: Seen, checkpointed: Seen) -> list[dict[str, Any]]:
 
 
 class Spy:
-    """Stands between a model and its checkpoint function, and notes what is handed over."""
+    """Stands between a model and its checkpoint function, and notes what is passed."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.seen: list[dict[str, Any]] = []
         self.last: Any = None
-        """The callable handed over last."""
+        """The callable passed last."""
         self.call: tuple[Any, ...] | None = None
         """The last call: the checkpoint function, the callable, the arguments, the keyword arguments."""
 

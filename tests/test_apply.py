@@ -44,7 +44,7 @@ class Environment:
 
     def patch(self, patched=NEW, **changes):
         given = {"original": self.file.read_bytes(), "file": self.file, "prefix": self.prefix, "overlay": None}
-        return Patch(**{**given, "patched": patched, "why": "hands over the layer", **changes})
+        return Patch(**{**given, "patched": patched, "why": "passes the layer", **changes})
 
     @property
     def names(self):
@@ -109,7 +109,7 @@ def test_the_record_says_what_was_done(environment):
     assert record["file"] == "model.py"
     assert record["mode"] == 0o640
     assert record["mtime_ns"] == MTIME
-    assert record["why"] == "hands over the layer"
+    assert record["why"] == "passes the layer"
     assert record["link"] == ""
     assert datetime.fromisoformat(record["date"]).tzinfo == timezone.utc
     assert str(environment.prefix) not in json.dumps(record)

@@ -94,7 +94,7 @@ def test_the_line_is_found_in_no_more_runs_than_a_binary_search_needs(length):
         line, measuring, made = search(verdicts)
 
         assert (line.before, line.after) == (f"1.{at - 1}", f"1.{at}")
-        assert line.mends == (first == "-")
+        assert line.fixes == (first == "-")
         assert (line.run_before.stack["transformers"], line.run_after.stack["transformers"]) == (
             line.before,
             line.after,
@@ -306,5 +306,5 @@ def test_a_run_has_one_trainer():
     bisect._require_one_trainer(axis("4.51.0"), [TRAINER])
     with pytest.raises(UsageFault, match="one trainer, not axolotl and llamafactory"):
         bisect._require_one_trainer(axis("0.8.1", name="axolotl"), [TRAINER])
-    with pytest.raises(UsageFault, match="both varied and laid over"):
+    with pytest.raises(UsageFault, match="both varied and added to"):
         bisect._require_one_trainer(axis("0.9.2", name="llamafactory"), [TRAINER])

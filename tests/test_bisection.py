@@ -22,8 +22,8 @@ def side(release, verdict, text=""):
     return Run({"transformers": release}, "glm4", verdict, f"said{text}", judged, faults if verdict == "fail" else [])
 
 
-def found(text="", between=(), mends=False):
-    first, second = ("fail", "ok") if mends else ("ok", "fail")
+def found(text="", between=(), fixes=False):
+    first, second = ("fail", "ok") if fixes else ("ok", "fail")
     line = Line("4.50.3", "4.51.0", side("4.50.3", first, text), side("4.51.0", second, text), list(between))
     verdicts = {"4.50.3": first, "4.51.0": second, "4.51.3": second}
     stack = {"llamafactory": f"0.9.2{text}"}
@@ -42,7 +42,7 @@ def test_both_sides_of_the_line_are_shown():
     assert (
         "2 of 3 releases measured, 1 of them known from earlier runs; 1 inferred from those with the same code." in text
     )
-    assert "is the first that works" in render("text", found(mends=True), PLAIN)
+    assert "is the first that works" in render("text", found(fixes=True), PLAIN)
     assert "not to be diagnosed: 4.50.9" in render("text", found(between=["4.50.9"]), PLAIN)
 
 

@@ -30,7 +30,7 @@ from ckptdoctor.model.evidence import (
     Package,
     Place,
 )
-from ckptdoctor.model.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
+from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report, RuledOut
 from ckptdoctor.planning.plan import CONVENTIONS
 from ckptdoctor.planning.request import Request
 
@@ -54,12 +54,12 @@ def probe(function="llamafactory", engine="none", model="glm4", convention="part
 def report(*probes, rule="CKPT001", severity="error", packages=VERSIONS, **more):
     finding = {
         "title": "llamafactory 0.9.2 reads `__self__` from a callable that does not have it",
-        "detail": "transformers hands over a partial.",
+        "detail": "transformers passes a partial.",
         "culprit": READER,
-        "handed_over_by": GIVER,
+        "passed_by": GIVER,
         "callable": PARTIAL,
         "error": ERROR,
-        "innocent": [Innocent("deepspeed", "0.16.4", "the same happens without it", ["a"])],
+        "ruled_out": [RuledOut("deepspeed", "0.16.4", "the same happens without it", ["a"])],
         "remedies": [Remedy("version", "llamafactory 0.9.3", "", "measured", ["pip install llamafactory==0.9.3"])],
         **more,
     }
@@ -269,7 +269,7 @@ def test_the_templates_are_those_of_the_command_line():
 
 
 HEADS = {
-    "": ["Gradient checkpointing", "Stack", "Findings", "Reproduction", "Evidence", "What helps"],
+    "": ["Gradient checkpointing", "Stack", "Findings", "Reproduction", "Evidence", "Fixes"],
     "llamafactory": ["Reminder", "System Info", "Reproduction", "Others"],
     "transformers": ["System Info", "Who can help?", "Information", "Tasks", "Reproduction", "Expected behavior"],
     "deepspeed": [
@@ -351,7 +351,7 @@ def test_what_a_maintainer_sees_is_what_was_meant():
                 "patch", "patch <venv>/x.py", "", "m", ["<venv>/bin/python -m pip install 'a>=1.*,!=2.*'"], diff=DIFF
             )
         ],
-        innocent=[Innocent("a_b_c", "1", "it is in <venv> & `<cache>`", ["a"])],
+        ruled_out=[RuledOut("a_b_c", "1", "it is in <venv> & `<cache>`", ["a"])],
     )
     script = repro.make(report(probe()), 0, report(probe()).findings[0], "repro.py")
     for template in ("", *templates.TEMPLATES):

@@ -280,7 +280,7 @@ def test_sarif_names_a_file_of_the_project_within_it(tmp_path, monkeypatch):
 
 def test_sarif_gives_every_result_a_place():
     made = failing()
-    made.findings[0].culprit = made.findings[0].handed_over_by = made.findings[0].error = None
+    made.findings[0].culprit = made.findings[0].passed_by = made.findings[0].error = None
 
     assert len(is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"]) == 1
 
@@ -336,7 +336,7 @@ def test_files_are_relative_to_the_repository_and_not_to_the_folder_of_the_run(t
 
     _, properties, _ = next(commands(render("github", made, PLAIN)))
     located = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]
-    made.findings[0].culprit = made.findings[0].handed_over_by = made.findings[0].error = None
+    made.findings[0].culprit = made.findings[0].passed_by = made.findings[0].error = None
     elsewhere = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]
 
     assert properties["file"] == "packages/training/mine.py"

@@ -51,8 +51,8 @@ def fault(tmp_path, name, text, changes=PIN):
 
 
 def test_constraints_are_sorted_and_kept_ones_stand_apart():
-    assert constraints({"transformers": "4.52.4", "llamafactory": "0.9.3"}, {"torch": "2.4.0"}, "mends CKD101") == (
-        "# mends CKD101\n"
+    assert constraints({"transformers": "4.52.4", "llamafactory": "0.9.3"}, {"torch": "2.4.0"}, "fixes CKD101") == (
+        "# fixes CKD101\n"
         "llamafactory==0.9.3\n"
         "transformers==4.52.4\n"
         "# These have to stay for the remedy to hold:\n"

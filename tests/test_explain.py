@@ -106,11 +106,11 @@ def test_verdict(name):
 def test_who_reads_and_who_hands_over(name):
     error = main_error(explain(log(name)))
     assert error.culprit
-    assert error.handed_over_by
+    assert error.passed_by
     assert (error.culprit.package, error.culprit.line) == ("llamafactory", 86)
     assert error.culprit.code == 'module: "torch.nn.Module" = func.__self__'
-    assert (error.handed_over_by.package, error.handed_over_by.line) == ("transformers", 577)
-    assert error.handed_over_by.code == "layer_outputs = self._gradient_checkpointing_func("
+    assert (error.passed_by.package, error.passed_by.line) == ("transformers", 577)
+    assert error.passed_by.code == "layer_outputs = self._gradient_checkpointing_func("
 
 
 @pytest.mark.parametrize("name", ["newest_rich", "newest_rich_narrow"])
@@ -118,10 +118,10 @@ def test_boxes_of_rich(name):
     error = main_error(explain(log(name)))
     assert len(error.frames) == 15
     assert error.culprit
-    assert error.handed_over_by
+    assert error.passed_by
     assert error.culprit.code == "module: torch.nn.Module = func.func.__self__"
     assert error.culprit.file.endswith("/llamafactory/model/model_utils/checkpointing.py")
-    assert error.handed_over_by.function == "forward_with_checkpointing"
+    assert error.passed_by.function == "forward_with_checkpointing"
 
 
 def test_ranks_that_show_the_same_are_one_error():
@@ -174,8 +174,8 @@ def test_two_releases_of_a_package():
         "several releases of transformers: 4.49.0 (line 1) and 4.51.3 (line 2)" in doubt for doubt in found.doubts
     )
     error = main_error(found)
-    assert error.handed_over_by
-    assert error.handed_over_by.version == ""
+    assert error.passed_by
+    assert error.passed_by.version == ""
     assert not any("transformers 4" in one.sentence for one in found.known if "works with transformers" in one.sentence)
 
 
@@ -427,7 +427,7 @@ def test_text(name):
 def test_text_says_who_and_what_helps():
     shown = render("text", explain(log("llamafactory_7779")), PLAIN)
     assert "read by      llamafactory 0.9.2, llamafactory/model/model_utils/checkpointing.py:86" in shown
-    assert "handed over  transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577" in shown
+    assert "passed by    transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577" in shown
     assert "pip install --no-deps 'llamafactory==0.9.3'" in shown
     assert "more: ckptdoctor rule CKPT001" in shown
 

@@ -84,10 +84,10 @@ def test_form(form):
     error = next(one for one in found.errors if one.verdict == found.verdict)
     assert (found.verdict, found.rule) == ("ours", "CKPT001")
     assert error.culprit
-    assert error.handed_over_by
+    assert error.passed_by
     assert (error.culprit.package, error.culprit.line) == ("llamafactory", 86)
     assert error.culprit.code == 'module: "torch.nn.Module" = func.__self__'
-    assert (error.handed_over_by.package, error.handed_over_by.line) == ("transformers", 577)
+    assert (error.passed_by.package, error.passed_by.line) == ("transformers", 577)
 
 
 def test_services_of_docker_compose_are_kept_apart():
@@ -130,9 +130,9 @@ NARROW_ASCII = re.sub(r"(?<=.)│(?=.)", " ", NARROW).translate(dict(zip(map(ord
 def test_a_box_of_sixty_columns(text):
     error = explain(text).errors[0]
     assert error.culprit
-    assert error.handed_over_by
+    assert error.passed_by
     assert error.culprit.line == 86
-    assert (error.handed_over_by.line, error.handed_over_by.package) == (577, "transformers")
+    assert (error.passed_by.line, error.passed_by.package) == (577, "transformers")
 
 
 # Errors without a traceback
@@ -278,8 +278,8 @@ E   AttributeError: 'functools.partial' object has no attribute '__self__'
 def test_short_tracebacks_of_pytest():
     error = explain(SHORT).errors[0]
     assert error.culprit
-    assert error.handed_over_by
-    assert (error.culprit.line, error.handed_over_by.line) == (86, 577)
+    assert error.passed_by
+    assert (error.culprit.line, error.passed_by.line) == (86, 577)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_one_fault_under_several_engines_is_one_finding():
     found = judge(engines=("none", "partial", "zero3"), make=raised)
     [finding] = found.findings
     assert len(finding.probes) == 3
-    assert (finding.culprit, finding.handed_over_by) == (READER, MODEL)
+    assert (finding.culprit, finding.passed_by) == (READER, MODEL)
     assert found.verdict()[0] == "fail"
 
 
@@ -105,14 +105,14 @@ def test_an_attribute_error_that_torchs_function_raises_as_well_is_the_models_ow
 
 def test_deepspeed_is_cleared_only_by_a_process_without_it():
     with_it = judge(engines=("zero3",), make=lambda spec: raised(spec, modules={"deepspeed": "0.16.4"}))
-    assert [one.package for one in with_it.findings[0].innocent] == ["torch"]
+    assert [one.package for one in with_it.findings[0].ruled_out] == ["torch"]
     without = judge(engines=("none",), make=raised)
-    assert [one.package for one in without.findings[0].innocent] == ["deepspeed", "torch"]
+    assert [one.package for one in without.findings[0].ruled_out] == ["deepspeed", "torch"]
 
 
 def test_torch_is_cleared_only_when_its_own_function_passed():
     found = judge(make=raised, torch=lambda spec: raised(spec, during="backward", kind="RuntimeError"))
-    assert "torch" not in [one.package for one in found.findings[0].innocent]
+    assert "torch" not in [one.package for one in found.findings[0].ruled_out]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_torch_is_not_cleared_by_one_engine_for_another():
         return raised(spec) if spec.engine == "zero3" else sound(spec)
 
     found = judge(engines=("none", "zero3"), make=raised, torch=torch)
-    assert "torch" not in {one.package for finding in found.findings for one in finding.innocent}
+    assert "torch" not in {one.package for finding in found.findings for one in finding.ruled_out}
 
 
 def test_transformers_is_cleared_only_where_every_engine_has_its_step_without_one():
@@ -371,16 +371,16 @@ def test_transformers_is_cleared_only_where_every_engine_has_its_step_without_on
         )
 
     cleared = judge(engines=("none", "zero2", "zero3"), make=broken)
-    assert "transformers" in {one.package for one in cleared.findings[0].innocent}
+    assert "transformers" in {one.package for one in cleared.findings[0].ruled_out}
     alone = judge(engines=("zero2", "zero3"), make=broken)
-    assert "transformers" not in {one.package for one in alone.findings[0].innocent}
+    assert "transformers" not in {one.package for one in alone.findings[0].ruled_out}
 
 
 def test_two_lines_are_named_only_where_a_callable_was_handed_over():
     [contract] = judge(make=raised).findings
-    assert "at the same two lines" in contract.innocent[0].reason
+    assert "at the same two lines" in contract.ruled_out[0].reason
     early = judge(make=lambda spec: raised(spec, attribute=None, kind="ValueError", handovers=[])).findings[0]
-    assert "at the same line in a process" in early.innocent[0].reason
+    assert "at the same line in a process" in early.ruled_out[0].reason
 
 
 def test_recursion_is_no_matter_of_the_contract():

@@ -292,7 +292,7 @@ def test_an_update_keeps_functions_and_engines_that_this_run_did_not_look_at():
 
 
 def test_two_findings_at_one_line_share_an_entry():
-    other = found(handed_over_by=LOST, probes=("glm4/torch:reentrant/none",))
+    other = found(passed_by=LOST, probes=("glm4/torch:reentrant/none",))
 
     [entry] = gate.updated(report(ERROR, other), Policy())
 

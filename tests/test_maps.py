@@ -48,7 +48,7 @@ def fault(stack, **changes) -> Fault:
         "title": f"{trainer} {version} reads `__self__` from a callable that does not have it",
         "functions": [trainer, f"{trainer}:unsloth"],
         "culprit": Place(f"{trainer}/checkpointing.py", 86, "f", trainer, version, "module = func.__self__"),
-        "handed_over_by": Place(
+        "passed_by": Place(
             "transformers/modeling_glm4.py", 577, "forward", "transformers", stack.get("transformers", ""), "f("
         ),
         "callable": "functools.partial(Glm4DecoderLayer.__call__)",
@@ -628,7 +628,7 @@ def test_text_has_the_table_and_the_fault():
         "CKPT001  error  llamafactory reads `__self__` from a callable that does not have it\n",
         "  what         AttributeError: 'functools.partial' object has no attribute '__self__'\n",
         "  read by      llamafactory 0.9.1, llamafactory/checkpointing.py:86\n",
-        "  handed over  transformers 4.51.0, transformers/modeling_glm4.py:577\n",
+        "  passed by    transformers 4.51.0, transformers/modeling_glm4.py:577\n",
         "  in           transformers 4.51.0 - 5.23.0, llamafactory 0.9.1 - 0.9.2: 2 of 6 measured\n",
         "               transformers 5.23.0, llamafactory 0.9.3: measured\n",
     ):

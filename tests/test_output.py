@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ckptdoctor.model.evidence import Attribute, Environment, Error, Evidence, Makeup, Package, Place
-from ckptdoctor.model.report import SCHEMA, Finding, Innocent, ProbeResult, Remedy, Report
+from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report, RuledOut
 from ckptdoctor.output import FORMATS, Style, render
 from ckptdoctor.output.json import schema, schema_text
 from ckptdoctor.words.escape import one_line, plain
@@ -103,16 +103,16 @@ def finding() -> Finding:
         rule="CKPT001",
         name="attribute-of-callable",
         severity="error",
-        title="the checkpoint function reads an attribute that the callable it was handed lacks",
+        title="the checkpoint function reads an attribute that the callable it was given lacks",
         detail="It expects a bound method and was handed a partial.",
         probes=[f"glm4/llamafactory/{engine}" for engine in ("none", "zero1", "zero2", "zero3", "fsdp")],
         culprit=CULPRIT,
-        handed_over_by=GIVER,
+        passed_by=GIVER,
         callable=Makeup(
             "functools.partial", "functools.partial(Glm4DecoderLayer.__call__)", "functools.partial", GIVER, ["mask"]
         ),
         error=ERROR,
-        innocent=[Innocent("deepspeed", "0.16.4", "it also fails without deepspeed", ["glm4/llamafactory/none"])],
+        ruled_out=[RuledOut("deepspeed", "0.16.4", "it also fails without deepspeed", ["glm4/llamafactory/none"])],
         remedies=[
             Remedy(
                 "version",
@@ -357,7 +357,7 @@ def test_a_failure_reads_from_the_verdict_to_the_table():
     assert lines[0] == "ckptdoctor 0.1.0 · /opt/train/bin/python · Python 3.11.7 · cpu"
     assert lines[1] == "torch 2.13.0+cpu · transformers 4.51.3 · deepspeed 0.16.4 · llamafactory 0.9.2"
     assert lines[3].startswith("FAIL  gradient checkpointing of llamafactory")
-    starts = ["FAIL", "CKPT001  error  ", "  what helps", "notes", "what was run (13 probes, 31.4 s)", "calling conv"]
+    starts = ["FAIL", "CKPT001  error  ", "  fixes", "notes", "what was run (13 probes, 31.4 s)", "calling conv"]
     at = [next(number for number, line in enumerate(lines) if line.startswith(start)) for start in starts]
     assert at == sorted(at)
 
@@ -369,23 +369,23 @@ def test_a_finding_names_who_did_what():
         "  what         AttributeError: 'functools.partial' object has no attribute '__self__'\n",
         "  read by      llamafactory 0.9.2, llamafactory/model/model_utils/checkpointing.py:86\n",
         '                 module: "torch.nn.Module" = func.__self__\n',
-        "  handed over  transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577\n",
+        "  passed by    transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577\n",
         "                 functools.partial(Glm4DecoderLayer.__call__)\n",
-        "  innocent     deepspeed 0.16.4: it also fails without deepspeed\n",
+        "  ruled out    deepspeed 0.16.4: it also fails without deepspeed\n",
         "    1. [version, verified here] upgrade llamafactory to 0.9.3\n",
         "    2. [patch] look through the partial\n",
         "trl 0.9.6 requires llamafactory<0.9.3\n",
         "  more: ckptdoctor rule CKPT001\n",
     ):
         assert part in text
-    assert " and 2 more (5 probes) what helps" in " ".join(text.split())
+    assert " and 2 more (5 probes) fixes" in " ".join(text.split())
     assert SITE not in text
 
 
 def test_a_rule_without_a_callable_does_not_speak_of_reading():
     report = failing()
     report.findings = [
-        msgspec.structs.replace(finding(), rule="CKPT004", handed_over_by=None, callable=None, error=None, remedies=[])
+        msgspec.structs.replace(finding(), rule="CKPT004", passed_by=None, callable=None, error=None, remedies=[])
     ]
 
     text = render("text", report, PLAIN)
@@ -393,7 +393,7 @@ def test_a_rule_without_a_callable_does_not_speak_of_reading():
     assert "  where        llamafactory 0.9.2, " in text
     assert "  what         It expects a bound method" in text
     assert "read by" not in text
-    assert "handed over" not in text
+    assert "passed by" not in text
 
 
 def test_a_file_outside_of_site_packages_is_named_whole():

@@ -34,23 +34,23 @@ def finding(*specs):
     return Finding("CKPT001", "attribute-contract", "error", "", "", [spec.id for spec in specs])
 
 
-def trial(mended=(), failing=(), kept=(), lost=(), now=None):
-    ids = [tuple(spec.id for spec in one) for one in (mended, failing, kept, lost)]
+def trial(fixed=(), failing=(), kept=(), lost=(), now=None):
+    ids = [tuple(spec.id for spec in one) for one in (fixed, failing, kept, lost)]
     return Trial(*ids, now={spec.id: (now or {}).get(spec, []) for spec in failing})
 
 
 @pytest.mark.parametrize(
     ("came", "helps"),
     [
-        (trial(mended=[USUAL, DROPOUT, OTHER], kept=[TORCH]), True),
-        (trial(mended=[USUAL, DROPOUT], failing=[OTHER], kept=[TORCH]), True),  # shares the entry of the first function
-        (trial(mended=[USUAL, DROPOUT, OTHER], lost=[TORCH]), False),
-        (trial(mended=[DROPOUT, OTHER], failing=[USUAL], kept=[TORCH]), False),
+        (trial(fixed=[USUAL, DROPOUT, OTHER], kept=[TORCH]), True),
+        (trial(fixed=[USUAL, DROPOUT], failing=[OTHER], kept=[TORCH]), True),  # shares the entry of the first function
+        (trial(fixed=[USUAL, DROPOUT, OTHER], lost=[TORCH]), False),
+        (trial(fixed=[DROPOUT, OTHER], failing=[USUAL], kept=[TORCH]), False),
         (trial(failing=[USUAL, DROPOUT, OTHER], kept=[TORCH]), False),
-        (trial(mended=[USUAL, OTHER], failing=[DROPOUT], now={DROPOUT: ["CKPT005"]}), True),  # the fault had hidden it
-        (trial(mended=[USUAL, OTHER], failing=[DROPOUT], now={DROPOUT: ["CKPT001"]}), False),
-        (trial(mended=[USUAL, OTHER], failing=[DROPOUT]), False),  # it did not even come to an end
-        (trial(mended=[DROPOUT, OTHER], failing=[USUAL], now={USUAL: ["CKPT005"]}), False),
+        (trial(fixed=[USUAL, OTHER], failing=[DROPOUT], now={DROPOUT: ["CKPT005"]}), True),  # the fault had hidden it
+        (trial(fixed=[USUAL, OTHER], failing=[DROPOUT], now={DROPOUT: ["CKPT001"]}), False),
+        (trial(fixed=[USUAL, OTHER], failing=[DROPOUT]), False),  # it did not even come to an end
+        (trial(fixed=[DROPOUT, OTHER], failing=[USUAL], now={USUAL: ["CKPT005"]}), False),
     ],
 )
 def test_a_remedy_mends_all_that_matters_and_loses_nothing(came, helps):
@@ -58,7 +58,7 @@ def test_a_remedy_mends_all_that_matters_and_loses_nothing(came, helps):
 
 
 def test_what_a_remedy_leaves_is_named_with_the_rule():
-    came = trial(mended=[USUAL], failing=[DROPOUT, OTHER], now={DROPOUT: ["CKPT005"]})
+    came = trial(fixed=[USUAL], failing=[DROPOUT, OTHER], now={DROPOUT: ["CKPT005"]})
     left = came.left(ground(USUAL, DROPOUT, OTHER))
     assert left == ["llamafactory with dropout (CKPT005)", "llamafactory:unsloth (fails)"]
 

@@ -21,7 +21,7 @@ SECTIONS = [
     "What happens",
     "Whose fault it is",
     "Which releases",
-    "What helps",
+    "Fixes",
     "See it yourself",
     "Wrong and right",
 ]

@@ -305,7 +305,7 @@ def test_the_key_changes_with_a_package_that_is_edited_where_it_lies(tmp_path, b
 
     module.write_text("another")
 
-    # Where another release is laid over it, what lies below has no say.
+    # Where another release is added to it, what lies below has no say.
     assert (key(base, target, Options()) == first) == (base == BASE)
 
 

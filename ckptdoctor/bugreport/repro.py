@@ -171,7 +171,7 @@ class _Script:
         self.beside: dict[str, str] = {}
         self._imports = {"platform", "importlib.metadata", "torch"}
         self._is_own_model = probe.model == OWN_MODEL
-        is_cleared = any(one.package == "deepspeed" for one in finding.innocent)
+        is_cleared = any(one.package == "deepspeed" for one in finding.ruled_out)
         self._hides = is_cleared and probe.engine in ("none", "partial") and probe.checkpoint_function != "deepspeed"
         self._imports |= {"sys"} if self._hides else set()
         self._has_zero = probe.engine.startswith("zero")
@@ -498,7 +498,7 @@ _HAND_OVER = {
         "hidden_states, *keywords.values())"
     ),
 }
-"""How our own model hands a layer over, as in ``probes/conventions.py``."""
+"""How our own model passes a layer on, as in ``probes/conventions.py``."""
 
 _OWN_MODEL = '''\
 class Attention(torch.nn.Module):

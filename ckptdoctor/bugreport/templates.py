@@ -149,7 +149,7 @@ class _Parts:
         lines = [
             f"- not {prose(f'{one.package} {one.version}: {one.reason}')}"
             for finding in self.report.findings[:_FINDINGS]
-            for one in finding.innocent
+            for one in finding.ruled_out
         ]
         return "\n".join([*dict.fromkeys(lines), *(f"- {prose(note)}" for note in self.report.notes)])
 
@@ -197,9 +197,9 @@ def _finding(finding: Finding) -> str:
     if finding.culprit:
         label = blames(finding.rule, finding.culprit)
         lines.append(f"- {label}: {_place(finding.culprit)}{_code(finding.culprit.code)}")
-    if finding.handed_over_by:
-        made_of = finding.callable.text if finding.callable else finding.handed_over_by.code
-        lines.append(f"- handed over by: {_place(finding.handed_over_by)}{_code(made_of)}")
+    if finding.passed_by:
+        made_of = finding.callable.text if finding.callable else finding.passed_by.code
+        lines.append(f"- passed by: {_place(finding.passed_by)}{_code(made_of)}")
     count = len(finding.probes)
     if count:
         more = f" and {count - 2} more" if count > 2 else ""
@@ -231,7 +231,7 @@ def _own(parts: _Parts) -> list[tuple[str, str]]:
         ("Findings", parts.findings if parts.report.findings else ""),
         ("Reproduction", _joined(parts.reproduction, parts.traceback)),
         ("Evidence", parts.evidence),
-        ("What helps", parts.helps),
+        ("Fixes", parts.helps),
         ("", parts.made_by),
     ]
 
@@ -241,7 +241,7 @@ def _llamafactory(parts: _Parts) -> list[tuple[str, str]]:
         ("Reminder", "- [ ] I have read the above rules and searched the existing issues."),
         ("System Info", parts.system),
         ("Reproduction", _joined(parts.verdict, parts.findings, parts.reproduction, parts.traceback)),
-        ("Others", _joined(parts.evidence, _headed("What helps", parts.helps), parts.made_by)),
+        ("Others", _joined(parts.evidence, _headed("Fixes", parts.helps), parts.made_by)),
     ]
 
 
@@ -256,7 +256,7 @@ def _transformers(parts: _Parts) -> list[tuple[str, str]]:
             "- [ ] My own task or dataset (give details below)",
         ),
         ("Reproduction", _joined(parts.verdict, parts.findings, parts.reproduction, parts.traceback, parts.evidence)),
-        ("Expected behavior", _joined(parts.expected, _headed("What helps", parts.helps), parts.made_by)),
+        ("Expected behavior", _joined(parts.expected, _headed("Fixes", parts.helps), parts.made_by)),
     ]
 
 
@@ -268,7 +268,7 @@ def _deepspeed(parts: _Parts) -> list[tuple[str, str]]:
         ("ds_report output", "Not run; `collect_env.txt` and `packages.txt` are attached."),
         ("System info (please complete the following information):", parts.system),
         ("Launcher context", "One process, started with `python`." if parts.scripts else ""),
-        ("Additional context", _joined(_headed("What helps", parts.helps), parts.made_by)),
+        ("Additional context", _joined(_headed("Fixes", parts.helps), parts.made_by)),
     ]
 
 

@@ -42,7 +42,7 @@ class Lazy(click.Group):
 
 SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
-    "fix": "Find what mends an environment, prove it, and carry it out if told to.",
+    "fix": "Find what fixes an environment, prove it, and carry it out if told to.",
     "run": "Start a training command with its checkpoint function adapted, no file changed.",
     "explain": "Say what a log or an issue text shows, without running anything.",
     "report": "Pack a bug report: what is broken, and a script that shows it, nothing private.",
@@ -59,12 +59,12 @@ SUMMARIES = {
 @click.version_option(__version__, prog_name="ckptdoctor", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of ckptdoctor's own errors.")
 def group(debug: bool) -> None:
-    """Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what mends it.
+    """Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what fixes it.
 
     \b
     ckptdoctor check                            the active environment
     ckptdoctor check --python ~/envs/train      another one, which needs nothing installed for this
-    ckptdoctor check --with llamafactory==0.9.3 the same with another version laid over, unchanged itself
+    ckptdoctor check --with llamafactory==0.9.3 the same with another version, in an overlay
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """  # noqa: D301 - click wants the character itself

@@ -93,7 +93,7 @@ def command(
     no_cache: bool,
     verbose: bool,
 ) -> int:
-    """Run tiny real training steps in an environment, with checkpointing, and say what is broken and what mends it.
+    """Run tiny real training steps in an environment, with checkpointing, and say what is broken and what fixes it.
 
     Takes seconds and no GPU. The environment needs torch, and is left as it is, byte for byte.
 

@@ -14,7 +14,7 @@ STATUS = {"ours": 0, "suspected": 1, "not ours": 3, "nothing found": 3}
 @click.argument("file", metavar="FILE|-")
 @shared.format_options("text", "json")
 def command(file: str, format_: str, output: str | None) -> int:
-    """Say of a log or an issue text which rule it is, whose code reads and whose hands over, and what is known to work.
+    """Say of a log or an issue text which rule it is, whose code reads and whose passes, and what is known to work.
 
     Nothing is run. Paste the text as it is: with prefixes of ranks and loggers, colours, quotes, boxes, wrapped lines, JSON
     records, or in part. A claim rests on what the text shows. If the text only suggests a rule, the verdict is SUSPECTED.

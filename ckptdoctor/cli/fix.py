@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ckptdoctor.planning.request import Request
 
 
-@click.command("fix", short_help="Find what mends an environment, prove it, and carry it out if told to.")
+@click.command("fix", short_help="Find what fixes an environment, prove it, and carry it out if told to.")
 @shared.target_options
 @shared.JOB
 @shared.MODEL
@@ -64,7 +64,7 @@ def command(
     output: str | None,
     no_cache: bool,
 ) -> int:
-    """Find what mends an environment: every remedy was run, with the probes that failed and with those that passed.
+    """Find what fixes an environment: every remedy was run, with the probes that failed and with those that passed.
 
     Releases are tried in overlays, a patch on a copy, beside the environment. Nothing in it changes, but with --apply and
     --revert, and then one file. Remedies come ranked by how little they change.
@@ -78,7 +78,7 @@ def command(
     if apply_ and revert:
         raise UsageFault("--apply and --revert are opposites.", "give one of them")
     if force and not (apply_ or revert):
-        raise UsageFault("--force goes with --apply or --revert.", "leave it out to see what helps")
+        raise UsageFault("--force goes with --apply or --revert.", "leave it out to see what fixes it")
     writing.require_writable(output)
     writing.require_writable(constraints, "--constraints")
     request = Request(

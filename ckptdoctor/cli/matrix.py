@@ -53,7 +53,7 @@ def command(
 ) -> int:
     """Judge every combination of releases by tiny training steps: which versions work together?
 
-    Releases are laid over the target, which stays as it is. Those that share the code that matters are found by reading
+    Releases go into overlays, and the target stays as it is. Those that share the code that matters are found by reading
     them on the index, and one of each kind is run; what is inferred is marked so. Results are kept as they come: a run
     that was interrupted goes on where it was.
 

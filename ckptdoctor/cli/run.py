@@ -32,7 +32,7 @@ def command(words: tuple[str, ...]) -> int:
     ckptdoctor run -- llamafactory-cli train job.yaml
     ckptdoctor run -- torchrun --nproc-per-node 8 train.py
 
-    A checkpoint function that looks for the layer in the callable that it is handed, and fails since the model hands over
+    A checkpoint function that looks for the layer in the callable that it is given, and fails since the model passes
     another kind of callable than it was written for, finds the layer after all: in this command, and in every Python
     that it starts on this machine. A line on standard error says so when it happens. Nothing is done to functions
     that work.

@@ -1,1 +1,1 @@
-"""The target: which Python it is, what is laid over it, and the bridge to the probes inside it."""
+"""The target: which Python it is, what is added to it, and the bridge to the probes inside it."""

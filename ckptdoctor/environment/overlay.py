@@ -1,4 +1,4 @@
-"""Other releases of packages, laid over a target without changing it.
+"""Other releases of packages, added to a target without changing it.
 
 uv works out what would change in the target (a dry run), and exactly those packages go into a folder of their own that
 the target's Python finds first. The folder is kept and used again while target, requirements and settings are the same.

@@ -156,7 +156,7 @@ class Patient:
         Args:
             specs: What to run, by lane.
             replacements: For a checkpoint function, by its name: a file to load in place of the installed one.
-            laid: For a requirement that specs are laid over with: the folder of packages that meets it.
+            laid: For a requirement that specs are added to with: the folder of packages that meets it.
             each: Told of each piece of evidence as it comes.
 
         Returns:

@@ -93,7 +93,7 @@ def _shown(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged] | No
             found.summary,
             one.frames,
             found.culprit,
-            found.handed_over_by,
+            found.passed_by,
             one.labels,
             one.follows,
         )
@@ -171,6 +171,6 @@ def _others(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged]) ->
 
 def _unnamed(judged: Judged, seen: dict[str, list[Seen]]) -> list[str]:
     """Packages whose part is clear and whose release is not in the text."""
-    parts = [place.package for place in (judged.culprit, judged.handed_over_by) if place and place.package != "python"]
+    parts = [place.package for place in (judged.culprit, judged.passed_by) if place and place.package != "python"]
     missing = [name for name in dict.fromkeys(parts) if name and name not in seen]
     return [f"Which release of {listed(missing)} it was could not be read from the text."] if missing else []

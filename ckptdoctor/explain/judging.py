@@ -41,7 +41,7 @@ class Judged:
         rule: A rule's code, empty when it is not ours.
         summary: One sentence.
         culprit: Whose code reads, or raised.
-        handed_over_by: The line that called the checkpoint function.
+        passed_by: The line that called the checkpoint function.
         doubts: What the text does not tell.
     """
 
@@ -49,7 +49,7 @@ class Judged:
     summary: str
     rule: str = ""
     culprit: Place | None = None
-    handed_over_by: Place | None = None
+    passed_by: Place | None = None
     doubts: list[str] = field(default_factory=list)
 
 
@@ -131,7 +131,7 @@ def _attribute_contract(error: Raised, context: Context) -> Judged | None:
             return None
         return _suspected_read(missing, "the text has no traceback")
     reader_at = _reader(error.frames)
-    handed_at = _handed_over(error.frames, reader_at)
+    handed_at = _passed_by(error.frames, reader_at)
     reader = error.frames[reader_at]
     handed = error.frames[handed_at] if handed_at is not None else None
     # Where something was left out on the way, the layer's own code may have stood there.
@@ -170,7 +170,7 @@ def _read(reader: Place, handed: Place | None, name: str, kind: str, error: Rais
 
 def _suspected_read(missing: str, why: str, handed: Place | None = None) -> Judged:
     summary = (
-        f"It looks like CKPT001, a checkpoint function that reads {missing} from what it is handed, but {why}, and "
+        f"It looks like CKPT001, a checkpoint function that reads {missing} from what it is given, but {why}, and "
         "other code may fail with the same message."
     )
     return Judged(
@@ -180,7 +180,7 @@ def _suspected_read(missing: str, why: str, handed: Place | None = None) -> Judg
 
 def _cut_short(error: Raised, missing: str, kind: str) -> Judged | None:
     """The frame that reads is missing: only a hand-over, or a function on the way, allows a suspicion."""
-    handed_at = _handed_over(error.frames, len(error.frames) - 1)
+    handed_at = _passed_by(error.frames, len(error.frames) - 1)
     touches = handed_at is not None or any(places.is_checkpoint_function(frame) for frame in error.frames)
     if not touches and kind not in _CALLABLES:
         return None
@@ -194,7 +194,7 @@ def _reader(frames: list[Place]) -> int:
     return own[-1] if own else len(frames) - 1
 
 
-def _handed_over(frames: list[Place], until: int) -> int | None:
+def _passed_by(frames: list[Place], until: int) -> int | None:
     """The innermost line up to there that calls a checkpoint function, or from which one was called."""
     for at in range(until, -1, -1):
         if places.path(frames[at]).endswith("torch/autograd/__init__.py"):
@@ -366,7 +366,7 @@ def _measured_fault(error: Raised, context: Context) -> Judged | None:
     for frame in reversed(error.frames):
         fault = known.fault_at(frame, error.type) if not places.is_helper(frame) else None
         if fault and fault.rule in ("CKPT010", "CKPT011") and _fits(error, fault.rule):
-            handed_at = _handed_over(error.frames, error.frames.index(frame))
+            handed_at = _passed_by(error.frames, error.frames.index(frame))
             handed = error.frames[handed_at] if handed_at is not None else None
             seen = "with the CPU in the place of a GPU" if fault.rule == "CKPT011" else "with this error"
             return Judged(
@@ -392,7 +392,7 @@ def _does_not_run(error: Raised, context: Context) -> Judged | None:
     if not error.is_certain:
         return None
     last = error.frames[_reader(error.frames)] if error.frames else None
-    handed_at = _handed_over(error.frames, len(error.frames) - 1) if error.frames else None
+    handed_at = _passed_by(error.frames, len(error.frames) - 1) if error.frames else None
     handed = error.frames[handed_at] if handed_at is not None and error.frames[handed_at] != last else None
     if _only_under_checkpointing(error, last):
         summary = f"The step raises what only checkpointing raises: {_short(error)}"

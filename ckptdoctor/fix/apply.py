@@ -52,9 +52,9 @@ class Patch:
     prefix: Path
     """``sys.prefix`` of the target."""
     overlay: Path | None
-    """An overlay that was laid over the target for the diagnosis, if any."""
+    """An overlay that was added to the target for the diagnosis, if any."""
     why: str
-    """What it mends, one line."""
+    """What it fixes, one line."""
 
 
 class Applied(msgspec.Struct):

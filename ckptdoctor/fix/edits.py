@@ -335,7 +335,7 @@ def _project(text: str, changes: Changes, path: Path) -> str:
     try:
         document = tomlkit.parse(text)
     except (TOMLKitError, ValueError, RecursionError) as fault:
-        raise UsageFault(f"{path} is not TOML: {fault}.", "Mend it, or give a requirements file.") from None
+        raise UsageFault(f"{path} is not TOML: {fault}.", "Fix it, or give a requirements file.") from None
     _refuse_sources(document, changes, path)
     named = _edit_arrays(document, changes, path) | _edit_poetry(document, changes, path)
     _append(document, {name: release for name, release in changes.items() if name not in named}, path)

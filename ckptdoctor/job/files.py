@@ -228,7 +228,7 @@ def _hint(error: yaml.MarkedYAMLError) -> str:
         return "keep one of them"
     if error.context and error.context.startswith("expected a single document"):
         return "trainers read one: leave the `---` out between them"
-    return "mend it there; trainers read it the same way"
+    return "fix it there; trainers read it the same way"
 
 
 def _harmless(problem: str) -> str:

@@ -29,7 +29,7 @@ def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | Non
     Args:
         asked: What is varied, one package, and all the rest.
         good: A release that works.
-        bad: One that does not; it may be the older one, and then the first that mends it is found.
+        bad: One that does not; it may be the older one, and then the first that fixes it is found.
         observer: Told how it goes on.
 
     Raises:
@@ -76,7 +76,7 @@ def _there(axis: Axis, wanted: str) -> str:
 def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:
     names = [one.name for one in (axis, *fixed)]
     if names.count(axis.name) > 1:
-        raise UsageFault(f"{axis.name} is both varied and laid over.", f"leave out --with {axis.name}")
+        raise UsageFault(f"{axis.name} is both varied and added to.", f"leave out --with {axis.name}")
     if sum(name in TRAINERS for name in names) > 1:
         raise UsageFault(f"A run has one trainer, not {listed(names)}.", "leave the others out")
 

@@ -10,7 +10,7 @@ import msgspec
 from ckptdoctor.model.compatibility import TRAINERS
 
 ENVIRONMENT = ("python", "torch")
-"""What cannot be laid over a target: each release of it needs an environment of its own."""
+"""What cannot be added to a target: each release of it needs an environment of its own."""
 
 
 class Base(msgspec.Struct, frozen=True, order=True):
@@ -24,7 +24,7 @@ class Base(msgspec.Struct, frozen=True, order=True):
 
     @property
     def is_target(self) -> bool:
-        """Whether it is the target itself that is laid over, not an environment made for it."""
+        """Whether it is the target itself that is added to, not an environment made for it."""
         return not self.python and not self.torch
 
 

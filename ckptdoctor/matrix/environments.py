@@ -64,7 +64,7 @@ class Environments:
             trunk.__exit__(None, None, None)
 
     def python(self, base: Base) -> Path:
-        """The interpreter that a base's packages are laid over.
+        """The interpreter that a base's packages are added to.
 
         Raises:
             TargetError: There is no such Python, or torch cannot be installed for it.

@@ -52,7 +52,7 @@ class Looked(msgspec.Struct, tag=True):
 
 
 class Laid(msgspec.Struct, tag=True):
-    """A trainer's release that was laid over a base."""
+    """A trainer's release that was added to a base."""
 
     base: Base
     requirement: str

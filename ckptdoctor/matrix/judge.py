@@ -103,7 +103,7 @@ def _fault(finding: Finding, found: Found) -> Fault:
         title=_short(finding.title),
         functions=sorted(functions),
         culprit=_place(finding.culprit),
-        handed_over_by=_place(finding.handed_over_by),
+        passed_by=_place(finding.passed_by),
         callable=finding.callable.text if finding.callable else "",
         error=_short(error_line(finding.error)) if finding.error else "",
     )

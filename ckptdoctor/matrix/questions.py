@@ -1,4 +1,4 @@
-"""From a combination to the probes that judge it: the usual step of ``check``, with a trainer laid over or without."""
+"""From a combination to the probes that judge it: the usual step of ``check``, with a trainer added to or without."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "lla
 
 
 class Trainer(msgspec.Struct):
-    """A trainer's release as it was laid over a base."""
+    """A trainer's release as it was added to a base."""
 
     name: str
     version: str
@@ -59,7 +59,7 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
         return Trainer(name, found.version, functions, of_the_stack(found.requires or []))
     own = next((package for package in facts.packages if package.name == name), None)
     if own is None:
-        raise TargetError(f"{requirement} was laid over, and is not there.", "try it with pip to see more")
+        raise TargetError(f"{requirement} was added to, and is not there.", "try it with pip to see more")
     functions = [function for function in facts.trainers if function.partition(":")[0] == name]
     return Trainer(name, own.version, functions, own.requires)
 
@@ -104,14 +104,14 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
 
 
 def _laid(planned: Planned, requirement: str, trainer: Trainer | None) -> Planned:
-    """The same probe, with the trainer's release laid over if it is the trainer's function that is tried."""
+    """The same probe, with the trainer's release added to if it is the trainer's function that is tried."""
     if trainer is None or planned.spec.function not in trainer.functions:
         return planned
     return replace(planned, spec=msgspec.structs.replace(planned.spec, laid=requirement))
 
 
 def with_trainer(facts: Environment, trainer: Trainer | None) -> Environment:
-    """The environment as it is with a trainer's release laid over it."""
+    """The environment as it is with a trainer's release added to it."""
     if trainer is None:
         return facts
     others = [package for package in facts.packages if package.name != trainer.name]

@@ -47,7 +47,7 @@ class Asked:
     Attributes:
         vary: A requirement for each axis; the same package again adds to its axis.
         python: The target, as ``--python`` takes it.
-        requirements: What is laid over in every combination.
+        requirements: What is added to in every combination.
         options: What to probe; without engines, none wraps the model.
         every: Which releases of an axis to keep: the last of each patch, minor or major version; none for all.
         pre: Pre-releases too.
@@ -97,13 +97,13 @@ def matrix(asked: Asked, observer: Observer | None = None) -> Map:
 
 
 def split(asked: Asked) -> tuple[Asked, list[str]]:
-    """What is asked with one release of a trainer laid over, and that trainer apart: it is judged as on an axis of one."""
+    """What is asked with one release of a trainer added to, and that trainer apart: it is judged as on an axis of one."""
     trainers = [text for text in asked.requirements if _is_trainer(text)]
     return replace(asked, requirements=[text for text in asked.requirements if text not in trainers]), trainers
 
 
 def pinned(requirements: Sequence[str]) -> dict[str, str]:
-    """What is laid over in every combination, for people: a release where one is named, else what is asked for."""
+    """What is added to in every combination, for people: a release where one is named, else what is asked for."""
     parsed = map(Requirement, requirements)
     return {one.name: str(one.specifier).removeprefix("==") or one.url or "newest" for one in parsed}
 

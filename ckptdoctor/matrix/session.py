@@ -54,7 +54,7 @@ class Session:
     executor: Executor
     observer: Observer = field(default_factory=Silent)
     requirements: Sequence[str] = ()
-    """What is laid over in every combination."""
+    """What is added to in every combination."""
     refresh: bool = False
     """Run what the store knows again, once."""
     ran: int = 0

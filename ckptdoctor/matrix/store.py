@@ -58,9 +58,9 @@ class Kept(msgspec.Struct):
 
     facts: Environment | None = None
     refused: dict[str, str] = {}
-    """Why a requirement cannot be laid over it; the base itself under ``FACTS``."""
+    """Why a requirement cannot be added to it; the base itself under ``FACTS``."""
     trainers: dict[str, Trainer] = {}
-    """Trainers' releases that were laid over it, by requirement."""
+    """Trainers' releases that were added to it, by requirement."""
     evidence: dict[str, Evidence] = {}
     """By the probe's id."""
     made: dict[str, str] = {}
@@ -107,7 +107,7 @@ class Store:
         self._keep(base, laid, "refusal", Refusal(why))
 
     def keep_trainer(self, base: str, requirement: str, trainer: Trainer) -> None:
-        """What a trainer's release has, once laid over a base."""
+        """What a trainer's release has, once added to a base."""
         self._keep(base, requirement, "trainer", trainer)
 
     def keep_evidence(self, base: str, evidence: Evidence) -> None:
@@ -175,13 +175,13 @@ class Store:
 
 
 def key(base: Base, target: Environment, options: Options) -> str:
-    """Names all that decides what a probe observes in a base: the target, the releases laid over it, our probes, the machine.
+    """Names all that decides what a probe observes in a base: the target, the releases added to it, our probes, the machine.
 
     What the releases bring along by themselves is not named, since it is known only once they are laid.
 
     Args:
         base: The releases.
-        target: What they are laid over.
+        target: What they are added to.
         options: What is asked for; files and modules that it names count by their contents.
     """
     laid = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}

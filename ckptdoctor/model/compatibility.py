@@ -28,9 +28,9 @@ class Fault(msgspec.Struct, omit_defaults=True):
     functions: list[str]
     """Checkpoint functions that it was found with."""
     culprit: Place | None = None
-    handed_over_by: Place | None = None
+    passed_by: Place | None = None
     callable: str = ""
-    """What was handed over, e.g. ``functools.partial(Glm4DecoderLayer.__call__)``."""
+    """What was passed, e.g. ``functools.partial(Glm4DecoderLayer.__call__)``."""
     error: str = ""
     """The error in one line."""
 
@@ -138,7 +138,7 @@ class Line(msgspec.Struct):
     """Releases in between that could not be diagnosed."""
 
     @property
-    def mends(self) -> bool:
+    def fixes(self) -> bool:
         """Whether the newer side is the one that works."""
         return self.run_after.verdict == "ok"
 

@@ -57,7 +57,7 @@ class Attribute(msgspec.Struct, omit_defaults=True):
     object: str
     """Type of the object it was looked up on."""
     in_callable: str = ""
-    """Where that object stands in the callable handed over (``callable``, ``callable.func``), empty when it does not."""
+    """Where that object stands in the callable passed (``callable``, ``callable.func``), empty when it does not."""
 
 
 class Error(msgspec.Struct, omit_defaults=True):
@@ -208,7 +208,7 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
     as_installed: bool = False
     """With nothing hidden, although no engine needs DeepSpeed: the environment as a job without DeepSpeed meets it."""
     laid: str = ""
-    """A requirement that is laid over for this probe alone, e.g. ``llamafactory==0.9.2``."""
+    """A requirement that is added to for this probe alone, e.g. ``llamafactory==0.9.2``."""
 
     @property
     def id(self) -> str:

@@ -47,7 +47,7 @@ class ExplainedError(msgspec.Struct, omit_defaults=True):
     """Outermost first, files as the text has them."""
     culprit: Place | None = None
     """Whose code reads the attribute, or raised."""
-    handed_over_by: Place | None = None
+    passed_by: Place | None = None
     ranks: list[str] = []
     """Labels of the processes that showed it."""
     follows: str = ""

@@ -24,7 +24,7 @@ FailOn = Literal["error", "warning", "never"]
 SCHEMA = "ckptdoctor/report/1"
 
 
-class Innocent(msgspec.Struct):
+class RuledOut(msgspec.Struct):
     """A package that a finding clears, and the runs that clear it."""
 
     package: str
@@ -74,15 +74,15 @@ class Finding(msgspec.Struct):
     """Ids of the probes on which it fired."""
     culprit: Place | None = None
     """Who reads the attribute, or whose code did it."""
-    handed_over_by: Place | None = None
+    passed_by: Place | None = None
     callable: Makeup | None = None
     error: Error | None = None
-    innocent: list[Innocent] = []
+    ruled_out: list[RuledOut] = []
     remedies: list[Remedy] = []
     impasse: str = ""
     """Where no release of the trainer works with the installed transformers: that, and which newest pair does."""
     searched: list[str] = []
-    """What was looked for to mend it: kinds of remedies. Empty: nothing was."""
+    """What was looked for to fix it: kinds of remedies. Empty: nothing was."""
     unsearched: str = ""
     """What could not be tried just now, and why: one sentence."""
     accepted: Literal["", "ignored", "baseline"] = ""

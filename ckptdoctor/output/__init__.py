@@ -90,7 +90,7 @@ def render(format: str, report: Report, style: Style) -> str:  # noqa: A002 - na
 
 
 def render_remedies(report: Report, style: Style) -> str:
-    """Prints what mends each finding, for people, without the tables of what was run."""
+    """Prints what fixes each finding, for people, without the tables of what was run."""
     from ckptdoctor.output import text
 
     return text.render_remedies(report, style)

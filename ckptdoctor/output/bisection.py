@@ -52,7 +52,7 @@ def _text(found: Bisection, style: Style) -> Iterator[str]:
 
 
 def _line(axis: str, line: Line, style: Style) -> Iterator[str]:
-    first = "first that works" if line.mends else "first that fails"
+    first = "first that works" if line.fixes else "first that fails"
     head = f"{axis} {line.after} is the {first}"
     yield click.style(head, bold=True) if style.color else head
     for release, run in ((line.before, line.run_before), (line.after, line.run_after)):
@@ -66,10 +66,10 @@ def _side(name: str, run: Run, style: Style) -> Iterator[str]:
     yield f"  {name} {click.style(word, fg=_COLORS[run.verdict]) if style.color else word}  ({run.model}, {run.date})"
     conventions = sorted({one.convention for one in run.functions if one.convention not in ("", "model")})
     if conventions:
-        yield f"    handed over  {', '.join(conventions)}"
+        yield f"    passed as  {', '.join(conventions)}"
     for fault in run.faults:
         yield f"    {fault.rule}  {one_line(fault.error or fault.title, _LONGEST)}"
-        yield from _places((blames(fault.rule, fault.culprit), fault.culprit), ("handed over by", fault.handed_over_by))
+        yield from _places((blames(fault.rule, fault.culprit), fault.culprit), ("passed by", fault.passed_by))
 
 
 def _places(*places: tuple[str, Place | None]) -> Iterator[str]:

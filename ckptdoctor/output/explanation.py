@@ -69,8 +69,8 @@ def _error(error: ExplainedError, style: Style) -> Iterator[str]:
     yield from _field("in the text", f"line {error.line}", style)
     if error.culprit:
         yield from _place("read by" if error.rule == "CKPT001" else "where", error.culprit, style)
-    if error.handed_over_by:
-        yield from _place("handed over", error.handed_over_by, style)
+    if error.passed_by:
+        yield from _place("passed by", error.passed_by, style)
 
 
 def _place(label: str, place: Place, style: Style) -> Iterator[str]:

@@ -69,18 +69,18 @@ def _finding(one: Published) -> Iterator[str]:
         yield prose(finding.detail)
     yield "\n".join(_facts(one))
     if finding.remedies:
-        yield "#### What helps"
+        yield "#### Fixes"
         yield "\n\n".join(_remedy(number, remedy) for number, remedy in enumerate(finding.remedies, 1))
 
 
 def _facts(one: Published) -> Iterator[str]:
     finding = one.finding
     yield from _place(blames(finding.rule, finding.culprit).capitalize(), one.at)
-    yield from _place("Handed over by", one.handed_over)
+    yield from _place("Passed by", one.passed_by)
     if finding.callable:
         yield f"- Callable: {code(finding.callable.text)}"
-    for innocent in finding.innocent:
-        yield f"- Innocent: {prose(f'{innocent.package} {innocent.version}')}: {prose(innocent.reason)}"
+    for ruled_out in finding.ruled_out:
+        yield f"- Ruled out: {prose(f'{ruled_out.package} {ruled_out.version}')}: {prose(ruled_out.reason)}"
     if one.names:
         yield f"- Seen in: {', '.join(map(code, one.names))}"
     if finding.impasse:

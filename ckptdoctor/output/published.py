@@ -52,7 +52,7 @@ class Published:
         finding: Clean of what acts and of this machine's folders.
         key: What it is told by, in 32 hexadecimal digits.
         at: The line that tells most.
-        handed_over: The line that handed the callable over.
+        passed_by: The line that passed the callable.
         probes: Ids of its probes, as the report has them.
         names: The same without the folders of this machine.
     """
@@ -60,7 +60,7 @@ class Published:
     finding: Finding
     key: str
     at: Spot | None
-    handed_over: Spot | None
+    passed_by: Spot | None
     probes: frozenset[str]
     names: list[str]
 
@@ -81,20 +81,20 @@ class Published:
         if finding.error:
             yield one_line(f"{finding.error.type}: {finding.error.message}", _LONGEST_LINE)
         yield from filter(None, [one_line(finding.detail, 4 * _LONGEST_LINE)])
-        for label, spot in ((self.label, self.at), ("handed over by", self.handed_over)):
+        for label, spot in ((self.label, self.at), ("passed by", self.passed_by)):
             if spot is not None:
                 yield f"{label} {spot.text}: {spot.code}" if spot.code else f"{label} {spot.text}"
         if finding.callable:
             yield one_line(f"callable {finding.callable.text}", _LONGEST_LINE)
-        for one in finding.innocent:
-            yield one_line(f"innocent: {one.package} {one.version}: {one.reason}", _LONGEST_LINE)
+        for one in finding.ruled_out:
+            yield one_line(f"ruled out: {one.package} {one.version}: {one.reason}", _LONGEST_LINE)
         if finding.impasse:
             yield one_line(f"releases: {finding.impasse}", _LONGEST_LINE)
         if finding.unsearched:
             yield one_line(f"not tried: {finding.unsearched}", _LONGEST_LINE)
         for remedy in finding.remedies:
             how = ", verified here" if remedy.verified else ""
-            yield one_line(f"what helps [{remedy.kind}{how}]: {remedy.title}", _LONGEST_LINE)
+            yield one_line(f"fix [{remedy.kind}{how}]: {remedy.title}", _LONGEST_LINE)
             yield from (f"  {one_line(command, _LONGEST_LINE)}" for command in remedy.commands)
 
     @property
@@ -143,7 +143,7 @@ def findings(report: Report) -> list[Published]:
             finding=shown,
             key=identity.Key.of(found).digest,
             at=_spot(identity.location(found)),
-            handed_over=_spot(found.handed_over_by),
+            passed_by=_spot(found.passed_by),
             probes=frozenset(found.probes),
             names=[name_of(probe) for probe in identity.subjects(found, report.probes)],
         )

@@ -107,9 +107,9 @@ def _result(one: Published) -> dict[str, Any]:
         "partialFingerprints": {"ckptdoctor/v1": one.key, "primaryLocationLineHash": f"{one.key[:16]}:1"},
         "properties": {"probes": one.names, "accepted": finding.accepted},
     }
-    if one.handed_over is not None:
-        text = "handed over here"
-        made["relatedLocations"] = [{"id": 1, **_location(one.handed_over), "message": {"text": text}}]
+    if one.passed_by is not None:
+        text = "passed here"
+        made["relatedLocations"] = [{"id": 1, **_location(one.passed_by), "message": {"text": text}}]
     if finding.accepted:
         reason = one_line(one.accepted, _LONGEST_LINE)
         made["suppressions"] = [{"kind": "external", "status": "accepted", "justification": reason}]

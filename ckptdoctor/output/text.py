@@ -58,7 +58,7 @@ def render(report: Report, style: Style) -> str:
 
 
 def render_remedies(report: Report, style: Style) -> str:
-    """Prints what mends each finding; the tables of what was run are ``check``'s."""
+    """Prints what fixes each finding; the tables of what was run are ``check``'s."""
     report = escaped(report, ascii_only=not style.unicode)
     pen = _Pen(style)
     sections = [
@@ -166,7 +166,7 @@ def _finding(finding: Finding, pen: _Pen) -> list[str]:
         *(pen.field("passed over", text) if (text := accepted_text(finding)) else []),
         *_what(finding, pen),
         *_places(finding, pen),
-        *_innocents(finding, pen),
+        *_ruled_out(finding, pen),
         *(pen.field("seen in", _some(finding.probes, everything=pen.style.verbose)) if finding.probes else []),
         *_remedies(finding, pen),
         *pen.block("  more: ", f"ckptdoctor rule {finding.rule}".replace(" ", "\xa0"), "    "),
@@ -186,21 +186,21 @@ def _error_line(error: Error) -> str:
 def _places(finding: Finding, pen: _Pen) -> list[str]:
     lines: list[str] = []
     if finding.culprit:
-        # Only this rule is about an attribute that the culprit reads off what it was handed.
+        # Only this rule is about an attribute that the culprit reads off what it was given.
         label = blames(finding.rule, finding.culprit)
         lines += [*pen.field(label, located(finding.culprit)), *pen.code(finding.culprit.code)]
     made_of = finding.callable.text if finding.callable else ""
-    if finding.handed_over_by:
-        lines += [*pen.field("handed over", located(finding.handed_over_by))]
-        lines += pen.code(made_of or finding.handed_over_by.code)
+    if finding.passed_by:
+        lines += [*pen.field("passed by", located(finding.passed_by))]
+        lines += pen.code(made_of or finding.passed_by.code)
     elif made_of:
         lines += pen.field("callable", one_line(made_of, _LONGEST_LINE))
     return lines
 
 
-def _innocents(finding: Finding, pen: _Pen) -> list[str]:
-    texts = [f"{one.package} {one.version}: {one.reason}" for one in finding.innocent]
-    return [line for at, text in enumerate(texts) for line in pen.field("" if at else "innocent", text)]
+def _ruled_out(finding: Finding, pen: _Pen) -> list[str]:
+    texts = [f"{one.package} {one.version}: {one.reason}" for one in finding.ruled_out]
+    return [line for at, text in enumerate(texts) for line in pen.field("" if at else "ruled out", text)]
 
 
 def _some(ids: list[str], everything: bool) -> str:
@@ -214,8 +214,8 @@ def _remedies(finding: Finding, pen: _Pen) -> list[str]:
     stuck += pen.field("not tried", finding.unsearched) if finding.unsearched else []
     if not finding.remedies:
         looked_for = f"nothing found; looked for {listed(finding.searched)}"
-        return [*stuck, *(pen.field("what helps", looked_for) if finding.searched else [])]
-    lines = [*stuck, pen.paint("  what helps", bold=True)]
+        return [*stuck, *(pen.field("fixes", looked_for) if finding.searched else [])]
+    lines = [*stuck, pen.paint("  fixes", bold=True)]
     for number, remedy in enumerate(finding.remedies, 1):
         lines += _remedy(number, remedy, pen)
     return lines

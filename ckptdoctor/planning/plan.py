@@ -102,7 +102,7 @@ class Plan:
 
 
 def first_of_all(functions: Iterable[str]) -> set[str]:
-    """The functions that a remedy must mend: those that are no mere variant, where there are any."""
+    """The functions that a remedy must fix: those that are no mere variant, where there are any."""
     found = set(functions)
     return found - set(VARIANTS) or found
 

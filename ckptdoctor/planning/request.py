@@ -22,7 +22,7 @@ class Request:
         options: What to probe.
         workers: Probes at a time in each lane; 0 for as many as there are cores.
         use_cache: Answer from the last run where nothing has changed.
-        find_remedies: Look for what mends each finding, and try it where that can be done here.
+        find_remedies: Look for what fixes each finding, and try it where that can be done here.
         verify: Try every remedy, and drop those that do not help.
         job: A job file, to probe that very job; ``None`` for the environment.
     """

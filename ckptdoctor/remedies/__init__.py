@@ -1,4 +1,4 @@
-"""What mends a finding: only what is known to work with this very stack, or was tried on it, the smallest change first."""
+"""What fixes a finding: only what is known to work with this very stack, or was tried on it, the smallest change first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find(ground: Ground, verify: bool) -> None:
-    """Look for what mends each finding, most practical first, and judge it by the whole stack.
+    """Look for what fixes each finding, most practical first, and judge it by the whole stack.
 
     A warning is not looked into, and what could not be judged only where the cause is plain or needs DeepSpeed.
 

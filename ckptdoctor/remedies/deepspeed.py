@@ -1,4 +1,4 @@
-"""Releases of DeepSpeed that may mend a finding which needs DeepSpeed: the same model trains without it."""
+"""Releases of DeepSpeed that may fix a finding which needs DeepSpeed: the same model trains without it."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _missing(case: Case) -> str:
 
 
 def _install(package: str, finding: Finding, ground: Ground) -> list[Remedy]:
-    """The release of a package that goes with what is installed, once it was laid over and let the step be judged."""
+    """The release of a package that goes with what is installed, once it was added in an overlay and let the step be judged."""
     ground.progress(f"trying {package}")
     try:
         trial = proof.with_releases(Candidate({package: ""}), finding, ground)
@@ -67,7 +67,7 @@ def _install(package: str, finding: Finding, ground: Ground) -> list[Remedy]:
 
 def _came(trial: Trial) -> str:
     rules = sorted({rule for found in trial.now.values() for rule in found})
-    count = len(trial.mended) + len(trial.failing)
+    count = len(trial.fixed) + len(trial.failing)
     judged = f"{count} probe{'' if count == 1 else 's'} can be judged then"
     return f"{judged}, and end in {listed(rules)}" if rules else f"{judged}, and are ok"
 

@@ -1,4 +1,4 @@
-"""Rewrites how a trainer's checkpoint function finds the layer in the callable it is handed.
+"""Rewrites how a trainer's checkpoint function finds the layer in the callable it is given.
 
 Such functions read ``func.__self__`` or ``func.func.__self__``, which only fits the callables of the transformers
 version they were written against. The patch asks a small helper instead, which knows every shape models have used.
@@ -33,7 +33,7 @@ _HELPER = '''\
 def _layer_of(func):
     """Return the layer that a callable handed to a checkpoint function runs.
 
-    Models hand over a method of the layer, or a partial, a wrapper or a closure that holds the layer or its method.
+    Models pass a method of the layer, or a partial, a wrapper or a closure that holds the layer or its method.
     """
     import functools
 
@@ -59,9 +59,9 @@ def _layer_of(func):
 
 
 def patch(source: str, line: int) -> str | None:
-    """Mend the reads of the layer that fail on other shapes of callable.
+    """Fix the reads of the layer that fail on other shapes of callable.
 
-    The read at ``line`` tells which parameter holds the callable. Reads through parameters of that name are mended in
+    The read at ``line`` tells which parameter holds the callable. Reads through parameters of that name are fixed in
     the whole module; other parameters may hold things that are no layer's callable and are left alone.
 
     Args:

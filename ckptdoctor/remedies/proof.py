@@ -80,7 +80,7 @@ class Ground:
 
     @functools.cached_property
     def before(self) -> Environment:
-        """The target with what was laid over it, and all that each package requires."""
+        """The target with what was added to it, and all that each package requires."""
         return self.look(self.laid)
 
     @functools.cached_property
@@ -104,7 +104,7 @@ class Trial:
     """What came of running all again with a remedy.
 
     Attributes:
-        mended: Probes that had failed with the finding, and were ok.
+        fixed: Probes that had failed with the finding, and were ok.
         failing: Those that were not. A variant that this machine cannot run with it says neither.
         kept: Probes that had been ok, and were again.
         lost: Those that were not.
@@ -116,7 +116,7 @@ class Trial:
         open: What is still wrong with the whole stack, or newly so: the rules of errors that are found with it.
     """
 
-    mended: tuple[str, ...]
+    fixed: tuple[str, ...]
     failing: tuple[str, ...]
     kept: tuple[str, ...]
     lost: tuple[str, ...]
@@ -137,10 +137,10 @@ class Trial:
         must = first_of_all(functions)
         left = [one.spec for one in ground.probes if one.spec.id in self.failing and one.spec.function in must]
         hidden = [one for one in left if one.variant and self.now[one.id] and finding.rule not in self.now[one.id]]
-        return bool(self.mended) and not self.lost and len(hidden) == len(left)
+        return bool(self.fixed) and not self.lost and len(hidden) == len(left)
 
     def left(self, ground: Ground) -> list[str]:
-        """What it does not mend: ``llamafactory:unsloth with dropout (CKPT005)``."""
+        """What it does not fix: ``llamafactory:unsloth with dropout (CKPT005)``."""
         specs = [one.spec for one in ground.probes if one.spec.id in self.failing]
         return list(
             dict.fromkeys(f"{one.function}{_when(one)} ({listed(self.now[one.id]) or 'fails'})" for one in specs)
@@ -149,7 +149,7 @@ class Trial:
     @property
     def tried(self) -> list[str]:
         """Ids of the probes that were ok with it."""
-        return list(dict.fromkeys([*self.mended, *self.kept, *self.passed]))
+        return list(dict.fromkeys([*self.fixed, *self.kept, *self.passed]))
 
 
 def _when(spec: Spec) -> str:
@@ -288,7 +288,7 @@ def _judged(
     again = {one.spec.id for one in ground.probes}
     had_passed = [one.id for one in ground.found.probes if one.outcome == "ok" and one.id in again]
     return Trial(
-        mended=tuple(one for one in failed if one in passed),
+        fixed=tuple(one for one in failed if one in passed),
         failing=tuple(one for one in failed if one not in passed | unjudged),
         kept=tuple(one for one in had_passed if one in passed),
         lost=tuple(one for one in had_passed if one not in passed),

@@ -203,7 +203,7 @@ def _adapter(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy
         return []
     made = Remedy(
         kind="adapter",
-        title="start the job through ckptdoctor, which adapts what the function is handed; no file changes",
+        title="start the job through ckptdoctor, which adapts what the function is given; no file changes",
         cost=f"every start of the job needs it{_left(trial, ground)}",
         evidence="",
         commands=[f"ckptdoctor run -- {_start(cases, ground)}"],
@@ -228,12 +228,12 @@ def _target(ground: Ground) -> str:
 
 def _left(trial: Trial, ground: Ground) -> str:
     left = trial.left(ground)
-    return f"; left as it is by it: {listed(left)}" if left else ""
+    return f"; still failing: {listed(left)}" if left else ""
 
 
 def _verified(made: Remedy, trial: Trial, how: str, known: str = "") -> Remedy:
     """The remedy, marked with what was run."""
-    failed, passed = len(trial.mended), len(trial.kept)
+    failed, passed = len(trial.fixed), len(trial.kept)
     words = f"{failed} probe{'' if failed == 1 else 's'} that failed and {passed} that had passed are ok"
     made.evidence = f"tried here {how}: {words}{stood_in(trial.stood_in)}" + (f"; {known}" if known else "")
     made.verified, made.tried = True, trial.tried

@@ -20,7 +20,7 @@ def edited(environment: Environment, names: Iterable[str], loaded: Iterable[str]
     A package whose installer kept no record of its files counts as released, since nothing shows that it was changed.
 
     Args:
-        environment: The target, with what was laid over it.
+        environment: The target, with what was added to it.
         names: The packages that matter.
         loaded: Files that the probes loaded: only those are compared with the installer's record.
     """

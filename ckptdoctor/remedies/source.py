@@ -55,14 +55,14 @@ def find(finding: Finding, cases: list[Case], environment: Environment, patient:
         return []
     specs = _specs([case for case in cases if case.spec.function in proposal.functions])
     tried = {one.id: one for one in _try(proposal.patched, proposal.file, specs, patient)}
-    mended = [spec for spec in specs if works(tried[spec.id])]
-    failing = {spec.function for spec in specs if spec not in mended}
+    fixed = [spec for spec in specs if works(tried[spec.id])]
+    failing = {spec.function for spec in specs if spec not in fixed}
     if failing & first_of_all(spec.function for spec in specs):
         return []
-    without_gpu = stood_in(spec.function for spec in mended if tried[spec.id].forward_only)
+    without_gpu = stood_in(spec.function for spec in fixed if tried[spec.id].forward_only)
     made = remedy(proposal, finding, environment, sorted(failing))
-    made.evidence = f"the patched file passed here{without_gpu}: {listed([spec.id for spec in mended], 3)}"
-    made.verified, made.tried = True, [spec.id for spec in mended]
+    made.evidence = f"the patched file passed here{without_gpu}: {listed([spec.id for spec in fixed], 3)}"
+    made.verified, made.tried = True, [spec.id for spec in fixed]
     return [made]
 
 
@@ -71,18 +71,18 @@ def remedy(proposal: Proposal, finding: Finding, environment: Environment, left:
 
     Args:
         proposal: The patch.
-        finding: What it mends.
+        finding: What it fixes.
         environment: The target.
-        left: Functions that it does not mend.
+        left: Functions that it does not fix.
     """
     from ckptdoctor.remedies.patch import diff
 
     name = owner(finding.culprit, proposal.file.name)
-    not_mended = f"; {listed(left)} is not mended by it" if left else ""
+    not_fixed = f"; still failing: {listed(left)}" if left else ""
     return Remedy(
         kind="patch",
-        title=f"patch {name} to find the layer in whatever callable it is handed",
-        cost=f"a changed file in the environment, lost at the next reinstall{not_mended}",
+        title=f"patch {name} to find the layer in whatever callable it is given",
+        cost=f"a changed file in the environment, lost at the next reinstall{not_fixed}",
         evidence="",
         diff=diff(proposal.source, proposal.patched, _label(proposal.file, environment)),
         file=str(proposal.file),

@@ -29,7 +29,7 @@ def weigh(ground: Ground) -> None:
     for remedy, others in left:
         if others:
             # Only what was run with all probes is known to leave the fault.
-            known = "still failing with it" if remedy.evidence.startswith(TRIED) else "not known to mend"
+            known = "still failing with it" if remedy.evidence.startswith(TRIED) else "not known to fix"
             remedy.cost += f"; {known}: {listed(others)}"
     if whole is not None:
         for one in errors:
@@ -37,7 +37,7 @@ def weigh(ground: Ground) -> None:
 
 
 def _left(remedy: Remedy, finding: Finding, errors: list[Finding], ground: Ground) -> list[str]:
-    """The other faults that a remedy is not known to mend, each with its rule."""
+    """The other faults that a remedy is not known to fix, each with its rule."""
     others = [one for one in errors if one is not finding and not _mends(remedy, one, ground)]
     return list(dict.fromkeys(f"{one.rule} ({one.title})" for one in others))
 

@@ -1,4 +1,4 @@
-"""Other releases that may mend a finding: from what was measured, and from the index where that says nothing yet."""
+"""Other releases that may fix a finding: from what was measured, and from the index where that says nothing yet."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def _of_all(each: Sequence[dict[T, list[Worked]]]) -> dict[T, list[Worked]]:
 def search(
     cases: list[Case], environment: Environment, edited: Iterable[str] = (), others: Iterable[Case] = ()
 ) -> Search | None:
-    """What to look for to mend a finding; nothing where releases of one trainer and of transformers are not the matter.
+    """What to look for to fix a finding; nothing where releases of one trainer and of transformers are not the matter.
 
     What was measured is the usual step without an engine, so nothing is looked for where the fault does not show there.
 
@@ -280,7 +280,7 @@ def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
     environment = looked_for.environment
     working = {one.judged.function for one in candidate.works}
     left = sorted(set(looked_for.functions) - working) if working else []
-    not_mended = f"; {listed(left)} is not mended by it" if left else ""
+    not_fixed = f"; still failing: {listed(left)}" if left else ""
     stays = {"transformers", looked_for.package} - candidate.changes.keys()
     kept = "".join(f"{name} {environment.version(name)} stays, " for name in sorted(stays))
     follow = (
@@ -288,7 +288,7 @@ def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
     )
     count = "one package changes" if len(candidate.changes) == 1 else f"{len(candidate.changes)} packages change"
     made = bare(candidate, environment)
-    made.cost = f"{count}; {kept}{follow}{not_mended}"
+    made.cost = f"{count}; {kept}{follow}{not_fixed}"
     made.evidence = _evidence(candidate.works, looked_for, stays) if candidate.works else ""
     return made
 

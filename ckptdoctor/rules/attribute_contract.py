@@ -9,7 +9,7 @@ from ckptdoctor.words.wording import owner
 
 
 def judge(case: Case) -> Fired | None:
-    """Fires on an attribute missing from the callable handed over, and on what experiments show to be the same."""
+    """Fires on an attribute missing from the callable passed, and on what experiments show to be the same."""
     error, handover = case.evidence.error, case.handover
     if not case.is_checkpointed or case.evidence.ended != "raised" or error is None or handover is None:
         return None
@@ -26,18 +26,18 @@ def judge(case: Case) -> Fired | None:
     return Fired(
         title=f"{owner(reader, case.spec.function)} {what} a callable that {_has_none(case, error)}",
         detail=(
-            f"{owner(handover.by, case.model_text)} hands each layer to the checkpoint function as "
+            f"{owner(handover.by, case.model_text)} passes each layer to the checkpoint function as "
             f"{handover.callable.text}. {owner(reader, case.spec.function)} expects another kind of callable."
         ),
         culprit=reader,
-        handed_over_by=handover.by,
+        passed_by=handover.by,
     )
 
 
 def _has_none(case: Case, error: Error) -> str:
     if error.attribute is not None and error.attribute.in_callable:
         return "does not have it"
-    return f"{owner(case.handover.by, case.model_text)} hands over" if case.handover else "it was handed"
+    return f"{owner(case.handover.by, case.model_text)} passes" if case.handover else "it was given"
 
 
 def _reader(error: Error, handed_by: Place) -> Place:
@@ -85,7 +85,7 @@ def _package(function: str) -> str:
 RULE = Rule(
     code="CKPT001",
     name="attribute-contract",
-    meaning="The checkpoint function reads an attribute that the callable it is handed does not have.",
+    meaning="The checkpoint function reads an attribute that the callable it is given does not have.",
     explanation="""\
 A model does not call torch's `checkpoint` itself. It hands each decoder layer to a *checkpoint function* that the trainer
 installed, as some callable plus arguments. Nothing says what kind of callable. The trainer's function reaches into it for
@@ -96,12 +96,12 @@ calling convention, training dies in its first forward pass:
     AttributeError: 'function' object has no attribute '__self__'
 
 It is recognised by what happens, not by the message: the attribute is missing from an object in the make-up of the very
-callable that was handed over, or the function fails before the layer runs although it works with another calling
+callable that was passed, or the function fails before the layer runs although it works with another calling
 convention, while torch's own function trains the same model with the same callable.
 
 DeepSpeed is often blamed. The probes run with DeepSpeed not imported at all show whether it has any part in it.
 
-What helps is a pair of releases that agree, or a checkpoint function that finds the layer in whatever it is handed.""",
+What helps is a pair of releases that agree, or a checkpoint function that finds the layer in whatever it is given.""",
     links=(
         "https://github.com/hiyouga/LLaMA-Factory/issues/7779",
         "https://github.com/hiyouga/LLaMA-Factory/issues/7699",

@@ -20,7 +20,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} {does} when simulated on the CPU{case.variant_text}",
         detail=f"There is no GPU here. The failure has nothing to do with the device. {detail}",
         culprit=raised_at or case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
         error=tried.error,
     )
 

@@ -56,7 +56,7 @@ class Case:
         return self.evidence.handovers[-1] if self.evidence.handovers else None
 
     @property
-    def handed_over_by(self) -> Place | None:
+    def passed_by(self) -> Place | None:
         """The line of that hand-over."""
         return self.handover.by if self.handover else None
 
@@ -278,7 +278,7 @@ class Fired:
     detail: str
     severity: Severity = "error"
     culprit: Place | None = None
-    handed_over_by: Place | None = None
+    passed_by: Place | None = None
     error: Error | None = None
     """The error that it is about, where it is not the one that ended the probe."""
 

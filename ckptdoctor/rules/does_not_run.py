@@ -23,7 +23,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} {what} where the same step without checkpointing runs",
         detail=f"In {evidence.during or 'the step'}{under}{case.step_text}: {case.happened}",
         culprit=_where(case),
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

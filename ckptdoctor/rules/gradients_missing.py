@@ -23,7 +23,7 @@ def judge(case: Case) -> Fired | None:
             f"such parameters as they are.{_unless(case)}"
         ),
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

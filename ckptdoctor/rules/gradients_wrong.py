@@ -33,7 +33,7 @@ def judge(case: Case) -> Fired | None:
             f"{_because(case)}"
         ),
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 
@@ -42,7 +42,7 @@ def _hides(case: Case, hidden: list[str]) -> Fired:
         title=f"{case.spec.function} hides gradients that are not numbers: a step that should be skipped is taken",
         detail=f"Without checkpointing {listed(hidden)} are NaN or infinite in the same step, and with it they look sound.",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 
@@ -52,7 +52,7 @@ def _in_other_arithmetic(case: Case, layers: list[Arithmetic]) -> Fired:
         title=f"{case.spec.function} recomputes in another precision than the forward pass{case.variant_text}",
         detail=f"{one.layer} ran in {one.forward} at first, and again in {one.recomputed}. So gradients are another step's.",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

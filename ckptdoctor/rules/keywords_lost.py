@@ -20,13 +20,13 @@ def judge(case: Case) -> Fired | None:
         title=f"{_who(case, by_model)} loses keyword arguments on their way to the layer",
         detail=_detail(lost, case.evidence),
         severity=_severity(lost, case),
-        culprit=case.handed_over_by if by_model else case.function,
-        handed_over_by=case.handed_over_by,
+        culprit=case.passed_by if by_model else case.function,
+        passed_by=case.passed_by,
     )
 
 
 def _lost_with_torch_too(case: Case) -> bool:
-    """Whether torch's function loses them as well: then the model never hands them over."""
+    """Whether torch's function loses them as well: then the model never passes them."""
     return any(evidence.keywords_lost for evidence in case.with_torch())
 
 

@@ -26,7 +26,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} changes the loss{case.step_text}",
         detail=f"The loss of the step is {shown} with checkpointing and {plain:.8g} without.",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 
@@ -36,7 +36,7 @@ RULE = Rule(
     meaning="The loss under checkpointing is not finite, or differs from the loss without it.",
     explanation="""\
 The forward pass computes the same with and without checkpointing. Where the loss differs, the checkpoint function runs
-something else than it was handed, or changes what comes out.""",
+something else than it was given, or changes what comes out.""",
     links=(),
     judge=judge,
     implies=("CKPT005",),

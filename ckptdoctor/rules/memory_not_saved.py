@@ -46,7 +46,7 @@ def _fired(case: Case, what: str, detail: str) -> Fired:
         title=f"{case.spec.function} {what}",
         detail=detail,
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

@@ -32,7 +32,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} does not checkpoint{case.step_text}: training goes on without it, and nothing says so",
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 
@@ -66,7 +66,7 @@ def _on_purpose(course: Case, case: Case) -> Fired | None:
         ),
         severity="note" if is_regular else "warning",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 
@@ -79,7 +79,7 @@ def _trained_only(case: Case, kept: int) -> Fired:
         ),
         severity="note",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 
@@ -107,7 +107,7 @@ def _offloads(case: Case, step: Evidence) -> Fired:
         ),
         severity="note",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

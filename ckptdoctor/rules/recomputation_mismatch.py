@@ -28,7 +28,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
         detail=f"torch raised CheckpointError in backward{under}{case.step_text}: {first}",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

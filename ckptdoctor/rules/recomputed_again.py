@@ -20,7 +20,7 @@ def judge(case: Case) -> Fired | None:
             f"training step{case.step_text}; twice is what checkpointing needs."
         ),
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

@@ -18,7 +18,7 @@ def judge(case: Case) -> Fired | None:
         title=f"{case.spec.function} changes {listed(changed)}{case.variant_text}, and leaves it changed",
         detail="The same step without checkpointing leaves all of it as it was. Whatever runs next runs in another state.",
         culprit=case.function,
-        handed_over_by=case.handed_over_by,
+        passed_by=case.passed_by,
     )
 
 

@@ -10,7 +10,7 @@ from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.planning.plan import NO_FUNCTION, Plan, Planned
 from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
 from ckptdoctor.store import locations
-from ckptdoctor.verdict import innocence
+from ckptdoctor.verdict import ruling_out
 from ckptdoctor.words.wording import counted, engines_in_words, listed
 
 NOT_DIAGNOSED = "CKPT900"
@@ -165,7 +165,7 @@ def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> 
 
 def _key(rule: Rule, fired: Fired) -> Key:
     """What makes two firings one fault: the same rule at the same lines, and the same thing said of it."""
-    culprit, handed = fired.culprit, fired.handed_over_by
+    culprit, handed = fired.culprit, fired.passed_by
     if handed is not None and handed.file.startswith(str(locations.probes())):
         handed = None  # our own model has a line a convention, and one fault is one fault in all of them
     return (
@@ -179,7 +179,7 @@ def _key(rule: Rule, fired: Fired) -> Key:
 def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) -> Finding:
     rule, fired, case = group[0]
     cases = [one for _, _, one in group]
-    handover = case.handover if fired.handed_over_by else None
+    handover = case.handover if fired.passed_by else None
     return Finding(
         rule=rule.code,
         name=rule.name,
@@ -188,10 +188,10 @@ def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) ->
         detail=f"{fired.detail}{_not_ruled_out(cases) if rule.code != NOT_DIAGNOSED else ''}",
         probes=[one.spec.id for one in cases],
         culprit=fired.culprit,
-        handed_over_by=fired.handed_over_by,
+        passed_by=fired.passed_by,
         callable=handover.callable if handover else None,
         error=fired.error or case.evidence.error,
-        innocent=innocence.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
+        ruled_out=ruling_out.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
     )
 
 

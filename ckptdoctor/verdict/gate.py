@@ -129,7 +129,7 @@ def _outcome(report: Report, fail_on: FailOn, stale: list[Accepted]) -> tuple[in
     gone = len(stale) if fail_on == "warning" else 0
     if failing or gone:
         parts = [counted(len(failing), "finding")] if failing else []
-        parts += [f"{counted(gone, 'entry')} of the baseline that nothing answers to"] if gone else []
+        parts += [f"{counted(gone, 'entry')} of the baseline that no longer match"] if gone else []
         return FOUND, f"Fails: {' and '.join(parts)} at --fail-on {fail_on}{_passed_over(report)}."
     if report.verdict not in ("ok", "fail") or any(one.rule == NOT_DIAGNOSED for one in report.findings):
         return UNDIAGNOSED, f"Fails: not all could be diagnosed{_passed_over(report)}."
@@ -162,7 +162,7 @@ def read(file: str, may_be_missing: bool = False) -> list[Accepted]:
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}.", "choose another --baseline") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageFault(f"{file} is no baseline: {error}.", "mend it, or remove it and --update-baseline") from error
+        raise UsageFault(f"{file} is no baseline: {error}.", "fix it, or remove it and --update-baseline") from error
 
 
 def write(file: str, entries: Iterable[Accepted]) -> None:

@@ -80,7 +80,7 @@ def subjects(finding: Finding, probes: list[ProbeResult]) -> list[ProbeResult]:
 def location(finding: Finding) -> Place | None:
     """The line that tells most about a finding."""
     frames = finding.error.frames if finding.error else []
-    return finding.culprit or finding.handed_over_by or (frames[-1] if frames else None)
+    return finding.culprit or finding.passed_by or (frames[-1] if frames else None)
 
 
 def without_paths(value: T, environment: Environment) -> T:

@@ -29,7 +29,7 @@ shadowed_has_run = False
 """Whether the ``sitecustomize`` behind ours was taken care of in this process."""
 
 _MOST_PARTS = 1000
-"""A callable of more parts than this is nothing that a model hands over."""
+"""A callable of more parts than this is nothing that a model passes."""
 
 _MISSING = re.compile(r"'([^']+)' object has no attribute '(__self__|func)'")
 
@@ -172,7 +172,7 @@ class Border:
         return self._ckptdoctor_function(adapted, *args[1:], **kwargs)
 
     def _cure(self, error: AttributeError, handed: Any) -> Handed | None:
-        """What to hand over instead, if the error is the callable's lacking something, and the layer has not run."""
+        """What to pass instead, if the error is the callable's lacking something, and the layer has not run."""
         try:
             adapted = adapt(handed)
             if adapted is None:
@@ -180,9 +180,7 @@ class Border:
             layer, name = layer_of(handed), _missing(error, handed)
             if not name or not hasattr(adapted, name) or _ran(error, handed, layer):
                 return None
-            _announce(
-                f"adapting what {type(layer).__name__} is handed over as, for {_label(self)}, which reads `{name}`"
-            )
+            _announce(f"adapting what {type(layer).__name__} is passed as, for {_label(self)}, which reads `{name}`")
             return adapted
         except Exception:  # the error that there is says more
             return None
@@ -192,7 +190,7 @@ class Border:
 def _watched(handed: Any) -> Iterator[list[bool]]:
     """Watch whether a layer, or any module in it, is run; a list that is no longer empty then.
 
-    A model may hand over the layer's bare forward, which runs no hook of the layer itself; so all of its modules are
+    A model may pass the layer's bare forward, which runs no hook of the layer itself; so all of its modules are
     watched. This slows modules down a little, so that it is done for the first callable of each shape only.
     """
     has_run: list[bool] = []
@@ -341,7 +339,7 @@ class Bound:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         original = object.__getattribute__(self, "_ckptdoctor_original")
         layer = object.__getattribute__(self, "__self__")
-        # What was written for models that hand over the layer itself asks the callable for its parameters.
+        # What was written for models that pass the layer itself asks the callable for its parameters.
         owner = layer if not name.startswith("__") and not hasattr(original, name) else original
         return getattr(owner, name)
 

@@ -1,4 +1,4 @@
-"""Wrong: takes it for granted that it is handed a bound method."""
+"""Wrong: takes it for granted that it is given a bound method."""
 from torch.utils.checkpoint import checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Wrong: takes it for granted that it is handed a partial; fails for a bound method only."""
+"""Wrong: takes it for granted that it is given a partial; fails for a bound method only."""
 from torch.utils.checkpoint import checkpoint
 
 

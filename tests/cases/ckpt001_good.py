@@ -1,4 +1,4 @@
-"""Right: finds the layer in whatever it is handed, and does without where it finds none."""
+"""Right: finds the layer in whatever it is given, and does without where it finds none."""
 import functools
 
 from torch.utils.checkpoint import checkpoint

@@ -1,4 +1,4 @@
-"""Wrong: raises, whatever it is handed."""
+"""Wrong: raises, whatever it is given."""
 
 
 def checkpoint_function(function, *args, **kwargs):

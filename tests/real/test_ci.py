@@ -86,16 +86,16 @@ def test_a_baseline_accepts_and_complains_when_the_finding_is_gone(demo_python, 
     assert accepted.status == 0
     assert "accepted by the baseline: waiting for 0.9.3" in accepted.out
 
-    mended = ["--with", "llamafactory==0.9.3", *baseline]
-    gone = check(demo_python, *mended, cwd=tmp_path)
+    fixed = ["--with", "llamafactory==0.9.3", *baseline]
+    gone = check(demo_python, *fixed, cwd=tmp_path)
     assert gone.status == 0
     assert "which is gone" in " ".join(gone.out.split())
-    assert check(demo_python, *mended, "--fail-on", "warning", cwd=tmp_path).status == 1
+    assert check(demo_python, *fixed, "--fail-on", "warning", cwd=tmp_path).status == 1
     # A run that does not look there has nothing to say of it.
     elsewhere = check(demo_python, "--checkpoint-fn", "torch", *baseline, "--fail-on", "warning", cwd=tmp_path)
     assert (elsewhere.status, "gone:" in elsewhere.out) == (0, False)
 
-    assert check(demo_python, *mended, "--update-baseline", "--fail-on", "warning", cwd=tmp_path).status == 0
+    assert check(demo_python, *fixed, "--update-baseline", "--fail-on", "warning", cwd=tmp_path).status == 0
     assert json.loads((tmp_path / "b.json").read_text())["accepted"] == []
 
 

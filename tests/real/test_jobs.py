@@ -50,7 +50,7 @@ def test_a_full_job_with_zero_3_fails_before_any_weight_is_read(demo_python, job
     assert probe["evidence"]["model_class"] == "Glm4ForCausalLM"
     assert probe["evidence"]["precision"] == "bf16"
     [finding] = ran.report["findings"]
-    assert "deepspeed" in [one["package"] for one in finding["innocent"]]
+    assert "deepspeed" in [one["package"] for one in finding["ruled_out"]]
     assert [one["kind"] for one in finding["remedies"]][:2] == ["version", "patch"]
     assert "ZeRO 3" in ran.report["job"]
 
@@ -61,12 +61,12 @@ def test_an_adapter_with_zero_3_and_non_reentrant_checkpointing(torch_python, jo
     assert (ran.status, ran.rules) == (1, ["CKPT007"])
     [finding] = ran.report["findings"]
     assert finding["culprit"]["package"] == "deepspeed"
-    assert "llamafactory" in [one["package"] for one in finding["innocent"]]
+    assert "llamafactory" in [one["package"] for one in finding["ruled_out"]]
     newer, reentrant = finding["remedies"][:2]
     assert (newer["changes"], newer["verified"]) == ({"deepspeed": "0.19.8"}, True)
     assert reentrant["title"] == "set `use_reentrant_gc: true`"
-    mended = check(torch_python, *NEWER, "--job", changed(jobs, job, use_reentrant_gc="true"), cwd=jobs)
-    assert (mended.status, mended.rules) == (0, [])
+    fixed = check(torch_python, *NEWER, "--job", changed(jobs, job, use_reentrant_gc="true"), cwd=jobs)
+    assert (fixed.status, fixed.rules) == (0, [])
 
 
 def test_frozen_layers_need_not_be_recomputed(torch_python, jobs):

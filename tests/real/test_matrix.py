@@ -146,7 +146,7 @@ def test_the_evidence_names_who_reads_what_from_whom(whole):
     (fault,) = runs["4.51.3", "0.9.2"]["faults"]
     assert "__self__" in fault["error"]
     assert (fault["culprit"]["package"], fault["culprit"]["version"]) == ("llamafactory", "0.9.2")
-    assert (fault["handed_over_by"]["package"], fault["handed_over_by"]["version"]) == ("transformers", "4.51.3")
+    assert (fault["passed_by"]["package"], fault["passed_by"]["version"]) == ("transformers", "4.51.3")
     assert "Glm4DecoderLayer" in fault["callable"]
 
 

@@ -255,8 +255,8 @@ def test_the_real_models_findings_are_one_a_fault(real_model):
     found = {one["rule"]: one for one in real_model.report["findings"]}
     assert len(found) == len(real_model.report["findings"]) == 3
     assert found["CKPT001"]["culprit"]["code"] == "layer = function.__self__"
-    assert found["CKPT001"]["handed_over_by"]["package"] == "transformers"
-    assert {one["package"] for one in found["CKPT001"]["innocent"]} == {"deepspeed", "torch"}
+    assert found["CKPT001"]["passed_by"]["package"] == "transformers"
+    assert {one["package"] for one in found["CKPT001"]["ruled_out"]} == {"deepspeed", "torch"}
     assert found["CKPT002"]["severity"] == "error"
     assert found["CKPT006"]["severity"] == "warning"  # flash-attention's keywords alone: none is lost without packing
 

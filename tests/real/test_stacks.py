@@ -34,7 +34,7 @@ def test_the_fault_the_project_exists_for(demo):
 
 def test_who_reads_and_who_hands_over(demo):
     finding = the_finding(demo)
-    reader, giver = finding["culprit"], finding["handed_over_by"]
+    reader, giver = finding["culprit"], finding["passed_by"]
     assert (reader["package"], reader["version"], reader["line"]) == ("llamafactory", "0.9.2", 86)
     assert reader["file"].endswith("llamafactory/model/model_utils/checkpointing.py")
     assert "func.__self__" in reader["code"]
@@ -44,7 +44,7 @@ def test_who_reads_and_who_hands_over(demo):
 
 
 def test_deepspeed_is_cleared_by_the_run_without_it(demo):
-    [cleared] = [one for one in the_finding(demo)["innocent"] if one["package"] == "deepspeed"]
+    [cleared] = [one for one in the_finding(demo)["ruled_out"] if one["package"] == "deepspeed"]
     assert cleared["version"] == "0.16.4"
     by_id = {one["id"]: one for one in demo.report["probes"]}
     without = by_id["glm4/llamafactory/none"]
@@ -60,7 +60,7 @@ def test_deepspeed_is_cleared_by_the_run_without_it(demo):
 
 
 def test_torch_is_cleared_and_every_engine_was_real(demo):
-    assert {one["package"] for one in the_finding(demo)["innocent"]} == {"deepspeed", "torch"}
+    assert {one["package"] for one in the_finding(demo)["ruled_out"]} == {"deepspeed", "torch"}
     for engine in ENGINES:
         assert demo.outcomes[f"glm4/llamafactory/{engine}"] == "triggered"
         assert demo.outcomes[f"glm4/none/{engine}"] == "ok"
@@ -127,20 +127,20 @@ def test_the_newest_of_everything(demo_python):
     for finding in ran.report["findings"]:
         if finding["rule"] == "CKPT001":
             assert finding["culprit"]["package"] == "llamafactory"
-            assert finding["handed_over_by"]["package"] == "transformers"
-            assert any(one["package"] == "deepspeed" for one in finding["innocent"])
+            assert finding["passed_by"]["package"] == "transformers"
+            assert any(one["package"] == "deepspeed" for one in finding["ruled_out"])
             assert finding["remedies"]
 
 
 def test_last_known_newest(demo_python):
-    """transformers 5.23.0 hands over a partial of a plain function, which llamafactory 0.9.5 does not expect."""
+    """transformers 5.23.0 passes a partial of a plain function, which llamafactory 0.9.5 does not expect."""
     stack = ("--with", "transformers==5.23.0", "--with", "deepspeed==0.19.8", "--with", "llamafactory==0.9.5")
     ran = check(demo_python, *stack)
     finding = the_finding(ran)
     assert (ran.status, finding["rule"]) == (1, "CKPT001")
     assert finding["error"]["message"] == "'function' object has no attribute '__self__'"
     assert finding["culprit"]["code"].endswith("func.func.__self__")
-    assert finding["handed_over_by"]["file"].endswith("transformers/modeling_layers.py")
+    assert finding["passed_by"]["file"].endswith("transformers/modeling_layers.py")
     assert finding["callable"]["text"].startswith("functools.partial(Glm4DecoderLayer.forward, Glm4DecoderLayer")
 
 
@@ -189,7 +189,7 @@ def test_a_family_that_was_not_measured_gets_a_release_that_was_run(demo_python)
     ran = check(demo_python, *arguments)
     finding = the_finding(ran)
     assert (ran.status, finding["rule"]) == (1, "CKPT001")
-    assert "deepspeed" in [one["package"] for one in finding["innocent"]]
+    assert "deepspeed" in [one["package"] for one in finding["ruled_out"]]
     release = finding["remedies"][0]
     assert release["verified"]
     assert release["changes"] == {"llamafactory": "0.9.3"}

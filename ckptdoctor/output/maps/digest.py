@@ -40,8 +40,8 @@ class KnownFault:
         title: Its title, without versions where they differ.
         error: Its error line, likewise.
         read_at: Lines to blame, one a release of the culprit.
-        handed_over_at: Lines that handed the callable over.
-        callables: What was handed over.
+        passed_at: Lines that handed the callable over.
+        callables: What was passed.
         where: The combinations that have it.
     """
 
@@ -49,7 +49,7 @@ class KnownFault:
     title: str
     error: str
     read_at: list[Place]
-    handed_over_at: list[Place]
+    passed_at: list[Place]
     callables: list[str]
     where: list[Where]
 
@@ -165,7 +165,7 @@ def _by_run(found: Map) -> list[tuple[Run, list[Cell]]]:
 
 def _identity(fault: Fault, run: Run) -> tuple[str, ...]:
     versions = _versions(run)
-    owners = [place.package or place.file if place else "" for place in (fault.culprit, fault.handed_over_by)]
+    owners = [place.package or place.file if place else "" for place in (fault.culprit, fault.passed_by)]
     return (fault.rule, fault.severity, gist(fault.title, versions), gist(fault.error, versions), *owners)
 
 
@@ -181,7 +181,7 @@ def _known(group: list[tuple[Fault, Run, list[Cell]]], ranges: _Ranges) -> Known
         title=_common([(one.title, run) for one, run, _ in group], behind),
         error=_common([(one.error, run) for one, run, _ in group], behind),
         read_at=_distinct(one.culprit for one in own),
-        handed_over_at=_distinct(one.handed_over_by for one in own),
+        passed_at=_distinct(one.passed_by for one in own),
         callables=list(dict.fromkeys(one.callable for one in own if one.callable)),
         where=ranges.of(behind),
     )

@@ -210,7 +210,7 @@ def _fault(known: KnownFault) -> str:
             *_places(known.read_at),
             _code(first.code if first else ""),
         ],
-        "Handed over by": _places(known.handed_over_at),
+        "Passed by": _places(known.passed_at),
         "Callable": _some([_code(text) for text in known.callables]),
         "Functions": [_safe(", ".join(fault.functions))],
         "In": _where(known.where),

@@ -109,7 +109,7 @@ def _fault(known: KnownFault) -> list[str]:
         *([f"- {code(known.error)}"] if known.error else []),
         *_lines(blames(fault.rule, fault.culprit).capitalize(), [located(one) for one in known.read_at]),
         *([f"- Source: {code(first.code)}"] if first and first.code else []),
-        *_lines("Handed over by", [located(one) for one in known.handed_over_at]),
+        *_lines("Passed by", [located(one) for one in known.passed_at]),
         *_lines("Callable", known.callables),
         *_lines("Checkpoint functions", fault.functions),
         "- In:",

@@ -228,7 +228,7 @@
       terms([
         ["Error", [code(fault.error)]],
         [fault.rule === "CKPT001" && !/^raise /.test(fault.culprit?.code ?? "") ? "Read by" : "Where", place(fault.culprit)],
-        ["Handed over by", place(fault.handed_over_by)],
+        ["Passed by", place(fault.passed_by)],
         ["Callable", [code(fault.callable)]],
         ["Checkpoint functions", [fault.functions.join(", ")]],
       ]),

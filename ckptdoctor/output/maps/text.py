@@ -173,10 +173,10 @@ def _fault(known: KnownFault, pen: _Pen) -> list[str]:
     return [
         *pen.wrap(f"{fault.rule}  {fault.severity}  ", known.title, "  ", fg=_SEVERITIES[fault.severity]),
         *(pen.field("what", one_line(known.error, _LONGEST_LINE)) if known.error else []),
-        # Only this rule is about an attribute that the culprit reads off what it was handed.
+        # Only this rule is about an attribute that the culprit reads off what it was given.
         *_lines(blames(fault.rule, fault.culprit), list(map(located, known.read_at)), pen),
         *(pen.field("", f"  {one_line(first.code, _LONGEST_LINE)}") if first and first.code else []),
-        *_lines("handed over", list(map(located, known.handed_over_at)), pen),
+        *_lines("passed by", list(map(located, known.passed_at)), pen),
         *_lines("callable", known.callables, pen),
         *pen.field("functions", ", ".join(fault.functions)),
         *_where(known.where, pen),

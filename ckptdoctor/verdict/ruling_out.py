@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ckptdoctor.model.evidence import Environment, Evidence
-from ckptdoctor.model.report import Innocent
+from ckptdoctor.model.report import RuledOut
 from ckptdoctor.planning.plan import TORCH
 from ckptdoctor.rules import Case, Fired
 from ckptdoctor.rules.case import is_sound, works
 from ckptdoctor.words.wording import engines_in_words, listed
 
 
-def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Innocent]:
+def find(cases: list[Case], fired: Fired, environment: Environment) -> list[RuledOut]:
     """The packages that a finding clears.
 
     Args:
@@ -18,7 +18,7 @@ def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Inno
         fired: What the rule says of it.
         environment: The target.
     """
-    accused = {place.package for place in (fired.culprit, fired.handed_over_by) if place is not None}
+    accused = {place.package for place in (fired.culprit, fired.passed_by) if place is not None}
     found = [
         _deepspeed(cases, fired, environment),
         _torch(cases, environment),
@@ -28,7 +28,7 @@ def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Inno
     return [one for one in found if one is not None and one.package not in accused]
 
 
-def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> Innocent | None:
+def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> RuledOut | None:
     """DeepSpeed, when the same happens in a process that has not imported it, with every model and function."""
     without = {_what(case): found for case in cases if (found := _without_deepspeed(case))}
     version = environment.version("deepspeed")
@@ -40,7 +40,7 @@ def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> Inn
         stages = listed(sorted({case.spec.engine[-1] for case in with_it}))
         reason += f", and under real ZeRO {stages}"
     ids = [one.id for case in cases for one in _without_deepspeed(case)]
-    return Innocent("deepspeed", version, reason, list(dict.fromkeys((*ids, *(case.spec.id for case in with_it)))))
+    return RuledOut("deepspeed", version, reason, list(dict.fromkeys((*ids, *(case.spec.id for case in with_it)))))
 
 
 def _what(case: Case) -> tuple[str, str]:
@@ -60,11 +60,11 @@ def _at_which_lines(cases: list[Case], fired: Fired) -> str:
     ends = {(error.frames[-1].file, error.frames[-1].line) for error in errors if error and error.frames}
     if len(ends) != 1 or not all(error and error.frames for error in errors):
         return ""
-    given = {(place.file, place.line) for case in cases if (place := case.handed_over_by) is not None}
-    return " at the same two lines" if fired.handed_over_by is not None and len(given) == 1 else " at the same line"
+    given = {(place.file, place.line) for case in cases if (place := case.passed_by) is not None}
+    return " at the same two lines" if fired.passed_by is not None and len(given) == 1 else " at the same line"
 
 
-def _torch(cases: list[Case], environment: Environment) -> Innocent | None:
+def _torch(cases: list[Case], environment: Environment) -> RuledOut | None:
     """torch, when one of its own functions trains the same model in every case in which it was run, and none fails alike."""
     if any(case.spec.function.startswith("torch:") for case in cases):
         return None
@@ -75,10 +75,10 @@ def _torch(cases: list[Case], environment: Environment) -> Innocent | None:
         own = [(case, one) for case in cases if (one := case.sibling(function=name)) is not None]
         if own and all(is_sound(one) for _, one in own):
             same = all(_callable_of(case.evidence) == _callable_of(one) for case, one in own)
-            handed = ", handed the same callable" if same else ""
+            handed = ", given the same callable" if same else ""
             reason = f"its own checkpoint function trains the same model{handed}"
             passing = sorted({one.id for _, one in tried if is_sound(one)})
-            return Innocent("torch", environment.version("torch"), reason, passing)
+            return RuledOut("torch", environment.version("torch"), reason, passing)
     return None
 
 
@@ -86,7 +86,7 @@ def _callable_of(evidence: Evidence) -> str:
     return evidence.handovers[-1].callable.text if evidence.handovers else ""
 
 
-def _without_engine(cases: list[Case], environment: Environment) -> Innocent | None:
+def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | None:
     """The model's side, when the fault needs an engine: the same function trains the same model without one."""
     if any(not case.spec.engine.startswith("zero") for case in cases):
         return None
@@ -96,10 +96,10 @@ def _without_engine(cases: list[Case], environment: Environment) -> Innocent | N
         return None
     engines = engines_in_words(case.spec.engine for case in cases)
     reason = f"the same model trains with the same checkpoint function without {engines}"
-    return Innocent("transformers", version, reason, sorted({one.id for one in siblings}))
+    return RuledOut("transformers", version, reason, sorted({one.id for one in siblings}))
 
 
-def _trainer(cases: list[Case], environment: Environment) -> Innocent | None:
+def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
     """The trainer, when torch's own function ends in the same error in its place."""
     packages = {case.spec.function.partition(":")[0] for case in cases}
     if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
@@ -107,4 +107,4 @@ def _trainer(cases: list[Case], environment: Environment) -> Innocent | None:
     package = packages.pop()
     alike = [one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None]
     reason = "torch's own checkpoint function ends in the same error in its place"
-    return Innocent(package, environment.version(package), reason, alike)
+    return RuledOut(package, environment.version(package), reason, alike)
