@@ -13,7 +13,7 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import locations
-from tests.conftest import as_root, run
+from tests.conftest import as_root, call
 from tests.test_cli import is_a_complaint
 
 
@@ -102,7 +102,7 @@ def test_a_check_says_it_before_it_runs_anything(folder, tmp_path):
     folder.mkdir()
     folder.chmod(0o777)
 
-    ran = run("check", "--python", sys.executable, cwd=tmp_path)
+    ran = call("check", "--python", sys.executable, cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
     assert f"{folder} is not used as a cache: every user may write it." in ran.err

@@ -23,7 +23,7 @@ from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.store import cache_contents, cache_eviction, locations, workspace
-from tests.conftest import run
+from tests.conftest import call, run
 from tests.test_cli import RUN, in_a_terminal, is_a_complaint
 
 DAY = 24 * 3600
@@ -122,8 +122,8 @@ def test_it_shows_each_kind_with_entries_and_bytes(cache, tmp_path):
     (cache / "matrix.sqlite").write_bytes(b"#" * 2500)
     (cache / ".gone-1").mkdir()
 
-    ran = run("cache")
-    told = json.loads(run("cache", "--format", "json").out)
+    ran = call("cache")
+    told = json.loads(call("cache", "--format", "json").out)
 
     assert ran.status == 0
     assert ran.out.startswith(f"{cache}\n")
@@ -137,7 +137,7 @@ def test_it_shows_each_kind_with_entries_and_bytes(cache, tmp_path):
     }
     assert told["bytes"] == sum(one["bytes"] for one in told["kinds"])
     assert (told["cache"], told["limit"], told["made_by_ckptdoctor"]) == (str(cache), 10**10, True)
-    assert run("cache", "show").out == ran.out
+    assert call("cache", "show").out == ran.out
 
 
 def test_a_folder_of_compiled_files_is_one_entry_used_when_its_path_was(cache, tmp_path):
@@ -163,7 +163,7 @@ def test_a_folder_of_compiled_files_is_one_entry_used_when_its_path_was(cache, t
 def test_prune_drops_what_was_not_used_for_a_while_with_its_record(cache):
     old, fresh, older_kind = overlay(cache, 1, days=40), overlay(cache, 2, days=20), kind(cache, 1, days=31)
 
-    ran = run("cache", "prune")
+    ran = call("cache", "prune")
 
     assert (ran.status, ran.err) == (0, "")
     assert "Dropped 2 entries, 2 kB." in ran.out
@@ -171,7 +171,7 @@ def test_prune_drops_what_was_not_used_for_a_while_with_its_record(cache):
     assert [file.stem for file in (cache / "requests").iterdir()] == [fresh.name]
     assert not [one for one in cache.iterdir() if one.name.startswith(".gone-")]
 
-    assert "Dropped 1 entry, 1 kB." in run("cache", "prune", "--older-than", "10").out
+    assert "Dropped 1 entry, 1 kB." in call("cache", "prune", "--older-than", "10").out
     assert not fresh.exists()
 
 
@@ -279,11 +279,11 @@ def test_a_dry_run_deletes_nothing_and_tells_what_a_prune_drops(cache, tmp_path)
     before = everything(cache)
     environ = {locations.LIMIT: str(SIZE)}
 
-    dry = run("cache", "prune", "--dry-run", environ=environ)
+    dry = call("cache", "prune", "--dry-run", environ=environ)
 
     assert everything(cache) == before
     assert "Would drop 4 entries" in dry.out
-    assert run("cache", "prune", environ=environ).out == dry.out.replace("Would drop", "Dropped")
+    assert call("cache", "prune", environ=environ).out == dry.out.replace("Would drop", "Dropped")
 
 
 def test_what_another_process_uses_stays(cache, tmp_path):
@@ -293,15 +293,15 @@ def test_what_another_process_uses_stays(cache, tmp_path):
     store.touch()
 
     with another_process(cache, f"overlays/{name(1)}", "bytecode", "matrix.sqlite"):
-        ran = run("cache", "prune", environ={locations.LIMIT: "0"})
-        cleared = run("cache", "clear", "--all", "--yes")
+        ran = call("cache", "prune", environ={locations.LIMIT: "0"})
+        cleared = call("cache", "clear", "--all", "--yes")
         made = [one for one in cache.iterdir() if one.name.startswith(".new-")]
         assert len(made) == 1
         assert (used.exists(), compiled.exists(), store.exists(), old.exists()) == (True, True, True, False)
     assert "2 entries, 2 kB in use: kept." in ran.out
     assert "Nothing to drop." in cleared.out
 
-    run("cache", "clear", "--all", "--yes")
+    call("cache", "clear", "--all", "--yes")
     assert not any(path.exists() for path in (used, compiled, store))
 
 
@@ -322,7 +322,7 @@ def test_a_process_that_was_killed_uses_nothing_and_leaves_nothing(cache):
         process.wait()
     (cache / ".gone-1" / "inside").mkdir(parents=True)
 
-    run("cache", "prune")
+    call("cache", "prune")
 
     assert not used.exists()
     assert not [one for one in cache.iterdir() if one.name.startswith((".new-", ".gone-"))]
@@ -338,8 +338,8 @@ def test_a_prune_that_was_killed_while_it_deletes_breaks_nothing(cache, monkeypa
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
     assert not folder.exists()  # the whole of it, before any part was deleted
-    assert "leftovers" in run("cache").out
-    assert "Nothing to drop." in run("cache", "prune").out
+    assert "leftovers" in call("cache").out
+    assert "Nothing to drop." in call("cache", "prune").out
     assert not [one for one in cache.iterdir() if one.name.startswith(".gone-")]
 
 
@@ -372,12 +372,12 @@ def test_nothing_is_deleted_from_a_folder_that_ckptdoctor_did_not_make(arguments
     aged(mine, 100)
     environ = {"CKPTDOCTOR_CACHE": str(folder)}
 
-    ran = run("cache", *arguments, environ=environ)
+    ran = call("cache", *arguments, environ=environ)
 
     assert is_a_complaint(ran, 2)
     assert f"{folder}: ckptdoctor did not make this folder" in ran.err
     assert mine.exists()
-    assert "did not make this folder" in run("cache", environ=environ).out
+    assert "did not make this folder" in call("cache", environ=environ).out
 
 
 def test_a_foreign_folder_is_not_kept_within_a_limit(cache, monkeypatch):
@@ -423,8 +423,8 @@ def test_links_are_not_followed_and_what_is_not_ours_stays(cache, tmp_path):
     (cache / "environments").rmdir()
     (cache / "environments").symlink_to(outside / "overlays")
 
-    run("cache", "prune", environ={locations.LIMIT: "0"})
-    run("cache", "clear", "--all", "--yes")
+    call("cache", "prune", environ={locations.LIMIT: "0"})
+    call("cache", "clear", "--all", "--yes")
 
     assert not inside.exists()
     assert precious.exists()
@@ -439,17 +439,17 @@ def test_clear_empties_it_but_for_the_store_and_all_of_it_if_told_to(cache, tmp_
     store = cache / "matrix.sqlite"
     store.touch()
 
-    ran = run("cache", "clear", "--yes")
+    ran = call("cache", "clear", "--yes")
 
     assert ran.status == 0
     assert "overlays" in ran.out
     assert not any(path.exists() for path in paths)
     assert list((cache / "bytecode").iterdir()) == []
     assert store.exists()
-    assert run("cache", "clear", "--all", "--yes").status == 0
+    assert call("cache", "clear", "--all", "--yes").status == 0
     assert not store.exists()
     assert locations.is_marked(cache)
-    assert run("cache", "clear").out == "Nothing to drop.\n"  # there is nothing to ask about
+    assert call("cache", "clear").out == "Nothing to drop.\n"  # there is nothing to ask about
 
 
 def test_without_a_terminal_clear_needs_a_yes(cache):
@@ -539,7 +539,7 @@ def test_a_limit_of_0_keeps_nothing_and_none_keeps_all(cache, monkeypatch):
         cache_eviction.keep_within_limit(cache)
         assert len(list((cache / "overlays").iterdir())) == left
         shutil.rmtree(cache / "overlays" / name(1), ignore_errors=True)
-    assert "limit: none" in run("cache", environ={locations.LIMIT: "None"}).out
+    assert "limit: none" in call("cache", environ={locations.LIMIT: "None"}).out
 
 
 @pytest.mark.parametrize(
@@ -563,15 +563,15 @@ def test_what_is_no_size_is_told_before_anything_runs(text, cache, monkeypatch):
 
 @pytest.mark.parametrize("command", [("cache",), ("cache", "prune"), ("check", "--python", sys.executable)])
 def test_commands_say_in_one_sentence_that_the_limit_is_no_size(command):
-    assert is_a_complaint(run(*command, environ={locations.LIMIT: "much"}), 2)
+    assert is_a_complaint(call(*command, environ={locations.LIMIT: "much"}), 2)
 
 
 def test_where_no_cache_can_be_made_a_run_goes_on_and_nothing_is_pruned():
     environ = {"CKPTDOCTOR_CACHE": "/proc/nowhere"}
     cache_eviction.keep_within_limit(Path("/proc/nowhere"))
 
-    assert run("cache", environ=environ).status == 0
-    assert is_a_complaint(run("cache", "prune", environ=environ), 2)
+    assert call("cache", environ=environ).status == 0
+    assert is_a_complaint(call("cache", "prune", environ=environ), 2)
 
 
 def test_the_limit_holds_after_a_command_has_added_an_overlay(cache, bare_python, tmp_path):

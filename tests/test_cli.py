@@ -18,7 +18,7 @@ from ckptdoctor.cli import COMMANDS, SUMMARIES
 from ckptdoctor.planning.plan import NAMED_FUNCTIONS
 from ckptdoctor.rules import RULES
 from ckptdoctor.store import locations
-from tests.conftest import run
+from tests.conftest import call, on_linux, run
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "ckptdoctor"
@@ -57,7 +57,7 @@ def fake_torch(tmp_path):
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(command, flag):
-    ran = run(command, flag)
+    ran = call(command, flag)
 
     assert ran.status == 0
     assert ran.err == ""
@@ -113,7 +113,7 @@ def test_version():
     ],
 )
 def test_wrong_usage_is_status_2_and_names_what_is_wrong(arguments, said):
-    ran = run(*arguments)
+    ran = call(*arguments)
 
     assert ran.status == 2
     assert ran.out == ""
@@ -126,14 +126,14 @@ def test_wrong_usage_is_status_2_and_names_what_is_wrong(arguments, said):
 
 @pytest.mark.parametrize("command", ["check", "env"])
 def test_a_target_that_is_not_there(command):
-    ran = run(command, "--python", "/nowhere")
+    ran = call(command, "--python", "/nowhere")
 
     assert is_a_complaint(ran, 3)
     assert "/nowhere" in ran.err
 
 
 def test_a_folder_without_a_python(tmp_path):
-    ran = run("check", "--python", tmp_path)
+    ran = call("check", "--python", tmp_path)
 
     assert is_a_complaint(ran, 3)
     assert "no Python in that folder" in ran.err
@@ -144,7 +144,7 @@ def test_a_python_that_is_not_executable(tmp_path):
     file.write_text("#!/bin/sh\n")
     file.chmod(0o644)
 
-    ran = run("check", "--python", file)
+    ran = call("check", "--python", file)
 
     assert is_a_complaint(ran, 3)
     assert f"{file} cannot be executed" in ran.err
@@ -155,7 +155,7 @@ def test_a_python_that_is_no_program(tmp_path):
     file.write_bytes(b"\x00\x01\x02")
     file.chmod(0o755)
 
-    ran = run("check", "--python", file)
+    ran = call("check", "--python", file)
 
     assert is_a_complaint(ran, 3)
     assert "does not start" in ran.err
@@ -166,7 +166,7 @@ def test_a_python_that_ends_at_once(tmp_path):
     file.write_text("#!/bin/sh\necho no licence >&2\nexit 1\n")
     file.chmod(0o755)
 
-    ran = run("check", "--python", file)
+    ran = call("check", "--python", file)
 
     assert is_a_complaint(ran, 3)
     assert "exit status 1" in ran.err
@@ -178,7 +178,7 @@ def test_a_python_that_prints_something_else(tmp_path):
     file.write_text("#!/bin/sh\necho '{}'\necho welcome\n")
     file.chmod(0o755)
 
-    ran = run("check", "--python", file)
+    ran = call("check", "--python", file)
 
     assert is_a_complaint(ran, 3)
     assert "welcome" in ran.err
@@ -188,7 +188,7 @@ def test_a_target_that_prints_at_start(bare_python, tmp_path):
     text = f"import sys\nif sys.executable == {str(bare_python)!r}:\n    print('welcome')\n"
     (tmp_path / "sitecustomize.py").write_text(text)
 
-    ran = run("env", "--python", bare_python, environ={"PYTHONPATH": str(tmp_path)})
+    ran = call("env", "--python", bare_python, environ={"PYTHONPATH": str(tmp_path)})
 
     assert ran.status == 0
     assert "welcome" not in ran.out
@@ -196,14 +196,14 @@ def test_a_target_that_prints_at_start(bare_python, tmp_path):
 
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
 def test_an_active_environment_that_is_gone(variable, tmp_path):
-    ran = run("check", environ={variable: str(tmp_path / "gone")})
+    ran = call("check", environ={variable: str(tmp_path / "gone")})
 
     assert is_a_complaint(ran, 3)
     assert variable in ran.err
 
 
 def test_a_target_without_torch(bare_python):
-    ran = run("check", "--python", bare_python)
+    ran = call("check", "--python", bare_python)
 
     assert is_a_complaint(ran, 3)
     assert "torch is not installed in" in ran.err
@@ -212,7 +212,7 @@ def test_a_target_without_torch(bare_python):
 
 def test_the_active_environment_is_the_target(bare_python):
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-        ran = run("env", "--format", "json", environ={variable: str(bare_python.parent.parent)})
+        ran = call("env", "--format", "json", environ={variable: str(bare_python.parent.parent)})
         assert ran.report["executable"] == str(bare_python)
 
 
@@ -220,28 +220,28 @@ def test_the_active_environment_is_the_target(bare_python):
 
 
 def test_a_misspelt_model_family(bare_python, fake_torch):
-    ran = run("check", "--python", bare_python, "--model", "lama", environ={"PYTHONPATH": str(fake_torch)})
+    ran = call("check", "--python", bare_python, "--model", "lama", environ={"PYTHONPATH": str(fake_torch)})
 
     assert is_a_complaint(ran, 3)
     assert "did you mean llama?" in ran.err
 
 
 def test_a_model_family_like_no_other(bare_python, fake_torch):
-    ran = run("check", "--python", bare_python, "--model", "nonsense", environ={"PYTHONPATH": str(fake_torch)})
+    ran = call("check", "--python", bare_python, "--model", "nonsense", environ={"PYTHONPATH": str(fake_torch)})
 
     assert is_a_complaint(ran, 3)
     assert "'nonsense'" in ran.err
 
 
 def test_a_model_folder_without_a_config(bare_python, fake_torch, tmp_path):
-    ran = run("check", "--python", bare_python, "--model", tmp_path, environ={"PYTHONPATH": str(fake_torch)})
+    ran = call("check", "--python", bare_python, "--model", tmp_path, environ={"PYTHONPATH": str(fake_torch)})
 
     assert is_a_complaint(ran, 2)
     assert "config.json" in ran.err
 
 
 def test_a_misspelt_checkpoint_function(bare_python, fake_torch):
-    ran = run(
+    ran = call(
         "check", "--python", bare_python, "--checkpoint-fn", "lamafactory", environ={"PYTHONPATH": str(fake_torch)}
     )
 
@@ -250,7 +250,7 @@ def test_a_misspelt_checkpoint_function(bare_python, fake_torch):
 
 
 def test_a_checkpoint_function_like_no_other(bare_python, fake_torch):
-    ran = run("check", "--python", bare_python, "--checkpoint-fn", "nonsense", environ={"PYTHONPATH": str(fake_torch)})
+    ran = call("check", "--python", bare_python, "--checkpoint-fn", "nonsense", environ={"PYTHONPATH": str(fake_torch)})
 
     assert is_a_complaint(ran, 2)
     for name in NAMED_FUNCTIONS:
@@ -258,7 +258,7 @@ def test_a_checkpoint_function_like_no_other(bare_python, fake_torch):
 
 
 def test_a_checkpoint_function_whose_file_is_missing(bare_python, fake_torch, tmp_path):
-    ran = run(
+    ran = call(
         *["check", "--python", bare_python, "--checkpoint-fn", "missing.py:f"],
         environ={"PYTHONPATH": str(fake_torch)},
         cwd=tmp_path,
@@ -270,14 +270,14 @@ def test_a_checkpoint_function_whose_file_is_missing(bare_python, fake_torch, tm
 
 def test_what_needs_a_package_that_is_not_there_says_how_to_get_it(bare_python, fake_torch):
     for option, wanted in (("--engine", "zero2"), ("--checkpoint-fn", "deepspeed"), ("--checkpoint-fn", "axolotl")):
-        ran = run("check", "--python", bare_python, option, wanted, environ={"PYTHONPATH": str(fake_torch)})
+        ran = call("check", "--python", bare_python, option, wanted, environ={"PYTHONPATH": str(fake_torch)})
         assert is_a_complaint(ran, 3)
         assert "--with" in ran.err
 
 
 @pytest.mark.parametrize("output", ["missing/report.json", "."])
 def test_an_output_that_cannot_be_written_is_noticed_before_anything_is_run(output, tmp_path):
-    ran = run("check", "--python", "/nowhere", "--output", output, cwd=tmp_path)
+    ran = call("check", "--python", "/nowhere", "--output", output, cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
     assert output in ran.err
@@ -288,7 +288,7 @@ def test_an_output_that_cannot_be_written_is_noticed_before_anything_is_run(outp
 
 
 def test_rule_lists_all_rules_a_line_each():
-    ran = run("rule")
+    ran = call("rule")
 
     assert ran.status == 0
     assert [line.split()[0] for line in ran.out.splitlines()] == list(RULES)
@@ -296,7 +296,7 @@ def test_rule_lists_all_rules_a_line_each():
 
 @pytest.mark.parametrize("asked", ["CKPT001", "ckpt001", RULES["CKPT001"].name])
 def test_rule_explains_one_by_code_or_name(asked):
-    ran = run("rule", asked)
+    ran = call("rule", asked)
 
     assert ran.status == 0
     assert ran.out.startswith(f"CKPT001 {RULES['CKPT001'].name}\n")
@@ -313,7 +313,7 @@ def test_every_rule_is_explained(rule):
 
 
 def test_env_on_a_bare_environment(bare_python):
-    ran = run("env", "--python", bare_python)
+    ran = call("env", "--python", bare_python)
 
     assert ran.status == 0
     assert ran.out.startswith("Python 3.")
@@ -322,7 +322,7 @@ def test_env_on_a_bare_environment(bare_python):
 
 
 def test_env_lists_the_stack_without_importing_it(bare_python, fake_torch):
-    ran = run("env", "--python", bare_python, environ={"PYTHONPATH": str(fake_torch)})
+    ran = call("env", "--python", bare_python, environ={"PYTHONPATH": str(fake_torch)})
 
     assert ran.status == 0
     assert [line.split() for line in ran.out.splitlines() if "9.9" in line] == [
@@ -332,7 +332,7 @@ def test_env_lists_the_stack_without_importing_it(bare_python, fake_torch):
 
 
 def test_env_as_json(bare_python, fake_torch):
-    ran = run("env", "--python", bare_python, "--format", "json", environ={"PYTHONPATH": str(fake_torch)})
+    ran = call("env", "--python", bare_python, "--format", "json", environ={"PYTHONPATH": str(fake_torch)})
 
     assert ran.status == 0
     environment = json.loads(ran.out)
@@ -395,6 +395,7 @@ def test_a_reader_that_has_gone_gets_no_traceback(arguments):
     assert process.returncode == 141
 
 
+@on_linux
 def test_a_full_disk_gets_one_sentence():
     with Path("/dev/full").open("w") as full:
         process = subprocess.run([*RUN, "rule"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -408,7 +409,7 @@ def test_a_full_disk_gets_one_sentence():
     ("before", "environ"), [(["--debug"], {}), ([], {"CKPTDOCTOR_DEBUG": "1"})], ids=["option", "variable"]
 )
 def test_debug_shows_where_an_error_comes_from(before, environ):
-    ran = run(*before, "check", "--python", "/nowhere", environ=environ)
+    ran = call(*before, "check", "--python", "/nowhere", environ=environ)
 
     assert ran.status != 0
     assert "Traceback" in ran.err

@@ -13,7 +13,7 @@ from ckptdoctor.cli import config, group, shared
 from ckptdoctor.cli.check import command as check
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import ownership
-from tests.conftest import as_root, run
+from tests.conftest import as_root, call
 from tests.test_cli import is_a_complaint
 
 
@@ -111,7 +111,7 @@ def test_no_variable_is_one_that_means_something_else():
 def test_other_commands_have_no_such_settings(project):
     project("nonsense = 1")
 
-    assert run("rule", cwd=".").status == 0
+    assert call("rule", cwd=".").status == 0
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_the_nearest_table_counts_whole(project, tmp_path):
 def test_a_wrong_setting_is_named_with_its_file(text, said, hint, project, tmp_path):
     project(text)
 
-    ran = run("check", "--python", "/nowhere", cwd=tmp_path)
+    ran = call("check", "--python", "/nowhere", cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
     assert f"{tmp_path}/pyproject.toml: [tool.ckptdoctor] " in ran.err
@@ -193,7 +193,7 @@ def test_a_wrong_setting_is_named_with_its_file(text, said, hint, project, tmp_p
 def test_a_wrong_value_is_named_with_its_file(text, said, project, tmp_path):
     project(text)
 
-    ran = run("check", cwd=tmp_path)
+    ran = call("check", cwd=tmp_path)
 
     assert (ran.status, ran.out) == (2, "")
     assert f"{tmp_path}/pyproject.toml, [tool.ckptdoctor] {said}" in " ".join(ran.err.split())
@@ -209,7 +209,7 @@ def test_a_wrong_value_is_named_with_its_file(text, said, project, tmp_path):
     ],
 )
 def test_a_wrong_variable_is_named(name, value, said, tmp_path):
-    ran = run("check", environ={f"CKPTDOCTOR_{name}": value}, cwd=tmp_path)
+    ran = call("check", environ={f"CKPTDOCTOR_{name}": value}, cwd=tmp_path)
 
     assert (ran.status, ran.out) == (2, "")
     assert f"Invalid value for CKPTDOCTOR_{name}: {said}" in " ".join(ran.err.split())
@@ -226,7 +226,7 @@ def test_a_wrong_variable_is_named(name, value, said, tmp_path):
 def test_a_broken_file(text, said, tmp_path):
     (tmp_path / "pyproject.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
 
-    ran = run("check", cwd=tmp_path)
+    ran = call("check", cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
     assert f"{tmp_path}/pyproject.toml" in ran.err
@@ -236,7 +236,7 @@ def test_a_broken_file(text, said, tmp_path):
 def test_help_comes_even_with_a_broken_file(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.ckptdoctor")
 
-    ran = run("check", "--help", cwd=tmp_path)
+    ran = call("check", "--help", cwd=tmp_path)
 
     assert ran.status == 0
     assert "[tool.ckptdoctor]" in ran.out
@@ -276,7 +276,7 @@ def test_the_file_names_nothing_that_is_run_or_written_and_switches_no_check_off
     (tmp_path / "precious").write_text("mine")
     project(setting)
 
-    ran = run("check", cwd=tmp_path)
+    ran = call("check", cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
     assert f"{tmp_path}/pyproject.toml: [tool.ckptdoctor] {said}" in ran.err
@@ -292,7 +292,7 @@ def test_a_new_option_may_not_be_set_in_a_file_until_that_is_decided():
 def test_a_baseline_that_the_file_names_is_not_written(project, tmp_path):
     project('baseline = "b.json"')
 
-    ran = run("check", "--python", "/nowhere", "--update-baseline", cwd=tmp_path)
+    ran = call("check", "--python", "/nowhere", "--update-baseline", cwd=tmp_path)
 
     assert ran.status == 2
     assert "hint: add --baseline b.json" in ran.err
@@ -301,7 +301,7 @@ def test_a_baseline_that_the_file_names_is_not_written(project, tmp_path):
 def test_settings_are_named_where_there_is_no_report(project, tmp_path):
     project('engine = "none"')
 
-    ran = run("check", "--python", "/nowhere", cwd=tmp_path)
+    ran = call("check", "--python", "/nowhere", cwd=tmp_path)
 
     assert ran.status == 3
     assert ran.err.startswith(
@@ -444,7 +444,7 @@ def test_what_goes_where(arguments, wanted, tmp_path, monkeypatch):
     ],
 )
 def test_what_makes_no_sense_is_noticed_before_anything_is_run(arguments, said, tmp_path):
-    ran = run("check", "--python", "/nowhere", *arguments, cwd=tmp_path)
+    ran = call("check", "--python", "/nowhere", *arguments, cwd=tmp_path)
 
     assert is_a_complaint(ran, 2)
     assert said in ran.err

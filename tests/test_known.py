@@ -9,7 +9,7 @@ from ckptdoctor import knowledge
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.compatibility import TRAINERS
 from ckptdoctor.output.maps.json import schema
-from tests.conftest import run
+from tests.conftest import call
 
 MAPS = (knowledge.TRAINERS_FILE, knowledge.DEEPSPEED_FILE)
 
@@ -79,8 +79,8 @@ def test_what_is_not_known_is_said_not_to_be(package, model):
 
 
 def test_known_prints_what_is_shipped():
-    ran = run("known", "llamafactory", "--model", "glm4", "--format", "json")
+    ran = call("known", "llamafactory", "--model", "glm4", "--format", "json")
     assert ran.status == 0
     jsonschema.validate(json.loads(ran.out), schema())
-    assert run("known", "nothing").status == 2
-    assert "measured" in run("known", "deepspeed").out
+    assert call("known", "nothing").status == 2
+    assert "measured" in call("known", "deepspeed").out

@@ -5,7 +5,7 @@ from packaging.requirements import Requirement
 
 from ckptdoctor.environment.named import named
 from ckptdoctor.errors import UsageFault
-from tests.conftest import run
+from tests.conftest import call
 
 SETUP = "from setuptools import setup\nVERSION = '1'\nsetup(name='transformers', version=VERSION)\n"
 FOLDERS = {
@@ -56,7 +56,7 @@ def test_a_folder_without_a_name(tmp_path):
 
 
 def test_what_is_not_there_is_one_sentence(bare):
-    ran = run("check", "--with", "./nowhere")
+    ran = call("check", "--with", "./nowhere")
     assert (ran.status, "Traceback" in ran.err) == (2, False)
     assert "There is no folder or file" in ran.err
     assert "hint:" in ran.err

@@ -14,7 +14,7 @@ from ckptdoctor.cli import shared
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import writing
 from ckptdoctor.verdict import gate
-from tests.conftest import as_root, run
+from tests.conftest import as_root, call, on_linux
 
 
 def write(path, text="new"):
@@ -135,7 +135,7 @@ def test_a_fifo_is_written_to(tmp_path):
     assert (read, fifo.is_fifo()) == (["new"], True)
 
 
-@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", pytest.param("/proc/self/fd/1", marks=on_linux)])
 @pytest.mark.parametrize("is_file", [True, False])
 def test_standard_output_by_its_names(path, is_file, tmp_path):
     file = tmp_path / "out"
@@ -145,7 +145,7 @@ def test_standard_output_by_its_names(path, is_file, tmp_path):
         done = subprocess.run(command, stdout=stream if is_file else subprocess.PIPE, text=True, check=True)
 
     printed = file.read_text().removeprefix("before\n") if is_file else done.stdout
-    assert printed == run("known", "deepspeed", "--format", "json").out
+    assert printed == call("known", "deepspeed", "--format", "json").out
 
 
 @pytest.mark.parametrize("kind", ["folder", "link to itself", "missing/folder"])
