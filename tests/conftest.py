@@ -169,7 +169,7 @@ def call(*arguments, cwd=None, environ=None):
             patch.setenv(name, value)
         if cwd:
             patch.chdir(cwd)
-        status = cli.run([*map(str, arguments)])
+        status = cli.run_command([*map(str, arguments)])
     return Ran(status, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 

@@ -338,8 +338,8 @@ def test_a_prune_that_was_killed_while_it_deletes_breaks_nothing(cache, monkeypa
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
     assert not folder.exists()  # the whole of it, before any part was deleted
-    assert "leftovers" in call("cache").out
-    assert "Nothing to drop." in call("cache", "prune").out
+    assert "leftovers" in run("cache").out
+    assert "Nothing to drop." in run("cache", "prune").out
     assert not [one for one in cache.iterdir() if one.name.startswith(".gone-")]
 
 

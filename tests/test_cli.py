@@ -409,7 +409,7 @@ def test_a_full_disk_gets_one_sentence():
     ("before", "environ"), [(["--debug"], {}), ([], {"CKPTDOCTOR_DEBUG": "1"})], ids=["option", "variable"]
 )
 def test_debug_shows_where_an_error_comes_from(before, environ):
-    ran = call(*before, "check", "--python", "/nowhere", environ=environ)
+    ran = run(*before, "check", "--python", "/nowhere", environ=environ)
 
     assert ran.status != 0
     assert "Traceback" in ran.err
@@ -419,7 +419,7 @@ def test_debug_shows_where_an_error_comes_from(before, environ):
 def test_a_fault_of_our_own_is_told_without_a_traceback():
     code = "import ckptdoctor.cli.rule as r, sys; r.shared.write = lambda *_: 1 / 0; import ckptdoctor.cli as c"
     for debug, traceback in (([], False), (["--debug"], True)):
-        script = f"{code}; sys.exit(c.run({[*debug, 'rule']!r}))"
+        script = f"{code}; sys.exit(c.run_command({[*debug, 'rule']!r}))"
         process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert process.returncode != 0
         assert ("Traceback" in process.stderr) is traceback
@@ -433,7 +433,7 @@ def test_a_fault_of_our_own_is_told_without_a_traceback():
 @pytest.mark.parametrize("arguments", [None, ["--help"], ["--version"]])
 def test_the_command_line_itself_loads_nothing_heavy(arguments):
     code = "import sys, ckptdoctor.cli as c\n"
-    code += f"c.run({arguments!r})\n" if arguments else ""
+    code += f"c.run_command({arguments!r})\n" if arguments else ""
     code += "print('\\n' + ' '.join(sys.modules))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

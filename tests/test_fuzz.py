@@ -189,7 +189,7 @@ def test_settings(tmp_path_factory, content):
     before = Path.cwd()
     os.chdir(folder)
     try:
-        status = run(["check", "--python", "/nowhere", "--job", ""])
+        status = run_command(["check", "--python", "/nowhere", "--job", ""])
     finally:
         os.chdir(before)
     assert status in (2, 3)

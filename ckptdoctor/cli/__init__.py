@@ -78,7 +78,7 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))
 
 
 class _Interrupt:
@@ -114,8 +114,11 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command and return its exit status."""
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit status.
+
+    Not called ``run``: the package gets an attribute of that name once the command ``run`` is imported.
+    """
     from ckptdoctor.errors import DoctorError
 
     # What stands behind a command's name is the command's, or that of the job it starts.

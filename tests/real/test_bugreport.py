@@ -158,8 +158,8 @@ def test_a_sound_stack_makes_a_report_without_a_script(torch_python, tmp_path):
 
 
 def test_what_cannot_be_told_of_is_no_report(bare_python, tmp_path):
-    script = "from ckptdoctor.cli import run, COMMANDS; import ckptdoctor.cli as cli, sys;"
-    script += "cli.COMMANDS = tuple({*COMMANDS, 'report'}); sys.exit(run(sys.argv[1:]))"
+    script = "from ckptdoctor.cli import run_command, COMMANDS; import ckptdoctor.cli as cli, sys;"
+    script += "cli.COMMANDS = tuple({*COMMANDS, 'report'}); sys.exit(run_command(sys.argv[1:]))"
     arguments = [sys.executable, "-c", script, "report", "--python", str(bare_python), "-o"]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for output, status in (("x.zip", 3), ("no/x.zip", 2), (".", 2), ("x.md", 2)):
