@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ckptdoctor import output, results
-from ckptdoctor.cli import run
+from ckptdoctor.cli import run_command
 from ckptdoctor.environment import patient, process
 from ckptdoctor.errors import DoctorError, UsageFault
 from ckptdoctor.job import reading
