@@ -1,4 +1,4 @@
-"""The one way through: target, plan, patient, rules, remedies, report."""
+"""The one way through: target, plan, session, rules, remedies, report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ckptdoctor import remedies, results
 from ckptdoctor.environment import interpreter, loopback, overlay
-from ckptdoctor.environment.patient import Patient
-from ckptdoctor.environment.trunk import Warm
+from ckptdoctor.environment.fork_server import Warm
+from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Finding, Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning import plan
@@ -45,24 +45,26 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     if request.use_cache and (known := results.load(key)) is not None:
         return known
     cache = locations.cache()
-    with Patient(python, laid, request.workers or _cores(), cache, progress) as patient, Warm(python, cache) as warm:
-        environment = patient.look()
+    with Session(python, laid, request.workers or _cores(), cache, progress) as session, Warm(python, cache) as warm:
+        environment = session.look()
         asked = wanted(request, environment)
         if asked.unjudged:
             return _not_judged(asked, environment, time.monotonic() - started)
         planned = plan.make(environment, asked.options)
         if request.find_remedies:
             remedies.warm_up()
-        evidence = patient.examine({BARE: planned.specs(BARE), WHOLE: planned.specs(WHOLE)})
+        evidence = session.examine(
+            {WITHOUT_DEEPSPEED: planned.specs(WITHOUT_DEEPSPEED), FULL_STACK: planned.specs(FULL_STACK)}
+        )
         found = findings.find(environment, planned, evidence)
         notes: list[str] = []
         if request.find_remedies:
-            ground = Ground(python, laid, request, environment, planned, found, patient, warm, progress)
+            ground = Ground(python, laid, request, environment, planned, found, session, warm, progress)
             remedies.find(ground, request.verify)
             notes = remedies.edited(ground)
         report = _report(asked, environment, planned, found, notes, time.monotonic() - started)
-        report.notes += [f"{name} crashed once, and ran when it was run again alone." for name in patient.crashed_once]
-        results.store(key, report, [*patient.files, *_own_files(found)], environment.paths, patient.reads)
+        report.notes += [f"{name} crashed once, and ran when it was run again alone." for name in session.crashed_once]
+        results.store(key, report, [*session.files, *_own_files(found)], environment.paths, session.reads)
     cache_eviction.keep_within_limit(locations.cache(), progress)
     return report
 
@@ -71,8 +73,8 @@ def look(request: Request, progress: Progress = lambda _: None) -> Environment:
     """What is installed in the target, without running anything in it."""
     python = interpreter.find(request.python, os.environ)
     laid = _lay(python, request, progress)
-    with Patient(python, laid, 1, locations.cache(), progress) as patient:
-        looked = patient.look()
+    with Session(python, laid, 1, locations.cache(), progress) as session:
+        looked = session.look()
     if laid is not None:
         cache_eviction.keep_within_limit(locations.cache(), progress)
     return looked
@@ -81,8 +83,8 @@ def look(request: Request, progress: Progress = lambda _: None) -> Environment:
 def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
     if not request.requirements:
         return None
-    with Patient(python, None, 1, locations.cache(), progress) as patient:
-        installed = {package.name: package.version for package in patient.look().packages}
+    with Session(python, None, 1, locations.cache(), progress) as session:
+        installed = {package.name: package.version for package in session.look().packages}
     return overlay.lay(
         python,
         request.requirements,

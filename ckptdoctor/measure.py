@@ -15,7 +15,7 @@ import click
 from ckptdoctor import knowledge
 from ckptdoctor.cli import live, shared
 from ckptdoctor.environment import interpreter
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Base
@@ -94,8 +94,8 @@ def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
 def _complete(made: Map, python: str) -> Map:
     """Add what the releases of trainers require of which it is not known: remedies name the pins that they break."""
     target = interpreter.find(python, os.environ)
-    with Patient(target, None, 1, locations.cache()) as patient:
-        facts = patient.look()
+    with Session(target, None, 1, locations.cache()) as session:
+        facts = session.look()
     for name in [name for name in made.axes if name in TRAINERS]:
         known = made.requires.setdefault(name, {})
         missing = [release for release in made.axes[name] if release not in known]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ckptdoctor.environment import pip_settings
-from ckptdoctor.environment.patient import Reads
+from ckptdoctor.environment.session import Reads
 from ckptdoctor.model.encoding import encode_exactly
 from ckptdoctor.model.report import Report
 from ckptdoctor.model.version import __version__

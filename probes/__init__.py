@@ -1,13 +1,13 @@
-"""The patient's side: tiny real training steps, run in the training environment's own Python.
+"""The environment's side: tiny real training steps, run in the training environment's own Python.
 
 Each probe collects evidence and passes no judgement. Nothing here imports ckptdoctor, click or tabulate; what is needed
 is the standard library, torch, and whatever the environment has installed. Runs on Python 3.9 and later.
 
-``__main__`` loads this folder as a package under a private name, so that it never shadows a package of the patient's.
+``__main__`` loads this folder as a package under a private name, so that it never shadows a package of the target.
 
 ==================  ==================================================================================
 ``lane``            the process that the doctor talks to: imports the stack once, forks a child a probe
-``trunk``           the process that imports torch once and forks lanes, for many combinations of packages
+``fork_server``     the process that imports torch once and forks lanes, for many combinations of packages
 ``isolate``         one child: its pipes, its time limit, its end
 ``ranks``           one probe in several processes, under torch's elastic launcher
 ``stack``           which packages are installed, read without importing them

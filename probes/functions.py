@@ -60,7 +60,7 @@ def hand_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
     else:
         # Our own model stands for transformers', so that under `ckptdoctor run` it gets what they get.
         adapter = sys.modules.get("_ckptdoctor_adapter")
-        model.checkpoint_with(adapter.border(function) if adapter is not None else function)
+        model.checkpoint_with(adapter.guard(function) if adapter is not None else function)
     return None
 
 

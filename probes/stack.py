@@ -1,4 +1,4 @@
-"""Which packages are installed in the patient, read without importing any of them."""
+"""Which packages are installed in the target, read without importing any of them."""
 
 from __future__ import annotations
 

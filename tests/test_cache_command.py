@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor import results
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
@@ -206,11 +206,11 @@ def test_an_environment_made_for_another_torch_is_marked_as_used_and_stays(cache
 
 
 def test_a_look_at_an_environment_marks_its_compiled_files_as_used(cache, bare_python):
-    with Patient(bare_python, None, 1, cache) as patient:
-        (packages,) = [path for path in patient.look().paths if path.endswith("site-packages")]
+    with Session(bare_python, None, 1, cache) as session:
+        (packages,) = [path for path in session.look().paths if path.endswith("site-packages")]
     compiled = aged(bytecode(cache, packages), 40)
-    with Patient(bare_python, None, 1, cache) as patient:
-        patient.look()
+    with Session(bare_python, None, 1, cache) as session:
+        session.look()
     outcome = cache_eviction.prune(cache, 30, 0, dry_run=False)
 
     used = {one.path: one.used for one in outcome.in_use}

@@ -23,7 +23,7 @@ from tests.conftest import call, on_linux, run
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "ckptdoctor"
 RUN = (sys.executable, "-m", "ckptdoctor")
-PATIENTS = {"torch", "transformers", "deepspeed", "peft"}
+LOOKED_AT = {"torch", "transformers", "deepspeed", "peft"}
 
 
 def is_a_complaint(ran, status):
@@ -462,13 +462,13 @@ def test_the_doctor_imports_nothing_of_the_patients(file):
     if file.name == "testing.py":
         declared |= {"pytest"}  # of those who use it
 
-    assert PATIENTS.isdisjoint(imported(file))
+    assert LOOKED_AT.isdisjoint(imported(file))
     assert set(imported(file)) <= sys.stdlib_module_names | declared | {"tomli"}
 
 
 @pytest.mark.parametrize("file", PROBES, ids=lambda file: file.name)
 def test_probes_import_nothing_but_the_patients_own(file):
-    assert set(imported(file)) <= sys.stdlib_module_names | PATIENTS
+    assert set(imported(file)) <= sys.stdlib_module_names | LOOKED_AT
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -174,12 +174,12 @@ def test_what_cannot_be_made_is_tried_once():
 
 
 def test_no_warm_process_is_made_once_all_are_closed(monkeypatch):
-    monkeypatch.setattr(environments, "Trunk", lambda *_: pytest.fail("made"))
+    monkeypatch.setattr(environments, "ForkServer", lambda *_: pytest.fail("made"))
     asked = Environments(Path("/none"), FACTS, Path("/none"))
     asked.close()
 
     with pytest.raises(Interrupted):
-        asked.trunk(Base())
+        asked.fork_server(Base())
 
 
 @pytest.mark.parametrize("requirement", ["peft==0.14", "PEFT>=0.13", "peft"])

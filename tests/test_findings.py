@@ -19,7 +19,7 @@ from ckptdoctor.model.evidence import (
     Spec,
     WrongGradient,
 )
-from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules.case import BEFORE
@@ -69,7 +69,7 @@ def judge(function="llamafactory", engines=("none",), make=sound, control=sound,
             (function, "subject", make),
         ):
             spec = Spec("glm4", name, engine)
-            plan.probes.append(Planned(spec, role, BARE))
+            plan.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
             evidence.append(build(spec))
     return findings.find(FULL, plan, evidence)
 
@@ -171,7 +171,7 @@ def test_what_falls_short_in_a_variant_only_is_a_warning():
     plan, evidence = Plan(), []
     for variant in ("", "dropout"):
         spec = Spec("glm4", "llamafactory", variant=variant)
-        plan.probes.append(Planned(spec, "subject", BARE))
+        plan.probes.append(Planned(spec, "subject", WITHOUT_DEEPSPEED))
         wrong = [WrongGradient("w", 0.5)] if variant else []
         evidence.append(sound(spec, gradients=Gradients(10, wrong=wrong)))
     found = findings.find(FULL, plan, evidence)
@@ -266,7 +266,7 @@ def test_another_fault_of_the_usual_step_makes_no_error_of_what_a_variant_alone_
     plan, evidence = Plan(), []
     for variant in ("", "dropout"):
         spec = Spec("glm4", "llamafactory", variant=variant)
-        plan.probes.append(Planned(spec, "subject", BARE))
+        plan.probes.append(Planned(spec, "subject", WITHOUT_DEEPSPEED))
         kept = {"layers": [Layer("layers.0", "L", 1, 1, 1)]}
         evidence.append(sound(spec, **kept, loss=5.0 if variant else 4.0))
     found = findings.find(FULL, plan, evidence)
@@ -296,10 +296,10 @@ def _by_experiment(*engines):
     for engine in engines:
         for name, role in (("none", "control"), ("torch:reentrant", "control"), ("mine.py:f", "subject")):
             spec = Spec("glm4", name, engine)
-            plan.probes.append(Planned(spec, role, BARE))
+            plan.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
             evidence.append(raised(spec, attribute=None, kind="ValueError") if role == "subject" else sound(spec))
     convention = Spec("tiny-glm4", "mine.py:f", "none", "bound-method")
-    plan.probes.append(Planned(convention, "convention", BARE))
+    plan.probes.append(Planned(convention, "convention", WITHOUT_DEEPSPEED))
     return rules(findings.find(FULL, plan, [*evidence, sound(convention)]))
 
 
@@ -316,7 +316,7 @@ def _environment(as_it_is, alone):
         for name in ("none", "torch:reentrant", "llamafactory"):
             spec = Spec("glm4", name, as_installed=not hidden)
             plan.probes.append(
-                Planned(spec, "subject" if name == "llamafactory" else "control", BARE if hidden else ())
+                Planned(spec, "subject" if name == "llamafactory" else "control", WITHOUT_DEEPSPEED if hidden else ())
             )
             evidence.append(made(spec))
     return findings.find(FULL, plan, evidence)
@@ -387,11 +387,11 @@ def test_recursion_is_no_matter_of_the_contract():
     plan, evidence = Plan(), []
     for name, role in (("none", "control"), ("torch:reentrant", "control"), ("mine.py:f", "subject")):
         spec = Spec("glm4", name)
-        plan.probes.append(Planned(spec, role, BARE))
+        plan.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
         lost = raised(spec, attribute=None, kind="RecursionError")
         evidence.append(lost if role == "subject" else sound(spec))
     convention = Spec("tiny-glm4", "mine.py:f", "none", "bound-method")
-    plan.probes.append(Planned(convention, "convention", BARE))
+    plan.probes.append(Planned(convention, "convention", WITHOUT_DEEPSPEED))
     assert rules(findings.find(FULL, plan, [*evidence, sound(convention)])) == ["CKPT010"]
 
 
@@ -426,7 +426,7 @@ def with_course(asked, usual=sound, course=late):
     ]
     for spec, role in specs:
         is_alone = spec.engine == "none" and spec.function != "none"
-        made.probes.append(Planned(spec, role, BARE))
+        made.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
         evidence.append((course if spec.variant else usual if is_alone else sound)(spec))
     return findings.find(FULL, made, evidence)
 
@@ -476,7 +476,7 @@ def beside(make, variant, control=sound, torch=sound):
         ("mine.py:f", "subject", variant, make),
     ):
         spec = Spec("glm4", name, variant=kind)
-        plan.probes.append(Planned(spec, role, BARE))
+        plan.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
         evidence.append(build(spec))
     return findings.find(FULL, plan, evidence)
 

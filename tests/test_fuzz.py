@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from ckptdoctor import output, results
 from ckptdoctor.cli import run_command
-from ckptdoctor.environment import patient, process
+from ckptdoctor.environment import process, session
 from ckptdoctor.errors import DoctorError, UsageFault
 from ckptdoctor.job import reading
 from ckptdoctor.model.evidence import Environment, Spec
-from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.output import Style, environment
 from ckptdoctor.planning.plan import Plan, Planned
@@ -130,7 +130,7 @@ def planned():
     """A function of a trainer's beside what it is judged by, and the plan that they make."""
     specs = [Spec("glm4", name) for name in ("llamafactory", "none", "torch:non-reentrant")]
     roles = ("subject", "control", "control")
-    return Plan([Planned(spec, role, BARE) for spec, role in zip(specs, roles, strict=True)]), *specs
+    return Plan([Planned(spec, role, WITHOUT_DEEPSPEED) for spec, role in zip(specs, roles, strict=True)]), *specs
 
 
 def report():
@@ -238,7 +238,7 @@ def test_a_line_of_the_bridge(line):
     with suppress(EOFError):
         while event := told.read(1):
             if event["event"] == "done":
-                judged(patient._evidence(event["evidence"]))
+                judged(session._evidence(event["evidence"]))
 
 
 def judged(evidence):
@@ -256,7 +256,7 @@ def judged(evidence):
 @given(facts=VALUES | altered(json.loads(msgspec.json.encode(FULL))))
 def test_what_a_target_says_of_itself(facts):
     try:
-        found = patient.environment_of({"environment": facts}, Path("python"))
+        found = session.environment_of({"environment": facts}, Path("python"))
     except DoctorError as error:
         is_one_sentence(error)
     else:

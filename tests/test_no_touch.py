@@ -82,9 +82,9 @@ SHAPES = {
 @pytest.mark.parametrize("function", [reads_self, reads_func_self, runs_self])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_layer_is_found_its_keywords_are_kept_and_it_runs_once(adapter, capsys, shape, function):
-    layer, border = Layer(), adapter.border(function)
+    layer, guard = Layer(), adapter.guard(function)
 
-    assert [border(SHAPES[shape](layer), 1), border(SHAPES[shape](layer), 2)] == [3, 4]
+    assert [guard(SHAPES[shape](layer), 1), guard(SHAPES[shape](layer), 2)] == [3, 4]
     assert layer.runs == 2
     assert capsys.readouterr().err.count("\n") <= 1
 
@@ -92,7 +92,7 @@ def test_the_layer_is_found_its_keywords_are_kept_and_it_runs_once(adapter, caps
 def test_a_callable_that_fits_is_handed_on_untouched(adapter, capsys):
     handed, method = [], Layer().__call__
 
-    assert adapter.border(lambda func, x: handed.append(func) or func.__self__(x))(method, 1) == 1
+    assert adapter.guard(lambda func, x: handed.append(func) or func.__self__(x))(method, 1) == 1
     assert handed == [method]
     assert type(handed[0]) is type(method)
     assert capsys.readouterr().err == ""
@@ -102,7 +102,7 @@ def test_an_error_below_the_layer_passes_on_as_it_was(adapter, capsys):
     layer = Broken()
 
     with pytest.raises(AttributeError, match="'func'"):
-        adapter.border(reads_self)(layer.__call__, 1)
+        adapter.guard(reads_self)(layer.__call__, 1)
 
     assert layer.runs == 1
     assert capsys.readouterr().err == ""
@@ -110,15 +110,15 @@ def test_an_error_below_the_layer_passes_on_as_it_was(adapter, capsys):
 
 def test_an_error_of_another_object_passes_on(adapter):
     with pytest.raises(AttributeError, match="'int' object"):
-        adapter.border(lambda func, x: x.__self__)(functools.partial(Layer().__call__), 1)
+        adapter.guard(lambda func, x: x.__self__)(functools.partial(Layer().__call__), 1)
 
 
 def test_a_border_is_put_up_once_and_copied_with_the_model(adapter):
-    border = adapter.border(reads_self)
+    guard = adapter.guard(reads_self)
 
-    assert adapter.border(border) is border
-    assert copy.deepcopy(border) is border
-    assert border.__name__ == "reads_self"
+    assert adapter.guard(guard) is guard
+    assert copy.deepcopy(guard) is guard
+    assert guard.__name__ == "reads_self"
 
 
 def start(*words, **environ):

@@ -2,7 +2,7 @@ import pytest
 
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment, Package, Setup
-from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.planning import plan
 from ckptdoctor.planning.plan import Options
 
@@ -50,13 +50,13 @@ def test_a_trainers_function_is_tried_under_every_engine_beside_its_controls():
 def test_only_deepspeeds_engines_and_function_run_where_deepspeed_is():
     for one in plan.make(FULL, Options()).probes:
         needs = one.spec.engine.startswith("zero") or one.spec.function == "deepspeed"
-        assert one.lane == (WHOLE if needs else BARE)
+        assert one.lane == (FULL_STACK if needs else WITHOUT_DEEPSPEED)
 
 
 def test_without_deepspeed_no_engine_of_its_is_planned():
     made = plan.make(environment("torch==2.13.0", "transformers==4.51.3"), Options())
     assert {one.spec.engine for one in made.probes} == {"none", "partial"}
-    assert not made.specs(WHOLE)
+    assert not made.specs(FULL_STACK)
 
 
 def test_deepspeeds_own_function_counts_only_when_it_was_asked_for():
@@ -136,8 +136,8 @@ def test_the_environment_as_it_is_is_tried_where_no_engine_needs_deepspeed():
     """Hiding DeepSpeed shows whom to blame, and never that the environment works."""
     made = plan.make(FULL, Options(functions=["llamafactory"], engines=["none"]))
     tried = {one.spec.id: (one.role, one.lane) for one in made.probes if one.spec.as_installed}
-    assert tried["glm4/llamafactory/none/as installed"] == ("subject", WHOLE)
-    assert tried["glm4/none/none/as installed"] == ("control", WHOLE)
+    assert tried["glm4/llamafactory/none/as installed"] == ("subject", FULL_STACK)
+    assert tried["glm4/none/none/as installed"] == ("control", FULL_STACK)
     # Engines of DeepSpeed's run with all that is installed in any case; without DeepSpeed nothing is hidden.
     for other in (plan.make(FULL, Options()), plan.make(environment("torch==2.13.0"), Options(engines=["none"]))):
         assert not any(one.spec.as_installed for one in other.probes)
@@ -150,7 +150,7 @@ def courses(options):
 @pytest.mark.parametrize("more", [{"engines": ("zero3",)}, {"setup": Setup(precision="bf16", tuning="lora")}])
 def test_a_course_is_the_functions_own_and_counts_whatever_engine_or_job_it_is_for(more):
     [(name, course)] = courses(Options(**more)).items()
-    assert (name, course.role, course.lane) == ("llamafactory", "subject", BARE)
+    assert (name, course.role, course.lane) == ("llamafactory", "subject", WITHOUT_DEEPSPEED)
     assert (course.spec.engine, course.spec.setup) == ("none", Setup())
 
 
@@ -162,7 +162,7 @@ def test_a_thorough_plan_has_all_but_torchs_functions_take_the_whole_course_and_
     assert not any(one.spec.thorough for one in usual.values())
     assert thorough.keys() == {"deepspeed", "llamafactory", "llamafactory:unsloth"}
     assert all(one.spec.thorough for one in thorough.values())
-    assert thorough["deepspeed"].lane == WHOLE
+    assert thorough["deepspeed"].lane == FULL_STACK
     under = {
         one.spec.engine for one in plan.make(FULL, Options(thorough=True)).probes if "unsloth" in one.spec.function
     }

@@ -6,7 +6,7 @@ import pytest
 
 from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment, Evidence, Package, Spec
-from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
@@ -22,7 +22,7 @@ TORCH = Spec("glm4", "torch:reentrant")
 
 
 def ground(*specs):
-    plan = Plan([Planned(spec, "subject", BARE) for spec in specs])
+    plan = Plan([Planned(spec, "subject", WITHOUT_DEEPSPEED) for spec in specs])
     return Ground(None, None, Request(), environment(), plan, Found([]), None, None)
 
 

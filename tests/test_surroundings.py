@@ -167,7 +167,7 @@ def test_what_ran_out_is_named_and_a_functions_own_fault_is_not_taken_for_it(err
 
 
 def probes(name):
-    """A module of the patient's side."""
+    """A module of the environment's side."""
     import importlib.util
 
     from ckptdoctor.store import locations

@@ -5,7 +5,7 @@ from ckptdoctor import knowledge
 from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Judged, Map, Run
 from ckptdoctor.model.evidence import Error, Evidence, Place, Spec
-from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Finding
 from ckptdoctor.planning.plan import Planned
 from ckptdoctor.remedies import versions
@@ -25,7 +25,7 @@ def measured(
 
 def case(function="llamafactory", model="glm4"):
     spec = Spec(model, function)
-    return Case(Planned(spec, "subject", BARE), Evidence(id=spec.id, ended="raised"), {})
+    return Case(Planned(spec, "subject", WITHOUT_DEEPSPEED), Evidence(id=spec.id, ended="raised"), {})
 
 
 FINDING = Finding("CKPT001", "attribute-contract", "error", "", "", [])
@@ -144,7 +144,7 @@ def test_nothing_is_claimed_for_a_fault_that_was_not_looked_for_when_measuring(k
     known(measured("4.51.3", "0.9.3"))
     target = environment("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")
     for spec in (Spec("glm4", "llamafactory", "zero3"), Spec("glm4", "llamafactory", variant="dropout")):
-        elsewhere = Case(Planned(spec, "subject", BARE), Evidence(id=spec.id, ended="raised"), {})
+        elsewhere = Case(Planned(spec, "subject", WITHOUT_DEEPSPEED), Evidence(id=spec.id, ended="raised"), {})
         assert find([elsewhere], target) == []
         assert find([elsewhere, case()], target)
 
@@ -225,7 +225,9 @@ def test_a_fault_of_packed_sequences_alone_was_not_measured_so_releases_are_trie
     frame = Place("/torch/cuda/__init__.py", 1)
     error = Error("AssertionError", "Torch not compiled with CUDA enabled", [frame], needs_cuda=True)
     evidence = {spec.id: Evidence(id=spec.id, ended="raised", error=error) for spec in (usual.spec, packed)}
-    others = {spec.id: (Planned(spec, "subject", BARE), evidence[spec.id]) for spec in (usual.spec, packed)}
+    others = {
+        spec.id: (Planned(spec, "subject", WITHOUT_DEEPSPEED), evidence[spec.id]) for spec in (usual.spec, packed)
+    }
     looked_for = versions.search([Case(*others[packed.id], others)], environment(*STACK))
     assert versions.find(FINDING, looked_for) == []
     assert looked_for.impasse() == ""

@@ -14,7 +14,7 @@ from ckptdoctor.words.escape import one_line
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ckptdoctor.matrix.session import Observer
+    from ckptdoctor.matrix.measuring import Observer
 
 WIDTH = 60
 """Characters of what is going on."""
@@ -23,7 +23,7 @@ WIDTH = 60
 @contextmanager
 def observer() -> Iterator[Observer]:
     """Something that shows what runs, what is done and how much time is left; or that says nothing."""
-    from ckptdoctor.matrix.session import Silent
+    from ckptdoctor.matrix.measuring import Silent
 
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Silent()

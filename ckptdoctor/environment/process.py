@@ -1,4 +1,4 @@
-"""Processes of the patient's, and the lines of JSON that are exchanged with them."""
+"""Processes of the target, and the lines of JSON that are exchanged with them."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
 def environment(
     environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path], adapted: bool = False
 ) -> dict[str, str]:
-    """The environment variables of the patient's processes: the user's own, made safe.
+    """The environment variables of the target's processes: the user's own, made safe.
 
     Empty entries of ``PYTHONPATH`` would put the current folder among the packages, and relative ones would change their
     meaning with it. What the stack would write to the user's home goes to the run's own folder. The hook of ``ckptdoctor run``

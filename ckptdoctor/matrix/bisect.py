@@ -15,8 +15,8 @@ from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Kinds
-from ckptdoctor.matrix.run import Asked, index, pinned, read_kinds, session, split
-from ckptdoctor.matrix.session import Observer, Session, Silent
+from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
+from ckptdoctor.matrix.run import Asked, index, opened, pinned, read_kinds, split
 from ckptdoctor.model.compatibility import BISECTION, TRAINERS, Bisection, Line, Run
 from ckptdoctor.model.report import DECIDED, Verdict
 from ckptdoctor.model.version import __version__
@@ -41,7 +41,7 @@ def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | Non
     if len(asked.options.models) > 1:
         raise UsageFault("A bisection follows one model.", "give --model once")
     asked, trainers = split(asked)
-    with index() as releases, session(asked, observer) as measuring:
+    with index() as releases, opened(asked, observer) as measuring:
         observer.doing("reading the index")
         [axis], fixed = axes.parse(asked.vary, releases, every=asked.every), axes.parse(trainers, releases)
         _require_one_trainer(axis, fixed)
@@ -84,7 +84,7 @@ def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:
 class History:
     """The releases of an axis, and what is known of each."""
 
-    def __init__(self, axis: Axis, fixed: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Session) -> None:
+    def __init__(self, axis: Axis, fixed: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Measuring) -> None:
         self.axis = axis.name
         self.releases = [release.version for release in axis.releases]
         others = [(one.name, one.releases[-1].version) for one in fixed]

@@ -1,4 +1,4 @@
-"""The environments of a matrix: the target or environments made for a torch, overlays, and the warm processes in them.
+"""The environments of a matrix: the target or environments made for a torch, overlays, and the fork servers in them.
 
 Everything is made once, however many threads ask for it: the first makes it, the others wait.
 """
@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor.environment import overlay, pip_settings, uv_errors
-from ckptdoctor.environment.patient import Patient
-from ckptdoctor.environment.trunk import Trunk
+from ckptdoctor.environment.fork_server import ForkServer
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.model.evidence import Environment
@@ -56,12 +56,12 @@ class Environments:
         self.close()
 
     def close(self) -> None:
-        """End all warm processes, at once; no more are made, in whatever thread one is asked for."""
+        """End all fork servers, at once; no more are made, in whatever thread one is asked for."""
         with self._guard:
             self._is_closed = True
-            trunks = [made for made in self._made.values() if isinstance(made, Trunk)]
-        for trunk in trunks:
-            trunk.__exit__(None, None, None)
+            fork_servers = [made for made in self._made.values() if isinstance(made, ForkServer)]
+        for fork_server in fork_servers:
+            fork_server.__exit__(None, None, None)
 
     def python(self, base: Base) -> Path:
         """The interpreter that a base's packages are added to.
@@ -94,17 +94,19 @@ class Environments:
             ("laid", self.python(base), requirement), lambda: self._laid(base, [requirement], any_python=True)
         )
 
-    def trunk(self, base: Base) -> Trunk:
-        """The warm process of the base's Python."""
+    def fork_server(self, base: Base) -> ForkServer:
+        """The fork server of the base's Python."""
         python = self.python(base)
-        return self._once(("trunk", python), lambda: self._make_trunk(python))
+        return self._once(("fork_server", python), lambda: self._make_fork_server(python))
 
     def release(self, base: Base) -> None:
-        """Let the warm process of a Python go that no base needs any more."""
+        """Let the fork server of a Python go that no base needs any more."""
         with self._guard:
-            trunk = self._made.pop(("trunk", self._made.get(("python", base.python, base.torch), self.target)), None)
-        if trunk is not None:
-            trunk.__exit__(None, None, None)
+            fork_server = self._made.pop(
+                ("fork_server", self._made.get(("python", base.python, base.torch), self.target)), None
+            )
+        if fork_server is not None:
+            fork_server.__exit__(None, None, None)
 
     def _once(self, key: object, make: Callable[[], T]) -> T:
         with self._guard:
@@ -120,11 +122,11 @@ class Environments:
             raise made
         return cast("T", made)
 
-    def _make_trunk(self, python: Path) -> Trunk:
+    def _make_fork_server(self, python: Path) -> ForkServer:
         with self._guard:
             if self._is_closed:
                 raise Interrupted
-            made = self._made["trunk", python] = Trunk(python, self.cache)
+            made = self._made["fork_server", python] = ForkServer(python, self.cache)
         return made
 
     def _laid(self, base: Base, requirements: list[str], any_python: bool = False) -> Path:
@@ -142,8 +144,8 @@ class Environments:
     def _installed(self, python: Path) -> dict[str, str]:
         if python == self.target:
             return {package.name: package.version for package in self.facts.packages}
-        with Patient(python, None, 1, self.cache) as patient:
-            return {package.name: package.version for package in patient.look().packages}
+        with Session(python, None, 1, self.cache) as session:
+            return {package.name: package.version for package in session.look().packages}
 
     def _following(self, base: Base) -> list[str]:
         varied = {canonicalize_name(Requirement(requirement).name) for requirement in base.requirements}

@@ -17,14 +17,14 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted, TargetError, UnobtainableError
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import BARE, WHOLE, Lane
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
 from ckptdoctor.planning.plan import Options
 
 MEMORY = 1.5e9
@@ -129,7 +129,7 @@ class Local:
             UsageFault: What was asked for makes no sense.
         """
         events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-        # Those of one Python follow each other, so that few warm processes are alive at a time.
+        # Those of one Python follow each other, so that few fork servers are alive at a time.
         waiting = sorted(tasks, key=lambda task: task.base)
         left = Counter(_python(task.base) for task in tasks)
         workers = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
@@ -156,7 +156,7 @@ class Local:
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
         self._stop.set()
-        self._environments.close()  # what waits for a warm process must not wait on
+        self._environments.close()  # what waits for a fork server must not wait on
         self._pool.shutdown(cancel_futures=True)
 
     def _guarded(self, task: Task, workers: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
@@ -195,17 +195,20 @@ def perform(
     try:
         tell(Doing(base, "laying " + (", ".join(base.requirements) or "nothing over the target")))
         python, overlay = environments.python(base), environments.overlay(base)
-        trunk = environments.trunk(base) if overlay else None
+        fork_server = environments.fork_server(base) if overlay else None
         if stop.is_set():
             raise Interrupted
-        with Patient(python, overlay, workers, environments.cache, lambda _: None, trunk, stop) as patient:
-            facts = patient.look()
+        with Session(python, overlay, workers, environments.cache, lambda _: None, fork_server, stop) as session:
+            facts = session.look()
             tell(Looked(base, facts))
             laid, trainers = _lay_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
             tell(Doing(base, f"{len(wanted)} probes with {_over(base)}"))
-            lanes = {lane: [spec for spec, where in wanted.items() if where == lane] for lane in (BARE, WHOLE)}
-            patient.examine(lanes, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
+            lanes = {
+                lane: [spec for spec, where in wanted.items() if where == lane]
+                for lane in (WITHOUT_DEEPSPEED, FULL_STACK)
+            }
+            session.examine(lanes, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
     except TargetError as error:
         tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
     except OSError as error:  # a full disk above all, which others may have room on by then

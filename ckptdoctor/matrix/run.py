@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from ckptdoctor.environment import interpreter, pip_settings
 from ckptdoctor.environment.index import Index
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix import axes, inference, questions
 from ckptdoctor.matrix.axes import Axis, Every
@@ -26,7 +26,7 @@ from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import Local
 from ckptdoctor.matrix.inference import Kinds
 from ckptdoctor.matrix.kinds import Reader
-from ckptdoctor.matrix.session import Observer, Session, Silent
+from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
@@ -84,7 +84,7 @@ def matrix(asked: Asked, observer: Observer | None = None) -> Map:
     started = time.monotonic()
     observer = observer or Silent()
     asked, trainers = split(asked)
-    with index() as releases, session(asked, observer) as measuring:
+    with index() as releases, opened(asked, observer) as measuring:
         observer.doing("reading the index")
         found = axes.parse([*asked.vary, *trainers], releases, every=asked.every, pre=asked.pre, yanked=asked.yanked)
         kinds = read_kinds(found, asked, releases, observer)
@@ -124,17 +124,17 @@ def index() -> Iterator[Index]:
 
 
 @contextmanager
-def session(asked: Asked, observer: Observer) -> Iterator[Session]:
+def opened(asked: Asked, observer: Observer) -> Iterator[Measuring]:
     """What measures combinations on the target."""
     python = interpreter.find(asked.python, os.environ)
     cache = locations.cache()
-    with Patient(python, None, 1, cache) as patient:
-        target = patient.look()
+    with Session(python, None, 1, cache) as session:
+        target = session.look()
     path = asked.store or cache / locations.STORE
     workspace.hold(cache, locations.STORE)
     with Store(path) as store, Environments(python, target, cache) as environments:
         executor = Local(environments, asked.jobs)
-        made = Session(target, asked.options, store, executor, observer, asked.requirements, asked.refresh)
+        made = Measuring(target, asked.options, store, executor, observer, asked.requirements, asked.refresh)
         with made:
             yield made
     cache_eviction.keep_within_limit(cache, observer.doing)
@@ -161,7 +161,7 @@ def _has_own_models(options: Options) -> bool:
 class Work:
     """The combinations of a matrix, on the way from asked for to judged."""
 
-    def __init__(self, found: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Session) -> None:
+    def __init__(self, found: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Measuring) -> None:
         self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
         combinations = inference.with_models(combine(self.axes, asked.options.models), kinds)
         self._lacking: dict[str, list[str]] = {}

@@ -1,6 +1,6 @@
 """What probes report: evidence, without judgement.
 
-The types mirror the JSON lines that the patient's side (``probes/``) writes. Everything in them was observed in the
+The types mirror the JSON lines that the environment's side (``probes/``) writes. Everything in them was observed in the
 target; strings may hold arbitrary text out of packages and tracebacks and are escaped only where they are printed.
 """
 

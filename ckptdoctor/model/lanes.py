@@ -5,8 +5,8 @@ from __future__ import annotations
 Lane = tuple[str, ...]
 """A lane is named by the packages that are hidden in it."""
 
-BARE: Lane = ("deepspeed",)
+WITHOUT_DEEPSPEED: Lane = ("deepspeed",)
 """The lane without DeepSpeed: what fails in it is not DeepSpeed's doing."""
 
-WHOLE: Lane = ()
+FULL_STACK: Lane = ()
 """The lane with everything that is installed."""

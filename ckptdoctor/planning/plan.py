@@ -12,7 +12,7 @@ from msgspec import structs
 
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
-from ckptdoctor.model.lanes import BARE, WHOLE, Lane
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
 
 OWN_MODEL = "tiny-glm4"
 FALLBACK_FAMILIES = ("glm4", "glm", "llama")
@@ -80,7 +80,7 @@ class Planned:
         role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` tells with which
             calling conventions a function copes, whether or not this stack uses them. ``advisory`` concerns a function
             that nobody asked for.
-        lane: In which of the patient's processes it runs.
+        lane: In which of the target's processes it runs.
     """
 
     spec: Spec
@@ -134,7 +134,7 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += _conventions(subjects, options)
     if "deepspeed" in environment.stack and not options.functions and not options.engines:
         advisory = Spec(model=models[0], function="deepspeed", engine="zero0", timeout=options.timeout)
-        plan.probes.append(Planned(advisory, "advisory", WHOLE))
+        plan.probes.append(Planned(advisory, "advisory", FULL_STACK))
     return plan
 
 
@@ -149,7 +149,9 @@ def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], opti
                 needs_deepspeed = function == "deepspeed" or engine in ZERO_ENGINES
                 role: Role = "subject" if function in subjects and engine in engines else "control"
                 yield Planned(
-                    _spec(model, function, engine, convention, options), role, WHOLE if needs_deepspeed else BARE
+                    _spec(model, function, engine, convention, options),
+                    role,
+                    FULL_STACK if needs_deepspeed else WITHOUT_DEEPSPEED,
                 )
 
 
@@ -167,7 +169,7 @@ def as_installed(
     for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
         if function != "deepspeed":  # it is tried with DeepSpeed at hand in any case
             spec = structs.replace(_spec(model, function, "none", convention, options), as_installed=True)
-            yield Planned(spec, "subject" if function in subjects else "control", WHOLE)
+            yield Planned(spec, "subject" if function in subjects else "control", FULL_STACK)
 
 
 def _other_way_round(
@@ -205,7 +207,7 @@ def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator
     for function in subjects:
         if function in VARIANTS and not options.functions:
             continue
-        lane = WHOLE if function == "deepspeed" else BARE
+        lane = FULL_STACK if function == "deepspeed" else WITHOUT_DEEPSPEED
         for variant in _variants_of(model, function):
             spec = Spec(model, function, "none", convention, variant, options.timeout)
             yield Planned(spec, "subject", lane)
@@ -232,7 +234,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
         if function in (NO_FUNCTION, *TORCH, *known):  # where torch's own do not get through, nobody is blamed
             continue
         spec = Spec(model, function, "none", convention, COURSE, 2 * options.timeout, thorough=options.thorough)
-        yield Planned(spec, "subject", WHOLE if function == "deepspeed" else BARE)
+        yield Planned(spec, "subject", FULL_STACK if function == "deepspeed" else WITHOUT_DEEPSPEED)
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
@@ -242,7 +244,7 @@ def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]
         for convention in options.conventions or CONVENTIONS:
             setup = Setup(precision=options.setup.precision)
             spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout, setup=setup)
-            yield Planned(spec, "convention", BARE)
+            yield Planned(spec, "convention", WITHOUT_DEEPSPEED)
 
 
 def choose_models(environment: Environment, options: Options, plan: Plan) -> list[str]:

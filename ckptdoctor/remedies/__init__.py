@@ -47,7 +47,7 @@ def _find(finding: Finding, ground: Ground, verify: bool) -> list[Remedy]:
         return proven.find(finding, ground)
     return [
         *proven.likely(finding, cases, ground),
-        *source.find(finding, cases, ground.environment, ground.patient),
+        *source.find(finding, cases, ground.environment, ground.session),
         *settings.find(cases),
     ]
 

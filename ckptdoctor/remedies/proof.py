@@ -11,13 +11,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor.environment import overlay
-from ckptdoctor.environment.patient import Patient
-from ckptdoctor.environment.trunk import Warm
+from ckptdoctor.environment.fork_server import Warm
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError, UnobtainableError
 from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import TRAINERS
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import BARE, WHOLE, Lane
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
 from ckptdoctor.model.report import Finding
 from ckptdoctor.planning.plan import Plan, Planned, first_of_all
 from ckptdoctor.planning.request import Request
@@ -48,7 +48,7 @@ class Ground:
         environment: The target.
         plan: What was run.
         found: What came of it.
-        patient: The target, still at hand.
+        session: The target, still at hand.
         warm: Where what is tried in an overlay is started from: torch is imported once for all.
         progress: Told what is going on.
     """
@@ -59,7 +59,7 @@ class Ground:
     environment: Environment
     plan: Plan
     found: findings.Found
-    patient: Patient
+    session: Session
     warm: Warm
     progress: Progress = lambda _: None
 
@@ -71,12 +71,12 @@ class Ground:
     def specs(self) -> dict[Lane, list[Spec]]:
         """The same by lane."""
         plan = Plan(self.probes)
-        return {lane: plan.specs(lane) for lane in (BARE, WHOLE)}
+        return {lane: plan.specs(lane) for lane in (WITHOUT_DEEPSPEED, FULL_STACK)}
 
     @functools.cached_property
     def edited(self) -> dict[str, str]:
         """Packages whose releases are tried and that are not as released, each with the reason."""
-        return released.edited(self.environment, VARIED, self.patient.files)
+        return released.edited(self.environment, VARIED, self.session.files)
 
     @functools.cached_property
     def before(self) -> Environment:
@@ -90,13 +90,13 @@ class Ground:
 
     def look(self, laid: Path | None) -> Environment:
         """The target with an overlay, and all that each package requires."""
-        with self.another(laid, 1) as patient:
-            return patient.look(every_requirement=True)
+        with self.another(laid, 1) as session:
+            return session.look(every_requirement=True)
 
-    def another(self, laid: Path | None, workers: int) -> Patient:
+    def another(self, laid: Path | None, workers: int) -> Session:
         """The target with another overlay, to be examined."""
-        trunk = self.warm.trunk() if laid is not None else None
-        return Patient(self.python, laid, workers, locations.cache(), self.progress, trunk)
+        fork_server = self.warm.fork_server() if laid is not None else None
+        return Session(self.python, laid, workers, locations.cache(), self.progress, fork_server)
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ def _with_lacking(candidate: Candidate, lacking: Sequence[str], finding: Finding
 
 
 def _tried(laid: Path, after: Environment, candidate: Candidate, finding: Finding, ground: Ground) -> Trial:
-    with ground.another(laid, ground.patient.workers) as patient:
-        evidence = patient.examine(ground.specs())
+    with ground.another(laid, ground.session.workers) as session:
+        evidence = session.examine(ground.specs())
     before = ground.before
     changes = {one.name: one.version for one in after.packages if before.version(one.name) != one.version}
     changes |= {name: candidate.changes[name] for name in candidate.anew}
@@ -245,14 +245,14 @@ def with_file(file: str, replacement: Path, finding: Finding, ground: Ground) ->
         for case in ground.found.cases
         if case.function is not None and case.function.file == file
     }
-    return _judged(ground.patient.examine(ground.specs(), named), finding, ground, ground.environment)
+    return _judged(ground.session.examine(ground.specs(), named), finding, ground, ground.environment)
 
 
 def with_adapter(finding: Finding, ground: Ground) -> Trial:
     """Try the way in which ``ckptdoctor run`` starts a job."""
     cache = locations.cache()
-    with Patient(ground.python, ground.laid, ground.patient.workers, cache, ground.progress, adapted=True) as patient:
-        return _judged(patient.examine(ground.specs()), finding, ground, ground.environment)
+    with Session(ground.python, ground.laid, ground.session.workers, cache, ground.progress, adapted=True) as session:
+        return _judged(session.examine(ground.specs()), finding, ground, ground.environment)
 
 
 def _overlay(candidate: Candidate, ground: Ground, more: Sequence[str] = ()) -> Path:

@@ -183,7 +183,7 @@ def _patch(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
     if proposal is None:
         return []
     ground.progress("trying a patch")
-    copy = ground.patient.write(proposal.file.name, proposal.patched)
+    copy = ground.session.write(proposal.file.name, proposal.patched)
     trial = proof.with_file(str(proposal.file), copy, finding, ground)
     if not trial.helps(finding, ground):
         return []

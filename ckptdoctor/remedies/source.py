@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.planning.plan import VARIANTS, first_of_all
 from ckptdoctor.rules import Case
@@ -48,13 +48,13 @@ def propose(finding: Finding, cases: list[Case]) -> Proposal | None:
     return Proposal(file, source, patched, tuple(functions)) if patched is not None else None
 
 
-def find(finding: Finding, cases: list[Case], environment: Environment, patient: Patient) -> list[Remedy]:
+def find(finding: Finding, cases: list[Case], environment: Environment, session: Session) -> list[Remedy]:
     """The patch to the file in which the attribute is read, if it can be made and helps."""
     proposal = propose(finding, cases)
     if proposal is None:
         return []
     specs = _specs([case for case in cases if case.spec.function in proposal.functions])
-    tried = {one.id: one for one in _try(proposal.patched, proposal.file, specs, patient)}
+    tried = {one.id: one for one in _try(proposal.patched, proposal.file, specs, session)}
     fixed = [spec for spec in specs if works(tried[spec.id])]
     failing = {spec.function for spec in specs if spec not in fixed}
     if failing & first_of_all(spec.function for spec in specs):
@@ -90,13 +90,13 @@ def remedy(proposal: Proposal, finding: Finding, environment: Environment, left:
     )
 
 
-def _try(patched: str, file: Path, specs: list[Spec], patient: Patient) -> list[Evidence]:
+def _try(patched: str, file: Path, specs: list[Spec], session: Session) -> list[Evidence]:
     """Run the failing probes again with the patched file in place of the installed one."""
-    copy = patient.write(file.name, patched)
-    lanes: dict[tuple[str, ...], list[Spec]] = {BARE: [], WHOLE: []}
+    copy = session.write(file.name, patched)
+    lanes: dict[tuple[str, ...], list[Spec]] = {WITHOUT_DEEPSPEED: [], FULL_STACK: []}
     for spec in specs:
-        lanes[WHOLE if spec.engine.startswith("zero") else BARE].append(spec)
-    return patient.examine(lanes, {spec.function: str(copy) for spec in specs})
+        lanes[FULL_STACK if spec.engine.startswith("zero") else WITHOUT_DEEPSPEED].append(spec)
+    return session.examine(lanes, {spec.function: str(copy) for spec in specs})
 
 
 def _specs(cases: list[Case]) -> list[Spec]:

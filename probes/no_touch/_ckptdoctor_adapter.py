@@ -1,6 +1,6 @@
 """Lets checkpoint functions find the layer that they look for, in callables of another shape than they were written for.
 
-``install`` waits for transformers and puts a border around each checkpoint function that a model is given. The border
+``install`` waits for transformers and puts a guard around each checkpoint function that a model is given. The guard
 hands on what it gets, untouched. Only where the function asks that callable for something which it lacks, before the layer
 has run, is the function called anew, with a callable that has it. Python 3.9 and later, standard library only; torch is used
 once the program itself has imported it.
@@ -95,7 +95,7 @@ def adapt_transformers(module: ModuleType) -> None:
         except TypeError:
             return method(*args, **kwargs)  # which says what is wrong with them
         given = bound.arguments.get(ARGUMENT, parameter.default)
-        adapted = border(given)
+        adapted = guard(given)
         if adapted is not given:
             bound.arguments[ARGUMENT] = adapted
         return method(*bound.args, **bound.kwargs)
@@ -111,17 +111,17 @@ def _harmless(act: Callable[[Any], None], on: Any) -> None:
         _say(f"not active: {type(error).__name__}: {error}")
 
 
-# -- the border -------------------------------------------------------------------------------------------------------
+# -- the guard -------------------------------------------------------------------------------------------------------
 
 
-def border(function: Any) -> Any:
-    """Put a border around a checkpoint function.
+def guard(function: Any) -> Any:
+    """Put a guard around a checkpoint function.
 
     Args:
         function: ``function(callable, *inputs)`` runs the callable with recomputation.
 
     Returns:
-        The border, or the very same object where none is needed: around torch's and DeepSpeed's own, and around a border.
+        The guard, or the very same object where none is needed: around torch's and DeepSpeed's own, and around a guard.
     """
     if isinstance(function, Border) or not callable(function) or _needs_none(function):
         return function
@@ -142,7 +142,7 @@ class Border:
         return getattr(object.__getattribute__(self, "_ckptdoctor_function"), name)
 
     def __repr__(self) -> str:
-        return f"<border around {self._ckptdoctor_function!r}>"
+        return f"<guard around {self._ckptdoctor_function!r}>"
 
     def __deepcopy__(self, memo: Any) -> Border:
         return self  # as a function does

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor.environment import overlay
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Spec
-from ckptdoctor.model.lanes import BARE, WHOLE
+from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.planning.plan import CONVENTIONS
 from ckptdoctor.remedies.patch import patch
 from ckptdoctor.rules.case import is_sound
@@ -140,19 +140,19 @@ def source(demo_python):
 
 
 def specs(convention_of, models, engines=ENGINES):
-    found = {BARE: [], WHOLE: []}
+    found = {WITHOUT_DEEPSPEED: [], FULL_STACK: []}
     for model in models:
         for convention in convention_of:
             for engine in engines:
-                lane = BARE if engine == "none" else WHOLE
+                lane = WITHOUT_DEEPSPEED if engine == "none" else FULL_STACK
                 found[lane].append(Spec(model, "llamafactory", engine, convention, timeout=120))
     return found
 
 
 def examined(python, cache, wanted, laid=None, replacement="", adapted=False):
-    with Patient(python, laid, 2, cache, adapted=adapted) as patient:
-        named = {"llamafactory": str(patient.write("checkpointing.py", replacement))} if replacement else {}
-        return {one.id: one for one in patient.examine(wanted, named)}
+    with Session(python, laid, 2, cache, adapted=adapted) as session:
+        named = {"llamafactory": str(session.write("checkpointing.py", replacement))} if replacement else {}
+        return {one.id: one for one in session.examine(wanted, named)}
 
 
 @pytest.fixture(scope="session")
@@ -182,8 +182,8 @@ def test_every_convention_computes_what_a_working_combination_does(demo_python, 
 @pytest.mark.parametrize("way", ["patched", "adapted"])
 def test_the_real_model_computes_what_it_does_with_a_release_that_works(demo_python, cache, source, way):
     wanted = specs(["model"], ["glm4"])
-    with Patient(demo_python, None, 1, cache) as patient:
-        installed = {one.name: one.version for one in patient.look().packages}
+    with Session(demo_python, None, 1, cache) as session:
+        installed = {one.name: one.version for one in session.look().packages}
     laid = overlay.lay(
         demo_python,
         ["llamafactory==0.9.3"],

@@ -219,7 +219,7 @@ def test_an_interrupt_leaves_nothing_behind_but_results(start, own_tmp, tmp_path
     if number == signal.SIGINT:
         assert wait_until(lambda: probed(tmp_path / "store") >= 2, 120)
     else:  # while torch is being imported
-        assert wait_until(lambda: any(b"--trunk" in said for said in processes(own_tmp).values()), 120)
+        assert wait_until(lambda: any(b"--fork-server" in said for said in processes(own_tmp).values()), 120)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
 

@@ -106,18 +106,18 @@ def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
 
 
 def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_python, tmp_path, monkeypatch):
-    from ckptdoctor.environment import patient
+    from ckptdoctor.environment import session
     from ckptdoctor.model.evidence import Spec
-    from ckptdoctor.model.lanes import WHOLE
+    from ckptdoctor.model.lanes import FULL_STACK
 
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("import time\n\ntime.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(patient, "STUCK", 2)
-    monkeypatch.setattr(patient, "LOOK", 1)
+    monkeypatch.setattr(session, "STUCK", 2)
+    monkeypatch.setattr(session, "LOOK", 1)
     told = []
-    with patient.Patient(bare_python, None, 1, tmp_path / "cache", told.append) as target:
-        (evidence,) = target.examine({WHOLE: [Spec("tiny-glm4", "none")]})
+    with session.Session(bare_python, None, 1, tmp_path / "cache", told.append) as target:
+        (evidence,) = target.examine({FULL_STACK: [Spec("tiny-glm4", "none")]})
 
     assert evidence.ended == "crashed"
     where = f"{tmp_path}/torch/__init__.py:3 in <module>"

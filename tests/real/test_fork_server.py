@@ -1,4 +1,4 @@
-"""One warm process from which lanes are forked: they see their own packages, and one that dies takes no other along."""
+"""One fork server from which lanes are forked: they see their own packages, and one that dies takes no other along."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from contextlib import suppress
 
 import pytest
 
-from ckptdoctor.environment.patient import Patient
+from ckptdoctor.environment.fork_server import Forked, ForkServer
 from ckptdoctor.environment.process import Process
-from ckptdoctor.environment.trunk import Forked, Trunk
+from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted
 from ckptdoctor.model.evidence import Spec
-from ckptdoctor.model.lanes import BARE
+from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.planning.plan import OWN_MODEL
 from tests.real.test_robust import WORKS, processes, wait_until
 
@@ -36,8 +36,8 @@ def own_tmp(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def trunk(torch_python, cache, own_tmp):
-    with Trunk(torch_python, cache) as made:
+def fork_server(torch_python, cache, own_tmp):
+    with ForkServer(torch_python, cache) as made:
         yield made
     assert list(own_tmp.iterdir()) == []
     assert wait_until(lambda: not processes(own_tmp), 3), processes(own_tmp)
@@ -53,39 +53,39 @@ def overlay(folder, before="pass", release="9.9"):
 
 
 @pytest.fixture
-def examine(torch_python, cache, trunk):
-    """Open a patient on a trunk, and run probes in it."""
+def examine(torch_python, cache, fork_server):
+    """Open a session on a fork server, and run probes in it."""
     opened = []
 
-    def made(folder, on=trunk, **more):
-        patient = Patient(torch_python, folder, 2, cache, trunk=on, **more)
-        opened.append(patient)
-        return patient
+    def made(folder, on=fork_server, **more):
+        session = Session(torch_python, folder, 2, cache, fork_server=on, **more)
+        opened.append(session)
+        return session
 
     yield made
-    for patient in opened:
-        patient.__exit__(None, None, None)
+    for session in opened:
+        session.__exit__(None, None, None)
 
 
 def specs(*functions):
-    return {BARE: [Spec(OWN_MODEL, function, convention="partial-bound") for function in functions]}
+    return {WITHOUT_DEEPSPEED: [Spec(OWN_MODEL, function, convention="partial-bound") for function in functions]}
 
 
-def run(patient, *functions):
-    return {one.id.split("/")[1]: one for one in patient.examine(specs(*functions))}
+def run(session, *functions):
+    return {one.id.split("/")[1]: one for one in session.examine(specs(*functions))}
 
 
-def is_forked(patient):
-    return isinstance(patient._lanes[BARE]._process, Forked)
+def is_forked(session):
+    return isinstance(session._lanes[WITHOUT_DEEPSPEED]._process, Forked)
 
 
 def test_each_lane_sees_its_own_overlay(examine, tmp_path):
-    patients = {release: examine(overlay(tmp_path / release, release=release)) for release in ("1.0", "2.0")}
+    sessions = {release: examine(overlay(tmp_path / release, release=release)) for release in ("1.0", "2.0")}
 
-    for release, patient in patients.items():
-        assert patient.look().version("mine-of-the-overlay") == release
-        assert is_forked(patient)
-        found = run(patient, MINE, GOOD)
+    for release, session in sessions.items():
+        assert session.look().version("mine-of-the-overlay") == release
+        assert is_forked(session)
+        found = run(session, MINE, GOOD)
         assert {one.ended for one in found.values()} == {"returned"}
         assert found[MINE].loaded.place.file == str(tmp_path / release / "mine_of_the_overlay.py")
 
@@ -103,7 +103,7 @@ def test_a_lane_that_dies_is_reported_and_the_others_go_on(examine, tmp_path):
     assert (found[MINE].ended, "SIGKILL" in found[MINE].why) == ("crashed", True)
     assert {found[name].ended for name in (GOOD, "none")} == {"returned"}
     # Where the one that kills came to an end last, there was nothing more to open a lane for.
-    assert BARE not in kills._lanes or is_forked(kills)
+    assert WITHOUT_DEEPSPEED not in kills._lanes or is_forked(kills)
     assert {name: one.ended for name, one in results.items()} == {MINE: "returned", GOOD: "returned"}
 
 
@@ -114,76 +114,81 @@ def test_a_probe_that_dies_in_a_forked_lane_says_how(examine, tmp_path):
     assert "SIGSEGV" in found[MINE].why
 
 
-def test_a_trunk_that_dies_is_done_without(examine, trunk, tmp_path):
+def test_a_trunk_that_dies_is_done_without(examine, fork_server, tmp_path):
     first = examine(overlay(tmp_path / "first"))
     assert run(first, MINE)[MINE].ended == "returned"
     assert is_forked(first)
 
-    os.kill(trunk._process.pid, signal.SIGKILL)
-    trunk._process.wait(60)
+    os.kill(fork_server._process.pid, signal.SIGKILL)
+    fork_server._process.wait(60)
 
     second = examine(overlay(tmp_path / "second"))
-    for patient in (first, second):
-        found = run(patient, MINE, GOOD)
+    for session in (first, second):
+        found = run(session, MINE, GOOD)
         assert {one.ended for one in found.values()} == {"returned"}
     assert not is_forked(second)
 
 
-def test_a_trunk_that_dies_while_lanes_are_at_work_costs_no_result(examine, trunk, tmp_path):
+def test_a_trunk_that_dies_while_lanes_are_at_work_costs_no_result(examine, fork_server, tmp_path):
     marker = tmp_path / "marker"
     before = f"import os, time; os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(2))"
-    patient = examine(overlay(tmp_path / "overlay", before))
+    session = examine(overlay(tmp_path / "overlay", before))
     results = {}
-    thread = threading.Thread(target=lambda: results.update(run(patient, MINE, GOOD)))
+    thread = threading.Thread(target=lambda: results.update(run(session, MINE, GOOD)))
     thread.start()
     assert wait_until(marker.exists, 120)
-    os.kill(trunk._process.pid, signal.SIGKILL)
+    os.kill(fork_server._process.pid, signal.SIGKILL)
     thread.join(120)
 
     assert {name: one.ended for name, one in results.items()} == {MINE: "returned", GOOD: "returned"}
 
 
-def test_an_overlay_with_what_is_imported_already_gets_a_fresh_interpreter(examine, trunk, torch_python, tmp_path):
+def test_an_overlay_with_what_is_imported_already_gets_a_fresh_interpreter(
+    examine, fork_server, torch_python, tmp_path
+):
     folder = overlay(tmp_path / "overlay", "import typing_extensions; assert typing_extensions.OF_THE_OVERLAY")
-    assert trunk.suits(folder)
+    assert fork_server.suits(folder)
     where = "import typing_extensions; print(typing_extensions.__file__)"
     done = subprocess.run([torch_python, "-c", where], capture_output=True, text=True, check=True)
     other = overlay(tmp_path / "other", "import typing_extensions; assert typing_extensions.OF_THE_OVERLAY")
     shutil.copy(done.stdout.strip(), other)
     with (other / "typing_extensions.py").open("a") as file:
         file.write("\nOF_THE_OVERLAY = True\n")
-    assert not trunk.suits(other)
+    assert not fork_server.suits(other)
 
-    patient = examine(other)
+    session = examine(other)
 
-    assert run(patient, MINE)[MINE].ended == "returned"
-    assert not is_forked(patient)
+    assert run(session, MINE)[MINE].ended == "returned"
+    assert not is_forked(session)
     assert run(examine(folder), MINE)[MINE].ended == "raised"
 
 
-def test_what_is_stopped_ends_and_leaves_no_process(examine, trunk, own_tmp, tmp_path):
+def test_what_is_stopped_ends_and_leaves_no_process(examine, fork_server, own_tmp, tmp_path):
     marker, stop = tmp_path / "hangs", threading.Event()
     hangs = f"import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True); open({str(marker)!r}, 'w')"
-    patient = examine(overlay(tmp_path / "overlay", f"{hangs}; time.sleep(600)"), stop=stop)
+    session = examine(overlay(tmp_path / "overlay", f"{hangs}; time.sleep(600)"), stop=stop)
     threading.Thread(target=lambda: (wait_until(marker.exists, 120), stop.set())).start()
 
     with pytest.raises(Interrupted):
-        patient.examine(specs(MINE))
-    patient.__exit__(None, None, None)
+        session.examine(specs(MINE))
+    session.__exit__(None, None, None)
 
     alone = processes(own_tmp)
-    assert wait_until(lambda: set(processes(own_tmp)) == {str(trunk._process.pid)}, 3), alone
+    assert wait_until(lambda: set(processes(own_tmp)) == {str(fork_server._process.pid)}, 3), alone
 
 
 def test_closing_a_trunk_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
     marker, stop, ended = tmp_path / "hangs", threading.Event(), []
     folder = overlay(tmp_path / "overlay", f"import time; open({str(marker)!r}, 'w').close(); time.sleep(600)")
 
-    def examine(trunk):
-        with Patient(torch_python, folder, 1, cache, trunk=trunk, stop=stop) as patient, suppress(Interrupted):
-            ended.append(patient.examine(specs(MINE)))
+    def examine(fork_server):
+        with (
+            Session(torch_python, folder, 1, cache, fork_server=fork_server, stop=stop) as session,
+            suppress(Interrupted),
+        ):
+            ended.append(session.examine(specs(MINE)))
 
-    with Trunk(torch_python, cache) as made:
+    with ForkServer(torch_python, cache) as made:
         thread = threading.Thread(target=examine, args=[made])
         thread.start()
         assert wait_until(marker.exists, 120)
@@ -197,19 +202,19 @@ def test_closing_a_trunk_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
 
 def test_a_trunk_whose_torch_does_not_import_leaves_it_to_the_lanes(bare_python, cache, own_tmp, tmp_path):
     with (
-        Trunk(bare_python, cache) as made,
-        Patient(bare_python, overlay(tmp_path / "o"), 1, cache, trunk=made) as patient,
+        ForkServer(bare_python, cache) as made,
+        Session(bare_python, overlay(tmp_path / "o"), 1, cache, fork_server=made) as session,
     ):
-        assert patient.look().version("mine-of-the-overlay") == "9.9"
+        assert session.look().version("mine-of-the-overlay") == "9.9"
 
 
-def test_many_threads_may_ask_at_once(trunk, tmp_path):
-    assert trunk.suits(overlay(tmp_path / "overlay"))
+def test_many_threads_may_ask_at_once(fork_server, tmp_path):
+    assert fork_server.suits(overlay(tmp_path / "overlay"))
     opening = {"hide": [], "paths": [], "facts": True}
     seen, guard = [], threading.Lock()
 
     def ask():
-        process = Process(trunk.fork(), opening)
+        process = Process(fork_server.fork(), opening)
         event = process.read(60)
         with guard:
             seen.append((process._process.pid, event["event"]))
@@ -224,4 +229,4 @@ def test_many_threads_may_ask_at_once(trunk, tmp_path):
 
     assert len({pid for pid, _ in seen}) == 12
     assert {event for _, event in seen} == {"facts"}
-    assert wait_until(lambda: len(trunk._ended) == 12, 3)
+    assert wait_until(lambda: len(fork_server._ended) == 12, 3)

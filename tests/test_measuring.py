@@ -13,9 +13,9 @@ from ckptdoctor.matrix.combination import combine
 from ckptdoctor.matrix.executor import Doing, Ended, Laid, Looked, Probed, Refused
 from ckptdoctor.matrix.executor import _specs as wanted
 from ckptdoctor.matrix.kinds import Kind
+from ckptdoctor.matrix.measuring import Measuring
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.run import Asked, Work
-from ckptdoctor.matrix.session import Session
 from ckptdoctor.matrix.store import Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment, Package
@@ -98,7 +98,7 @@ def measure(tmp_path):
     """Measure all combinations of some axes; what came of it, and the session."""
 
     def measured(executor, axes=AXES, **more):
-        with Store(tmp_path / "store") as store, Session(TARGET, Options(), store, executor, **more) as session:
+        with Store(tmp_path / "store") as store, Measuring(TARGET, Options(), store, executor, **more) as session:
             runs = session.measure(combine(axes))
             return {tuple(run.stack.values()): run for run in runs.values()}, session
 
@@ -244,7 +244,7 @@ def test_what_another_run_is_measuring_is_waited_for_and_used(measure, another_r
         said.append(text)
         if len(said) == 3:  # the other run ends with all that it was asked
             with Store(tmp_path / "elsewhere") as elsewhere:
-                with Session(TARGET, Options(), elsewhere, Answers()) as session:
+                with Measuring(TARGET, Options(), elsewhere, Answers()) as session:
                     session.measure(combine(AXES))
                 found = elsewhere._database.execute("SELECT * FROM results").fetchall()
             with Store(tmp_path / "store") as store:
@@ -307,7 +307,7 @@ def test_a_probe_that_gets_lost_leaves_no_hole(measure):
 
 def work(tmp_path, executor, page_count=None, kinds=None, **more):
     axes = [Axis(name, tuple(Release(name, version) for version in versions)) for name, versions in AXES.items()]
-    with Store(tmp_path / "store") as store, Session(TARGET, Options(), store, executor) as session:
+    with Store(tmp_path / "store") as store, Measuring(TARGET, Options(), store, executor) as session:
         if page_count:
             store._database.execute(f"PRAGMA max_page_count = {page_count}")
         made = Work(axes, kinds or {}, Asked([], **more), session)

@@ -45,7 +45,7 @@ class Silent:
 
 
 @dataclass
-class Session:
+class Measuring:
     """Runs combinations on one target. Use as a context manager."""
 
     target: Environment
@@ -67,7 +67,7 @@ class Session:
     def __post_init__(self) -> None:
         self._claims = Claims(self.store.path)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Measuring:
         return self
 
     def __exit__(

@@ -68,7 +68,7 @@ def _take_request(wire: socket.socket) -> bool:
 
 
 def _fork(wire: socket.socket, descriptors: list[int]) -> int:
-    trunk = os.getpid()
+    fork_server = os.getpid()
     pid = os.fork()
     if pid:
         return pid
@@ -76,7 +76,7 @@ def _fork(wire: socket.socket, descriptors: list[int]) -> int:
     try:
         os.setsid()
         isolate.die_with_parent()
-        if os.getppid() != trunk:
+        if os.getppid() != fork_server:
             os._exit(0)
         wire.close()
         requests_from, events_to, output = descriptors

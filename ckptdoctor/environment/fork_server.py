@@ -1,4 +1,4 @@
-"""One warm process of a target that has imported torch, from which lanes are forked."""
+"""One fork server of a target that has imported torch, from which lanes are forked."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ANSWER = 60.0
 class Forked:
     """A lane that was forked, in the place of a ``subprocess.Popen``."""
 
-    def __init__(self, trunk: Trunk, pid: int, ends: tuple[IO[bytes], IO[bytes], IO[bytes]]) -> None:
+    def __init__(self, fork_server: ForkServer, pid: int, ends: tuple[IO[bytes], IO[bytes], IO[bytes]]) -> None:
         self.pid = pid
-        self._trunk = trunk
+        self._fork_server = fork_server
         self.stdin: IO[bytes] | None
         self.stdout: IO[bytes] | None
         self.stderr: IO[bytes] | None
@@ -43,10 +43,10 @@ class Forked:
         Raises:
             subprocess.TimeoutExpired: It has not ended in time.
         """
-        return self._trunk.status(self.pid, timeout)
+        return self._fork_server.status(self.pid, timeout)
 
 
-class Trunk:
+class ForkServer:
     """Forks lanes of one target. Use as a context manager; several threads may use it at once.
 
     It is to be made in a thread that outlives it: the kernel ends it together with the thread that started it.
@@ -61,7 +61,7 @@ class Trunk:
         hold(cache, "bytecode", "extensions")
         with other:
             fd = other.fileno()
-            self._process = start(python, environ, self._folder, "--trunk", str(fd), output=False, pass_fds=(fd,))
+            self._process = start(python, environ, self._folder, "--fork-server", str(fd), output=False, pass_fds=(fd,))
         self._news = threading.Condition()
         self._asking = threading.Lock()
         self._pids: deque[int] = deque()
@@ -71,7 +71,7 @@ class Trunk:
         self._is_gone = False
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def __enter__(self) -> Trunk:
+    def __enter__(self) -> ForkServer:
         return self
 
     def __exit__(
@@ -152,11 +152,11 @@ class Trunk:
 
 
 class Warm:
-    """The trunk of one target, made once it is asked for. Use as a context manager, from one thread."""
+    """The fork server of one target, made once it is asked for. Use as a context manager, from one thread."""
 
     def __init__(self, python: Path, cache: Path) -> None:
         self._python, self._cache = python, cache
-        self._made: Trunk | None = None
+        self._made: ForkServer | None = None
 
     def __enter__(self) -> Warm:
         return self
@@ -167,14 +167,14 @@ class Warm:
         if self._made is not None:
             self._made.__exit__(kind, value, trace)
 
-    def trunk(self) -> Trunk:
-        """The warm process.
+    def fork_server(self) -> ForkServer:
+        """The fork server.
 
         Raises:
             TargetError: The target's Python cannot be started.
         """
         if self._made is None:
-            self._made = Trunk(self._python, self._cache)
+            self._made = ForkServer(self._python, self._cache)
         return self._made
 
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from ckptdoctor.environment import trunk as module
-from ckptdoctor.environment.trunk import Trunk
+from ckptdoctor.environment import fork_server as module
+from ckptdoctor.environment.fork_server import ForkServer
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def silent(monkeypatch):
 
 
 def test_who_waits_is_woken_when_no_answer_comes(silent, tmp_path):
-    with Trunk(tmp_path / "python", tmp_path) as made:
+    with ForkServer(tmp_path / "python", tmp_path) as made:
         ended = []
         waiting = threading.Thread(target=lambda: ended.append(made.status(4711, 30)))
         waiting.start()

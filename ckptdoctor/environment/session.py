@@ -1,4 +1,4 @@
-"""The bridge to the patient: processes in the target that run probes, and what they report."""
+"""The bridge to the target: processes in the target that run probes, and what they report."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.process import Process, environment, start_lane
-from ckptdoctor.environment.trunk import Trunk
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import BARE, Lane
+from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED, Lane
 from ckptdoctor.store import locations
 from ckptdoctor.store.workspace import Workspace, hold, uninterrupted
 from ckptdoctor.words.wording import first_line
@@ -54,7 +54,7 @@ class Reads(NamedTuple):
     """What a function of the user's own did of which nobody can tell what it rests on."""
 
 
-class Patient:
+class Session:
     """The target while it is examined. Use as a context manager: it leaves no process and no folder behind."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Patient:
         workers: int,
         cache: Path,
         progress: Progress = lambda _: None,
-        trunk: Trunk | None = None,
+        fork_server: ForkServer | None = None,
         stop: threading.Event | None = None,
         adapted: bool = False,
     ) -> None:
@@ -76,7 +76,7 @@ class Patient:
             workers: Probes at a time in each lane.
             cache: Where compiled files are kept.
             progress: Told what is going on, a few words at a time.
-            trunk: Where lanes are forked from, if the overlay allows that; otherwise each is a fresh interpreter.
+            fork_server: Where lanes are forked from, if the overlay allows that; otherwise each is a fresh interpreter.
             stop: Once set, an examination that is under way ends.
             adapted: Start its processes as ``ckptdoctor run`` starts a job's.
         """
@@ -87,7 +87,9 @@ class Patient:
         self.crashed_once: list[str] = []
         """Ids of the probes that crashed, and did not when they were run again."""
         self._overlay = overlay
-        self._trunk = trunk if trunk is not None and overlay is not None and trunk.suits(overlay) else None
+        self._fork_server = (
+            fork_server if fork_server is not None and overlay is not None and fork_server.suits(overlay) else None
+        )
         self._stop = stop or threading.Event()
         self.workers = workers
         self._progress = progress
@@ -100,7 +102,7 @@ class Patient:
         self._cache = cache
         hold(cache, "bytecode", "extensions")
 
-    def __enter__(self) -> Patient:
+    def __enter__(self) -> Session:
         return self
 
     def __exit__(
@@ -124,7 +126,7 @@ class Patient:
             TargetError: Its Python does not start, or is not one that the probes run on.
         """
         self._progress("looking at what is installed")
-        process = self._open(BARE, facts="all" if every_requirement else True)
+        process = self._open(WITHOUT_DEEPSPEED, facts="all" if every_requirement else True)
         try:
             event = process.read(STARTUP)
         except EOFError:
@@ -138,7 +140,7 @@ class Patient:
 
     def _does_not_start(self, process: Process) -> TargetError:
         death, words = process.death(), process.last_words()
-        self._lanes.pop(BARE, None)
+        self._lanes.pop(WITHOUT_DEEPSPEED, None)
         return TargetError(
             f"{self.python} {death} before anything was imported" + (f": {words}." if words else "."),
             f"try `{self.python} -c 'print(1)'`; the target needs Python 3.9 or later",
@@ -184,7 +186,7 @@ class Patient:
         if lane not in self._lanes:
             paths = [str(self._overlay)] if self._overlay else []
             opening = {"hide": list(lane), "paths": paths, "facts": facts, "look": LOOK}
-            forked = self._trunk.fork() if self._trunk else None
+            forked = self._fork_server.fork() if self._fork_server else None
             self._lanes[lane] = Process(
                 forked or start_lane(self.python, self._environ, self._folder / "work"), opening
             )
@@ -213,7 +215,7 @@ class Patient:
 
 
 def environment_of(event: Mapping[str, Any], python: Path) -> Environment:
-    """The environment as the patient's side tells it.
+    """The environment as the environment's side tells it.
 
     Raises:
         TargetError: It is not of that form.
@@ -228,7 +230,7 @@ def environment_of(event: Mapping[str, Any], python: Path) -> Environment:
 
 
 def _evidence(told: dict[str, Any]) -> Evidence:
-    """Evidence as the patient's side tells it; what is not of that form counts as none."""
+    """Evidence as the environment's side tells it; what is not of that form counts as none."""
     try:
         return msgspec.convert(told, Evidence, strict=False)
     except msgspec.ValidationError as error:
@@ -244,7 +246,7 @@ class _More(NamedTuple):
     each: Callable[[Evidence], None]
 
     def whole(self, spec: Spec) -> dict[str, Any]:
-        """A spec as the patient's side takes it: every field, defaults too, since it knows none."""
+        """A spec as the environment's side takes it: every field, defaults too, since it knows none."""
         fields = {**msgspec.structs.asdict(spec), "setup": msgspec.structs.asdict(spec.setup)}
         paths = [str(self.laid[spec.laid])] if spec.laid else []
         return {**fields, "id": spec.id, "replacement": self.replacements.get(spec.function, ""), "paths": paths}
@@ -257,9 +259,9 @@ class _Round:
     are run one at a time, so that only the one that kills its lane is reported as crashed.
     """
 
-    def __init__(self, patient: Patient, lane: Lane, specs: list[Spec], more: _More) -> None:
+    def __init__(self, session: Session, lane: Lane, specs: list[Spec], more: _More) -> None:
         self.evidence: list[Evidence] = []
-        self._patient, self._lane, self._more = patient, lane, more
+        self._session, self._lane, self._more = session, lane, more
         self._waiting = {spec.id: spec for spec in specs}
         self._started: set[str] = set()
         self._suspects: list[Spec] = []
@@ -272,7 +274,7 @@ class _Round:
         self._stands_at = ""
         self._stands_since = 0.0
         self._limit = max(spec.timeout for spec in specs) + GRACE
-        self._send(list(self._waiting.values()), patient.workers)
+        self._send(list(self._waiting.values()), session.workers)
 
     @property
     def is_done(self) -> bool:
@@ -294,7 +296,7 @@ class _Round:
             self._bury(self._process.death())
 
     def _send(self, specs: list[Spec], workers: int) -> None:
-        self._process = self._patient._open(self._lane)
+        self._process = self._session._open(self._lane)
         self._started.clear()
         self._busy += 1
         self._heard = time.monotonic()
@@ -305,21 +307,21 @@ class _Round:
         if kind == "importing":
             self._stage, self._stands_at = event["what"], ""
             self._process.forget_where()
-            self._patient._progress(f"importing {event['what']}")
+            self._session._progress(f"importing {event['what']}")
         elif kind == "broken":
-            self._patient._check_broken(event)
+            self._session._check_broken(event)
         elif kind == "started":
             self._started.add(event["id"])
-            self._patient._progress(f"running {event['id']}")
+            self._session._progress(f"running {event['id']}")
         elif kind == "done":
             self._take(event)
         elif kind == "idle":
             self._busy -= 1
-            self._patient._note(event)
+            self._session._note(event)
 
     def _take(self, event: dict[str, Any]) -> None:
         evidence = _evidence(event["evidence"])
-        self._patient._note(event)
+        self._session._note(event)
         if evidence.ended == "crashed" and self._is_first_crash(evidence.id):
             self._started.discard(evidence.id)
             if self._suspects and not self._started and self._waiting:
@@ -351,7 +353,7 @@ class _Round:
 
     def _keep(self, evidence: Evidence) -> None:
         if evidence.id in self._crashed and evidence.ended != "crashed":
-            self._patient.crashed_once.append(evidence.id)
+            self._session.crashed_once.append(evidence.id)
         self.evidence.append(evidence)
         self._more.each(evidence)
 
@@ -364,7 +366,7 @@ class _Round:
         where = self._process.stands_at()
         if where != self._stands_at:
             self._stands_at, self._stands_since = where, time.monotonic()
-            self._patient._progress(f"importing {self._stage}, at {where}")
+            self._session._progress(f"importing {self._stage}, at {where}")
         stuck = time.monotonic() - self._stands_since
         if where and stuck > STUCK and self._stage not in COMPILES:
             self._bury(f"hangs at {where}")
@@ -373,7 +375,7 @@ class _Round:
 
     def _bury(self, how: str) -> None:
         words = "" if self._stands_at else self._process.last_words()
-        self._patient._discard(self._lane)
+        self._session._discard(self._lane)
         self._busy = 0
         during = f"while importing {self._stage}" if not self._started else "with the probe"
         why = f"its Python {how} {during}" + (f": {words}" if words else "")
@@ -397,7 +399,7 @@ class _Round:
         if self._suspects:
             self._next_suspect()
         elif self._waiting:
-            self._send(list(self._waiting.values()), self._patient.workers)
+            self._send(list(self._waiting.values()), self._session.workers)
 
     def _next_suspect(self) -> None:
         """Run one suspect alone; after the last, all that is left."""
@@ -405,4 +407,4 @@ class _Round:
         if self._suspects:
             self._send([self._suspects[0]], 1)
         else:
-            self._send(list(self._waiting.values()), self._patient.workers)
+            self._send(list(self._waiting.values()), self._session.workers)
