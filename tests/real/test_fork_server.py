@@ -114,7 +114,7 @@ def test_a_probe_that_dies_in_a_forked_lane_says_how(examine, tmp_path):
     assert "SIGSEGV" in found[MINE].why
 
 
-def test_a_trunk_that_dies_is_done_without(examine, fork_server, tmp_path):
+def test_a_fork_server_that_dies_is_done_without(examine, fork_server, tmp_path):
     first = examine(overlay(tmp_path / "first"))
     assert run(first, MINE)[MINE].ended == "returned"
     assert is_forked(first)
@@ -129,7 +129,7 @@ def test_a_trunk_that_dies_is_done_without(examine, fork_server, tmp_path):
     assert not is_forked(second)
 
 
-def test_a_trunk_that_dies_while_lanes_are_at_work_costs_no_result(examine, fork_server, tmp_path):
+def test_a_fork_server_that_dies_while_lanes_are_at_work_costs_no_result(examine, fork_server, tmp_path):
     marker = tmp_path / "marker"
     before = f"import os, time; os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(2))"
     session = examine(overlay(tmp_path / "overlay", before))
@@ -177,7 +177,7 @@ def test_what_is_stopped_ends_and_leaves_no_process(examine, fork_server, own_tm
     assert wait_until(lambda: set(processes(own_tmp)) == {str(fork_server._process.pid)}, 3), alone
 
 
-def test_closing_a_trunk_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
+def test_closing_a_fork_server_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
     marker, stop, ended = tmp_path / "hangs", threading.Event(), []
     folder = overlay(tmp_path / "overlay", f"import time; open({str(marker)!r}, 'w').close(); time.sleep(600)")
 
@@ -200,7 +200,7 @@ def test_closing_a_trunk_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
     assert list(own_tmp.iterdir()) == []
 
 
-def test_a_trunk_whose_torch_does_not_import_leaves_it_to_the_lanes(bare_python, cache, own_tmp, tmp_path):
+def test_a_fork_server_whose_torch_does_not_import_leaves_it_to_the_lanes(bare_python, cache, own_tmp, tmp_path):
     with (
         ForkServer(bare_python, cache) as made,
         Session(bare_python, overlay(tmp_path / "o"), 1, cache, fork_server=made) as session,
