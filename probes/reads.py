@@ -26,6 +26,26 @@ _UNTRACED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "sock
 _STANDARD = tuple({sysconfig.get_paths()["stdlib"] + os.sep, os.path.dirname(os.__file__) + os.sep})
 _NOT_KEPT = ("/proc/", "/sys/", "/dev/")
 
+_WHERE_FROM = {
+    *(
+        "PWD",
+        "OLDPWD",
+        "_",
+        "SHLVL",
+        "COLUMNS",
+        "LINES",
+        "WINDOWID",
+        "TERM_SESSION_ID",
+        "TMUX",
+        "TMUX_PANE",
+        "STY",
+        "WINDOW",
+    ),
+    *("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "XDG_SESSION_ID", "PYTEST_CURRENT_TEST"),
+}
+"""Variables that say from which folder, shell and terminal a command was started. A library reads them where it copies the
+whole environment, for a program that it starts, and does not go by them."""
+
 
 def told() -> dict[str, Any]:
     """All of it as JSON."""
@@ -93,8 +113,10 @@ class _Watched(type(os.environ)):  # type: ignore[misc]
     """The environment, with a note of each variable that is looked up."""
 
     def __getitem__(self, key: Any) -> Any:
-        if key not in VARIABLES and _counts(_asking()):
-            VARIABLES.add(str(key))
+        if key not in VARIABLES:
+            asking = _asking()
+            if _is_the_users(asking) if key in _WHERE_FROM else _counts(asking):
+                VARIABLES.add(str(key))
         return super().__getitem__(key)
 
     def __iter__(self) -> Iterator[Any]:

@@ -75,6 +75,14 @@ def test_a_cached_report_goes_through_the_gate_of_this_run(demo_python):
     assert statuses == [1, 0, 1, 0]
 
 
+def test_a_kept_report_serves_every_folder_and_terminal(demo_python, tmp_path):
+    """A library copies the whole environment for a program that it starts; the shell's own variables decide nothing."""
+    check(demo_python, "--format", "json")
+    elsewhere = {"PWD": str(tmp_path), "OLDPWD": "/elsewhere", "SHLVL": "7", "TMUX_PANE": "%7"}
+
+    assert check(demo_python, "--format", "json", cwd=tmp_path, environ=elsewhere).report["cached"]
+
+
 def test_a_baseline_accepts_and_complains_when_the_finding_is_gone(demo_python, tmp_path):
     baseline = ["--baseline", "b.json"]
 
