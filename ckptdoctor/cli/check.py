@@ -34,7 +34,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
     "conventions",
     metavar="NAME",
     multiple=True,
-    help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
+    help="Pass layers in this way in our own model. Default: as transformers does or did. Repeatable.",
 )
 @shared.TIMEOUT
 @shared.NPROC
@@ -46,22 +46,23 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
     type=click.Choice(["error", "warning", "never"]),
     default="error",
     show_default=True,
-    help="The least finding that ends with status 1. What cannot be diagnosed ends with 3 all the same.",
+    help="Exit 1 on findings of this severity or higher. What cannot be diagnosed exits 3 in any case.",
 )
 @click.option(
     "--select",
     metavar="CODES",
     multiple=True,
-    help="Only these rules count, e.g. CKPT001,CKPT004; CKPT00 means all that begin so. Repeatable.",
+    help="Count only these rules, e.g. CKPT001,CKPT004; CKPT00 stands for all that begin with it. Repeatable.",
 )
 @click.option(
     "--ignore",
     metavar="CODES",
     multiple=True,
-    help="These do not count, but are shown; the longer of two codes that fit decides. CKPT900 always counts. Repeatable.",
+    help="Show these rules, but do not count them. If --select and --ignore both match, the longer prefix wins. "
+    "CKPT900 always counts. Repeatable.",
 )
-@click.option("--baseline", metavar="FILE", help="Findings that this file accepts do not count, but are shown.")
-@click.option("--update-baseline", is_flag=True, help="Make --baseline accept all that is found now.")
+@click.option("--baseline", metavar="FILE", help="Show findings that this file accepts, but do not count them.")
+@click.option("--update-baseline", is_flag=True, help="Write all that is found now into the file of --baseline.")
 @click.option(
     "--verify",
     is_flag=True,

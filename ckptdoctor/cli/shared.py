@@ -50,7 +50,7 @@ NPROC = click.option(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes of each probe under DeepSpeed, by torch's elastic launcher: for faults that need real ranks.",
+    help="Run each probe under DeepSpeed in so many processes, with torch's launcher: for faults that need real ranks.",
 )
 THOROUGH = click.option(
     "--thorough",
@@ -76,20 +76,20 @@ CHECKPOINT_FN = click.option(
 JOBS = click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
 ENGINES = click.Choice(["none", "partial", "zero0", "zero1", "zero2", "zero3"])
 TIMEOUT = click.option(
-    "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds a probe may take."
+    "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Stop a probe after so many seconds."
 )
 
 
 def engine(default: str) -> Callable[[Command], Command]:
     """The option that chooses engines, with a word on what is taken without it."""
-    text = f"What wraps the model. Default: {default}. Repeatable."
+    text = f"Wrap the model in this engine. Default: {default}. Repeatable."
     return click.option("--engine", "engines", type=ENGINES, multiple=True, help=text)
 
 
 def target_options(command: Command) -> Command:
     """The options that say which environment is meant."""
     with_deps = click.option(
-        "--with-deps", is_flag=True, help="Lay trainers in with their dependencies, not only themselves."
+        "--with-deps", is_flag=True, help="Install the dependencies of trainers named by --with as well."
     )
     return _all(PYTHON, WITH, with_deps)(command)
 
@@ -149,8 +149,8 @@ class _Format(_WantedType):
 def several_formats(*names: str) -> Callable[[Command], Command]:
     """The options that say what is printed and what is written to files; the first format is the usual one."""
     text = (
-        f"One of {', '.join(names)}. With =FILE it goes to that file, as many as are wanted; one without a file is printed. "
-        f"Where each has a file, nothing is printed. Default: {names[0]}. Repeatable."
+        f"One of {', '.join(names)}. Repeatable: NAME=FILE writes a file, a plain NAME goes to stdout. "
+        f"Default: {names[0]}."
     )
     format_ = click.option("--format", "formats", type=_Format(names), multiple=True, metavar="NAME[=FILE]", help=text)
     output = click.option("-o", "--output", metavar="FILE", help="Write to a file what would be printed.")
