@@ -268,7 +268,6 @@ class _Round:
         self._again: list[Spec] = []
         """Probes that have crashed once, and are tried again alone."""
         self._crashed: set[str] = set()
-        self._stage = "starting"
         self._busy = 0
         """Requests to the lane that it has not reported idle after."""
         self._stands_at = ""
@@ -296,7 +295,9 @@ class _Round:
             self._bury(self._process.death())
 
     def _send(self, specs: list[Spec], workers: int) -> None:
+        self._was_idle = self._lane in self._session._lanes
         self._process = self._session._open(self._lane)
+        self._stage = "starting"
         self._started.clear()
         self._busy += 1
         self._heard = time.monotonic()
@@ -377,7 +378,12 @@ class _Round:
         words = "" if self._stands_at else self._process.last_words()
         self._session._discard(self._lane)
         self._busy = 0
-        during = f"while importing {self._stage}" if not self._started else "with the probe"
+        if self._was_idle and self._stage == "starting":
+            self._go_on()  # it died before it was asked: with its fork server, or for want of memory
+            return
+        during = "with the probe" if self._started else "while it started"
+        if not self._started and self._stage != "starting":
+            during = f"while importing {self._stage}"
         why = f"its Python {how} {during}" + (f": {words}" if words else "")
         running = [self._waiting[name] for name in self._started if name in self._waiting]
         if not running:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from contextlib import suppress
 
+import psutil
 import pytest
 
 from ckptdoctor.environment.fork_server import Forked, ForkServer
@@ -75,6 +76,10 @@ def run(session, *functions):
     return {one.id.split("/")[1]: one for one in session.examine(specs(*functions))}
 
 
+def is_dead(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
 def is_forked(session):
     return isinstance(session._lanes[WITHOUT_DEEPSPEED]._process, Forked)
 
@@ -121,6 +126,7 @@ def test_a_fork_server_that_dies_is_done_without(examine, fork_server, tmp_path)
 
     os.kill(fork_server._process.pid, signal.SIGKILL)
     fork_server._process.wait(60)
+    assert wait_until(lambda: is_dead(first._lanes[WITHOUT_DEEPSPEED]._process.pid), 60)
 
     second = examine(overlay(tmp_path / "second"))
     for session in (first, second):
