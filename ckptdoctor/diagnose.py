@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from ckptdoctor import remedies, results
 from ckptdoctor.environment import interpreter, loopback, overlay
-from ckptdoctor.environment.fork_server import Warm
 from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
@@ -45,7 +45,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     if request.use_cache and (known := results.load(key)) is not None:
         return known
     cache = locations.cache()
-    with Session(python, laid, request.workers or _cores(), cache, progress) as session, Warm(python, cache) as warm:
+    with Session(python, laid, request.workers or _cores(), cache, progress) as session, ExitStack() as closing:
         environment = session.look()
         asked = wanted(request, environment)
         if asked.unjudged:
@@ -59,13 +59,13 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         found = findings.find(environment, planned, evidence)
         notes: list[str] = []
         if request.find_remedies:
-            ground = Ground(python, laid, request, environment, planned, found, session, warm, progress)
+            ground = Ground(python, laid, request, environment, planned, found, session, closing, progress)
             remedies.find(ground, request.verify)
             notes = remedies.edited(ground)
         report = _report(asked, environment, planned, found, notes, time.monotonic() - started)
         report.notes += [f"{name} crashed once, and ran when it was run again alone." for name in session.crashed_once]
         results.store(key, report, [*session.files, *_own_files(found)], environment.paths, session.reads)
-    cache_eviction.keep_within_limit(locations.cache(), progress)
+    cache_eviction.keep_within_limit(cache, progress)
     return report
 
 

@@ -151,33 +151,6 @@ class ForkServer:
             self._news.notify_all()
 
 
-class Warm:
-    """The fork server of one target, made once it is asked for. Use as a context manager, from one thread."""
-
-    def __init__(self, python: Path, cache: Path) -> None:
-        self._python, self._cache = python, cache
-        self._made: ForkServer | None = None
-
-    def __enter__(self) -> Warm:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._made is not None:
-            self._made.__exit__(kind, value, trace)
-
-    def fork_server(self) -> ForkServer:
-        """The fork server.
-
-        Raises:
-            TargetError: The target's Python cannot be started.
-        """
-        if self._made is None:
-            self._made = ForkServer(self._python, self._cache)
-        return self._made
-
-
 @functools.cache
 def _tops(overlay: Path) -> frozenset[str]:
     """The top-level modules that a folder of packages holds."""

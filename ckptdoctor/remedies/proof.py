@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor.environment import overlay
-from ckptdoctor.environment.fork_server import Warm
+from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError, UnobtainableError
 from ckptdoctor.model import pins
@@ -49,7 +50,7 @@ class Ground:
         plan: What was run.
         found: What came of it.
         session: The target, still at hand.
-        warm: Where what is tried in an overlay is started from: torch is imported once for all.
+        closing: Ends what is started here, once the remedies are found.
         progress: Told what is going on.
     """
 
@@ -60,7 +61,7 @@ class Ground:
     plan: Plan
     found: findings.Found
     session: Session
-    warm: Warm
+    closing: ExitStack
     progress: Progress = lambda _: None
 
     @property
@@ -88,6 +89,11 @@ class Ground:
         """What the target itself has installed, name to version."""
         return {package.name: package.version for package in self.look(None).packages}
 
+    @functools.cached_property
+    def fork_server(self) -> ForkServer:
+        """Where what is tried in an overlay is started from: torch is imported once for all."""
+        return self.closing.enter_context(ForkServer(self.python, locations.cache()))
+
     def look(self, laid: Path | None) -> Environment:
         """The target with an overlay, and all that each package requires."""
         with self.another(laid, 1) as session:
@@ -95,7 +101,7 @@ class Ground:
 
     def another(self, laid: Path | None, workers: int) -> Session:
         """The target with another overlay, to be examined."""
-        fork_server = self.warm.fork_server() if laid is not None else None
+        fork_server = self.fork_server if laid is not None else None
         return Session(self.python, laid, workers, locations.cache(), self.progress, fork_server)
 
 
