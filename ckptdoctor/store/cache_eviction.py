@@ -52,7 +52,8 @@ def prune(cache: Path, days: float, limit: int | None, dry_run: bool) -> Outcome
     entries = _evictable(cache)
     old = [one for one in entries if one.used < oldest or cache_contents.is_gone(cache, one)]
     outcome = Outcome()
-    _drop(cache, old, outcome, dry_run)
+    for entry in old:
+        _drop(cache, entry, outcome, dry_run)
     tried = {one.path for one in old}
     in_use = sum(one.size for one in outcome.in_use)
     _shrink(cache, [one for one in entries if one.path not in tried], in_use, limit, outcome, dry_run)
@@ -68,7 +69,8 @@ def clear(cache: Path, entries: Iterable[Entry]) -> Outcome:
     require_marked(cache)
     workspace.sweep(cache)
     outcome = Outcome()
-    _drop(cache, entries, outcome, dry_run=False)
+    for entry in entries:
+        _drop(cache, entry, outcome, dry_run=False)
     return outcome
 
 
@@ -122,27 +124,27 @@ def _shrink(cache: Path, entries: list[Entry], more: int, limit: int | None, out
     for entry in sorted(entries, key=lambda one: one.used):
         if left <= limit:
             return
-        if _drop(cache, [entry], outcome, dry_run):
+        if _drop(cache, entry, outcome, dry_run):
             left -= entry.size
 
 
-def _drop(cache: Path, entries: Iterable[Entry], outcome: Outcome, dry_run: bool) -> int:
-    """Drop entries that no run uses; how many there were."""
-    before = len(outcome.dropped)
-    for entry in entries:
-        moved: list[Path] = []
-        with workspace.unused(cache, entry.lock) as is_free:
-            if is_free and not dry_run:
-                moved = _moved_away(cache, entry)
-        if not is_free:
-            outcome.in_use.append(entry)
-        elif dry_run or moved:
-            outcome.dropped.append(entry)
-        for path in moved:
-            workspace.delete(path)
-        if moved and entry.kind == "bytecode":
-            _remove_empty(entry.path.parent, cache / "bytecode")
-    return len(outcome.dropped) - before
+def _drop(cache: Path, entry: Entry, outcome: Outcome, dry_run: bool) -> bool:
+    """Drop an entry, unless a run uses it; whether it was dropped, or would be."""
+    moved: list[Path] = []
+    with workspace.unused(cache, entry.lock) as is_free:
+        if is_free and not dry_run:
+            moved = _moved_away(cache, entry)
+    if not is_free:
+        outcome.in_use.append(entry)
+        return False
+    for path in moved:
+        workspace.delete(path)
+    if moved and entry.kind == "bytecode":
+        _remove_empty(entry.path.parent, cache / "bytecode")
+    if dry_run or moved:
+        outcome.dropped.append(entry)
+        return True
+    return False
 
 
 def _moved_away(cache: Path, entry: Entry) -> list[Path]:

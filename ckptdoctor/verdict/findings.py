@@ -239,7 +239,7 @@ def _outcome(case: Case, rules: list[str]) -> Outcome:
             return "triggered"
         if case.evidence.error and case.evidence.error.needs_cuda:
             return "not judged"
-        return "skipped" if case.spec.variant and case.ended_before_checkpointing else "failed"
+        return "skipped" if case.is_impossible_variant else "failed"
     if ended == "returned":
         return "not judged" if case.is_undecided else "triggered" if rules else "ok"
     return ended
