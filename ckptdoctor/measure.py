@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ckptdoctor import knowledge
+from ckptdoctor import catalog, knowledge
 from ckptdoctor.cli import live, shared
 from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
@@ -22,10 +22,10 @@ from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.run import Asked, matrix
 from ckptdoctor.model import declared
-from ckptdoctor.model.compatibility import TRAINERS, Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.output import maps
-from ckptdoctor.planning.plan import FALLBACK_FAMILIES, ZERO_ENGINES, Options
+from ckptdoctor.planning.plan import FALLBACK_FAMILIES, Options
 from ckptdoctor.store import locations
 
 
@@ -44,7 +44,7 @@ class Chapter:
 CHAPTERS = {
     "trainers": Chapter(
         knowledge.TRAINERS_FILE,
-        ("transformers>=4.40", *TRAINERS),
+        ("transformers>=4.40", *catalog.with_functions()),
         Options(models=FALLBACK_FAMILIES),
         ("accelerate",),
         100,
@@ -59,7 +59,10 @@ CHAPTERS = {
             "llamafactory==0.9.2",
             "llamafactory==0.9.5",
         ),
-        Options(models=("glm4",), engines=("none", *ZERO_ENGINES)),
+        Options(
+            models=("glm4",),
+            engines=("none", *(name for name in catalog.engines() if catalog.needs(name, "deepspeed"))),
+        ),
     ),
 }
 
@@ -96,7 +99,7 @@ def _complete(made: Map, python: str) -> Map:
     target = interpreter.find(python, os.environ)
     with Session(target, None, 1, locations.cache()) as session:
         facts = session.look()
-    for name in [name for name in made.axes if name in TRAINERS]:
+    for name in [name for name in made.axes if catalog.is_trainer(name)]:
         known = made.requires.setdefault(name, {})
         missing = [release for release in made.axes[name] if release not in known]
         known.update(_requirements(name, missing, target, facts))

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from ckptdoctor import catalog
 from ckptdoctor.diagnose import diagnose
 from ckptdoctor.model.report import Report
-from ckptdoctor.planning.plan import CONVENTIONS, OWN_MODEL, Options
+from ckptdoctor.planning.plan import OWN_MODEL, Options
 from ckptdoctor.planning.request import Request
 
 Test = TypeVar("Test", bound=Callable[..., object])
@@ -28,7 +29,7 @@ def every_convention(test: Test) -> Test:
     """Parametrise a pytest test with the name of every calling convention that is known, as ``convention``."""
     import pytest
 
-    marked: Test = pytest.mark.parametrize("convention", list(CONVENTIONS))(test)
+    marked: Test = pytest.mark.parametrize("convention", list(catalog.conventions()))(test)
     return marked
 
 
@@ -57,5 +58,5 @@ def assert_copes(function: str, convention: str, python: str = sys.executable) -
 
 @functools.cache
 def _report(function: str, python: str) -> Report:
-    options = Options([OWN_MODEL], [function], ["none"], list(CONVENTIONS))
+    options = Options([OWN_MODEL], [function], ["none"], list(catalog.conventions()))
     return diagnose(Request(python, options=options, find_remedies=False))

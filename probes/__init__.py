@@ -21,8 +21,10 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision
 ``conventions``     the ways in which a model can hand a layer to a checkpoint function
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
-``trainers``        checkpoint functions of trainers, loaded without the rest of them
-``engines``         what wraps the model: nothing, DeepSpeed ZeRO 0 to 3, a DeepSpeed-style partial
+``loading``         checkpoint functions of trainers, loaded without the rest of them
+``trainers``        how each trainer switches its functions on, a file for each
+``engines``         what wraps the model, a file for each kind
+``catalog``         what the doctor sent of its records
 ``stand_in``        the CPU in the place of a GPU that is not there
 ``reads``           what a probe's process reads beside modules
 ``watch``           hooks that see calls, recomputation, keywords and saved bytes

@@ -6,8 +6,9 @@ fails with others. Each convention builds its callable on the very line that pas
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import partial, update_wrapper, wraps
+from functools import partial, update_wrapper
 from typing import Any
 
 import torch
@@ -60,9 +61,9 @@ def closure(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, A
     return checkpoint(lambda states: layer(states, **keywords), hidden_states)
 
 
-def wrapped(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
+def wraps(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint) -> Any:
     """Passes a function that wears the name and ``__wrapped__`` of ``layer.forward``."""
-    return checkpoint(wraps(layer.forward)(lambda *inputs: layer(*inputs)), hidden_states, *keywords.values())
+    return checkpoint(functools.wraps(layer.forward)(lambda *inputs: layer(*inputs)), hidden_states, *keywords.values())
 
 
 def deepspeed_partial(
@@ -72,14 +73,7 @@ def deepspeed_partial(
     return checkpoint(vars(layer).setdefault("forward", partial(layer.forward)), hidden_states, *keywords.values())
 
 
-CONVENTIONS: dict[str, HandOver] = {
-    "bound-method": bound_method,
-    "partial-bound": partial_bound,
-    "partial-function": partial_function,
-    "nested-partial": nested_partial,
-    "module": module,
-    "closure": closure,
-    "wraps": wrapped,
-    "deepspeed-partial": deepspeed_partial,
-}
-"""Every calling convention by name. Which releases of transformers use it is known on the doctor's side."""
+def named(name: str) -> HandOver:
+    """The calling convention of that name, a record in the doctor's catalog: ``partial-bound`` is ``partial_bound`` here."""
+    found: HandOver = globals()[name.replace("-", "_")]
+    return found

@@ -19,7 +19,7 @@ from typing import Any, Callable, NamedTuple
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from . import autocast, failures, functions, isolate, memory, models, surroundings, tiny_glm4, trainers, tuning, watch
+from . import autocast, catalog, failures, functions, isolate, memory, models, surroundings, tiny_glm4, tuning, watch
 from .step import Note, compare
 
 LAYERS = 5
@@ -252,7 +252,7 @@ class Course:
         self._enter("build")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # A trainer installs its function in its own way only.
-        self.is_users_own = self.spec["function"] not in trainers.SOURCES
+        self.is_users_own = self.spec["function"] not in catalog.FUNCTIONS
         self.is_whole = self.is_users_own or self.spec["thorough"]
         layers = LAYERS if self.is_whole else LAYERS_OF_TRAINERS
         model = models.build(self.spec["model"], self.spec["convention"], "", layers)

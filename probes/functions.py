@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from . import places, trainers
+from . import catalog, loading, places
 
 Loaded = Optional[dict[str, Any]]
 
@@ -26,7 +26,7 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
     """Switch checkpointing on in a model.
 
     Args:
-        name: ``torch:reentrant``, ``torch:non-reentrant``, ``deepspeed``, a key of ``trainers.SOURCES``, or the user's own
+        name: ``torch:reentrant``, ``torch:non-reentrant``, ``deepspeed``, a key of ``catalog.FUNCTIONS``, or the user's own
             as ``file.py:function`` or ``package.module:function``.
         model: A transformers model, or our own.
         replacement: The file to load in place of the one that defines the function, such as a patched copy.
@@ -39,14 +39,15 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
         FunctionUnavailableError: There is no such file, module or function.
     """
     if name.startswith("torch:"):
-        return _torch(model, use_reentrant=name == "torch:reentrant")
+        return enable_torch(model, use_reentrant=name == "torch:reentrant")
     if name == "deepspeed":
-        from .engines import import_deepspeed
+        from .engines.deepspeed import import_deepspeed
 
         return hand_to(model, import_deepspeed().checkpointing.checkpoint)
-    if name in trainers.SOURCES:
-        module, loaded = trainers.load(name, replacement)
-        TRAINERS[name](module, model, reentrant is not False)
+    if name in catalog.FUNCTIONS:
+        module, loaded = loading.load(name, replacement)
+        trainer = importlib.import_module(f".trainers.{catalog.FUNCTIONS[name]['module']}", __package__)
+        trainer.enable(module, model, name, reentrant is not False)
         return loaded
     function, loaded = _users_own(name, replacement)
     hand_to(model, function)
@@ -64,7 +65,8 @@ def hand_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
     return None
 
 
-def _torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
+def enable_torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
+    """Switch torch's own function on, as transformers' users do."""
     arguments = {"use_reentrant": use_reentrant}
     # Renamed in transformers 5.21; the old name warns there.
     for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
@@ -72,39 +74,6 @@ def _torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
             getattr(model, name)(arguments)
             return None
     return hand_to(model, functools.partial(checkpoint, **arguments))
-
-
-def _llamafactory(module: Any, model: torch.nn.Module, reentrant: bool, unsloth: bool = False) -> None:
-    """As ``prepare_model_for_training`` does; ``use_reentrant_gc`` is true by default."""
-    if hasattr(model, "_set_gradient_checkpointing"):
-        more = {"use_unsloth_gc": True} if unsloth else {}
-        module._gradient_checkpointing_enable(model, {"use_reentrant": reentrant}, **more)
-        return
-    if not hasattr(module, "get_custom_gradient_checkpointing_func"):
-        raise FunctionUnavailableError("this LLaMA-Factory makes its function for models of transformers only")
-    inner = module.get_unsloth_gradient_checkpointing_func() if unsloth else None
-    inner = inner or functools.partial(checkpoint, use_reentrant=reentrant)
-    hand_to(model, module.get_custom_gradient_checkpointing_func(inner))
-
-
-def _axolotl(module: Any, model: torch.nn.Module, reentrant: bool, name: str) -> None:
-    """As axolotl's patch manager does: its wrapper in place of the function that transformers imported from torch."""
-    function = getattr(module, name)
-    if not hasattr(model, "_set_gradient_checkpointing"):
-        hand_to(model, functools.partial(function, use_reentrant=reentrant))
-        return
-    import transformers.modeling_utils
-
-    transformers.modeling_utils.checkpoint = function
-    _torch(model, use_reentrant=reentrant)
-
-
-TRAINERS: dict[str, Callable[[Any, torch.nn.Module, bool], None]] = {
-    "llamafactory": _llamafactory,
-    "llamafactory:unsloth": functools.partial(_llamafactory, unsloth=True),
-    "axolotl:offload": functools.partial(_axolotl, name="hf_grad_checkpoint_offload_wrapper"),
-    "axolotl:offload-disk": functools.partial(_axolotl, name="hf_grad_checkpoint_disk_offload_wrapper"),
-}
 
 
 def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[str, Any]]:

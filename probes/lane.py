@@ -2,7 +2,7 @@
 
 One JSON object a line, both ways. Requests on a descriptor of their own::
 
-    {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true, "look": 30}   first, exactly once
+    {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true, "look": 30, "catalog": {...}}   first, exactly once
                                                      (facts: "all" for all requirements; look: seconds)
     {"specs": [...], "workers": 2}                                  any number of times
     end of input                                                    close
@@ -30,7 +30,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import isolate, places, ranks, reads, stack, trainers
+from . import catalog, isolate, loading, places, ranks, reads, stack
 
 OPENING = "CKPTDOCTOR_OPENING"
 """Environment variable through which a spawned child is told how its lane was opened."""
@@ -129,7 +129,7 @@ def serve(requests_from: int, events_to: int) -> int:
     reads.watch_variables()
     if opening.get("facts"):
         facts = stack.facts(every_requirement=opening["facts"] == "all")
-        channel.send("facts", environment={**facts, "trainers": trainers.available()})
+        channel.send("facts", environment={**facts, "trainers": loading.available()})
     while (request := requests.wait()) is not None:
         prepare(request["specs"], channel)
         if not _serve(request["specs"], request["workers"], channel, requests):
@@ -140,8 +140,9 @@ def serve(requests_from: int, events_to: int) -> int:
 
 
 def _open(opening: dict[str, Any]) -> None:
-    """Hide packages, and put an overlay first."""
+    """Take in the catalog, hide packages, and put an overlay first."""
     os.environ[OPENING] = json.dumps(opening)
+    catalog.take(opening["catalog"])
     # With None in sys.modules a package can be neither imported nor found: as if it were not installed.
     sys.modules.update(dict.fromkeys(opening["hide"]))
     sys.path[:0] = opening["paths"]
@@ -170,11 +171,11 @@ def import_torch() -> None:
 
 
 def _needs_deepspeed(spec: dict[str, Any]) -> bool:
-    return str(spec["engine"]).startswith("zero") or spec["function"] == "deepspeed"
+    return "deepspeed" in (spec["function"], catalog.ENGINES[spec["engine"]]["package"])
 
 
 def _import_deepspeed() -> None:
-    from .engines import warm_up
+    from .engines.deepspeed import warm_up
 
     warm_up()
 
@@ -272,7 +273,7 @@ def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[s
     for what in ("torch", spec["model"], *(["deepspeed"] if _needs_deepspeed(spec) else [])):
         if what in BROKEN:
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": BROKEN[what]}
-    if str(spec["engine"]).startswith("zero") and (why := ranks.without_loopback()):
+    if catalog.ENGINES[spec["engine"]]["ranks"] and (why := ranks.without_loopback()):
         return {"id": spec["id"], "ended": "skipped", "why": why, "unfit": True}
     return ranks.run(spec, note) if spec["ranks"] > 1 else _step(spec, note)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from . import stack
+from . import catalog, stack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 """This package's folder: its frames are left out of what is reported."""
@@ -90,7 +90,7 @@ def _distribution_of(top: str) -> tuple[str, str] | None:
 
 def warm_up() -> None:
     """Look up the packages of the stack once, for all probes."""
-    for name in stack.STACK:
+    for name in catalog.STACK:
         _distribution_of(name)
 
 

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "llamafactory", "axolotl")
-"""The packages that decide whether checkpointing works, in the order in which they are shown."""
+from . import catalog
 
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
 
@@ -30,7 +29,7 @@ def facts(every_requirement: bool = False) -> dict[str, Any]:
         "executable": sys.executable,
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": packages,
-        "stack": [name for name in STACK if name in names],
+        "stack": [name for name in catalog.STACK if name in names],
         "families": families(),
         "paths": [os.path.abspath(entry) for entry in sys.path if entry],
     }
@@ -84,7 +83,7 @@ def normalise(name: str) -> str:
 def _of_stack(requirements: Iterable[str]) -> Iterable[str]:
     for requirement in requirements:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if name and normalise(name.group()) in STACK:
+        if name and normalise(name.group()) in catalog.STACK:
             yield requirement
 
 
@@ -100,7 +99,7 @@ def families() -> list[str]:
 def versions_loaded() -> dict[str, str]:
     """The packages of the stack that are imported in this process, with their versions."""
     loaded = {}
-    for name in STACK:
+    for name in catalog.STACK:
         module = sys.modules.get(name)
         # A trainer's package may stand here as a bare shell around the one module that was loaded.
         if module is not None and not getattr(module, "__ckptdoctor_bare__", False):

@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import torch
 
-from . import engines, failures, functions, isolate, models, places, stack, stand_in, trainers, tuning, watch
+from . import catalog, engines, failures, functions, isolate, loading, models, places, stack, stand_in, tuning, watch
 
 WRONG = 1e-4
 """Largest difference of a gradient, relative to its largest absolute value, that counts as equal in fp32.
@@ -57,7 +57,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
             # A backward pass that failed only for want of CUDA was not run; what the CPU can tell of it is told apart.
             evidence.update(ended="returned", forward_only=True, stand_in=_with_stand_in(spec))
     evidence.update(handovers=spy.seen, function_called=spy.calls, modules=stack.versions_loaded())
-    evidence["missing"] = sorted(trainers.ASKED)
+    evidence["missing"] = sorted(loading.ASKED)
     evidence["seconds"] = round(time.perf_counter() - started, 4)
     return evidence
 
@@ -117,8 +117,8 @@ class Step:
         self.precision = tuning.precision_of(self.spec["setup"], device.type)
         self.evidence["targets_missing"] = tuning.targets_missing(self.model, self.spec["setup"])
         self.model = tuning.apply(self.model, self.spec["setup"])
-        # An engine of DeepSpeed's casts the weights; the plain step must be taken with the same ones.
-        self.is_in_weights = str(self.spec["engine"]).startswith("zero") and self.precision != "fp32"
+        # An engine may cast the weights; the plain step must be taken with the same ones.
+        self.is_in_weights = catalog.ENGINES[self.spec["engine"]]["casts_weights"] and self.precision != "fp32"
         if self.is_in_weights:
             self.model.module.to(tuning.PRECISIONS[self.precision])
         self.model.module.to(device)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone calls it
 from torch import nn
 
-from .conventions import CONVENTIONS, Checkpoint
+from . import conventions
+from .conventions import Checkpoint
 
 IGNORED = -100
 """A label that counts for nothing in the loss."""
@@ -184,13 +185,13 @@ class TinyGlm4ForCausalLM(nn.Module):  # type: ignore[misc]
 
     Args:
         config: Sizes.
-        convention: A key of ``CONVENTIONS``: how layers are handed to the checkpoint function.
+        convention: The name of a calling convention: how layers are handed to the checkpoint function.
     """
 
     def __init__(self, config: TinyGlm4Config, convention: str) -> None:
         super().__init__()
         self.config = config
-        self.convention = CONVENTIONS[convention]
+        self.convention = conventions.named(convention)
         self.model = TinyGlm4Model(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.gradient_checkpointing = False

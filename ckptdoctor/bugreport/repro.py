@@ -15,10 +15,10 @@ from textwrap import indent
 
 from packaging.version import InvalidVersion, Version
 
-from ckptdoctor.model.compatibility import TRAINERS
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Error, Evidence
 from ckptdoctor.model.report import Finding, ProbeResult, Report
-from ckptdoctor.planning.plan import ENGINES, FALLBACK_FAMILIES, OWN_MODEL, TORCH, VARIANTS
+from ckptdoctor.planning.plan import FALLBACK_FAMILIES, OWN_MODEL, TORCH, shares_entry
 from ckptdoctor.store import locations
 from ckptdoctor.words.escape import one_line
 from ckptdoctor.words.wording import first_line, relative
@@ -106,7 +106,7 @@ def _simplest(report: Report, finding: Finding) -> ProbeResult | None:
         key=lambda one: (
             _has_more(one),
             bool(one.variant),
-            one.checkpoint_function in VARIANTS,
+            shares_entry(one.checkpoint_function),
             _weight(one.engine),
             len(one.id),
         ),
@@ -115,7 +115,8 @@ def _simplest(report: Report, finding: Finding) -> ProbeResult | None:
 
 
 def _weight(engine: str) -> int:
-    return ENGINES.index(engine) if engine in ENGINES else len(ENGINES)
+    engines = list(catalog.engines())
+    return engines.index(engine) if engine in engines else len(engines)
 
 
 def _has_more(probe: ProbeResult) -> bool:
@@ -261,7 +262,7 @@ class _Script:
             return self._torch(function)
         if function == "deepspeed":
             return self._deepspeed() + self._given("deepspeed.checkpointing.checkpoint")
-        if function.split(":")[0] in TRAINERS:
+        if catalog.is_trainer(function.split(":")[0]):
             return self._trainer(function)
         return self._users_own(function)
 
@@ -376,10 +377,10 @@ def _fill(template: str, **values: str) -> str:
 def commands(environment: Environment, probe: ProbeResult) -> Iterator[str]:
     """The commands that make such a stack: trainers without their dependencies, whose pins it may break."""
     found = _packages(environment, probe)
-    rest = " ".join(f"{name}=={version}" for name, version in found.items() if name not in TRAINERS)
+    rest = " ".join(f"{name}=={version}" for name, version in found.items() if not catalog.is_trainer(name))
     yield f"pip install {rest}"
     for name, version in found.items():
-        if name in TRAINERS:
+        if catalog.is_trainer(name):
             yield f"pip install --no-deps {name}=={version}"
 
 
@@ -388,7 +389,7 @@ def _packages(environment: Environment, probe: ProbeResult) -> dict[str, str]:
     modules = probe.evidence.modules
     wanted = {"torch", "numpy", *(["transformers"] if probe.model != OWN_MODEL else [])}
     trainer = probe.checkpoint_function.split(":")[0]
-    wanted |= {trainer} if trainer in TRAINERS or trainer == "deepspeed" else set()
+    wanted |= {trainer} if catalog.is_trainer(trainer) or trainer == "deepspeed" else set()
     wanted |= {"deepspeed"} if probe.engine.startswith("zero") else set()
     names = [*environment.stack, *(name for name in modules if name not in environment.stack)]
     versions = {name: modules.get(name) or environment.version(name) for name in names if name in wanted}

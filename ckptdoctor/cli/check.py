@@ -105,15 +105,18 @@ def command(
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
+    from ckptdoctor import catalog
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
-    from ckptdoctor.planning.plan import CONVENTIONS, Options
+    from ckptdoctor.planning.plan import Options
     from ckptdoctor.planning.request import Request
     from ckptdoctor.verdict import gate
 
     for name in conventions:
-        if name not in CONVENTIONS:
-            raise click.BadParameter(f"'{name}' is not one of {', '.join(CONVENTIONS)}.", param_hint="--convention")
+        if name not in catalog.conventions():
+            raise click.BadParameter(
+                f"'{name}' is not one of {', '.join(catalog.conventions())}.", param_hint="--convention"
+            )
     wanted = shared.destinations(formats, output, FORMATS[0])
     policy = _policy(fail_on, select, ignore, baseline, update_baseline)
     request = Request(

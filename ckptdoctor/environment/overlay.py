@@ -24,13 +24,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from ckptdoctor import catalog
 from ckptdoctor.environment import pip_settings, uv_errors
 from ckptdoctor.environment.process import does_not_start
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
 from ckptdoctor.store import locations, workspace
-
-TRAINERS = frozenset({"axolotl", "llamafactory", "ms-swift", "unsloth", "unsloth-zoo"})
-"""Laid in without their dependencies: they demand releases of half the stack, and only their own code is looked at."""
 
 _HELD = frozenset({"torch", "torchvision", "torchaudio", "triton", "pytorch-triton"})
 RETRIES = "1"
@@ -389,7 +387,7 @@ def _resolve(
     uv: _Uv, wanted: Sequence[Requirement], installed: Mapping[str, str], with_dependencies: bool
 ) -> dict[str, str]:
     """What has to be installed, name to requirement; what the target has in that version already is left out."""
-    alone = [r for r in wanted if not with_dependencies and canonicalize_name(r.name) in TRAINERS]
+    alone = [r for r in wanted if not with_dependencies and canonicalize_name(r.name) in catalog.trainers()]
     changes: dict[str, str] = {}
     if others := [r for r in wanted if r not in alone]:
         changes |= _dry_run(uv, others)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ckptdoctor import catalog
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.process import Process, environment, start_lane
 from ckptdoctor.errors import Interrupted, TargetError
@@ -185,7 +186,7 @@ class Session:
     def _open(self, lane: Lane, facts: bool | str = False) -> Process:
         if lane not in self._lanes:
             paths = [str(self._overlay)] if self._overlay else []
-            opening = {"hide": list(lane), "paths": paths, "facts": facts, "look": LOOK}
+            opening = {"hide": list(lane), "paths": paths, "facts": facts, "look": LOOK, "catalog": catalog.sent()}
             forked = self._fork_server.fork() if self._fork_server else None
             self._lanes[lane] = Process(
                 forked or start_lane(self.python, self._environ, self._folder / "work"), opening

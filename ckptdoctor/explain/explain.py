@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ckptdoctor import catalog
 from ckptdoctor.explain import fixes, judging, known, lines, places, tracebacks, usage, versions, wordings
 from ckptdoctor.explain.judging import Context, Judged
 from ckptdoctor.explain.tracebacks import Raised
-from ckptdoctor.model.compatibility import TRAINERS
 from ckptdoctor.model.explanation import SCHEMA, Combination, ExplainedError, Explanation, Seen, Verdict
 from ckptdoctor.words.wording import first_line, listed
 
@@ -105,9 +105,9 @@ def _known(main: tuple[Raised, Judged] | None, releases: dict[str, str]) -> list
     if main is None:
         return []
     error, judged = main
-    trainers = [place.package for place in error.frames if place.package in TRAINERS]
+    trainers = [place.package for place in error.frames if catalog.is_trainer(place.package)]
     package = judged.culprit.package if judged.culprit else ""
-    if package not in TRAINERS:
+    if not catalog.is_trainer(package):
         # An error without its reader still says something of the trainer whose code is above it.
         package = trainers[-1] if trainers and judged.rule == "CKPT001" and not judged.culprit else ""
     return known.combinations(package, releases, places.family(error.frames), judged.rule)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ckptdoctor import catalog
 from ckptdoctor.explain import judging, places, wordings
 from ckptdoctor.explain.judging import Judged
 from ckptdoctor.explain.tracebacks import Raised
-from ckptdoctor.model.compatibility import TRAINERS
 
 _NON_REENTRANT = "`gradient_checkpointing_kwargs={'use_reentrant': False}`"
 _REENTRANT = "`gradient_checkpointing_kwargs={'use_reentrant': True}`"
@@ -37,7 +37,7 @@ def fixes(error: Raised, judged: Judged, has_releases: bool) -> list[str]:
 
 
 def _attribute_contract(error: Raised) -> list[str]:
-    trainers = dict.fromkeys(place.package for place in error.frames if place.package in TRAINERS)
+    trainers = dict.fromkeys(place.package for place in error.frames if catalog.is_trainer(place.package))
     name = next(iter(trainers), "")
     return [
         f"If other releases may be installed: `ckptdoctor known{f' {name}' if name else ''}` lists which releases of "

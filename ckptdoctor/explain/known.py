@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from packaging.version import InvalidVersion, Version
 
-from ckptdoctor import knowledge
+from ckptdoctor import catalog, knowledge
 from ckptdoctor.explain import places
-from ckptdoctor.model.compatibility import TRAINERS, Cell, Fault, How, Run
+from ckptdoctor.model.compatibility import Cell, Fault, How, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.explanation import Combination
 from ckptdoctor.model.report import DECIDED
@@ -59,7 +59,7 @@ def combinations(package: str, releases: dict[str, str], family: str, rule: str)
         family: The model family of the log; where it was not measured, all that were must agree.
         rule: The rule that the error is.
     """
-    if package not in TRAINERS:
+    if not catalog.is_trainer(package):
         return []
     models = _models(family)
     stack = {name: releases[name] for name in (package, "transformers") if releases.get(name)}
@@ -103,7 +103,7 @@ def _nearest(
         return []
     cells = enough[chosen]
     (name, release), *_ = kept.items()
-    alone = "--no-deps " if varied in TRAINERS else ""
+    alone = "--no-deps " if catalog.is_trainer(varied) else ""
     nearest = "" if current else ", the newest of those that do"
     return [
         Combination(

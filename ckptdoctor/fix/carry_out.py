@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ckptdoctor.environment.overlay import TRAINERS
+from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.fix import apply as patching
 from ckptdoctor.fix.apply import Applied, Patch
@@ -86,7 +86,7 @@ def revert(environment: Environment, functions: Sequence[str], force: bool) -> l
         UsageFault: There is none, or one cannot be restored.
     """
     own = [Path(name.rpartition(":")[0]).absolute() for name in functions if ".py:" in name]
-    folders = [Path(root) / name for root in environment.paths for name in sorted(TRAINERS)]
+    folders = [Path(root) / name for root in environment.paths for name in sorted(catalog.trainers())]
     for folder in folders:
         patching.sweep(folder)
     found = [file for folder in folders if folder.is_dir() for file in patching.applied_in(folder)]
@@ -130,7 +130,9 @@ def constraints(report: Report) -> str:
         )
     changes = {name: release for one in chosen.values() for name, release in one.changes.items()}
     environment = report.environment
-    kept = {name: environment.version(name) for name in (*KEPT, *sorted(TRAINERS)) if environment.version(name)}
+    kept = {
+        name: environment.version(name) for name in (*KEPT, *sorted(catalog.trainers())) if environment.version(name)
+    }
     why = "\n".join(f"{one.title}: {one.evidence}" for one in chosen.values())
     public = {name: release.partition("+")[0] for name, release in kept.items() if name not in changes}
     return edits.constraints(changes, public, why)

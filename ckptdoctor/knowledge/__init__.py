@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model import declared
-from ckptdoctor.model.compatibility import TRAINERS, How, Judged, Map, Run
+from ckptdoctor.model.compatibility import How, Judged, Map, Run
 
 TRAINERS_FILE = "trainers.json"
 """transformers with each release of each trainer."""
@@ -37,7 +38,7 @@ def about(package: str = "", model: str = "") -> Map:
         raise UsageFault(f"Nothing is known of '{package}'.", f"known are {known}; `ckptdoctor matrix` measures others")
     if model and model not in whole.models():
         raise UsageFault(f"Nothing is known of '{model}'.", f"measured were {', '.join(whole.models())}")
-    others = {name for name in TRAINERS if package in TRAINERS and name != package}
+    others = {name for name in catalog.with_functions() if catalog.is_trainer(package) and name != package}
     cells = [cell for cell in whole.cells if not others & cell.stack.keys() and model in ("", cell.model)]
     there = {pair for cell in cells for pair in cell.stack.items()}
     axes = {

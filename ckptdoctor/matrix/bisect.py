@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from packaging.specifiers import SpecifierSet
 
-from ckptdoctor import knowledge
+from ckptdoctor import catalog, knowledge
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
@@ -17,7 +17,7 @@ from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Kinds
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.run import Asked, index, opened, pinned, read_kinds, split
-from ckptdoctor.model.compatibility import BISECTION, TRAINERS, Bisection, Line, Run
+from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
 from ckptdoctor.model.report import DECIDED, Verdict
 from ckptdoctor.model.version import __version__
 from ckptdoctor.words.wording import listed
@@ -77,7 +77,7 @@ def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:
     names = [one.name for one in (axis, *fixed)]
     if names.count(axis.name) > 1:
         raise UsageFault(f"{axis.name} is both varied and added to.", f"leave out --with {axis.name}")
-    if sum(name in TRAINERS for name in names) > 1:
+    if sum(catalog.is_trainer(name) for name in names) > 1:
         raise UsageFault(f"A run has one trainer, not {listed(names)}.", "leave the others out")
 
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import msgspec
 
-from ckptdoctor.model.compatibility import TRAINERS
+from ckptdoctor import catalog
 
 ENVIRONMENT = ("python", "torch")
 """What cannot be added to a target: each release of it needs an environment of its own."""
@@ -44,12 +44,16 @@ class Combination(msgspec.Struct, frozen=True):
     @property
     def laid(self) -> str:
         """The trainer, as a requirement; empty where none is varied."""
-        return next((f"{name}=={release}" for name, release in self.releases if name in TRAINERS), "")
+        return next((f"{name}=={release}" for name, release in self.releases if catalog.is_trainer(name)), "")
 
     def base(self, requirements: Iterable[str] = ()) -> Base:
         """The rest of it, with more requirements that are the same for all."""
         stack = self.stack
-        pins = [f"{name}=={release}" for name, release in self.releases if name not in (*ENVIRONMENT, *TRAINERS)]
+        pins = [
+            f"{name}=={release}"
+            for name, release in self.releases
+            if name not in (*ENVIRONMENT, *catalog.with_functions())
+        ]
         return Base(stack.get("python", ""), stack.get("torch", ""), (*pins, *requirements))
 
     def __str__(self) -> str:
@@ -63,8 +67,8 @@ def combine(axes: Mapping[str, Iterable[str]], models: Iterable[str] = ()) -> li
 
     Trainers are alternatives to each other: a run has one of them, so a combination has.
     """
-    trainers = [(name, release) for name in axes if name in TRAINERS for release in axes[name]]
-    others = [[(name, release) for release in axes[name]] for name in axes if name not in TRAINERS]
+    trainers = [(name, release) for name in axes if catalog.is_trainer(name) for release in axes[name]]
+    others = [[(name, release) for release in axes[name]] for name in axes if not catalog.is_trainer(name)]
     choices = [*others, trainers] if trainers else others
     families = list(models) or [""]
     return [Combination(releases, model) for releases in product(*choices) for model in families]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ckptdoctor import catalog
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.kinds import Kind, place_among
-from ckptdoctor.model.compatibility import TRAINERS, Run
+from ckptdoctor.model.compatibility import Run
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES
 
 Kinds = Mapping[str, Mapping[str, Kind | None]]
@@ -100,7 +101,7 @@ def _code(combination: Combination, name: str, release: str, kinds: Kinds) -> ob
     kind = kinds.get(name, {}).get(release)
     if kind is None:
         return name, release
-    if name in TRAINERS:
+    if catalog.is_trainer(name):
         return name, tuple(sorted(kind.digests.items()))
     if combination.model not in kind.digests:
         return "no such family", combination.model
@@ -111,7 +112,7 @@ def _comparisons(combination: Combination, kinds: Kinds) -> tuple[object, ...]:
     """Where transformers stands among the versions that the trainer's code names, and may compare it with."""
     stack = combination.stack
     release = stack.get("transformers", "")
-    found = [kind for name in stack if name in TRAINERS and (kind := kinds.get(name, {}).get(stack[name]))]
+    found = [kind for name in stack if catalog.is_trainer(name) and (kind := kinds.get(name, {}).get(stack[name]))]
     return tuple(place_among(release, kind.compared) for kind in found if release)
 
 

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from packaging.version import Version
 from requests import Session
 
+from ckptdoctor import catalog
 from ckptdoctor.environment.index import AT_ONCE, Release
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import Archive, UnreadableError
@@ -53,36 +53,6 @@ _DOCUMENTS = {
 """Decorators that write documentation and wrap nothing."""
 
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:\.?(?:a|b|rc|dev|post)\d+)?")
-
-
-class Source(NamedTuple):
-    """Where a trainer keeps a checkpoint function of its own."""
-
-    modules: tuple[str, ...]
-    """Dotted names, newest first; the first whose file is there is used."""
-    needs: tuple[str, ...]
-    """Names of which the module must mention one for the function to exist in this release."""
-
-
-SOURCES: dict[str, Source] = {
-    "llamafactory": Source(
-        ("llamafactory.model.model_utils.checkpointing", "llamafactory.model.utils.checkpointing"),
-        # Before 0.9 it was made inside of the method that switches checkpointing on.
-        ("get_custom_gradient_checkpointing_func", "_gradient_checkpointing_enable"),
-    ),
-    "llamafactory:unsloth": Source(
-        ("llamafactory.model.model_utils.checkpointing",), ("get_unsloth_gradient_checkpointing_func",)
-    ),
-    "axolotl:offload": Source(
-        ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
-        ("hf_grad_checkpoint_offload_wrapper",),
-    ),
-    "axolotl:offload-disk": Source(
-        ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
-        ("hf_grad_checkpoint_disk_offload_wrapper",),
-    ),
-}
-"""The same table as in ``probes/trainers.py``; a test compares them."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -122,15 +92,15 @@ def functions_installed(folder: Path, package: str) -> tuple[str, ...]:
 
 
 def _of_package(package: str) -> list[str]:
-    return [name for name in SOURCES if name.partition(":")[0] == package]
+    return [name for name in catalog.functions() if catalog.package_of(name) == package]
 
 
 def _located(function: str, has: Callable[[str], bool], read: Callable[[str], bytes]) -> str:
     """The file that defines a checkpoint function, or an empty string; the first that there is, as Python would take it."""
-    for dotted in SOURCES[function].modules:
+    for dotted in catalog.functions()[function].modules:
         path = dotted.replace(".", "/")
         file = next(filter(has, (f"{path}.py", f"{path}/__init__.py")), "")
-        if file and any(name.encode() in read(file) for name in SOURCES[function].needs):
+        if file and any(name.encode() in read(file) for name in catalog.functions()[function].needs):
             return file
     return ""
 

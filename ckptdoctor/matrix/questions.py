@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from packaging.utils import canonicalize_name
 
+from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
 from ckptdoctor.matrix import kinds
 from ckptdoctor.matrix.combination import Combination
@@ -25,9 +26,6 @@ from ckptdoctor.planning.plan import (
     choose_models,
     usual_step,
 )
-
-STACK = ("torch", "transformers", "deepspeed", "accelerate", "peft", "trl", "llamafactory", "axolotl")
-"""Packages whose releases a trainer's own requirements may rule out."""
 
 
 class Trainer(msgspec.Struct):
@@ -66,7 +64,7 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
 
 def of_the_stack(requirements: Iterable[str]) -> list[str]:
     """Those requirements that name a package of the stack."""
-    return [text for text in requirements if _name(text) in STACK]
+    return [text for text in requirements if _name(text) in catalog.stack()]
 
 
 def _name(requirement: str) -> str:

@@ -15,6 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from ckptdoctor import catalog
 from ckptdoctor.environment import interpreter, pip_settings
 from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
@@ -29,14 +30,14 @@ from ckptdoctor.matrix.kinds import Reader
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
-from ckptdoctor.model.compatibility import SCHEMA, TRAINERS, Audit, Cell, Map, Run
+from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
 from ckptdoctor.store import cache_eviction, locations, workspace
 
-READ = ("transformers", *TRAINERS)
+READ = ("transformers", *catalog.with_functions())
 """Packages of which it is known which code matters."""
 
 
@@ -113,7 +114,7 @@ def _is_trainer(text: str) -> bool:
         requirement = Requirement(text)
     except InvalidRequirement:
         raise UsageFault(f"'{text}' is not a requirement.", "write it as for pip: transformers==4.52.4") from None
-    return canonicalize_name(requirement.name) in TRAINERS and axes.is_pinned(requirement.specifier)
+    return catalog.is_trainer(canonicalize_name(requirement.name)) and axes.is_pinned(requirement.specifier)
 
 
 @contextmanager
@@ -238,7 +239,7 @@ class Work:
                 **laid.get(name, {}),
             }
             for name in self.axes
-            if name in TRAINERS
+            if catalog.is_trainer(name)
         }
 
     def _cells(self) -> Iterator[Cell]:
@@ -259,7 +260,7 @@ class Work:
         notes += [f"{family} is not in transformers {_span(lacking)}." for family, lacking in self._lacking.items()]
         if self._session.store.lost:
             notes.append(f"Results could not be kept in {self._session.store.path}: {self._session.store.lost}.")
-        others = sorted(f"{name} {release}" for name, release in self._for_others if name in TRAINERS)
+        others = sorted(f"{name} {release}" for name, release in self._for_others if catalog.is_trainer(name))
         if others:
             notes.append(
                 f"Made for another Python than {self._session.target.python}, and tried on it all the same, since only the "

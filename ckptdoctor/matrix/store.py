@@ -20,14 +20,14 @@ import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor import results
+from ckptdoctor import catalog, results
 from ckptdoctor.environment import overlay
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.model.encoding import encode, encode_exactly
 from ckptdoctor.model.evidence import Environment, Evidence, Package
-from ckptdoctor.planning.plan import NAMED_FUNCTIONS, Options
+from ckptdoctor.planning.plan import Options, named_functions
 from ckptdoctor.store import locations
 
 FORMAT = 2
@@ -185,7 +185,9 @@ def key(base: Base, target: Environment, options: Options) -> str:
         options: What is asked for; files and modules that it names count by their contents.
     """
     laid = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}
-    functions = [_file_of(name.rpartition(":")[0], target) for name in options.functions if name not in NAMED_FUNCTIONS]
+    functions = [
+        _file_of(name.rpartition(":")[0], target) for name in options.functions if name not in named_functions()
+    ]
     own = {file for file in (*functions, *(Path(name, "config.json") for name in options.models)) if file}
     parts = [
         FORMAT,
@@ -232,8 +234,10 @@ def _file_of(where: str, target: Environment) -> Path | None:
 
 
 def probes_code() -> str:
-    """A digest of the probes' own code: what they observe depends on it."""
+    """A digest of the probes' own code and of what they are sent: what they observe depends on it."""
     digest = hashlib.sha256()
-    for path in sorted(locations.probes().glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(msgspec.json.encode(catalog.sent(), order="sorted"))
+    folder = locations.probes()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

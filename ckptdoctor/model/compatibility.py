@@ -15,9 +15,6 @@ BISECTION = "ckptdoctor/bisection/1"
 
 How = Literal["measured", "inferred"]
 
-TRAINERS = ("llamafactory", "axolotl")
-"""Packages with checkpoint functions of their own; a combination has one of them at most."""
-
 
 class Fault(msgspec.Struct, omit_defaults=True):
     """A finding, as far as it is the same wherever it is read: files are relative to the folder of packages."""

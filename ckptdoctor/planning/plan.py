@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import structs
 
+from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
@@ -20,31 +21,8 @@ FALLBACK_FAMILIES = ("glm4", "glm", "llama")
 
 TORCH = ("torch:non-reentrant", "torch:reentrant")
 NO_FUNCTION = "none"
-PLAIN_ENGINES = ("none", "partial")
-ZERO_ENGINES = ("zero0", "zero1", "zero2", "zero3")
-ENGINES = (*PLAIN_ENGINES, *ZERO_ENGINES)
-TRAINER_FUNCTIONS = ("llamafactory", "llamafactory:unsloth", "axolotl:offload", "axolotl:offload-disk")
-VARIANTS = ("llamafactory:unsloth", "axolotl:offload-disk")
-"""Functions that share their entry with a trainer's first one: they are tried where they may differ."""
-
-NAMED_FUNCTIONS = (*TORCH, "deepspeed", *TRAINER_FUNCTIONS)
-
-CONVENTIONS = {
-    "bound-method": "transformers up to 4.50",
-    "partial-bound": "transformers 4.51 to 5.22",
-    "partial-function": "transformers 5.23",
-    "nested-partial": "",
-    "module": "",
-    "closure": "",
-    "wraps": "",
-    "deepspeed-partial": "",
-}
-"""Calling conventions of our own model, and the releases that are known to use them."""
-
 COURSE: Variant = "course"
 """The variant in which a function takes many steps, on more layers."""
-
-IN_THE_WILD = tuple(name for name, releases in CONVENTIONS.items() if releases)
 
 Role = Literal["subject", "control", "convention", "advisory"]
 
@@ -101,10 +79,31 @@ class Plan:
         return sorted(found, key=lambda spec: spec.variant != COURSE)
 
 
+def named_functions() -> tuple[str, ...]:
+    """The checkpoint functions that have a name here; others are given by file or module."""
+    return (*TORCH, "deepspeed", *catalog.functions())
+
+
+def shares_entry(function: str) -> bool:
+    """Whether a function is entered through its trainer's first one: it is tried where it may differ from that."""
+    found = catalog.functions().get(function)
+    return found is not None and found.shares_entry
+
+
+def in_the_wild() -> tuple[str, ...]:
+    """The calling conventions that some release of transformers uses."""
+    return tuple(name for name, one in catalog.conventions().items() if one.releases)
+
+
 def first_of_all(functions: Iterable[str]) -> set[str]:
-    """The functions that a remedy must fix: those that are no mere variant, where there are any."""
+    """The functions that a remedy must fix: those with an entry of their own, where there are any."""
     found = set(functions)
-    return found - set(VARIANTS) or found
+    return {one for one in found if not shares_entry(one)} or found
+
+
+def lane_of(function: str, engine: str) -> Lane:
+    """The process that a probe needs: DeepSpeed's own function and an engine of some package need all that is installed."""
+    return FULL_STACK if function == "deepspeed" or catalog.engines()[engine].package else WITHOUT_DEEPSPEED
 
 
 def make(environment: Environment, options: Options) -> Plan:
@@ -140,19 +139,14 @@ def make(environment: Environment, options: Options) -> Plan:
 
 def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
     """Every function under every engine, beside the engine without checkpointing and torch's own functions."""
-    conventions = (options.conventions or IN_THE_WILD) if model == OWN_MODEL else ("model",)
+    conventions = (options.conventions or in_the_wild()) if model == OWN_MODEL else ("model",)
     for engine in dict.fromkeys((*engines, *options.beside)):
         for convention in conventions:
             for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
                 if not _is_worth_it(function, engine, options):
                     continue
-                needs_deepspeed = function == "deepspeed" or engine in ZERO_ENGINES
                 role: Role = "subject" if function in subjects and engine in engines else "control"
-                yield Planned(
-                    _spec(model, function, engine, convention, options),
-                    role,
-                    FULL_STACK if needs_deepspeed else WITHOUT_DEEPSPEED,
-                )
+                yield Planned(_spec(model, function, engine, convention, options), role, lane_of(function, engine))
 
 
 def as_installed(
@@ -163,9 +157,10 @@ def as_installed(
     Hiding DeepSpeed shows whom to blame. Whether the environment works is shown by the environment as it is: transformers
     imports DeepSpeed wherever it is installed.
     """
-    if "deepspeed" not in environment.stack or "none" not in engines or set(engines) & set(ZERO_ENGINES):
+    takes_all_installed = any(catalog.engines()[engine].package for engine in engines)
+    if "deepspeed" not in environment.stack or "none" not in engines or takes_all_installed:
         return
-    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
         if function != "deepspeed":  # it is tried with DeepSpeed at hand in any case
             spec = structs.replace(_spec(model, function, "none", convention, options), as_installed=True)
@@ -179,14 +174,14 @@ def _other_way_round(
     if options.setup.reentrant is None or model == OWN_MODEL:
         return
     turned = replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant))
-    own = [name for name in subjects if name in TRAINER_FUNCTIONS]
+    own = [name for name in subjects if name in catalog.functions()]
     for planned in usual_step(model, own, engines, turned) if own else ():
         if planned.spec.function in own:
             yield replace(planned, role="control")
 
 
 def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:
-    ranks = options.ranks if engine in ZERO_ENGINES else 1
+    ranks = options.ranks if catalog.engines()[engine].record.ranks else 1
     # Each rank imports the stack anew, and all share the cores.
     timeout = options.timeout * (1 + ranks) if ranks > 1 else options.timeout
     return Spec(model, function, engine, convention, timeout=timeout, setup=options.setup, ranks=ranks)
@@ -198,19 +193,18 @@ def _is_worth_it(function: str, engine: str, options: Options) -> bool:
         return True
     if engine == "partial" and function in TORCH:
         return False
-    return function not in VARIANTS or engine in ("none", "zero3") or bool(options.engines)
+    return not shares_entry(function) or catalog.engines()[engine].is_telling or bool(options.engines)
 
 
 def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
     """What some jobs do and others do not: packing with flash-attention's keywords, dropout, frozen embeddings."""
-    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
+    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in subjects:
-        if function in VARIANTS and not options.functions:
+        if shares_entry(function) and not options.functions:
             continue
-        lane = FULL_STACK if function == "deepspeed" else WITHOUT_DEEPSPEED
         for variant in _variants_of(model, function):
             spec = Spec(model, function, "none", convention, variant, options.timeout)
-            yield Planned(spec, "subject", lane)
+            yield Planned(spec, "subject", lane_of(function, "none"))
 
 
 def _variants_of(model: str, function: str) -> Iterator[Variant]:
@@ -219,8 +213,8 @@ def _variants_of(model: str, function: str) -> Iterator[Variant]:
     if function in TORCH or function == "deepspeed":
         return  # they keep the random state by default
     yield "dropout"
-    if function.startswith("llamafactory"):
-        yield "frozen"  # it prepares the layers' inputs itself; others leave that to PEFT or to the user
+    if function in catalog.functions() and catalog.functions()[function].prepares_inputs:
+        yield "frozen"
 
 
 def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
@@ -228,20 +222,22 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
 
     It is the function's own, whatever a job sets besides: full tuning in fp32 without an engine, and bf16 where that matters.
     """
-    convention = (options.conventions or IN_THE_WILD)[0] if model == OWN_MODEL else "model"
-    known = () if options.thorough else ("deepspeed", *(VARIANTS if not options.functions else ()))
+    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in subjects:
-        if function in (NO_FUNCTION, *TORCH, *known):  # where torch's own do not get through, nobody is blamed
+        if function in (NO_FUNCTION, *TORCH):  # where torch's own do not get through, nobody is blamed
+            continue
+        is_known = function == "deepspeed" or (shares_entry(function) and not options.functions)
+        if is_known and not options.thorough:
             continue
         spec = Spec(model, function, "none", convention, COURSE, 2 * options.timeout, thorough=options.thorough)
-        yield Planned(spec, "subject", FULL_STACK if function == "deepspeed" else WITHOUT_DEEPSPEED)
+        yield Planned(spec, "subject", lane_of(function, "none"))
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
     """With which conventions each function copes that is not torch's own, which copes with all."""
-    own = [name for name in subjects if name not in (*TORCH, "deepspeed", *VARIANTS)]
+    own = [name for name in subjects if name not in (*TORCH, "deepspeed") and not shares_entry(name)]
     for function in own:
-        for convention in options.conventions or CONVENTIONS:
+        for convention in options.conventions or catalog.conventions():
             setup = Setup(precision=options.setup.precision)
             spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout, setup=setup)
             yield Planned(spec, "convention", WITHOUT_DEEPSPEED)
@@ -313,13 +309,14 @@ def _function(name: str, environment: Environment) -> list[str]:
     if name == "deepspeed":
         _require(environment, "deepspeed", name)
         return [name]
-    family = [function for function in TRAINER_FUNCTIONS if name in (function, function.split(":")[0])]
+    family = [function for function in catalog.functions() if name in (function, catalog.package_of(function))]
     if family:
-        _require(environment, name.split(":")[0], name)
+        package = catalog.package_of(name)
+        _require(environment, package, name)
         found = [function for function in family if function in environment.trainers]
         if not found:
             raise TargetError(
-                f"{name.split(':')[0]} {environment.version(name.split(':')[0])} has no such checkpoint function.",
+                f"{package} {environment.version(package)} has no such checkpoint function.",
                 "it uses transformers' own: --checkpoint-fn torch",
             )
         return found
@@ -329,11 +326,11 @@ def _function(name: str, environment: Environment) -> list[str]:
 def _users_own(name: str) -> str:
     where, _, function = name.rpartition(":")
     if not where or not function:
-        near = get_close_matches(name, NAMED_FUNCTIONS, 1)
+        near = get_close_matches(name, named_functions(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageFault(
             f"There is no checkpoint function '{name}'.",
-            f"{hint}Give one of {', '.join(NAMED_FUNCTIONS)}, or your own as file.py:function or package.module:function",
+            f"{hint}Give one of {', '.join(named_functions())}, or your own as file.py:function or package.module:function",
         )
     if not where.endswith(".py"):
         return name
@@ -350,11 +347,10 @@ def choose_engines(environment: Environment, options: Options) -> list[str]:
         TargetError: DeepSpeed is needed for one, and not installed.
     """
     if not options.engines:
-        installed = "deepspeed" in environment.stack
-        return [*PLAIN_ENGINES, *(ZERO_ENGINES if installed else ())]
+        return [one.name for one in catalog.engines().values() if not one.package or one.package in environment.stack]
     for name in options.engines:
-        if name in ZERO_ENGINES:
-            _require(environment, "deepspeed", name)
+        if package := catalog.engines()[name].package:
+            _require(environment, package, name)
     return list(dict.fromkeys(options.engines))
 
 
@@ -362,5 +358,5 @@ def _require(environment: Environment, package: str, wanted: str) -> None:
     if not environment.version(package):
         raise TargetError(
             f"'{wanted}' needs {package}, which is not installed in {environment.executable}.",
-            f"install it there, or lay it over with --with {package}",
+            f"install it there, or try it with --with {package}",
         )

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from ckptdoctor import catalog
 from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.remedies import proof, versions
 from ckptdoctor.remedies.proof import Ground, Trial
@@ -14,9 +15,6 @@ from ckptdoctor.remedies.versions import Candidate
 from ckptdoctor.rules import Case
 from ckptdoctor.verdict.findings import NOT_DIAGNOSED
 from ckptdoctor.words.wording import listed
-
-STACK = ("transformers", "deepspeed", "accelerate", "peft", "trl")
-"""Packages that are installed under the name of their module. Of others the name is not known, and none is guessed at."""
 
 PARENTS = 3
 """Folders above the user's file that are looked in."""
@@ -32,7 +30,8 @@ def find(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
         return []
     finding.searched = [f"what has the module {name}"]
     package = name.partition(".")[0]
-    if package in STACK:
+    # These are installed under the name of their module. Of others the name is not known, and none is guessed at.
+    if package in catalog.packages().stack:
         return _install(package, finding, ground)
     return [_on_path(name, folder) for folder in _folders(package, cases)][:1] or [_importable(name)]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ckptdoctor import catalog
 from ckptdoctor.environment import overlay
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError, UnobtainableError
 from ckptdoctor.model import pins
-from ckptdoctor.model.compatibility import TRAINERS
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
 from ckptdoctor.model.report import Finding
@@ -31,7 +31,7 @@ from ckptdoctor.words.wording import engines_in_words, listed
 
 Progress = Callable[[str], None]
 
-VARIED = ("transformers", "deepspeed", *TRAINERS)
+VARIED = ("transformers", "deepspeed", *catalog.with_functions())
 """Packages of which other releases may help."""
 
 ROLES = ("subject", "control")
@@ -223,7 +223,7 @@ def _tried(laid: Path, after: Environment, candidate: Candidate, finding: Findin
     changes |= {name: candidate.changes[name] for name in candidate.anew}
     lacking = [
         f"{name} {after.version(name)} requires {requirement}, which is not installed"
-        for name in sorted(changes.keys() & overlay.TRAINERS)
+        for name in sorted(changes.keys() & catalog.trainers().keys())
         for requirement in pins.missing(name, before, after)
     ]
     return _judged(evidence, finding, ground, after, changes, (*pins.broken(before, after), *lacking))
@@ -235,7 +235,7 @@ def _lacking(requirements: Sequence[str], before: Environment, after: Environmen
     Where the installed release lacks something already, only its function is there to be looked at, and no training.
     """
     named = set(map(_name, requirements))
-    whole = [name for name in sorted(named & overlay.TRAINERS) if pins.is_whole(name, before)]
+    whole = [name for name in sorted(named & catalog.trainers().keys()) if pins.is_whole(name, before)]
     found = [one for name in whole for one in pins.missing(name, before, after)]
     return [one for one in found if not overlay.is_held(_name(one))]
 

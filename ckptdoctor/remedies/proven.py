@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from ckptdoctor import catalog
 from ckptdoctor.environment import pip_settings
 from ckptdoctor.errors import DoctorError
 from ckptdoctor.model.report import Finding, Remedy
@@ -27,9 +28,6 @@ TRIES = 3
 
 LOOKS = 12
 """Releases of one kind that are looked for: of some there is none for the target's Python."""
-
-STARTS = {"llamafactory": "llamafactory-cli train", "axolotl": "axolotl train"}
-"""How each trainer's jobs are started."""
 
 KINDS = ("version", "patch", "adapter", "setting")
 """By how little they change, and how long they last."""
@@ -213,7 +211,8 @@ def _adapter(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy
 
 def _start(cases: list[Case], ground: Ground) -> str:
     """The command that starts the job, as far as it is known."""
-    starts = {STARTS.get(case.spec.function.split(":")[0], "") for case in cases}
+    trainers = [catalog.trainer_of(case.spec.function) for case in cases]
+    starts = {trainer.start if trainer else "" for trainer in trainers}
     job = shlex.quote(ground.request.job) if ground.request.job else "JOB.yaml"
     return f"{next(iter(starts))} {job}" if len(starts) == 1 and any(starts) else "python train.py"
 

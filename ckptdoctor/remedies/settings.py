@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from ckptdoctor import catalog
+from ckptdoctor.catalog.records import Settings
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import is_sound
 from ckptdoctor.words.wording import listed
 
 TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_reentrant: true"}
-
-OFF = {
-    "llamafactory": "disable_gradient_checkpointing: true",
-    "axolotl": "gradient_checkpointing: false",
-}
-"""How each trainer is told to keep all activations."""
-
-REENTRANT = {
-    "llamafactory": "use_reentrant_gc: {}",
-    "axolotl": "gradient_checkpointing_kwargs: {{use_reentrant: {}}}",
-}
-"""How each trainer is told whether checkpointing is to be reentrant."""
 
 
 def find(cases: list[Case]) -> list[Remedy]:
@@ -56,14 +46,14 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
 def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
     """What the job sets of reentrant checkpointing, turned round."""
     turned = [case.spec.setup.reentrant for case in cases]
-    trainers = {name.split(":")[0] for name in functions}
-    if len(set(turned)) != 1 or turned[0] is None or len(trainers) != 1 or not trainers <= set(REENTRANT):
+    settings = _settings(functions)
+    if len(set(turned)) != 1 or turned[0] is None or settings is None:
         return None
     siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=not turned[0])) for case in cases]
     if not all(one is not None and is_sound(one) for one in siblings):
         return None
     ids = sorted({one.id for one in siblings if one})
-    setting = REENTRANT[trainers.pop()].format("false" if turned[0] else "true")
+    setting = settings.reentrant.format("false" if turned[0] else "true")
     return Remedy(
         kind="setting",
         title=f"set `{setting}`",
@@ -75,31 +65,49 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
 
 
 def _title(functions: set[str], setting: str) -> str | None:
-    if all(name.startswith("axolotl:") for name in functions):
-        return f"checkpoint without offloading: `gradient_checkpointing: true`, `gradient_checkpointing_kwargs: {{{setting}}}`"
-    if all(name.startswith("torch:") for name in functions):
-        return f"use torch's other variant: `gradient_checkpointing_kwargs: {{{setting}}}` (LLaMA-Factory: `use_reentrant_gc`)"
-    if all(name.split(":")[0] != "llamafactory" for name in functions):
-        return f"use torch.utils.checkpoint.checkpoint ({setting}) in place of this function"
-    return None  # LLaMA-Factory always puts its own function in between
+    if all(name in TORCH for name in functions):
+        return f"use torch's other variant: `gradient_checkpointing_kwargs: {{{setting}}}`{_in_other_words()}"
+    settings = _settings(functions)
+    if settings is not None:
+        return settings.torch.format(setting) or None
+    trainers = [trainer for name in functions if (trainer := catalog.trainer_of(name))]
+    if not all(trainer.settings and trainer.settings.torch for trainer in trainers):
+        return None
+    return f"use torch.utils.checkpoint.checkpoint ({setting}) in place of this function"
+
+
+def _in_other_words() -> str:
+    """The same setting of trainers that have a key of their own for it."""
+    keys = [
+        f"{trainer.title}: `{key}`"
+        for trainer in catalog.trainers().values()
+        if trainer.settings and (key := trainer.settings.reentrant.partition(":")[0]) != "gradient_checkpointing_kwargs"
+    ]
+    return f" ({', '.join(keys)})" if keys else ""
+
+
+def _settings(functions: set[str]) -> Settings | None:
+    """How the jobs of the one trainer are told that all these functions belong to."""
+    trainers = {catalog.package_of(name) if catalog.trainer_of(name) else "" for name in functions}
+    trainer = catalog.trainers().get(trainers.pop()) if len(trainers) == 1 else None
+    return trainer.settings if trainer else None
 
 
 def _cost(functions: set[str]) -> str:
-    if all(name.startswith("axolotl:") for name in functions):
-        return "GPU memory: the layers' inputs stay on the GPU"
-    return "none in memory; what this function did besides is lost"
+    settings = _settings(functions)
+    return (settings.torch_cost if settings else "") or "none in memory; what this function did besides is lost"
 
 
 def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
     """No checkpointing at all: always possible, never free."""
-    trainers = {name.split(":")[0] for name in functions}
+    settings = _settings(functions)
     controls = [case.control() for case in cases]
-    if len(trainers) != 1 or not trainers <= set(OFF) or not all(one and one.ended == "returned" for one in controls):
+    if settings is None or not all(one and one.ended == "returned" for one in controls):
         return None
     ids = sorted({one.id for one in controls if one})
     return Remedy(
         kind="setting",
-        title=f"train without checkpointing: `{OFF[trainers.pop()]}`",
+        title=f"train without checkpointing: `{settings.off}`",
         cost="GPU memory: all activations are kept, several times as much on a real model",
         evidence=f"the same steps ran without it in this very run ({listed(ids, 3)})",
         verified=True,

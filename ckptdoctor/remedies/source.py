@@ -12,7 +12,7 @@ from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Finding, Remedy
-from ckptdoctor.planning.plan import VARIANTS, first_of_all
+from ckptdoctor.planning.plan import first_of_all, lane_of, shares_entry
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.case import works
 from ckptdoctor.words.wording import listed, owner, stood_in
@@ -95,7 +95,7 @@ def _try(patched: str, file: Path, specs: list[Spec], session: Session) -> list[
     copy = session.write(file.name, patched)
     lanes: dict[tuple[str, ...], list[Spec]] = {WITHOUT_DEEPSPEED: [], FULL_STACK: []}
     for spec in specs:
-        lanes[FULL_STACK if spec.engine.startswith("zero") else WITHOUT_DEEPSPEED].append(spec)
+        lanes[lane_of(spec.function, spec.engine)].append(spec)
     return session.examine(lanes, {spec.function: str(copy) for spec in specs})
 
 
@@ -105,7 +105,7 @@ def _specs(cases: list[Case]) -> list[Spec]:
 
 def _is_tried(spec: Spec) -> bool:
     """Whether a probe is run again; what shares its entry with a trainer's first function is, without an engine."""
-    return not spec.variant and spec.engine in (TRIED[:1] if spec.function in VARIANTS else TRIED)
+    return not spec.variant and spec.engine in (TRIED[:1] if shares_entry(spec.function) else TRIED)
 
 
 def _read(file: Path) -> str | None:

@@ -13,9 +13,9 @@ from typing import TypeVar
 import msgspec
 from packaging.version import Version
 
-from ckptdoctor import knowledge
+from ckptdoctor import catalog, knowledge
 from ckptdoctor.knowledge import Worked
-from ckptdoctor.model.compatibility import TRAINERS, Cell, Map
+from ckptdoctor.model.compatibility import Cell, Map
 from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.model.pins import broken
 from ckptdoctor.model.report import DECIDED, Finding, Remedy
@@ -51,7 +51,7 @@ class Candidate:
     @property
     def requirements(self) -> list[str]:
         """For pip; trainers last."""
-        names = sorted(self.changes, key=lambda name: (name in TRAINERS, name))
+        names = sorted(self.changes, key=lambda name: (catalog.is_trainer(name), name))
         return [f"{name}=={self.changes[name]}" if self.changes[name] else name for name in names]
 
 
@@ -257,7 +257,7 @@ def search(
         return None
     usual = any(not case.spec.variant for case in cases)
     made = Search(packages.pop(), tuple(models), tuple(functions), environment, frozenset(edited), usual)
-    return made if made.package in TRAINERS and made.trainer and made.transformers else None
+    return made if catalog.is_trainer(made.package) and made.trainer and made.transformers else None
 
 
 def find(finding: Finding, looked_for: Search | None) -> list[Remedy]:
@@ -332,7 +332,7 @@ def commands(requirements: Iterable[str], environment: Environment, anew: Collec
 
 def _command(wanted: Sequence[str], install: str, anew: Collection[str]) -> str:
     again = [one for one in wanted if one.partition("==")[0] in anew]
-    alone = [one for one in wanted if one.partition("==")[0] in TRAINERS and one not in again]
+    alone = [one for one in wanted if catalog.is_trainer(one.partition("==")[0]) and one not in again]
     others = [one for one in wanted if one not in (*alone, *again)]
     parts = [f"{install} {_quoted(others)}"] if others else []
     parts += [f"{install} --no-deps {_quoted(alone)}"] if alone else []
@@ -346,7 +346,7 @@ def _quoted(requirements: Sequence[str]) -> str:
 
 
 def _shown(changes: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted(changes.items(), key=lambda one: one[0] in TRAINERS)
+    return sorted(changes.items(), key=lambda one: catalog.is_trainer(one[0]))
 
 
 def _step(package: str, release: str, environment: Environment) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place, Setup
-from ckptdoctor.planning.plan import OWN_MODEL, TRAINER_FUNCTIONS
+from ckptdoctor.planning.plan import OWN_MODEL
 from ckptdoctor.rules.case import Case, Fired, Rule, works
 from ckptdoctor.words.wording import owner
 
@@ -79,7 +80,7 @@ def _is_alike(one: Setup, other: Setup) -> bool:
 
 def _package(function: str) -> str:
     """A trainer's package, which all functions of it share; a function of the user's own stands for itself alone."""
-    return function.split(":")[0] if function in TRAINER_FUNCTIONS else function
+    return catalog.package_of(function) if function in catalog.functions() else function
 
 
 RULE = Rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.planning.plan import TORCH
 from ckptdoctor.rules.case import Case, Fired, Rule, works
@@ -35,7 +36,7 @@ def judge(case: Case) -> Fired | None:
 def _engine_to_blame(case: Case) -> Place | None:
     """DeepSpeed's innermost line, where torch's own function fails under it, and the same step trains without an engine."""
     error, alone = case.evidence.error, case.sibling(engine="none")
-    if not case.spec.engine.startswith("zero") or error is None or alone is None or not works(alone):
+    if not catalog.needs(case.spec.engine, "deepspeed") or error is None or alone is None or not works(alone):
         return None
     if case.spec.function not in TORCH and not case.fails_alike_with_torch():
         return None

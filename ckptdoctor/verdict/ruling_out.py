@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
 from ckptdoctor.planning.plan import TORCH
 from ckptdoctor.rules import Case, Fired
 from ckptdoctor.rules.case import is_sound, works
-from ckptdoctor.words.wording import engines_in_words, listed
+from ckptdoctor.words.wording import engines_in_words
 
 
 def find(cases: list[Case], fired: Fired, environment: Environment) -> list[RuledOut]:
@@ -34,11 +35,10 @@ def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> Rul
     version = environment.version("deepspeed")
     if not version or {_what(case) for case in cases} != set(without):
         return None
-    with_it = [case for case in cases if case.spec.engine.startswith("zero")]
+    with_it = [case for case in cases if catalog.needs(case.spec.engine, "deepspeed")]
     reason = f"the same happens{_at_which_lines(cases, fired)} in a process that has not imported DeepSpeed"
     if with_it:
-        stages = listed(sorted({case.spec.engine[-1] for case in with_it}))
-        reason += f", and under real ZeRO {stages}"
+        reason += f", and under {engines_in_words(case.spec.engine for case in with_it)}"
     ids = [one.id for case in cases for one in _without_deepspeed(case)]
     return RuledOut("deepspeed", version, reason, list(dict.fromkeys((*ids, *(case.spec.id for case in with_it)))))
 
@@ -88,7 +88,7 @@ def _callable_of(evidence: Evidence) -> str:
 
 def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | None:
     """The model's side, when the fault needs an engine: the same function trains the same model without one."""
-    if any(not case.spec.engine.startswith("zero") for case in cases):
+    if not all(catalog.engines()[case.spec.engine].package for case in cases):
         return None
     siblings = [one for case in cases if (one := case.sibling(engine="none")) is not None]
     version = environment.version("transformers")
@@ -101,7 +101,7 @@ def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | N
 
 def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
     """The trainer, when torch's own function ends in the same error in its place."""
-    packages = {case.spec.function.partition(":")[0] for case in cases}
+    packages = {catalog.package_of(case.spec.function) for case in cases}
     if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
         return None
     package = packages.pop()

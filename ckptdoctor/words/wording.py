@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place
 
 
@@ -62,11 +63,13 @@ def first_line(text: str) -> str:
 
 
 def engines_in_words(names: Iterable[str]) -> str:
-    """Engines in a sentence: ``no engine, a DeepSpeed-style partial and ZeRO 0, 1, 2 and 3``."""
+    """Engines in a sentence: ``no engine, a DeepSpeed-style partial and real ZeRO 0, 1, 2 and 3``."""
     found = set(names)
-    words = [word for name, word in (("none", "no engine"), ("partial", "a DeepSpeed-style partial")) if name in found]
-    stages = sorted(name[-1] for name in found if name.startswith("zero"))
-    return listed([*words, *([f"real ZeRO {listed(stages)}"] if stages else [])])
+    shorts: dict[str, list[str]] = {}
+    for engine in catalog.engines().values():
+        if engine.name in found:
+            shorts.setdefault(engine.record.words, []).append(engine.short)
+    return listed([words.format(listed(each)) for words, each in shorts.items()])
 
 
 def relative(path: str) -> str:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ckptdoctor.model.compatibility import TRAINERS, Cell, Fault, Map, Run
+from ckptdoctor import catalog
+from ckptdoctor.model.compatibility import Cell, Fault, Map, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output.maps.ranges import Box, Key, inside, joined, key_of, label, span
 from ckptdoctor.output.maps.table import fixed, gist, per_model, varied
@@ -103,8 +104,8 @@ def _in_a_row(parts: list[str]) -> str:
 
 def asked(found: Map) -> str:
     """What the map is of: the axes in words."""
-    trainers = [_axis(name, found) for name in varied(found) if name in TRAINERS]
-    others = [_axis(name, found) for name in varied(found) if name not in TRAINERS]
+    trainers = [_axis(name, found) for name in varied(found) if catalog.is_trainer(name)]
+    others = [_axis(name, found) for name in varied(found) if not catalog.is_trainer(name)]
     models = [model for model in found.models() if model]
     text = " x ".join([*others, *([" or ".join(trainers)] if trainers else [])]) or "nothing"
     return f"{text}; {_form(len(models), 'model', 'models')} {', '.join(models)}" if models else text

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import TypeVar
 
-from ckptdoctor.model.compatibility import TRAINERS
+from ckptdoctor import catalog
 
 Box = dict[str, tuple[str, ...]]
 """Neighbouring releases by package: it stands for every combination of them."""
@@ -98,6 +98,8 @@ def label(box: Box, packages: Iterable[str]) -> str:
     """A box in words, as far as it is about the given packages: ``llamafactory 0.9.3 - 0.9.5, python 3.11``."""
     wanted = list(packages)
     parts = [f"{package} {span(box[package])}" for package in wanted if package in box]
-    if any(package in TRAINERS for package in wanted) and not any(package in TRAINERS for package in box):
+    if any(catalog.is_trainer(package) for package in wanted) and not any(
+        catalog.is_trainer(package) for package in box
+    ):
         parts.insert(0, "no trainer")
     return ", ".join(parts)

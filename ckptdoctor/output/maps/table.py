@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
-from ckptdoctor.model.compatibility import TRAINERS, Cell, Map, Run
+from ckptdoctor import catalog
+from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.model.report import Severity, Verdict
 from ckptdoctor.output.maps.ranges import Box, Key, in_order, inside, joined, key_of, label, span
 
@@ -112,7 +113,7 @@ def per_model(found: Map) -> bool:
 
 def varied(found: Map) -> list[str]:
     """Packages that tell combinations apart: all of several releases, and every trainer."""
-    many = [package for package, releases in found.axes.items() if len(releases) > 1 or package in TRAINERS]
+    many = [package for package, releases in found.axes.items() if len(releases) > 1 or catalog.is_trainer(package)]
     return many or list(found.axes)
 
 
@@ -196,11 +197,11 @@ def _sheet(found: Map, title: str, cells: Sequence[Cell], join: bool) -> Sheet:
 def _across(found: Map) -> str:
     """The package whose releases are the columns; none where that would leave nothing to tell the rows apart."""
     packages = varied(found)
-    trainers = [package for package in packages if package in TRAINERS]
+    trainers = [package for package in packages if catalog.is_trainer(package)]
     if len(packages) - len(trainers) + bool(trainers) < 2:
         return ""
     # Trainers are alternatives: with two of them, neither can have the columns to itself.
-    able = [p for p in packages if len(found.axes[p]) > 1 and (p not in TRAINERS or len(trainers) == 1)]
+    able = [p for p in packages if len(found.axes[p]) > 1 and (not catalog.is_trainer(p) or len(trainers) == 1)]
     if "transformers" in able:
         return "transformers"
     return max(able, key=lambda package: len(found.axes[package]), default="")
@@ -209,10 +210,12 @@ def _across(found: Map) -> str:
 def _lines(found: Map, across: str, cells: Sequence[Cell]) -> list[Box]:
     """Every combination of the packages that are not columns, each as a box of single releases."""
     others = [package for package in varied(found) if package != across]
-    trainers: list[Box] = [{name: (release,)} for name in others if name in TRAINERS for release in found.axes[name]]
-    if not trainers or any(not cell.stack.keys() & set(TRAINERS) for cell in cells):
+    trainers: list[Box] = [
+        {name: (release,)} for name in others if catalog.is_trainer(name) for release in found.axes[name]
+    ]
+    if not trainers or any(not cell.stack.keys() & set(catalog.with_functions()) for cell in cells):
         trainers.append({})
-    free = [package for package in others if package not in TRAINERS]
+    free = [package for package in others if not catalog.is_trainer(package)]
     releases = list(product(*(found.axes[package] for package in free)))
     return [
         _ordered({**trainer, **{package: (one,) for package, one in zip(free, chosen, strict=True)}}, found)

@@ -17,52 +17,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import places, stack
-
-
-class Source(NamedTuple):
-    """Where a trainer keeps a checkpoint function of its own."""
-
-    modules: tuple[str, ...]
-    """Dotted names, newest first; the first whose file is installed is used."""
-    needs: tuple[str, ...]
-    """Names of which the module must define one for the function to exist in this release; the first stands for it."""
-
-
-SOURCES: dict[str, Source] = {
-    "llamafactory": Source(
-        ("llamafactory.model.model_utils.checkpointing", "llamafactory.model.utils.checkpointing"),
-        # Before 0.9 it was made inside of the method that switches checkpointing on.
-        ("get_custom_gradient_checkpointing_func", "_gradient_checkpointing_enable"),
-    ),
-    "llamafactory:unsloth": Source(
-        ("llamafactory.model.model_utils.checkpointing",), ("get_unsloth_gradient_checkpointing_func",)
-    ),
-    "axolotl:offload": Source(
-        ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
-        ("hf_grad_checkpoint_offload_wrapper",),
-    ),
-    "axolotl:offload-disk": Source(
-        ("axolotl.monkeypatch.gradient_checkpointing", "axolotl.utils.gradient_checkpointing"),
-        ("hf_grad_checkpoint_disk_offload_wrapper",),
-    ),
-}
+from . import catalog, places, stack
 
 
 def available() -> list[str]:
     """Names of the trainers' checkpoint functions that are installed, found without importing anything."""
-    return [name for name in SOURCES if locate(name)]
+    return [name for name in catalog.FUNCTIONS if locate(name)]
 
 
 def locate(name: str) -> tuple[str, str] | None:
     """The dotted name and the file of the module that defines a trainer's checkpoint function."""
-    source = SOURCES[name]
-    root = stack.root_of(source.modules[0].split(".")[0])
-    for dotted in source.modules if root else ():
+    source = catalog.FUNCTIONS[name]
+    root = stack.root_of(source["modules"][0].split(".")[0])
+    for dotted in source["modules"] if root else ():
         file = _file_of(root, dotted)
-        if file and any(_mentions(file, name) for name in source.needs):
+        if file and any(_mentions(file, name) for name in source["needs"]):
             return dotted, file
     return None
 
@@ -71,7 +42,7 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     """The module that defines a trainer's checkpoint function, and how it was loaded.
 
     Args:
-        name: A key of ``SOURCES``.
+        name: A key of ``catalog.FUNCTIONS``.
         replacement: A file to take in place of the installed one, such as a patched copy.
 
     Raises:
@@ -88,7 +59,9 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     except Exception:
         _forget(before)
         module, stubbed, how = importlib.import_module(dotted), [], "import"
-    function = next((found for needed in SOURCES[name].needs if (found := getattr(module, needed, None))), None)
+    function = next(
+        (found for needed in catalog.FUNCTIONS[name]["needs"] if (found := getattr(module, needed, None))), None
+    )
     code = getattr(function, "__code__", None)
     place = places.of_code(code) if code is not None else places.at(str(module.__file__), 1)
     loaded = {"place": place, "how": how, "stubbed": stubbed}

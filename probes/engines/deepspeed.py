@@ -1,67 +1,28 @@
-"""What wraps the model for training."""
+"""The real ``deepspeed.initialize`` at a ZeRO stage."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-ENGINES = ("none", "partial", "zero0", "zero1", "zero2", "zero3")
+from . import Engine, Settings, process_group
 
 
-class Settings(NamedTuple):
-    """What an engine is set up with."""
-
-    batch: int
-    """Sequences in a batch, a rank."""
-    precision: str = "fp32"
-    deepspeed: str = ""
-    """The job's own configuration of DeepSpeed, as JSON."""
-    ranks: int = 1
-
-
-class Engine:
-    """No engine: the model itself."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model
-
-    def forward(self, inputs: dict[str, Any]) -> Any:
-        """The model's output for a batch, with its loss."""
-        return self.model(**inputs)
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Backpropagate a scalar loss."""
-        loss.backward()
-
-    def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
-        """The whole gradient of a parameter, in its own shape."""
-        return parameter.grad
-
-
-class PartialEngine(Engine):
-    """What public write-ups say that DeepSpeed does: every layer's forward is wrapped in a ``functools.partial``.
-
-    It serves where DeepSpeed is not installed, and shows whether such wrapping would matter.
-    """
-
-    def __init__(self, model: torch.nn.Module, layers: dict[str, torch.nn.Module]) -> None:
-        super().__init__(model)
-        for layer in layers.values():
-            layer.forward = functools.partial(layer.forward)
+def wrap(model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings, stage: int) -> Engine:
+    """The model in DeepSpeed's engine."""
+    return DeepSpeedEngine(model, stage, settings)
 
 
 class DeepSpeedEngine(Engine):
-    """The real ``deepspeed.initialize`` at a ZeRO stage, in one process."""
+    """DeepSpeed's engine at a ZeRO stage, in each of the ranks."""
 
     def __init__(self, model: torch.nn.Module, stage: int, settings: Settings) -> None:
         deepspeed = import_deepspeed()
-        _process_group(settings.ranks)
+        process_group(settings.ranks)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         engine, *_ = deepspeed.initialize(
             model=model, optimizer=torch.optim.SGD(trainable, lr=0.0), config=_config(stage, settings)
@@ -81,31 +42,6 @@ class DeepSpeedEngine(Engine):
 
         gathered: torch.Tensor | None = safe_get_full_grad(parameter)
         return gathered
-
-
-def averaged(
-    gradients: dict[str, torch.Tensor | None], model: torch.nn.Module, ranks: int
-) -> dict[str, torch.Tensor | None]:
-    """What data parallelism makes of the gradients of several ranks: their mean, each rank having a batch of its own."""
-    if ranks == 1:
-        return gradients
-    _process_group(ranks)
-    shapes = dict(model.named_parameters())
-    found: dict[str, torch.Tensor | None] = {}
-    for name, gradient in gradients.items():
-        total = torch.zeros_like(shapes[name], dtype=torch.float32) if gradient is None else gradient.clone()
-        torch.distributed.all_reduce(total)
-        found[name] = total / ranks if bool(total.any()) else None
-    return found
-
-
-def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings) -> Engine:
-    """Wrap a model in the engine of that name, one of ``ENGINES``."""
-    if name == "none":
-        return Engine(model)
-    if name == "partial":
-        return PartialEngine(model, layers)
-    return DeepSpeedEngine(model, int(name[len("zero") :]), settings)
 
 
 def import_deepspeed() -> Any:
@@ -136,22 +72,6 @@ def _do_without_shm_op(deepspeed: Any) -> None:
     operations = getattr(deepspeed.ops, "__compatible_ops__", {})
     if not torch.cuda.is_available() and "deepspeed_shm_comm" in operations:
         operations["deepspeed_shm_comm"] = False
-
-
-def _process_group(ranks: int) -> None:
-    """The process group that torch's launcher has prepared, or one of this process alone, over a store in memory."""
-    if sys.platform == "linux":
-        # Gloo otherwise looks up the machine's own name, which fails on machines without a proper one.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if torch.distributed.is_initialized():
-        return
-    nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
-    backend = "nccl" if nccl and torch.cuda.device_count() >= ranks else "gloo"
-    if ranks > 1:
-        torch.distributed.init_process_group(backend)
-        return
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
-    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
 
 
 def _config(stage: int, settings: Settings) -> dict[str, Any]:

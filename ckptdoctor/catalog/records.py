@@ -1,0 +1,163 @@
+"""The types of the catalog's records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+class Reproduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a reproduction's script switches on a trainer's checkpoint function; ``trainer`` is its module there."""
+
+    transformers: str
+    """Lines for a model of transformers, ``model``; ``$torch`` stands for those that switch torch's own function on."""
+    own_model: str
+    """The checkpoint function as an expression, for our own model."""
+    imports: tuple[str, ...] = ()
+    """Modules that the lines for a model of transformers need."""
+
+
+class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One checkpoint function of a trainer's."""
+
+    name: str
+    """As ``--checkpoint-fn`` takes it; begins with the package's name."""
+    modules: tuple[str, ...]
+    """Dotted names, newest first; the first whose file is installed is used."""
+    needs: tuple[str, ...]
+    """Names of which the module must define one for the function to exist in this release; the first stands for it."""
+    reproduction: Reproduction
+    shares_entry: bool = False
+    """It is entered through the trainer's first function, and is tried where it may differ from that."""
+    prepares_inputs: bool = False
+    """It sees itself to inputs that require no gradient; others leave that to PEFT or to the user."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a trainer's jobs are told what remedies propose; ``{}`` is the value."""
+
+    off: str
+    """To keep all activations."""
+    reentrant: str
+    """Whether checkpointing is to be reentrant."""
+    torch: str = ""
+    """A sentence: to use torch's own function in place of the trainer's. Empty where the trainer has no such setting."""
+    torch_cost: str = ""
+    """What that costs."""
+
+
+class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trainer: a framework that sets models up for training. Its file is named after its package."""
+
+    title: str
+    """As its makers write it."""
+    order: int = 100
+    """Trainers are tried and shown in this order."""
+    module: str = ""
+    """The file in ``probes/trainers/`` that switches its functions on, without its ending."""
+    start: str = ""
+    """The command that starts its jobs."""
+    spellings: tuple[str, ...] = ()
+    """How people write its package in lower case, beside its own name."""
+    hosts: tuple[str, ...] = ()
+    """Its web sites: they tell nothing about who names them."""
+    owners: tuple[str, ...] = ()
+    """Owners of its public repositories, in lower case."""
+    checkpoint_modules: tuple[str, ...] = ()
+    """Dotted names of modules with checkpoint functions of which none is tried yet."""
+    functions: tuple[Function, ...] = ()
+    settings: Settings | None = None
+
+
+class EngineReproduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a reproduction's script wraps its model."""
+
+    wrap: str = ""
+    """Lines that wrap ``model``; ``$name`` is one of the engine's options."""
+    imports: tuple[str, ...] = ()
+    """Modules that these lines need."""
+    prepare: str = ""
+    """Lines before the first of the package's modules is imported, and its import."""
+    run: str = "model"
+    """What takes the inputs."""
+    backward: str = "loss.backward()"
+    """The line that goes backward."""
+    gradient: str = "parameter.grad"
+    """The whole gradient of ``parameter``, as an expression."""
+    gradient_import: str = ""
+    """The line that this expression needs."""
+
+
+class EngineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A kind of engine: what wraps the model for training. Its file has the name of that in ``probes/engines/``."""
+
+    words: str
+    """In a sentence; ``{}`` stands for the short names of those that are meant."""
+    title: str
+    """In a job's line; ``{}`` stands for the short name."""
+    names: dict[str, str]
+    """Engines of this kind, as ``--engine`` takes them, each with its short name."""
+    order: int
+    """Engines are tried and shown in this order."""
+    package: str = ""
+    """The package without which there is no such engine; empty where torch is enough."""
+    options: dict[str, dict[str, int]] = {}
+    """What each of the names stands for, for the environment's side."""
+    telling: tuple[str, ...] = ()
+    """Those under which functions are tried too that share their entry with another one: where it matters most."""
+    ranks: bool = False
+    """It can be run in several processes."""
+    casts_weights: bool = False
+    """It casts the model's weights to the job's precision; others leave that to autocast."""
+    reproduction: EngineReproduction = msgspec.field(default_factory=EngineReproduction)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine.
+
+    Attributes:
+        name: As ``--engine`` takes it.
+        short: What tells it from others of its kind.
+        file: The file in ``probes/engines/``, without its ending.
+        record: What it shares with its kind.
+    """
+
+    name: str
+    short: str
+    file: str
+    record: EngineRecord
+
+    @property
+    def package(self) -> str:
+        """The package without which there is no such engine; empty where torch is enough."""
+        return self.record.package
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether functions that share their entry with another one are tried under it too."""
+        return self.name in self.record.telling
+
+    @property
+    def title(self) -> str:
+        """In a job's line; empty where there is no engine to speak of."""
+        return self.record.title.format(self.short)
+
+
+class Convention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A way in which a model passes its layer to the checkpoint function."""
+
+    releases: str = ""
+    """The releases of transformers that are known to use it; empty where none does."""
+
+
+class Packages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Packages beside trainers."""
+
+    stack: tuple[str, ...]
+    """Those that decide whether checkpointing works, in the order in which they are shown."""
+    spellings: dict[str, str]
+    """How people write a package, where that is not its name."""
+    seen: tuple[str, ...]
+    """Further packages of which a log's release is worth telling."""

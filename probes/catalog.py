@@ -1,0 +1,24 @@
+"""What the doctor's catalog says of trainers, engines and packages, as it came over the bridge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STACK: list[str] = []
+"""The packages that decide whether checkpointing works, in the order in which they are shown."""
+
+FUNCTIONS: dict[str, dict[str, Any]] = {}
+"""Trainers' checkpoint functions by name: ``module``, the file in ``trainers/`` that switches it on; ``modules``, dotted names
+of where it is defined, newest first; ``needs``, names of which the module must define one, the first of which stands for it."""
+
+ENGINES: dict[str, dict[str, Any]] = {}
+"""Engines by name: ``module``, the file in ``engines/``; ``package``, without which there is none; ``casts_weights``;
+``ranks``, whether it starts a process group; ``options``."""
+
+
+def take(sent: dict[str, Any]) -> None:
+    """Take in what the doctor sent, in the place of what was there."""
+    STACK[:] = sent["stack"]
+    for known, new in ((FUNCTIONS, sent["functions"]), (ENGINES, sent["engines"])):
+        known.clear()
+        known.update(new)

@@ -1,0 +1,90 @@
+"""What wraps the model for training: a file for each kind of engine, of the name of its record in the catalog.
+
+Each has one function::
+
+    def wrap(model, layers, settings, **options) -> Engine
+
+``layers`` are the model's decoder layers by name; ``options`` what the record says that the engine's name stands for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NamedTuple
+
+import torch
+
+from .. import catalog
+
+
+class Settings(NamedTuple):
+    """What an engine is set up with."""
+
+    batch: int
+    """Sequences in a batch, a rank."""
+    precision: str = "fp32"
+    deepspeed: str = ""
+    """The job's own configuration of DeepSpeed, as JSON."""
+    ranks: int = 1
+
+
+class Engine:
+    """No engine: the model itself."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+    def forward(self, inputs: dict[str, Any]) -> Any:
+        """The model's output for a batch, with its loss."""
+        return self.model(**inputs)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Backpropagate a scalar loss."""
+        loss.backward()
+
+    def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
+        """The whole gradient of a parameter, in its own shape."""
+        return parameter.grad
+
+
+def averaged(
+    gradients: dict[str, torch.Tensor | None], model: torch.nn.Module, ranks: int
+) -> dict[str, torch.Tensor | None]:
+    """What data parallelism makes of the gradients of several ranks: their mean, each rank having a batch of its own."""
+    if ranks == 1:
+        return gradients
+    process_group(ranks)
+    shapes = dict(model.named_parameters())
+    found: dict[str, torch.Tensor | None] = {}
+    for name, gradient in gradients.items():
+        total = torch.zeros_like(shapes[name], dtype=torch.float32) if gradient is None else gradient.clone()
+        torch.distributed.all_reduce(total)
+        found[name] = total / ranks if bool(total.any()) else None
+    return found
+
+
+def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings) -> Engine:
+    """Wrap a model in the engine of that name, a key of ``catalog.ENGINES``."""
+    record = catalog.ENGINES[name]
+    made: Engine = importlib.import_module(f".{record['module']}", __name__).wrap(
+        model, layers, settings, **record["options"]
+    )
+    return made
+
+
+def process_group(ranks: int) -> None:
+    """The process group that torch's launcher has prepared, or one of this process alone, over a store in memory."""
+    if sys.platform == "linux":
+        # Gloo otherwise looks up the machine's own name, which fails on machines without a proper one.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if torch.distributed.is_initialized():
+        return
+    nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
+    backend = "nccl" if nccl and torch.cuda.device_count() >= ranks else "gloo"
+    if ranks > 1:
+        torch.distributed.initprocess_group(backend)
+        return
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
+    torch.distributed.initprocess_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
