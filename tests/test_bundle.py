@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
+from ckptdoctor import catalog
 from ckptdoctor.bugreport import bundle, repro, templates
-from ckptdoctor.cli import report as command
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import (
     Environment,
@@ -31,7 +31,6 @@ from ckptdoctor.model.evidence import (
     Place,
 )
 from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report, RuledOut
-from ckptdoctor.planning.plan import CONVENTIONS
 from ckptdoctor.planning.request import Request
 
 SITE = "/srv/envs/train/lib/python3.11/site-packages"
@@ -263,11 +262,6 @@ def ran(reproduced=True, source="import torch\n", tail="the end\n"):
     return bundle.Ran("repro.py", source, "CKPT001", reproduced, "AttributeError: it", tail)
 
 
-def test_the_templates_are_those_of_the_command_line():
-    assert tuple(templates.TEMPLATES) == command.TEMPLATES
-    assert tuple(CONVENTIONS) == command.CONVENTIONS
-
-
 HEADS = {
     "": ["Gradient checkpointing", "Stack", "Findings", "Reproduction", "Evidence", "Fixes"],
     "llamafactory": ["Reminder", "System Info", "Reproduction", "Others"],
@@ -332,7 +326,7 @@ def test_text_of_others_cannot_break_out_or_call_anybody():
     assert "`````text" in text
 
 
-@pytest.mark.parametrize("template", templates.TEMPLATES)
+@pytest.mark.parametrize("template", catalog.templates())
 def test_nothing_is_ticked_but_the_machine_s_own_system(template):
     text = templates.render(report(probe()), [ran()], template)
     assert re.findall(r"- \[x\] (.+)", text) == (["Linux"] if template == "axolotl" else [])
@@ -354,7 +348,7 @@ def test_what_a_maintainer_sees_is_what_was_meant():
         ruled_out=[RuledOut("a_b_c", "1", "it is in <venv> & `<cache>`", ["a"])],
     )
     script = repro.make(report(probe()), 0, report(probe()).findings[0], "repro.py")
-    for template in ("", *templates.TEMPLATES):
+    for template in ("", *catalog.templates()):
         text = templates.render(made, [ran(source=script.source)], template)
         page = MarkdownIt("commonmark").render(text)
         assert re.findall("<em>(.*?)</em>", page) in ([], ["No response"])

@@ -15,7 +15,7 @@ import pytest
 
 from ckptdoctor import __version__
 from ckptdoctor.cli import COMMANDS, SUMMARIES
-from ckptdoctor.planning.plan import NAMED_FUNCTIONS
+from ckptdoctor.planning.plan import named_functions
 from ckptdoctor.rules import RULES
 from ckptdoctor.store import locations
 from tests.conftest import call, on_linux, run
@@ -253,7 +253,7 @@ def test_a_checkpoint_function_like_no_other(bare_python, fake_torch):
     ran = call("check", "--python", bare_python, "--checkpoint-fn", "nonsense", environ={"PYTHONPATH": str(fake_torch)})
 
     assert is_a_complaint(ran, 2)
-    for name in NAMED_FUNCTIONS:
+    for name in named_functions():
         assert name in ran.err
 
 

@@ -1,6 +1,5 @@
 """The documents say what is true of the code."""
 
-import ast
 import re
 import shlex
 from pathlib import Path
@@ -86,27 +85,3 @@ def test_the_probes_docstring_lists_every_module():
     text = (ROOT / "probes" / "__init__.py").read_text()
     for module in (ROOT / "probes").glob("[a-z]*.py"):
         assert f"``{module.stem}``" in text
-
-
-def test_both_sides_know_the_same_names():
-    """The two sides cannot import each other, so what both spell out is compared here."""
-    from ckptdoctor.matrix import questions
-    from ckptdoctor.planning import plan
-
-    def keys(module, table):
-        tree = ast.parse((ROOT / "probes" / f"{module}.py").read_text())
-        [value] = [
-            node.value
-            for node in tree.body
-            if isinstance(node, (ast.Assign, ast.AnnAssign))
-            and table
-            in [getattr(target, "id", "") for target in getattr(node, "targets", [getattr(node, "target", None)])]
-        ]
-        names = value.keys if isinstance(value, ast.Dict) else value.elts
-        return tuple(name.value for name in names)
-
-    assert keys("conventions", "CONVENTIONS") == tuple(plan.CONVENTIONS)
-    assert keys("engines", "ENGINES") == plan.ENGINES
-    assert keys("trainers", "SOURCES") == plan.TRAINER_FUNCTIONS
-    assert keys("functions", "TRAINERS") == plan.TRAINER_FUNCTIONS
-    assert keys("stack", "STACK") == questions.STACK

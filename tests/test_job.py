@@ -12,7 +12,7 @@ from ckptdoctor.job.arguments import refused_by_llamafactory
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
 from ckptdoctor.model.evidence import Environment, Package
-from ckptdoctor.planning.plan import NAMED_FUNCTIONS, Options
+from ckptdoctor.planning.plan import Options, named_functions
 from ckptdoctor.planning.request import Request, wanted
 
 JOBS = Path(__file__).parent / "jobs"
@@ -137,7 +137,7 @@ def test_offloading_to_the_cpu_is_handed_on():
 
 def test_every_example_names_functions_that_there_are():
     for file in JOBS.glob("*.*"):
-        assert set(reading.read(file).functions) <= set(NAMED_FUNCTIONS)
+        assert set(reading.read(file).functions) <= set(named_functions())
 
 
 def test_reading_imports_nothing_heavy():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import requests
 
 from ckptdoctor.environment.index import File, Release
 from ckptdoctor.matrix import kinds
-from ckptdoctor.matrix.kinds import SOURCES, Kind, Reader, functions_installed, place_among
+from ckptdoctor.matrix.kinds import Kind, Reader, functions_installed, place_among
 from tests.test_index import sdist, wheel
 
 ROOT = Path(__file__).parent.parent
@@ -195,16 +194,6 @@ def test_syntax_that_this_python_does_not_know(shop: Shop):
 
 
 # --- trainers ---
-
-
-def test_the_table_is_that_of_the_probes():
-    tree = ast.parse((ROOT / "probes" / "trainers.py").read_text())
-    [table] = [node.value for node in tree.body if isinstance(node, ast.AnnAssign) and node.target.id == "SOURCES"]
-    probes = {
-        key.value: tuple(ast.literal_eval(argument) for argument in value.args)
-        for key, value in zip(table.keys, table.values, strict=True)
-    }
-    assert probes == {name: tuple(source) for name, source in SOURCES.items()}
 
 
 def test_functions_of_releases(shop: Shop):

@@ -5,9 +5,8 @@ import json
 import jsonschema
 import pytest
 
-from ckptdoctor import knowledge
+from ckptdoctor import catalog, knowledge
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.model.compatibility import TRAINERS
 from ckptdoctor.output.maps.json import schema
 from tests.conftest import call
 
@@ -32,7 +31,7 @@ def test_every_release_that_was_varied_is_in_the_map():
     found = knowledge.load()
     for package, releases in found.axes.items():
         assert {cell.stack[package] for cell in found.cells if package in cell.stack} == set(releases)
-    assert set(TRAINERS) < set(found.axes)
+    assert set(catalog.with_functions()) < set(found.axes)
     assert found.audit.cells >= 20
     assert found.audit.disagreements == []
 

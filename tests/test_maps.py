@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from ckptdoctor import knowledge
+from ckptdoctor import catalog, knowledge
 from ckptdoctor.model import declared
-from ckptdoctor.model.compatibility import SCHEMA, TRAINERS, Audit, Cell, Fault, Judged, Map, Run
+from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Fault, Judged, Map, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.maps import MAP_FORMATS, digest, render
@@ -41,7 +41,9 @@ def style(**changes) -> Style:
 
 def fault(stack, **changes) -> Fault:
     """The fault by which an old LLaMA-Factory fails on a newer transformers."""
-    trainer, version = next(((name, at) for name, at in stack.items() if name in TRAINERS), ("mine", "1.0"))
+    trainer, version = next(
+        ((name, at) for name, at in stack.items() if name in catalog.with_functions()), ("mine", "1.0")
+    )
     fields = {
         "rule": "CKPT001",
         "severity": "error",
@@ -98,9 +100,9 @@ def build(axes, verdict_of, models=("glm4",), stacks=None, **more) -> Map:
 def every(axes):
     """Every combination, trainers being alternatives."""
     stacks = [{}]
-    for package in [name for name in axes if name not in TRAINERS]:
+    for package in [name for name in axes if name not in catalog.with_functions()]:
         stacks = [{**stack, package: release} for stack in stacks for release in axes[package]]
-    trainers = [(name, release) for name in TRAINERS for release in axes.get(name, [])]
+    trainers = [(name, release) for name in catalog.with_functions() for release in axes.get(name, [])]
     return [{**stack, name: release} for name, release in trainers for stack in stacks] if trainers else stacks
 
 

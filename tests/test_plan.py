@@ -1,5 +1,6 @@
 import pytest
 
+from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment, Package, Setup
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
@@ -40,10 +41,10 @@ def test_every_probe_has_a_name_of_its_own():
 
 def test_a_trainers_function_is_tried_under_every_engine_beside_its_controls():
     made = plan.make(FULL, Options())
-    for engine in plan.ENGINES:
+    for engine in catalog.engines():
         assert f"glm4/llamafactory/{engine}" in ids(made, "subject")
         assert f"glm4/none/{engine}" in ids(made, "control")
-    for engine in plan.ZERO_ENGINES:
+    for engine in ("zero0", "zero1", "zero2", "zero3"):
         assert f"glm4/torch:non-reentrant/{engine}" in ids(made, "subject")
 
 
@@ -68,13 +69,13 @@ def test_deepspeeds_own_function_counts_only_when_it_was_asked_for():
 
 def test_conventions_are_evidence_not_subjects_beside_a_real_model():
     made = plan.make(FULL, Options())
-    assert ids(made, "convention") == {f"tiny-glm4/llamafactory/none/{name}" for name in plan.CONVENTIONS}
+    assert ids(made, "convention") == {f"tiny-glm4/llamafactory/none/{name}" for name in catalog.conventions()}
 
 
 def test_our_own_model_is_judged_in_each_convention_that_transformers_has_used():
     made = plan.make(environment("torch==2.13.0"), Options(engines=["none"]))
     conventions = {one.spec.convention for one in made.probes if one.role == "subject"}
-    assert conventions == set(plan.IN_THE_WILD)
+    assert conventions == set(plan.in_the_wild())
     assert "transformers is not installed" in made.notes[0]
 
 
@@ -166,4 +167,4 @@ def test_a_thorough_plan_has_all_but_torchs_functions_take_the_whole_course_and_
     under = {
         one.spec.engine for one in plan.make(FULL, Options(thorough=True)).probes if "unsloth" in one.spec.function
     }
-    assert under == set(plan.ENGINES)
+    assert under == set(catalog.engines())

@@ -122,7 +122,7 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
 
     Args:
         request: What to diagnose.
-        template: Whose issue form the Markdown follows, a key of ``templates.TEMPLATES``; empty for our own order.
+        template: Whose issue form the Markdown follows, a name of ``catalog.templates``; empty for our own order.
         progress: Told what is going on, a few words at a time.
 
     Raises:

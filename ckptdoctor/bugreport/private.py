@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from ckptdoctor import catalog
 from ckptdoctor.bugreport import redact
 from ckptdoctor.model.evidence import Environment, Package
 
@@ -19,17 +20,18 @@ _PUBLIC_PACKAGES = frozenset(
     redact.COMMON
     | {
         "accelerate", "apex", "bitsandbytes", "causal-conv1d", "ckptdoctor", "datasets", "flash-attn", "flash-attn-3",
-        "liger-kernel", "llama-factory", "lm-eval", "mamba-ssm", "megatron-core", "modelscope", "ms-swift", "numpy",
+        "liger-kernel", "llama-factory", "lm-eval", "mamba-ssm", "megatron-core", "modelscope", "numpy",
         "open-instruct", "openrlhf", "sglang", "swift", "tokenizers", "torchao", "torchaudio", "torchtune", "torchvision",
-        "transformer-engine", "triton", "unsloth-zoo", "verl", "vllm", "xformers", "xtuner",
+        "transformer-engine", "triton", "verl", "vllm", "xformers", "xtuner",
     }
 )  # fmt: skip
 """Packages that everybody knows, however they are installed."""
 
 _PUBLIC_OWNERS = frozenset(
     {
-        "axolotl-ai-cloud", "dao-ailab", "deepspeedai", "facebookresearch", "hiyouga", "huggingface", "linkedin", "microsoft",
-        "modelscope", "nvidia", "openrlhf", "pytorch", "unslothai", "verl-project", "vllm-project", "volcengine",
+        "dao-ailab", "deepspeedai", "facebookresearch", "huggingface", "linkedin", "microsoft",
+        "modelscope", "nvidia", "openrlhf", "pytorch", "verl-project", "vllm-project", "volcengine",
+        *(owner for trainer in catalog.trainers().values() for owner in trainer.owners),
     }
 )  # fmt: skip
 _REMOTE = re.compile(r"^\s*(?:url|pushurl)\s*=\s*(\S+)", re.MULTILINE)

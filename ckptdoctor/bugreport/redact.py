@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from ckptdoctor import catalog
 from ckptdoctor.bugreport import forms
 from ckptdoctor.bugreport.forms import SLASH, TOKEN, USER, WORD
 
@@ -30,26 +31,27 @@ _SHORTEST_PART = 6
 """A name of so many characters is replaced inside of longer words too."""
 
 _WORDS = (
-    "admin administrator adam alpha amd app apps attention auto axolotl backward base batch bench beta bin build builder "
+    "admin administrator adam alpha amd app apps attention auto backward base batch bench beta bin build builder "
     "cache checkpoint checkpointing ci cloud cluster code conda config container core cpu cuda data debian debug deepspeed "
     "default demo dev docker engine env error ec2 file fire forward function gemma git github gitlab glm gpu gradient guest "
-    "home host huggingface index job jupyter kernel lab layer layers lib linux llama llamafactory local localhost lora loss "
+    "home host huggingface index job jupyter kernel lab layer layers lib linux llama local localhost lora loss "
     "machine main mask master max message mistral model models module name net nobody node none notebook null nvidia oracle "
     "package packages partial path peft phi pip pod post probe process project proxy pypi python pytorch qwen ray report "
     "repro root rule run runner sandbox server service shared slurm stack state step sys system tensor test tester tests "
-    "tiny token torch train trainer training transformers trl tune ubuntu unsloth user username users vagrant var venv "
+    "tiny token torch train trainer training transformers trl tune ubuntu user username users vagrant var venv "
     "version virtual vm windows work worker workspace zero"
 )
-COMMON = frozenset(_WORDS.split())
+COMMON = frozenset({*_WORDS.split(), *catalog.trainers()})
 """Names of users and machines that are words of every report: they are replaced only where they can be nothing else."""
 
 PUBLIC_HOSTS = (
-    "arxiv.org", "anaconda.com", "anaconda.org", "aka.ms", "apache.org", "axolotl.ai", "cppreference.com", "debian.org",
+    "arxiv.org", "anaconda.com", "anaconda.org", "aka.ms", "apache.org", "cppreference.com", "debian.org",
     "deepspeed.ai", "discuss.pytorch.org", "docker.com", "docs.rs", "github.com", "github.io", "githubusercontent.com",
     "gitlab.com", "google.com", "hf.co", "huggingface.co", "intel.com", "json-schema.org", "localhost", "microsoft.com",
     "mozilla.org", "msgspec.dev", "numpy.org", "nvidia.com", "openai.com", "pydantic.dev", "pypa.io", "pypi.org", "python.org",
-    "pythonhosted.org", "pytorch.org", "readthedocs.io", "scipy.org", "stackoverflow.com", "unsloth.ai", "w3.org",
+    "pythonhosted.org", "pytorch.org", "readthedocs.io", "scipy.org", "stackoverflow.com", "w3.org",
     "docs.wandb.ai", "wikipedia.org",
+    *(host for trainer in catalog.trainers().values() for host in trainer.hosts),
 )  # fmt: skip
 """Hosts, with all below them, that tell nothing about who names them."""
 

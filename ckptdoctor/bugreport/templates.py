@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from textwrap import indent
 from typing import Protocol
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.output.maps.markdown import code, prose
@@ -61,11 +62,29 @@ def render(report: Report, scripts: Sequence[Script], template: str = "") -> str
     Args:
         report: The diagnosis, redacted.
         scripts: What was run to reproduce it.
-        template: Whose form it is for, a key of ``TEMPLATES``, or empty.
+        template: Whose form it is for, a name of ``catalog.templates``, or empty.
     """
-    order = TEMPLATES[template] if template else _own
-    whole = _text(order(_Parts(report, scripts, inline=True)))
-    return whole if len(whole) <= LONGEST else _text(order(_Parts(report, scripts, inline=False)))
+    form = catalog.template(template)
+    whole = _filled(form, _Parts(report, scripts, inline=True))
+    return whole if len(whole) <= LONGEST else _filled(form, _Parts(report, scripts, inline=False))
+
+
+def _filled(form: str, parts: _Parts) -> str:
+    """A form with its parts in their places; what has no body is left out, blocks and headings."""
+    sections = [(head, _joined(*(_block(one, parts) for one in body.split("\n\n")))) for head, body in _sections(form)]
+    return "\n\n".join(f"### {head}\n\n{body}" if head else body for head, body in sections if body) + "\n"
+
+
+def _sections(form: str) -> Iterator[tuple[str, str]]:
+    """The headings of a form with what is below each; one that has no words only ends the section before it."""
+    for section in re.split(r"^###", form, flags=re.MULTILINE)[1:]:
+        head, _, body = section.partition("\n")
+        yield head.strip(), body.strip("\n")
+
+
+def _block(text: str, parts: _Parts) -> str:
+    """A block as it is, or the part for which it stands."""
+    return str(getattr(parts, text[1:])) if text.startswith("$") else text
 
 
 class _Parts:
@@ -92,6 +111,11 @@ class _Parts:
                 "- every package: `packages.txt`; `torch.utils.collect_env`: `collect_env.txt`, both attached",
             ]
         )
+
+    @property
+    def found(self) -> str:
+        """What was found, and where; empty where nothing was."""
+        return self.findings if self.report.findings else ""
 
     @property
     def findings(self) -> str:
@@ -154,7 +178,38 @@ class _Parts:
         return "\n".join([*dict.fromkeys(lines), *(f"- {prose(note)}" for note in self.report.notes)])
 
     @property
-    def helps(self) -> str:
+    def fixes(self) -> str:
+        """What makes it go away, with a heading of its own."""
+        return f"**Fixes**\n\n{self.remedies}" if self.remedies else ""
+
+    @property
+    def launcher(self) -> str:
+        """How the scripts are started."""
+        return "One process, started with `python`." if self.scripts else ""
+
+    @property
+    def configuration(self) -> str:
+        """The trainer's own configuration, of which the scripts need none."""
+        return "None is needed: the script has all of it." if self.scripts else "_No response_"
+
+    @property
+    def operating_systems(self) -> str:
+        """A list to tick, with this machine's own ticked."""
+        platform = self.report.environment.platform.lower()
+        return "\n".join(f"- [{'x' if platform.startswith(start) else ' '}] {name}" for name, start in _SYSTEMS)
+
+    @property
+    def python(self) -> str:
+        """The version of Python."""
+        return prose(self.report.environment.python)
+
+    @property
+    def version_of_axolotl(self) -> str:
+        """The installed release of axolotl."""
+        return prose(self.report.environment.version("axolotl")) or "not installed"
+
+    @property
+    def remedies(self) -> str:
         """What makes it go away."""
         remedies = [one for finding in self.report.findings[:_FINDINGS] for one in finding.remedies]
         return "\n\n".join(dict.fromkeys(_remedy(one, self.inline) for one in remedies))
@@ -216,99 +271,8 @@ def _code(text: str) -> str:
     return f"\n  {code(one_line(text, 150))}" if text.strip() else ""
 
 
-def _text(sections: Iterable[tuple[str, str]]) -> str:
-    return "\n\n".join(f"### {head}\n\n{body}" if head else body for head, body in sections if body) + "\n"
-
-
 def _joined(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _own(parts: _Parts) -> list[tuple[str, str]]:
-    return [
-        ("Gradient checkpointing", parts.verdict),
-        ("Stack", parts.system),
-        ("Findings", parts.findings if parts.report.findings else ""),
-        ("Reproduction", _joined(parts.reproduction, parts.traceback)),
-        ("Evidence", parts.evidence),
-        ("Fixes", parts.helps),
-        ("", parts.made_by),
-    ]
-
-
-def _llamafactory(parts: _Parts) -> list[tuple[str, str]]:
-    return [
-        ("Reminder", "- [ ] I have read the above rules and searched the existing issues."),
-        ("System Info", parts.system),
-        ("Reproduction", _joined(parts.verdict, parts.findings, parts.reproduction, parts.traceback)),
-        ("Others", _joined(parts.evidence, _headed("Fixes", parts.helps), parts.made_by)),
-    ]
-
-
-def _transformers(parts: _Parts) -> list[tuple[str, str]]:
-    return [
-        ("System Info", parts.system),
-        ("Who can help?", "_No response_"),
-        ("Information", "- [ ] The official example scripts\n- [ ] My own modified scripts"),
-        (
-            "Tasks",
-            "- [ ] An officially supported task in the `examples` folder (such as GLUE/SQuAD, ...)\n"
-            "- [ ] My own task or dataset (give details below)",
-        ),
-        ("Reproduction", _joined(parts.verdict, parts.findings, parts.reproduction, parts.traceback, parts.evidence)),
-        ("Expected behavior", _joined(parts.expected, _headed("Fixes", parts.helps), parts.made_by)),
-    ]
-
-
-def _deepspeed(parts: _Parts) -> list[tuple[str, str]]:
-    return [
-        ("Describe the bug", _joined(parts.verdict, parts.findings, parts.evidence)),
-        ("To Reproduce", _joined(parts.reproduction, parts.traceback)),
-        ("Expected behavior", parts.expected),
-        ("ds_report output", "Not run; `collect_env.txt` and `packages.txt` are attached."),
-        ("System info (please complete the following information):", parts.system),
-        ("Launcher context", "One process, started with `python`." if parts.scripts else ""),
-        ("Additional context", _joined(_headed("Fixes", parts.helps), parts.made_by)),
-    ]
-
-
-def _axolotl(parts: _Parts) -> list[tuple[str, str]]:
-    platform = parts.report.environment.platform.lower()
-    ticks = [(name, platform.startswith(start)) for name, start in _SYSTEMS]
-    return [
-        (
-            "Please check that this issue hasn't been reported before.",
-            "- [ ] I searched previous Bug Reports didn't find any similar reports.",
-        ),
-        ("Expected Behavior", parts.expected),
-        ("Current behaviour", _joined(parts.verdict, parts.findings, parts.evidence)),
-        ("Steps to reproduce", _joined(parts.reproduction, parts.traceback)),
-        ("Config yaml", "None is needed: the script has all of it." if parts.scripts else "_No response_"),
-        ("Possible solution", _joined(parts.helps, parts.made_by)),
-        ("Which Operating Systems are you using?", "\n".join(f"- [{'x' if on else ' '}] {name}" for name, on in ticks)),
-        ("Python Version", _joined(prose(parts.report.environment.python), parts.system)),
-        ("axolotl branch-commit", prose(parts.report.environment.version("axolotl")) or "not installed"),
-        (
-            "Acknowledgements",
-            "- [ ] My issue title is concise, descriptive, and in title casing.\n"
-            "- [ ] I have searched the existing issues to make sure this bug has not been reported yet.\n"
-            "- [ ] I am using the latest version of axolotl.\n"
-            "- [ ] I have provided enough information for the maintainers to reproduce and diagnose the issue.",
-        ),
-    ]
-
-
 _SYSTEMS = (("Linux", "linux"), ("macOS", "darwin"), ("Windows", "win"))
-
-
-def _headed(head: str, body: str) -> str:
-    return f"**{head}**\n\n{body}" if body else ""
-
-
-TEMPLATES: dict[str, Callable[[_Parts], list[tuple[str, str]]]] = {
-    "llamafactory": _llamafactory,
-    "transformers": _transformers,
-    "deepspeed": _deepspeed,
-    "axolotl": _axolotl,
-}
-"""Issue forms by project, each with its headings in their order."""

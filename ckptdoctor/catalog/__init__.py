@@ -1,9 +1,10 @@
 """The catalog: what the field consists of, as records.
 
-One record for each trainer (``trainers/``), each kind of engine (``engines/``), and each calling convention
-(``conventions.toml``). Both sides read them: the doctor from these files, the environment's side over the bridge (``sent``).
-The code that a record needs there has the same name: ``probes/trainers/``, ``probes/engines/``, ``probes/conventions.py``.
-Records are found by looking into the folders; nothing lists them.
+There is one record for each trainer (``trainers/``), each kind of engine (``engines/``), each calling convention
+(``conventions.toml``), and each project whose issue form a bug report follows (``templates/``). Both sides read them: the
+doctor from these files, the environment's side over the bridge (``sent``). The code that a record needs there has the same
+name: ``probes/trainers/``, ``probes/engines/``, ``probes/conventions.py``. Records are found by looking into the folders;
+nothing lists them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 from ckptdoctor.catalog.records import Convention, Engine, EngineRecord, Function, Packages, Trainer
 
 FOLDER = Path(__file__).parent
+OWN_TEMPLATE = "ckptdoctor"
 
 __all__ = ["Convention", "Engine", "Function", "Packages", "Trainer"]
 
@@ -66,6 +68,16 @@ def packages() -> Packages:
 def stack() -> tuple[str, ...]:
     """The packages that decide whether checkpointing works, in the order in which they are shown."""
     return (*packages().stack, *with_functions())
+
+
+def templates() -> tuple[str, ...]:
+    """Projects whose issue forms are known."""
+    return tuple(sorted({file.stem for file in (FOLDER / "templates").glob("*.md")} - {OWN_TEMPLATE}))
+
+
+def template(project: str) -> str:
+    """A project's issue form as Markdown, in which ``$part`` stands for a part of the report; without one our own order."""
+    return (FOLDER / "templates" / f"{project or OWN_TEMPLATE}.md").read_text(encoding="utf-8")
 
 
 def is_trainer(package: str) -> bool:

@@ -69,6 +69,12 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     functions: tuple[Function, ...] = ()
     settings: Settings | None = None
 
+    def modules(self) -> tuple[str, ...]:
+        """Dotted names of all its modules with checkpoint functions."""
+        return tuple(
+            dict.fromkeys([*(name for one in self.functions for name in one.modules), *self.checkpoint_modules])
+        )
+
 
 class EngineReproduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a reproduction's script wraps its model."""

@@ -6,24 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptdoctor import catalog
 from ckptdoctor.cli import shared
 
 if TYPE_CHECKING:
     from ckptdoctor.bugreport.bundle import Bundle
-
-TEMPLATES = ("llamafactory", "transformers", "deepspeed", "axolotl")
-"""Kept here, so that ``--help`` loads nothing more; a test holds it to ``bugreport/templates.py``."""
-
-CONVENTIONS = (
-    "bound-method",
-    "partial-bound",
-    "partial-function",
-    "nested-partial",
-    "module",
-    "closure",
-    "wraps",
-    "deepspeed-partial",
-)
 
 WHAT = {
     "report.md": "paste it into the issue",
@@ -42,7 +29,9 @@ WHAT = {
     show_default=True,
     help="Where to write it.",
 )
-@click.option("--template", type=click.Choice(TEMPLATES), help="Order the Markdown as that project's issue form does.")
+@click.option(
+    "--template", type=click.Choice(catalog.templates()), help="Order the Markdown as that project's issue form does."
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @shared.target_options
 @shared.JOB
@@ -52,7 +41,7 @@ WHAT = {
 @click.option(
     "--convention",
     "conventions",
-    type=click.Choice(CONVENTIONS),
+    type=click.Choice(list(catalog.conventions())),
     multiple=True,
     help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
 )

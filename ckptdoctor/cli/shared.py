@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import writing
 
@@ -70,11 +71,11 @@ CHECKPOINT_FN = click.option(
     "functions",
     metavar="NAME|FILE.py:FUNCTION|MODULE:FUNCTION",
     multiple=True,
-    help="Checkpoint function to judge: torch, deepspeed, llamafactory, axolotl, or your own. "
+    help=f"Checkpoint function to judge: torch, deepspeed, {', '.join(catalog.with_functions())}, or your own. "
     "Default: torch's and those of the installed trainers. Repeatable.",
 )
 JOBS = click.option("--jobs", type=click.IntRange(min=1), help="Probes to run at a time. Default: one a core.")
-ENGINES = click.Choice(["none", "partial", "zero0", "zero1", "zero2", "zero3"])
+ENGINES = click.Choice(list(catalog.engines()))
 TIMEOUT = click.option(
     "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Stop a probe after so many seconds."
 )

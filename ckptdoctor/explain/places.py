@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 
 CROPPED = "…"
 """What a line of code ends with that did not fit its box."""
 
 _PACKAGES = re.compile(r"(?:site|dist)-packages/(?:[^/]{1,200}\.egg/)?(?P<name>\w{1,80})(?:/|\.py$)")
-_SOURCES = re.compile(r"/src/(?P<name>llamafactory|axolotl|transformers|peft|trl|accelerate)/")
+_SOURCES = re.compile(
+    rf"/src/(?P<name>{'|'.join((*catalog.with_functions(), 'transformers', 'peft', 'trl', 'accelerate'))})/"
+)
 """Packages installed from a checkout."""
 
 _STANDARD_LIBRARY = re.compile(r"/lib(?:64)?/python3\.\d{1,2}/\w|/Python3\d{1,2}/Lib/|^<frozen ", re.IGNORECASE)
@@ -22,13 +25,18 @@ _FUNCTIONS = {
     "torch/utils/checkpoint.py": "torch",
     "torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py": "torch",
     "deepspeed/runtime/activation_checkpointing/checkpointing.py": "deepspeed",
-    "llamafactory/model/model_utils/checkpointing.py": "llamafactory",
-    "llamafactory/model/utils/checkpointing.py": "llamafactory",
-    "unsloth_zoo/gradient_checkpointing.py": "unsloth-zoo",
 }
-"""Files with checkpoint functions; those of axolotl are folders."""
+"""Files with checkpoint functions, beside those of trainers."""
 
-_AXOLOTL = re.compile(r"(?:^|/)axolotl/(?:utils|monkeypatch)/gradient_checkpointing(?:/\w{1,80})?\.py$")
+_TRAINERS = {
+    package: re.compile(
+        rf"(?:^|/)(?:{'|'.join(re.escape(one.replace('.', '/')) for one in trainer.modules())})(?:/\w{{1,80}})?\.py$"
+    )
+    for package, trainer in catalog.trainers().items()
+    if trainer.modules()
+}
+"""Modules with checkpoint functions by trainer: a file or a folder of such."""
+
 _FUNCTION_NAME = re.compile(
     r"(?:gradient|grad|activation)_?checkpoint|checkpoint(?:ing)?_(?:func|fn)|CheckpointFunction"
 )
@@ -57,14 +65,17 @@ def _package(file: str) -> str:
     found = _PACKAGES.search(file) or _SOURCES.search(file)
     if found:
         return found["name"].replace("_", "-")
-    if _AXOLOTL.search(file):
-        return "axolotl"
-    known = next((package for end, package in _FUNCTIONS.items() if _ends(file, end)), "")
-    if known:
+    if known := _owner_of_functions(file):
         return known
     if _FAMILY.search(file) or _ends(file, "transformers/modeling_layers.py"):
         return "transformers"
     return "python" if _STANDARD_LIBRARY.search(file) else ""
+
+
+def _owner_of_functions(file: str) -> str:
+    """The package whose checkpoint functions are in a file; empty for any other file."""
+    known = next((package for end, package in _FUNCTIONS.items() if _ends(file, end)), "")
+    return known or next((package for package, modules in _TRAINERS.items() if modules.search(file)), "")
 
 
 def _ends(file: str, end: str) -> bool:
@@ -73,8 +84,7 @@ def _ends(file: str, end: str) -> bool:
 
 def is_checkpoint_file(place: Place) -> bool:
     """Whether the file is known to hold checkpoint functions and little else."""
-    file = path(place)
-    return bool(_AXOLOTL.search(file)) or any(_ends(file, end) for end in _FUNCTIONS)
+    return bool(_owner_of_functions(path(place)))
 
 
 def is_checkpoint_function(place: Place) -> bool:

@@ -8,29 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ckptdoctor import catalog
 from ckptdoctor.explain.lines import Line
 from ckptdoctor.model.explanation import Seen
 
 _NAMES = {
-    "llama factory": "llamafactory",
-    "llama-factory": "llamafactory",
-    "pytorch": "torch",
-    **{
-        name: name
-        for name in (
-            *("transformers", "torch", "deepspeed", "llamafactory", "axolotl", "peft", "trl", "accelerate"),
-            *(
-                "unsloth",
-                "unsloth-zoo",
-                "flash-attn",
-                "bitsandbytes",
-                "nemo-automodel",
-                "megatron-core",
-                "ms-swift",
-                "python",
-            ),
-        )
-    },
+    **{spelling: package for package, one in catalog.trainers().items() for spelling in (package, *one.spellings)},
+    **{name: name for name in (*catalog.packages().stack, *catalog.packages().seen)},
+    **catalog.packages().spellings,
 }
 """What is looked for, by how it is written; hyphens stand for underscores too."""
 

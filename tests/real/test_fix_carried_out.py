@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ckptdoctor import catalog
 from ckptdoctor.environment import overlay
 from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Spec
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
-from ckptdoctor.planning.plan import CONVENTIONS
 from ckptdoctor.remedies.patch import patch
 from ckptdoctor.rules.case import is_sound
 from tests.conftest import STACK, TORCH, TRAINER, build, check, run
@@ -167,10 +167,14 @@ def test_every_convention_computes_what_a_working_combination_does(demo_python, 
     line = 1 + source[: source.index("func.__self__")].count("\n")
     replacement = patch(source, line) if way == "patched" else ""
     found = examined(
-        demo_python, cache, specs(CONVENTIONS, ["tiny-glm4"]), replacement=replacement, adapted=way == "adapted"
+        demo_python,
+        cache,
+        specs(catalog.conventions(), ["tiny-glm4"]),
+        replacement=replacement,
+        adapted=way == "adapted",
     )
 
-    assert len(found) == len(CONVENTIONS) * len(ENGINES)
+    assert len(found) == len(catalog.conventions()) * len(ENGINES)
     for name, evidence in found.items():
         engine = name.split("/")[2]
         assert is_sound(working[engine]), working[engine].why
