@@ -8,7 +8,7 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files, reading
-from ckptdoctor.job.arguments import refused_by_llamafactory
+from ckptdoctor.job.formats.llamafactory_arguments import refused as refused_by_llamafactory
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
 from ckptdoctor.model.evidence import Environment, Package
@@ -658,9 +658,9 @@ def test_axolotl_may_take_the_configuration_from_elsewhere(read):
         ({"base_model": "x"}, "no key that belongs to one"),
         (
             {**LLAMAFACTORY, **AXOLOTL},
-            "keys of LLaMA-Factory (`finetuning_type`) and axolotl (`gradient_checkpointing`)",
+            "keys of axolotl (`gradient_checkpointing`) and LLaMA-Factory (`finetuning_type`)",
         ),
-        ({**LLAMAFACTORY, "zero_optimization": {}}, "and DeepSpeed"),
+        ({**LLAMAFACTORY, "zero_optimization": {}}, "keys of DeepSpeed (`zero_optimization`) and LLaMA-Factory"),
         ({SECRET: 1}, "no key that belongs to one"),
     ],
 )

@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.job import axolotl, deepspeed, files, kinds, llamafactory, training_arguments
+from ckptdoctor.job import files
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.format import Format
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.job.telling import tell
 
 NO_CHOICE = Choice()
-
-
-class _Reader(Protocol):
-    def __call__(self, fields: Fields, releases: Releases, choice: Choice) -> Job: ...
-
-
-READERS: dict[str, _Reader] = {
-    kinds.LLAMAFACTORY: llamafactory.read,
-    kinds.AXOLOTL: axolotl.read,
-    kinds.TRANSFORMERS: training_arguments.read,
-    kinds.DEEPSPEED: deepspeed.read,
-}
 
 
 def read(path: str | Path, versions: Mapping[str, str] | None = None, choice: Choice = NO_CHOICE) -> Job:
@@ -45,31 +35,20 @@ def read(path: str | Path, versions: Mapping[str, str] | None = None, choice: Ch
     """
     source = str(path)
     releases = Releases(versions or {})
-    trainer, values = _told(source, releases)
-    job = READERS[trainer](Fields(source, values), releases, choice)
+    told, values = _told(source, releases)
+    job = told.read(Fields(source, values), releases, choice)
     job.keys = [name for name in values if files.is_plain(name)]
     return job
 
 
-def _told(source: str, releases: Releases) -> tuple[str, dict[str, Any]]:
+def _told(source: str, releases: Releases) -> tuple[Format, dict[str, Any]]:
     """Whose job a file is, and its settings as that trainer reads them."""
     try:
         values = files.load(source)
     except files.StrictFault as fault:
         with suppress(UsageFault):
-            trainer = kinds.tell(source, fault.values)
-            if _is_lenient(trainer, fault.is_json, releases):
-                return trainer, fault.values
+            told = tell(source, fault.values)
+            if told.takes(fault.is_json, releases):
+                return told, fault.values
         raise
-    return kinds.tell(source, values), values
-
-
-def _is_lenient(trainer: str, is_json: bool, releases: Releases) -> bool:
-    """Whether a trainer takes comments in JSON, or tabs between the words of YAML."""
-    if is_json:
-        return trainer == kinds.DEEPSPEED
-    return trainer == kinds.LLAMAFACTORY and releases.is_from("llamafactory", OMEGACONF) is not False
-
-
-OMEGACONF = "0.9.4"
-"""The release from which on LLaMA-Factory loads YAML with OmegaConf, which takes tabs."""
+    return tell(source, values), values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptdoctor import catalog
-from ckptdoctor.job import kinds
+from ckptdoctor.job.formats import formats
 from ckptdoctor.job.job import Job
 from ckptdoctor.model.evidence import Setup
 
@@ -12,9 +12,9 @@ TARGETS_SHOWN = 4
 
 def summary(job: Job) -> str:
     """What was read, for a report: ``train.yaml: LLaMA-Factory, LoRA on q_proj, v_proj, ZeRO 3, bf16, non-reentrant``."""
-    tuned = [] if job.trainer == kinds.DEEPSPEED else [_tuning(job.setup)]
+    tuned = [_tuning(job.setup)] if formats()[job.trainer].names_model else []
     engine = [title] if (title := catalog.engines()[job.engine].title) else []
-    parts = [kinds.TITLES[job.trainer], *tuned, *engine, job.setup.precision, *_checkpointing(job)]
+    parts = [formats()[job.trainer].title, *tuned, *engine, job.setup.precision, *_checkpointing(job)]
     return f"{job.source}: {', '.join(parts)}"
 
 

@@ -63,9 +63,8 @@ def wanted(request: Request, environment: Environment) -> Wanted:
         engines = request.options.engines
         alone = [] if not engines or "none" in engines else ["none"]
         return Wanted(replace(request.options, beside=[*request.options.beside, *alone]))
-    from ckptdoctor.job.arguments import refused_by_llamafactory
     from ckptdoctor.job.families import with_targets
-    from ckptdoctor.job.kinds import DEEPSPEED, LLAMAFACTORY
+    from ckptdoctor.job.formats import formats
     from ckptdoctor.job.models import Choice
     from ckptdoctor.job.reading import read
     from ckptdoctor.job.summary import summary
@@ -91,13 +90,14 @@ def wanted(request: Request, environment: Environment) -> Wanted:
         beside=["none"],
     )
     notes = [f"Not tried here: {one}" for one in found.untried]
-    if found.trainer == LLAMAFACTORY and not found.unjudged:
-        release = environment.version(LLAMAFACTORY)
-        refused = refused_by_llamafactory(found.keys, environment)
-        notes += [f"`{name}`: llamafactory {release} has no such argument, and refuses the job." for name in refused]
+    told = formats()[found.trainer]
+    if not found.unjudged:
+        release = f"{found.trainer} {environment.version(found.trainer)}"
+        refused = told.refused(found.keys, environment)
+        notes += [f"`{name}`: {release} has no such argument, and refuses the job." for name in refused]
     if options.functions:
         notes.append("--checkpoint-fn takes the place of the job's own checkpoint function, which was not tried.")
-    is_own = bool(given or found.model) or found.trainer == DEEPSPEED
+    is_own = bool(given or found.model) or not told.names_model
     stand_in = "" if is_own else _stand_in(found.model_name)
     return Wanted(chosen, summary(found), tuple(notes), stand_in, tuple(found.unjudged))
 

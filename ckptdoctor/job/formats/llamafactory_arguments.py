@@ -1,4 +1,4 @@
-"""Which arguments the installed trainer has, read from the source of its classes without importing any of them."""
+"""Which arguments the installed LLaMA-Factory has, read from the source of its classes without importing any of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckptdoctor.model.evidence import Environment
 _TRAINING_ARGUMENTS = ("training_args.py", "training_args_seq2seq.py")
 
 
-def refused_by_llamafactory(keys: Iterable[str], environment: Environment) -> list[str]:
+def refused(keys: Iterable[str], environment: Environment) -> list[str]:
     """Keys of a job that the installed LLaMA-Factory has no argument for, and so refuses; none where that cannot be told."""
     if os.environ.get("ALLOW_EXTRA_ARGS", "0").lower() in ("true", "y", "1"):
         return []

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.job import deepspeed, files, kinds, models
+from ckptdoctor.job import files, models
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.format import Format
+from ckptdoctor.job.formats import deepspeed
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.model.evidence import Setup
+
+TRANSFORMERS = "transformers"
 
 UNTRIED = {
     "fsdp": "FSDP shards the model; it is tried whole.",
@@ -54,7 +58,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
     untried += fields.untried({"use_peft": "TRL's adapter; all of the model is trained."})
     return Job(
         fields.source,
-        kinds.TRANSFORMERS,
+        TRANSFORMERS,
         model.folder,
         model.name,
         model.kind,
@@ -134,3 +138,23 @@ def _no_default_of_trls(fields: Fields) -> None:
             f"{fields.source} does not set `gradient_checkpointing`: transformers leaves it off by default, and TRL on.",
             "write `gradient_checkpointing: true` or `false` into it",
         )
+
+
+FORMAT = Format(
+    name=TRANSFORMERS,
+    title="transformers' TrainingArguments",
+    read=read,
+    shared=frozenset(
+        {
+            "per_device_train_batch_size",
+            "gradient_checkpointing_kwargs",
+            "activation_checkpointing_kwargs",
+            "num_train_epochs",
+            "lr_scheduler_type",
+            "save_strategy",
+            "eval_strategy",
+            "evaluation_strategy",
+            "logging_strategy",
+        }
+    ),
+)

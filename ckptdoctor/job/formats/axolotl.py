@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ckptdoctor.job import deepspeed, kinds, models, training_arguments
-from ckptdoctor.job.deepspeed import Precision
+from ckptdoctor.job import models
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.format import Format
+from ckptdoctor.job.formats import deepspeed, training_arguments
+from ckptdoctor.job.formats.deepspeed import Precision
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import NON_REENTRANT, Releases
 from ckptdoctor.model.evidence import Setup
+
+AXOLOTL = "axolotl"
 
 OFFLOAD, OFFLOAD_DISK = "axolotl:offload", "axolotl:offload-disk"
 
@@ -115,7 +119,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
     functions, is_on = checkpointing.functions, bool(checkpointing.functions)
     return Job(
         fields.source,
-        kinds.AXOLOTL,
+        AXOLOTL,
         model.folder,
         model.name,
         model.kind,
@@ -267,3 +271,27 @@ def _untried(fields: Fields) -> list[str]:
         reason = "kernels of another attention; the model's usual attention is tried."
         found.append(fields.sentence("attn_implementation", reason))
     return found
+
+
+FORMAT = Format(
+    name=AXOLOTL,
+    title="axolotl",
+    read=read,
+    model=("base_model", "base_model_config"),
+    beside_model=frozenset(
+        {
+            "sequence_len",
+            "micro_batch_size",
+            "adapter",
+            "datasets",
+            "gradient_checkpointing",
+            "load_in_4bit",
+            "load_in_8bit",
+            "lora_target_linear",
+            "num_epochs",
+            "pretraining_dataset",
+            "sample_packing",
+            "val_set_size",
+        }
+    ),
+)

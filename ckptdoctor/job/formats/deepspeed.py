@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.job import files, kinds
+from ckptdoctor.job import files
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.format import Format
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.model.evidence import Setup
+
+DEEPSPEED = "deepspeed"
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -99,7 +102,7 @@ def read(fields: Fields, releases: Releases, choice: Choice) -> Job:
         untried.append(fields.sentence("activation_checkpointing", reason))
     return Job(
         fields.source,
-        kinds.DEEPSPEED,
+        DEEPSPEED,
         engine=configuration.engine,
         setup=Setup(precision=precision, deepspeed=configuration.text),
         untried=untried,
@@ -230,3 +233,21 @@ def _tried(zero: Fields) -> dict[str, Any]:
         for name, value in zero.values.items()
         if name not in ZERO_UNTRIED and not (name in OFFLOADS and _is_on_disk(value))
     }
+
+
+FORMAT = Format(
+    name=DEEPSPEED,
+    title="DeepSpeed",
+    read=read,
+    own=frozenset(
+        {
+            "zero_optimization",
+            "train_micro_batch_size_per_gpu",
+            "zero_allow_untested_optimizer",
+            "zero_force_ds_cpu_optimizer",
+        }
+    ),
+    sections=frozenset({"bf16", "fp16", "bfloat16"}),
+    names_model=False,
+    takes=lambda is_json, releases: is_json,
+)

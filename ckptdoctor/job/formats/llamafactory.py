@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from typing import Literal, NamedTuple
 
-from ckptdoctor.job import deepspeed, kinds, models, training_arguments
-from ckptdoctor.job.deepspeed import Precision
+from ckptdoctor.job import models
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.format import Format
+from ckptdoctor.job.formats import deepspeed, training_arguments
+from ckptdoctor.job.formats.deepspeed import Precision
+from ckptdoctor.job.formats.llamafactory_arguments import refused
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.model.evidence import Setup
+
+LLAMAFACTORY = "llamafactory"
 
 STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
 TUNINGS = ("lora", "oft", "freeze", "full")
@@ -128,7 +133,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
     functions, is_on = checkpointing.functions, bool(checkpointing.functions)
     return Job(
         fields.source,
-        kinds.LLAMAFACTORY,
+        LLAMAFACTORY,
         model.folder,
         model.name,
         model.kind,
@@ -239,3 +244,36 @@ def _unjudged(fields: Fields) -> list[str]:
 
 def _is_enabled(variable: str) -> bool:
     return os.environ.get(variable, "0").lower() in ("true", "y", "1")
+
+
+OMEGACONF = "0.9.4"
+"""The release from which on LLaMA-Factory loads YAML with OmegaConf, which takes tabs."""
+
+FORMAT = Format(
+    name=LLAMAFACTORY,
+    title="LLaMA-Factory",
+    read=read,
+    own=frozenset(
+        {
+            "finetuning_type",
+            "lora_target",
+            "cutoff_len",
+            "dataset_dir",
+            "disable_gradient_checkpointing",
+            "use_reentrant_gc",
+            "use_unsloth_gc",
+            "freeze_trainable_layers",
+            "freeze_trainable_modules",
+            "freeze_extra_modules",
+            "pure_bf16",
+            "neat_packing",
+            "enable_liger_kernel",
+            "export_dir",
+            "upcast_layernorm",
+        }
+    ),
+    model=("model_name_or_path",),
+    beside_model=frozenset({"stage", "template"}),
+    takes=lambda is_json, releases: not is_json and releases.is_from(LLAMAFACTORY, OMEGACONF) is not False,
+    refused=refused,
+)

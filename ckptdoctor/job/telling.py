@@ -6,81 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.job.format import Format
+from ckptdoctor.job.formats import formats
 from ckptdoctor.words.wording import listed
-
-LLAMAFACTORY, AXOLOTL, TRANSFORMERS, DEEPSPEED = "llamafactory", "axolotl", "transformers", "deepspeed"
-
-TITLES = {
-    LLAMAFACTORY: "LLaMA-Factory",
-    AXOLOTL: "axolotl",
-    TRANSFORMERS: "transformers' TrainingArguments",
-    DEEPSPEED: "DeepSpeed",
-}
-
-PRECISIONS = ("bf16", "fp16", "bfloat16")
-"""Sections of DeepSpeed's; in jobs of other trainers they are true or false."""
-
-OWN = {
-    LLAMAFACTORY: {
-        "finetuning_type",
-        "lora_target",
-        "cutoff_len",
-        "dataset_dir",
-        "disable_gradient_checkpointing",
-        "use_reentrant_gc",
-        "use_unsloth_gc",
-        "freeze_trainable_layers",
-        "freeze_trainable_modules",
-        "freeze_extra_modules",
-        "pure_bf16",
-        "neat_packing",
-        "enable_liger_kernel",
-        "export_dir",
-        "upcast_layernorm",
-    },
-    DEEPSPEED: {
-        "zero_optimization",
-        "train_micro_batch_size_per_gpu",
-        "zero_allow_untested_optimizer",
-        "zero_force_ds_cpu_optimizer",
-    },
-}
-"""Keys that are one trainer's alone: no argument of the other trainers whose files are known here has such a name."""
-
-WITH_MODEL = {
-    LLAMAFACTORY: (("model_name_or_path",), {"stage", "template"}),
-    AXOLOTL: (
-        ("base_model", "base_model_config"),
-        {
-            "sequence_len",
-            "micro_batch_size",
-            "adapter",
-            "datasets",
-            "gradient_checkpointing",
-            "load_in_4bit",
-            "load_in_8bit",
-            "lora_target_linear",
-            "num_epochs",
-            "pretraining_dataset",
-            "sample_packing",
-            "val_set_size",
-        },
-    ),
-}
-"""The keys that name a trainer's model, and those that tell its file together with one of them."""
-
-TRAINING_ARGUMENTS = {
-    "per_device_train_batch_size",
-    "gradient_checkpointing_kwargs",
-    "activation_checkpointing_kwargs",
-    "num_train_epochs",
-    "lr_scheduler_type",
-    "save_strategy",
-    "eval_strategy",
-    "evaluation_strategy",
-    "logging_strategy",
-}
-"""Keys of ``TrainingArguments``. Trainers that build on it take them too, so they count only if no other trainer's do."""
 
 _BY_HAND = "say what it does with --model, --engine and --checkpoint-fn"
 
@@ -135,7 +63,7 @@ FOREIGN: tuple[tuple[set[str], str, str], ...] = (
 HINT = "give a job of LLaMA-Factory or axolotl, a file of TrainingArguments, or a configuration of DeepSpeed"
 
 
-def tell(source: str, values: Mapping[str, Any]) -> str:
+def tell(source: str, values: Mapping[str, Any]) -> Format:
     """Whose job it is.
 
     Raises:
@@ -146,21 +74,11 @@ def tell(source: str, values: Mapping[str, Any]) -> str:
     for keys, what, hint in FOREIGN:
         if keys <= values.keys():
             raise UsageFault(f"{source} is {what} (`{min(keys)}`).", hint)
-    marks = {trainer: found for trainer in TITLES if (found := _marks(trainer, values))}
+    marks = {name: found for name, one in formats().items() if (found := one.marks(values))}
     if len(marks) > 1:
-        both = listed([f"{TITLES[trainer]} (`{found[0]}`)" for trainer, found in marks.items()])
+        both = listed([f"{formats()[name].title} (`{found[0]}`)" for name, found in marks.items()])
         raise UsageFault(f"{source} has keys of {both}.", "give a file that is one trainer's alone")
-    if marks:
-        return next(iter(marks))
-    if TRAINING_ARGUMENTS & values.keys():
-        return TRANSFORMERS
+    shared = [name for name, one in formats().items() if one.shared & values.keys()]
+    for name in (*marks, *shared):
+        return formats()[name]
     raise UsageFault(f"{source} has no key that belongs to one supported trainer alone.", HINT)
-
-
-def _marks(trainer: str, values: Mapping[str, Any]) -> list[str]:
-    """The keys by which a file is told to be a trainer's, the surest first."""
-    found = OWN.get(trainer, set()) & values.keys()
-    names, beside = WITH_MODEL.get(trainer, ((), set()))
-    with_model = beside & values.keys() if any(name in values for name in names) else set()
-    sections = {name for name in PRECISIONS if isinstance(values.get(name), Mapping)} if trainer == DEEPSPEED else set()
-    return [*sorted(found), *sorted(with_model), *sorted(sections)]

@@ -1,0 +1,51 @@
+"""What is known of one kind of job file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.job import Job
+from ckptdoctor.job.models import Choice
+from ckptdoctor.job.releases import Releases
+from ckptdoctor.model.evidence import Environment
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of job file; ``formats/`` has one module for each.
+
+    Attributes:
+        name: What ``Job.trainer`` says of it.
+        title: Whose file it is, for people.
+        read: Makes a job of the settings in such a file.
+        own: Keys that are this trainer's alone: no other trainer whose files are known has an argument of such a name.
+        model: Keys that name the model, of which one makes those in ``beside_model`` a mark.
+        beside_model: Keys that are a mark of the trainer's beside one that names the model.
+        sections: Keys that are a mark where they hold a section; in other trainers' jobs they are true or false.
+        shared: Keys that other trainers take too, so that they count only if no other trainer's mark is there.
+        names_model: Whether such a file can name a model.
+        takes: Whether the trainer takes what strict readers refuse: comments in JSON (``True``), or tabs between the words
+            of YAML (``False``), by the releases that are installed.
+        refused: Keys that the installed trainer has no argument for and refuses.
+    """
+
+    name: str
+    title: str
+    read: Callable[[Fields, Releases, Choice], Job]
+    own: frozenset[str] = frozenset()
+    model: tuple[str, ...] = ()
+    beside_model: frozenset[str] = frozenset()
+    sections: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+    names_model: bool = True
+    takes: Callable[[bool, Releases], bool] = lambda is_json, releases: False
+    refused: Callable[[Iterable[str], Environment], list[str]] = lambda keys, environment: []
+
+    def marks(self, values: Mapping[str, Any]) -> list[str]:
+        """The keys by which a file is told to be of this kind, the surest first."""
+        with_model = self.beside_model & values.keys() if any(name in values for name in self.model) else set()
+        sections = {name for name in self.sections if isinstance(values.get(name), Mapping)}
+        return [*sorted(self.own & values.keys()), *sorted(with_model), *sorted(sections)]
