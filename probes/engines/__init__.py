@@ -84,7 +84,7 @@ def process_group(ranks: int) -> None:
     nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
     backend = "nccl" if nccl and torch.cuda.device_count() >= ranks else "gloo"
     if ranks > 1:
-        torch.distributed.initprocess_group(backend)
+        torch.distributed.init_process_group(backend)
         return
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
-    torch.distributed.initprocess_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
