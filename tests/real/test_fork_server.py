@@ -13,6 +13,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
+from ckptdoctor import catalog
 from ckptdoctor.environment.fork_server import Forked, ForkServer
 from ckptdoctor.environment.process import Process
 from ckptdoctor.environment.session import Session
@@ -216,7 +217,7 @@ def test_a_fork_server_whose_torch_does_not_import_leaves_it_to_the_lanes(bare_p
 
 def test_many_threads_may_ask_at_once(fork_server, tmp_path):
     assert fork_server.suits(overlay(tmp_path / "overlay"))
-    opening = {"hide": [], "paths": [], "facts": True}
+    opening = {"hide": [], "paths": [], "facts": True, "catalog": catalog.sent()}
     seen, guard = [], threading.Lock()
 
     def ask():
