@@ -14,7 +14,7 @@ from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import bisect
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.bisect import History
-from ckptdoctor.matrix.kinds import Kind
+from ckptdoctor.matrix.fingerprints import Fingerprint
 from ckptdoctor.matrix.run import Asked
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
@@ -58,11 +58,13 @@ def history(verdicts, code="", **more):
     """Releases 1.0, 1.1, ... with these verdicts, ``+``, ``-`` or ``?`` each, and the code that each has if it was read."""
     words = {"+": "ok", "-": "fail", "?": "error"}
     truth = {f"1.{at}": words[one] for at, one in enumerate(verdicts)}
-    kinds = {f"1.{at}": Kind({"glm4": one}) if one != " " else None for at, one in enumerate(code)}
+    fingerprints = {f"1.{at}": Fingerprint({"glm4": one}) if one != " " else None for at, one in enumerate(code)}
     axis = Axis("transformers", tuple(Release("transformers", version) for version in truth))
     options = Options(more.pop("models", ()), **more)
     measuring = Measures(truth, options)
-    found = History(axis, [TRAINER], {"transformers": kinds} if code else {}, Asked([], options=options), measuring)
+    found = History(
+        axis, [TRAINER], {"transformers": fingerprints} if code else {}, Asked([], options=options), measuring
+    )
     return found, measuring
 
 
@@ -132,9 +134,9 @@ def test_an_inference_that_is_wrong_leads_to_the_right_line_all_the_same(seed):
 
     assert (line.before, line.after) == (f"1.{at - 1}", f"1.{at}")
     assert {line.before, line.after} <= set(measuring.asked)
-    # Once two of one kind have differed, nothing is said of the others.
-    for kind in set(code):
-        members = [f"1.{here}" for here in range(length) if code[here] == kind]
+    # Once two of one fingerprint have differed, nothing is said of the others.
+    for fingerprint in set(code):
+        members = [f"1.{here}" for here in range(length) if code[here] == fingerprint]
         if len({measuring.truth[one] for one in members if one in made.measured}) == 2:
             assert {one for one in members if one in made.verdicts} <= set(made.measured)
 

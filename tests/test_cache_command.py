@@ -69,7 +69,7 @@ def overlay(cache, number, days=0.0, python=sys.executable):
 
 
 def kind(cache, number, days=0.0):
-    file = cache / "kinds" / f"{name(number)}.json"
+    file = cache / "fingerprints" / f"{name(number)}.json"
     file.write_bytes(b"{" * SIZE)
     return aged(file, days)
 
@@ -416,7 +416,7 @@ def test_links_are_not_followed_and_what_is_not_ours_stays(cache, tmp_path):
     (cache / "extensions" / "link").symlink_to(precious)
     (cache / "matrix.sqlite").symlink_to(precious)
     (cache / ".gone-link").symlink_to(precious)
-    (cache / "kinds" / "notes.txt").touch()
+    (cache / "fingerprints" / "notes.txt").touch()
     inside = overlay(cache, 2, days=40)
     (inside / "link").symlink_to(outside)
     aged(inside, 40)
@@ -428,7 +428,7 @@ def test_links_are_not_followed_and_what_is_not_ours_stays(cache, tmp_path):
 
     assert not inside.exists()
     assert precious.exists()
-    assert (cache / "kinds" / "notes.txt").exists()
+    assert (cache / "fingerprints" / "notes.txt").exists()
 
 
 # -- clear ------------------------------------------------------------------------------------------------------------

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from ckptdoctor.matrix.combination import Combination, combine
+from ckptdoctor.matrix.fingerprints import Fingerprint, place_among
 from ckptdoctor.matrix.inference import Group, choose, groups, with_models
-from ckptdoctor.matrix.kinds import Kind, place_among
 from ckptdoctor.model.compatibility import Run
 
 
-def kind(code="a", compared=(), families=("glm4",)):
-    return Kind(dict.fromkeys(families, code), compared=tuple(compared))
+def fingerprint(code="a", compared=(), families=("glm4",)):
+    return Fingerprint(dict.fromkeys(families, code), compared=tuple(compared))
 
 
 def trainer(code="a", compared=()):
-    return Kind({"llamafactory": code}, compared=tuple(compared))
+    return Fingerprint({"llamafactory": code}, compared=tuple(compared))
 
 
 def run(one, verdict="ok", packages=()):
@@ -30,8 +30,8 @@ def names(group):
     return [" ".join(release for _, release in one.releases) for one in group.members]
 
 
-def grouped(kinds, last=(), model="glm4", **axes):
-    found = groups(with_models(combine(axes, [model] if model else []), kinds), kinds, last)
+def grouped(fingerprints, last=(), model="glm4", **axes):
+    found = groups(with_models(combine(axes, [model] if model else []), fingerprints), fingerprints, last)
     return {tuple(names(group)): group for group in found}
 
 
@@ -74,15 +74,25 @@ def test_a_base_is_all_but_the_trainer():
 
 
 def test_releases_with_the_same_code_are_one_group_newest_first():
-    kinds = {"transformers": {"4.50": kind("a"), "4.51": kind("b"), "4.52": kind("b"), "4.53": kind("a")}}
+    fingerprints = {
+        "transformers": {
+            "4.50": fingerprint("a"),
+            "4.51": fingerprint("b"),
+            "4.52": fingerprint("b"),
+            "4.53": fingerprint("a"),
+        }
+    }
 
-    assert list(grouped(kinds, transformers=["4.50", "4.51", "4.52", "4.53"])) == [("4.53", "4.50"), ("4.52", "4.51")]
+    assert list(grouped(fingerprints, transformers=["4.50", "4.51", "4.52", "4.53"])) == [
+        ("4.53", "4.50"),
+        ("4.52", "4.51"),
+    ]
 
 
 def test_releases_that_could_not_be_read_stand_alone():
-    kinds = {"transformers": {"4.50": kind(), "4.51": None, "4.52": kind()}}
+    fingerprints = {"transformers": {"4.50": fingerprint(), "4.51": None, "4.52": fingerprint()}}
 
-    assert list(grouped(kinds, transformers=["4.50", "4.51", "4.52", "4.53"])) == [
+    assert list(grouped(fingerprints, transformers=["4.50", "4.51", "4.52", "4.53"])) == [
         ("4.53",),
         ("4.52", "4.50"),
         ("4.51",),
@@ -91,59 +101,65 @@ def test_releases_that_could_not_be_read_stand_alone():
 
 
 def test_only_the_model_at_hand_matters():
-    one, other = Kind({"glm4": "a", "llama": "a"}), Kind({"glm4": "a", "llama": "b"})
-    kinds = {"transformers": {"4.50": one, "4.51": other}}
+    one, other = Fingerprint({"glm4": "a", "llama": "a"}), Fingerprint({"glm4": "a", "llama": "b"})
+    fingerprints = {"transformers": {"4.50": one, "4.51": other}}
 
-    assert len(grouped(kinds, transformers=["4.50", "4.51"], model="glm4")) == 1
-    assert len(grouped(kinds, transformers=["4.50", "4.51"], model="llama")) == 2
+    assert len(grouped(fingerprints, transformers=["4.50", "4.51"], model="glm4")) == 1
+    assert len(grouped(fingerprints, transformers=["4.50", "4.51"], model="llama")) == 2
 
 
 def test_models_are_never_one_group():
-    kinds = {"transformers": {"4.50": Kind({"glm4": "a", "llama": "a"})}}
+    fingerprints = {"transformers": {"4.50": Fingerprint({"glm4": "a", "llama": "a"})}}
 
-    assert len(groups(combine({"transformers": ["4.50"]}, ["glm4", "llama"]), kinds)) == 2
+    assert len(groups(combine({"transformers": ["4.50"]}, ["glm4", "llama"]), fingerprints)) == 2
 
 
 def test_the_family_that_fits_is_chosen_where_none_was_asked_for():
-    kinds = {
-        "transformers": {"4.40": kind(families=("llama",)), "4.47": kind(families=("glm", "llama")), "4.51": kind()}
+    fingerprints = {
+        "transformers": {
+            "4.40": fingerprint(families=("llama",)),
+            "4.47": fingerprint(families=("glm", "llama")),
+            "4.51": fingerprint(),
+        }
     }
-    made = with_models(combine({"transformers": ["4.40", "4.47", "4.51", "4.60"]}), kinds)
+    made = with_models(combine({"transformers": ["4.40", "4.47", "4.51", "4.60"]}), fingerprints)
 
     assert [one.model for one in made] == ["llama", "glm", "glm4", ""]
-    assert [one.model for one in with_models(combine({"transformers": ["4.40"]}, ["glm4"]), kinds)] == ["glm4"]
+    assert [one.model for one in with_models(combine({"transformers": ["4.40"]}, ["glm4"]), fingerprints)] == ["glm4"]
 
 
 @pytest.mark.parametrize("axis", ["torch", "deepspeed", "python"])
 def test_packages_that_are_not_read_are_never_inferred(axis):
-    kinds = {"transformers": {"4.50": kind(), "4.51": kind()}}
+    fingerprints = {"transformers": {"4.50": fingerprint(), "4.51": fingerprint()}}
 
-    found = grouped(kinds, transformers=["4.50", "4.51"], **{axis: ["1", "2"]})
+    found = grouped(fingerprints, transformers=["4.50", "4.51"], **{axis: ["1", "2"]})
 
     assert [len(members) for members in found] == [2, 2]
 
 
 def test_trainers_are_told_apart_by_all_of_their_functions():
-    one = Kind({"axolotl:offload": "a"}, ("axolotl:offload",))
-    both = Kind({"axolotl:offload": "a", "axolotl:offload-disk": "b"}, ("axolotl:offload", "axolotl:offload-disk"))
+    one = Fingerprint({"axolotl:offload": "a"}, ("axolotl:offload",))
+    both = Fingerprint(
+        {"axolotl:offload": "a", "axolotl:offload-disk": "b"}, ("axolotl:offload", "axolotl:offload-disk")
+    )
 
     assert len(grouped({"axolotl": {"0.8": one, "0.9": both}}, axolotl=["0.8", "0.9"])) == 2
     assert len(grouped({"axolotl": {"0.8": one, "0.9": one}}, axolotl=["0.8", "0.9"])) == 1
 
 
 def test_trainers_of_the_same_code_are_not_each_other():
-    kinds = {"llamafactory": {"1": Kind({"f": "a"})}, "axolotl": {"1": Kind({"f": "a"})}}
+    fingerprints = {"llamafactory": {"1": Fingerprint({"f": "a"})}, "axolotl": {"1": Fingerprint({"f": "a"})}}
 
-    assert len(groups(combine({"llamafactory": ["1"], "axolotl": ["1"]}), kinds)) == 2
+    assert len(groups(combine({"llamafactory": ["1"], "axolotl": ["1"]}), fingerprints)) == 2
 
 
 def test_a_version_that_the_trainer_compares_with_parts_what_is_else_alike():
-    kinds = {
-        "transformers": {name: kind() for name in ("4.49.0", "4.50.0", "4.50.3", "4.51.0")},
+    fingerprints = {
+        "transformers": {name: fingerprint() for name in ("4.49.0", "4.50.0", "4.50.3", "4.51.0")},
         "llamafactory": {"0.9.2": trainer("a", ["4.50"]), "0.9.3": trainer("b")},
     }
 
-    found = grouped(kinds, transformers=list(kinds["transformers"]), llamafactory=["0.9.2", "0.9.3"])
+    found = grouped(fingerprints, transformers=list(fingerprints["transformers"]), llamafactory=["0.9.2", "0.9.3"])
 
     assert sorted(len(members) for members in found) == [1, 1, 2, 4]
     assert ("4.51.0 0.9.2", "4.50.3 0.9.2") in found
@@ -186,8 +202,8 @@ def test_one_that_cannot_be_diagnosed_speaks_for_itself_alone():
 
 
 def test_that_a_release_has_no_such_model_is_true_of_all_that_have_none():
-    kinds = {"transformers": {"4.40": kind(families=()), "4.41": kind("b", families=("llama",))}}
-    (group,) = grouped(kinds, transformers=["4.40", "4.41"]).values()
+    fingerprints = {"transformers": {"4.40": fingerprint(families=()), "4.41": fingerprint("b", families=("llama",))}}
+    (group,) = grouped(fingerprints, transformers=["4.40", "4.41"]).values()
     newest = group.members[0]
     assert group.lacks_model
 
@@ -206,15 +222,15 @@ def test_a_group_that_was_found_to_differ_is_run_as_a_whole():
 # -- what is run ------------------------------------------------------------------------------------------------------
 
 
-def chosen(kinds, runs=None, last=(), **axes):
-    found = list(grouped(kinds, last, **axes).values())
+def chosen(fingerprints, runs=None, last=(), **axes):
+    found = list(grouped(fingerprints, last, **axes).values())
     return choose([group for group in found if group.waiting(runs or {})], runs or {})
 
 
 def test_one_of_each_group_is_run():
-    kinds = {"transformers": {"4.50": kind("a"), "4.51": kind("b"), "4.52": kind("b")}}
+    fingerprints = {"transformers": {"4.50": fingerprint("a"), "4.51": fingerprint("b"), "4.52": fingerprint("b")}}
 
-    assert sorted(map(str, chosen(kinds, transformers=["4.50", "4.51", "4.52"]))) == [
+    assert sorted(map(str, chosen(fingerprints, transformers=["4.50", "4.51", "4.52"]))) == [
         "transformers 4.50 (glm4)",
         "transformers 4.52 (glm4)",
     ]
@@ -222,12 +238,12 @@ def test_one_of_each_group_is_run():
 
 def test_few_environments_are_needed():
     versions = [f"4.{minor}" for minor in range(30, 60)]
-    kinds = {
-        "transformers": {version: kind("old" if version < "4.51" else "new") for version in versions},
+    fingerprints = {
+        "transformers": {version: fingerprint("old" if version < "4.51" else "new") for version in versions},
         "llamafactory": {f"0.{minor}": trainer(str(minor // 4)) for minor in range(12)},
     }
 
-    made = chosen(kinds, transformers=versions, llamafactory=[f"0.{minor}" for minor in range(12)])
+    made = chosen(fingerprints, transformers=versions, llamafactory=[f"0.{minor}" for minor in range(12)])
 
     assert len(made) == 2 * 3
     assert len({one.base() for one in made}) == 2
@@ -235,23 +251,26 @@ def test_few_environments_are_needed():
 
 
 def test_an_environment_that_is_there_is_used_again():
-    kinds = {"transformers": {"4.50": kind(), "4.51": kind()}, "llamafactory": {"1": trainer("a"), "2": trainer("b")}}
+    fingerprints = {
+        "transformers": {"4.50": fingerprint(), "4.51": fingerprint()},
+        "llamafactory": {"1": trainer("a"), "2": trainer("b")},
+    }
     axes = {"transformers": ["4.50", "4.51"], "llamafactory": ["1", "2"]}
     (first,) = (one for one in combine(axes, ["glm4"]) if tuple(one.stack.values()) == ("4.50", "1"))
 
-    (made,) = chosen(kinds, measured(first), **axes)
+    (made,) = chosen(fingerprints, measured(first), **axes)
 
     assert made.stack == {"transformers": "4.50", "llamafactory": "2"}
 
 
 def test_what_was_made_for_another_python_comes_last():
-    kinds = {"llamafactory": {"0.9.3": trainer(), "0.9.4": trainer()}}
+    fingerprints = {"llamafactory": {"0.9.3": trainer(), "0.9.4": trainer()}}
     axes = {"transformers": ["4.51"], "llamafactory": ["0.9.3", "0.9.4"]}
     reserve = {("llamafactory", "0.9.4")}
-    (group,) = grouped(kinds, reserve, **axes).values()
+    (group,) = grouped(fingerprints, reserve, **axes).values()
     newest, oldest = group.members
     assert group.reserve == {newest}
 
-    assert chosen(kinds, last=reserve, **axes) == [oldest]
-    assert chosen(kinds, measured(oldest, verdict="error"), last=reserve, **axes) == [newest]
-    assert chosen(kinds, measured(oldest), last=reserve, **axes) == []
+    assert chosen(fingerprints, last=reserve, **axes) == [oldest]
+    assert chosen(fingerprints, measured(oldest, verdict="error"), last=reserve, **axes) == [newest]
+    assert chosen(fingerprints, measured(oldest), last=reserve, **axes) == []

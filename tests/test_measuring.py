@@ -12,7 +12,7 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import combine
 from ckptdoctor.matrix.executor import Doing, Ended, Laid, Looked, Probed, Refused
 from ckptdoctor.matrix.executor import _specs as wanted
-from ckptdoctor.matrix.kinds import Kind
+from ckptdoctor.matrix.fingerprints import Fingerprint
 from ckptdoctor.matrix.measuring import Measuring
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.run import Asked, Work
@@ -305,12 +305,12 @@ def test_a_probe_that_gets_lost_leaves_no_hole(measure):
     assert verdicts(measure(Answers())[0]) == EXPECTED
 
 
-def work(tmp_path, executor, page_count=None, kinds=None, **more):
+def work(tmp_path, executor, page_count=None, fingerprints=None, **more):
     axes = [Axis(name, tuple(Release(name, version) for version in versions)) for name, versions in AXES.items()]
     with Store(tmp_path / "store") as store, Measuring(TARGET, Options(), store, executor) as session:
         if page_count:
             store._database.execute(f"PRAGMA max_page_count = {page_count}")
-        made = Work(axes, kinds or {}, Asked([], **more), session)
+        made = Work(axes, fingerprints or {}, Asked([], **more), session)
         made.run()
         return made.as_map()
 
@@ -325,10 +325,10 @@ def test_the_map_has_a_measured_cell_for_every_combination(tmp_path):
 
 def test_the_map_has_what_wheels_say_of_releases_that_were_not_laid(tmp_path):
     alike = {
-        "0.9.2": Kind({"llamafactory": "x"}, requires=("transformers<=4.50.3", "rich")),
-        "0.9.3": Kind({"llamafactory": "x"}, requires=("transformers>=4.51",)),
+        "0.9.2": Fingerprint({"llamafactory": "x"}, requires=("transformers<=4.50.3", "rich")),
+        "0.9.3": Fingerprint({"llamafactory": "x"}, requires=("transformers>=4.51",)),
     }
-    made = work(tmp_path, Answers(), kinds={"llamafactory": alike})
+    made = work(tmp_path, Answers(), fingerprints={"llamafactory": alike})
 
     # What was laid in says by itself that it requires nothing.
     assert made.requires == {"llamafactory": {"0.9.2": ["transformers<=4.50.3"], "0.9.3": []}}

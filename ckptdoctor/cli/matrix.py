@@ -54,7 +54,7 @@ def command(
     """Judge every combination of releases by tiny training steps: which versions work together?
 
     Releases go into overlays, and the target stays as it is. Those that share the code that matters are found by reading
-    them on the index, and one of each kind is run; what is inferred is marked so. Results are kept as they come: a run
+    them on the index, and one of those with the same code is run; inferred results are marked. Results are kept as they come: a run
     that was interrupted goes on where it was.
 
     \b

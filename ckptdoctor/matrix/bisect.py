@@ -14,9 +14,9 @@ from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
-from ckptdoctor.matrix.inference import Kinds
+from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
-from ckptdoctor.matrix.run import Asked, index, opened, pinned, read_kinds, split
+from ckptdoctor.matrix.run import Asked, index, opened, pinned, read_fingerprints, split
 from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
 from ckptdoctor.model.report import DECIDED, Verdict
 from ckptdoctor.model.version import __version__
@@ -50,7 +50,7 @@ def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | Non
             [axis] = axes.parse([*asked.vary, *ends], releases, every=asked.every)
             good, bad = (_there(axis, release) for release in (good, bad))
             axis = _between(axis, good, bad)
-        history = History(axis, fixed, read_kinds([axis, *fixed], asked, releases, observer), asked, measuring)
+        history = History(axis, fixed, read_fingerprints([axis, *fixed], asked, releases, observer), asked, measuring)
         line = history.search(good, bad) if good and bad else None
         lines = [line] if line else history.all_lines()
         made = history.as_bisection(lines, [] if line is None else history.contradictions(line))
@@ -84,14 +84,16 @@ def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:
 class History:
     """The releases of an axis, and what is known of each."""
 
-    def __init__(self, axis: Axis, fixed: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Measuring) -> None:
+    def __init__(
+        self, axis: Axis, fixed: Sequence[Axis], fingerprints: Fingerprints, asked: Asked, measuring: Measuring
+    ) -> None:
         self.axis = axis.name
         self.releases = [release.version for release in axis.releases]
         others = [(one.name, one.releases[-1].version) for one in fixed]
         model = next(iter(asked.options.models), "")
         combinations = [Combination(((axis.name, release), *others), model) for release in self.releases]
-        self.combinations = inference.with_models(combinations, kinds)
-        self._groups = inference.groups(self.combinations, kinds)
+        self.combinations = inference.with_models(combinations, fingerprints)
+        self._groups = inference.groups(self.combinations, fingerprints)
         self._group_of = {one: group for group in self._groups for one in group.members}
         self._session = measuring
         self._runs: dict[Combination, Run] = {}

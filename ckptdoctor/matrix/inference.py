@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from ckptdoctor import catalog
 from ckptdoctor.matrix.combination import Combination
-from ckptdoctor.matrix.kinds import Kind, place_among
+from ckptdoctor.matrix.fingerprints import Fingerprint, place_among
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES
 
-Kinds = Mapping[str, Mapping[str, Kind | None]]
-"""The kind of each release, by package; none for a release that could not be read, and for packages that are not read."""
+Fingerprints = Mapping[str, Mapping[str, Fingerprint | None]]
+"""The fingerprint of each release, by package; none for a release that could not be read, and for packages that are not read."""
 
 
 @dataclass
@@ -44,19 +44,19 @@ class Group:
         return [one for one in self.members if one not in runs]
 
 
-def with_models(combinations: Iterable[Combination], kinds: Kinds) -> list[Combination]:
+def with_models(combinations: Iterable[Combination], fingerprints: Fingerprints) -> list[Combination]:
     """The same, with the model family that fits where none was asked for and the release was read."""
-    return [Combination(one.releases, one.model or _family(one, kinds)) for one in combinations]
+    return [Combination(one.releases, one.model or _family(one, fingerprints)) for one in combinations]
 
 
-def _family(combination: Combination, kinds: Kinds) -> str:
+def _family(combination: Combination, fingerprints: Fingerprints) -> str:
     release = combination.stack.get("transformers", "")
-    kind = kinds.get("transformers", {}).get(release)
-    return next((family for family in FALLBACK_FAMILIES if kind and family in kind.digests), "")
+    fingerprint = fingerprints.get("transformers", {}).get(release)
+    return next((family for family in FALLBACK_FAMILIES if fingerprint and family in fingerprint.digests), "")
 
 
 def without_lacking(
-    combinations: Sequence[Combination], kinds: Kinds
+    combinations: Sequence[Combination], fingerprints: Fingerprints
 ) -> tuple[list[Combination], dict[str, list[str]]]:
     """Combinations less those whose release of transformers has no such family, where it has another one that is asked for.
 
@@ -64,8 +64,8 @@ def without_lacking(
         What is left, and by family the releases of transformers that lack it.
     """
     there: dict[str, set[str]] = {}
-    for release, kind in kinds.get("transformers", {}).items():
-        there[release] = set(kind.digests) if kind else set()
+    for release, fingerprint in fingerprints.get("transformers", {}).items():
+        there[release] = set(fingerprint.digests) if fingerprint else set()
     left, lacking = [], dict[str, list[str]]()
     for one in combinations:
         release = one.stack.get("transformers", "")
@@ -76,18 +76,20 @@ def without_lacking(
     return left, {family: list(dict.fromkeys(releases)) for family, releases in lacking.items()}
 
 
-def groups(combinations: Sequence[Combination], kinds: Kinds, last: Collection[tuple[str, str]] = ()) -> list[Group]:
+def groups(
+    combinations: Sequence[Combination], fingerprints: Fingerprints, last: Collection[tuple[str, str]] = ()
+) -> list[Group]:
     """Combinations by the code that matters in them.
 
     Args:
         combinations: Oldest releases first.
-        kinds: What is known of their code.
+        fingerprints: What is known of their code.
         last: Releases to be tried only where no other is left, such as those made for another Python.
     """
     by_code: dict[tuple[object, ...], Group] = {}
     for combination in reversed(combinations):
-        code = tuple(_code(combination, name, release, kinds) for name, release in combination.releases)
-        code += _comparisons(combination, kinds)
+        code = tuple(_code(combination, name, release, fingerprints) for name, release in combination.releases)
+        code += _comparisons(combination, fingerprints)
         lacks_model = any(isinstance(part, tuple) and part[0] == "no such family" for part in code)
         group = by_code.setdefault((combination.model, *code), Group([], lacks_model=lacks_model))
         group.members.append(combination)
@@ -96,24 +98,28 @@ def groups(combinations: Sequence[Combination], kinds: Kinds, last: Collection[t
     return list(by_code.values())
 
 
-def _code(combination: Combination, name: str, release: str, kinds: Kinds) -> object:
+def _code(combination: Combination, name: str, release: str, fingerprints: Fingerprints) -> object:
     """What stands for a release: the code that matters in it, or the release itself where that is not known."""
-    kind = kinds.get(name, {}).get(release)
-    if kind is None:
+    fingerprint = fingerprints.get(name, {}).get(release)
+    if fingerprint is None:
         return name, release
     if catalog.is_trainer(name):
-        return name, tuple(sorted(kind.digests.items()))
-    if combination.model not in kind.digests:
+        return name, tuple(sorted(fingerprint.digests.items()))
+    if combination.model not in fingerprint.digests:
         return "no such family", combination.model
-    return name, kind.digests[combination.model]
+    return name, fingerprint.digests[combination.model]
 
 
-def _comparisons(combination: Combination, kinds: Kinds) -> tuple[object, ...]:
+def _comparisons(combination: Combination, fingerprints: Fingerprints) -> tuple[object, ...]:
     """Where transformers stands among the versions that the trainer's code names, and may compare it with."""
     stack = combination.stack
     release = stack.get("transformers", "")
-    found = [kind for name in stack if catalog.is_trainer(name) and (kind := kinds.get(name, {}).get(stack[name]))]
-    return tuple(place_among(release, kind.compared) for kind in found if release)
+    found = [
+        fingerprint
+        for name in stack
+        if catalog.is_trainer(name) and (fingerprint := fingerprints.get(name, {}).get(stack[name]))
+    ]
+    return tuple(place_among(release, fingerprint.compared) for fingerprint in found if release)
 
 
 def choose(waiting: Sequence[Group], runs: Mapping[Combination, Run]) -> list[Combination]:

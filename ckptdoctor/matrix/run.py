@@ -25,8 +25,8 @@ from ckptdoctor.matrix.axes import Axis, Every
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import Local
-from ckptdoctor.matrix.inference import Kinds
-from ckptdoctor.matrix.kinds import Reader
+from ckptdoctor.matrix.fingerprints import Reader
+from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
@@ -88,8 +88,8 @@ def matrix(asked: Asked, observer: Observer | None = None) -> Map:
     with index() as releases, opened(asked, observer) as measuring:
         observer.doing("reading the index")
         found = axes.parse([*asked.vary, *trainers], releases, every=asked.every, pre=asked.pre, yanked=asked.yanked)
-        kinds = read_kinds(found, asked, releases, observer)
-        work = Work(found, kinds, asked, measuring)
+        fingerprints = read_fingerprints(found, asked, releases, observer)
+        work = Work(found, fingerprints, asked, measuring)
         work.run()
         made = work.as_map()
         made.notes += releases.notes
@@ -141,17 +141,19 @@ def opened(asked: Asked, observer: Observer) -> Iterator[Measuring]:
     cache_eviction.keep_within_limit(cache, observer.doing)
 
 
-def read_kinds(found: Sequence[Axis], asked: Asked, releases: Index, observer: Observer) -> Kinds:
+def read_fingerprints(found: Sequence[Axis], asked: Asked, releases: Index, observer: Observer) -> Fingerprints:
     """Which releases of each axis share the code that matters, as far as it can be read without installing them."""
     if asked.exhaustive:
         return {}
-    kinds = {}
-    reader = Reader(releases.session, locations.cache() / "kinds")
+    fingerprints = {}
+    reader = Reader(releases.session, locations.cache() / "fingerprints")
     for axis in found:
         if axis.name in READ and not (axis.name == "transformers" and _has_own_models(asked.options)):
             observer.doing(f"reading {len(axis.releases)} releases of {axis.name}")
-            kinds[axis.name] = reader.kinds(axis.name, axis.releases, asked.options.models or FALLBACK_FAMILIES)
-    return kinds
+            fingerprints[axis.name] = reader.fingerprints(
+                axis.name, axis.releases, asked.options.models or FALLBACK_FAMILIES
+            )
+    return fingerprints
 
 
 def _has_own_models(options: Options) -> bool:
@@ -162,18 +164,18 @@ def _has_own_models(options: Options) -> bool:
 class Work:
     """The combinations of a matrix, on the way from asked for to judged."""
 
-    def __init__(self, found: Sequence[Axis], kinds: Kinds, asked: Asked, measuring: Measuring) -> None:
+    def __init__(self, found: Sequence[Axis], fingerprints: Fingerprints, asked: Asked, measuring: Measuring) -> None:
         self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
-        combinations = inference.with_models(combine(self.axes, asked.options.models), kinds)
+        combinations = inference.with_models(combine(self.axes, asked.options.models), fingerprints)
         self._lacking: dict[str, list[str]] = {}
         if len(asked.options.models) > 1:
-            combinations, self._lacking = inference.without_lacking(combinations, kinds)
+            combinations, self._lacking = inference.without_lacking(combinations, fingerprints)
         self.combinations = combinations
         self._for_others = _made_for_others(found, measuring.target)
-        self.groups = inference.groups(self.combinations, kinds, self._for_others)
+        self.groups = inference.groups(self.combinations, fingerprints, self._for_others)
         self.runs: dict[Combination, Run] = {}
         self.audit: Audit | None = None
-        self._asked, self._session, self._kinds = asked, measuring, kinds
+        self._asked, self._session, self._fingerprints = asked, measuring, fingerprints
 
     def run(self) -> None:
         """Run what must be run, then what the audit picks."""
@@ -232,9 +234,9 @@ class Work:
         return {
             name: {
                 **{
-                    release: questions.of_the_stack(kind.requires)
-                    for release, kind in self._kinds.get(name, {}).items()
-                    if kind is not None and kind.requires is not None
+                    release: questions.of_the_stack(fingerprint.requires)
+                    for release, fingerprint in self._fingerprints.get(name, {}).items()
+                    if fingerprint is not None and fingerprint.requires is not None
                 },
                 **laid.get(name, {}),
             }

@@ -24,10 +24,10 @@ Offer = Callable[[Candidate], Remedy]
 """A candidate as it is offered, with what is known of it."""
 
 TRIES = 3
-"""Releases of one kind that are run before the search for one that helps is given up."""
+"""Releases with the same code that are run before the search for one that helps is given up."""
 
 LOOKS = 12
-"""Releases of one kind that are looked for: of some there is none for the target's Python."""
+"""Releases with the same code that are looked for: of some there is none for the target's Python."""
 
 KINDS = ("version", "patch", "adapter", "setting")
 """By how little they change, and how long they last."""

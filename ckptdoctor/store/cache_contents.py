@@ -18,7 +18,7 @@ KINDS = {
     "results": "kept results of checks",
     "overlays": "packages that --with and remedies add to an environment",
     "environments": "made by matrix and bisect for another torch or Python",
-    "kinds": "what matrix has read of releases on the index",
+    "fingerprints": "what matrix has read of releases on the index",
     "bytecode": "compiled Python files of environments that have none",
     "extensions": "compiled by torch and DeepSpeed",
     STORE: "measured by matrix and bisect",
@@ -111,8 +111,8 @@ def _environments(cache: Path) -> Iterator[Entry]:
 
 
 def _kinds(cache: Path) -> Iterator[Entry]:
-    for file in _children(cache / "kinds", rf"{_NAME}\.json|\.kind\..*"):
-        yield _entry("kinds", file)
+    for file in _children(cache / "fingerprints", rf"{_NAME}\.json|\.fingerprint\..*"):
+        yield _entry("fingerprints", file)
 
 
 def _bytecode(cache: Path) -> Iterator[Entry]:

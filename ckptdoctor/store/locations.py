@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import ownership
 
-FOLDERS = ("bytecode", "environments", "extensions", "kinds", "overlays", "requests", "results")
+FOLDERS = ("bytecode", "environments", "extensions", "fingerprints", "overlays", "requests", "results")
 """All that the cache holds, but for the store of the matrix."""
 STORE = "matrix.sqlite"
 LOCK = ".in-use"

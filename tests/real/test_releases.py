@@ -1,4 +1,4 @@
-"""Kinds of the releases that there are, read from the index that pip is set up for."""
+"""Fingerprints of the releases that there are, read from the index that pip is set up for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckptdoctor.environment import pip_settings
 from ckptdoctor.environment.index import Index
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.axes import parse
-from ckptdoctor.matrix.kinds import Reader
+from ckptdoctor.matrix.fingerprints import Reader
 
 pytestmark = pytest.mark.real
 
@@ -23,13 +23,13 @@ def index():
 
 @pytest.fixture(scope="module")
 def read(index, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kinds")
+    folder = tmp_path_factory.mktemp("fingerprints")
 
-    def kinds(requirement: str, *families: str):
+    def fingerprints(requirement: str, *families: str):
         [axis] = parse([requirement], index)
-        return Reader(index.session, folder).kinds(axis.name, axis.releases, families)
+        return Reader(index.session, folder).fingerprints(axis.name, axis.releases, families)
 
-    return kinds
+    return fingerprints
 
 
 def test_axes(index):
@@ -49,7 +49,7 @@ def test_yanked_release_only_where_it_is_pinned(index):
 
 def test_families_come_with_releases(read):
     found = read("transformers>=4.51.0,<4.52", "glm4", "glm")
-    assert {version: tuple(sorted(kind.digests)) for version, kind in found.items()} == {
+    assert {version: tuple(sorted(fingerprint.digests)) for version, fingerprint in found.items()} == {
         "4.51.0": ("glm",),
         "4.51.1": ("glm",),
         "4.51.2": ("glm",),
@@ -67,7 +67,7 @@ def test_the_measured_boundaries_lie_between_kinds(read, before: str, after: str
 def test_patch_releases_collapse(read):
     found = read("transformers>=4.56,<4.57", "glm4")
     assert len(found) == 3
-    assert len({kind.digests["glm4"] for kind in found.values()}) == 1
+    assert len({fingerprint.digests["glm4"] for fingerprint in found.values()}) == 1
 
 
 def test_trainers(read):
@@ -76,7 +76,7 @@ def test_trainers(read):
     assert old.digests["llamafactory"] != new.digests["llamafactory"]
     found = read("axolotl>=0.12.0,<0.13")  # the last of them has no wheel
     assert len(found) == 3
-    assert len({kind.digests["axolotl:offload"] for kind in found.values()}) == 1
+    assert len({fingerprint.digests["axolotl:offload"] for fingerprint in found.values()}) == 1
     assert "4.51.3" in found["0.12.2"].compared
 
 

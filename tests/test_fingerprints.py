@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from ckptdoctor.environment.index import File, Release
-from ckptdoctor.matrix import kinds
-from ckptdoctor.matrix.kinds import Kind, Reader, functions_installed, place_among
+from ckptdoctor.matrix import fingerprints
+from ckptdoctor.matrix.fingerprints import Fingerprint, Reader, functions_installed, place_among
 from tests.test_index import sdist, wheel
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ AXOLOTL = {
 
 
 class Shop:
-    """A folder with releases that a test makes, and a reader of their kinds."""
+    """A folder with releases that a test makes, and a reader of their fingerprints."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,12 +114,12 @@ class Shop:
         (self.folder / name).write_bytes(content)
         return Release(package, version, (File(name, (self.folder / name).as_uri(), not source),))
 
-    def kinds(self, *releases: Release, families: tuple[str, ...] = ("family",)) -> list[Kind | None]:
-        found = Reader(self.session, self.folder / "cache").kinds(releases[0].name, releases, families)
+    def fingerprints(self, *releases: Release, families: tuple[str, ...] = ("family",)) -> list[Fingerprint | None]:
+        found = Reader(self.session, self.folder / "cache").fingerprints(releases[0].name, releases, families)
         return list(found.values())
 
     def same(self, package: str, before: dict[str, str], after: dict[str, str]) -> bool:
-        one, two = self.kinds(self.release(package, before), self.release(package, after))
+        one, two = self.fingerprints(self.release(package, before), self.release(package, after))
         assert one.digests
         return one.digests == two.digests
 
@@ -175,15 +175,15 @@ def test_what_makes_another_kind(shop: Shop, file: str, old: str, new: str):
 def test_families_are_told_apart(shop: Shop):
     two = {name.replace("family", "second"): text for name, text in PACKAGE.items() if "/family/" in name}
     release = shop.release("transformers", {**PACKAGE, **two})
-    [kind] = shop.kinds(release, families=("second", "family", "absent"))
-    assert set(kind.digests) == {"family", "second"}
-    [alone] = shop.kinds(release, families=("family",))
-    assert alone.digests == {"family": kind.digests["family"]}
+    [fingerprint] = shop.fingerprints(release, families=("second", "family", "absent"))
+    assert set(fingerprint.digests) == {"family", "second"}
+    [alone] = shop.fingerprints(release, families=("family",))
+    assert alone.digests == {"family": fingerprint.digests["family"]}
 
 
 def test_wheel_and_source_archive_are_one_kind(shop: Shop):
     built, source = shop.release("llamafactory", LLAMAFACTORY), shop.release("llamafactory", LLAMAFACTORY, source=True)
-    one, two = shop.kinds(built, source)
+    one, two = shop.fingerprints(built, source)
     assert (one.digests, one.compared) == (two.digests, two.compared)
 
 
@@ -197,13 +197,13 @@ def test_syntax_that_this_python_does_not_know(shop: Shop):
 
 
 def test_functions_of_releases(shop: Shop):
-    first, none, second = shop.kinds(
+    first, none, second = shop.fingerprints(
         shop.release("llamafactory", LLAMAFACTORY),
         shop.release("llamafactory", {"llamafactory/train.py": "get_custom_gradient_checkpointing_func"}),
         shop.release("llamafactory", changed(LLAMAFACTORY, "checkpointing.py", "unsloth", "slow")),
     )
     assert tuple(first.digests) == ("llamafactory", "llamafactory:unsloth")
-    assert none == Kind({}, requires=())
+    assert none == Fingerprint({}, requires=())
     assert tuple(second.digests) == ("llamafactory",)
 
 
@@ -236,9 +236,11 @@ def test_kinds_of_trainers(shop: Shop, files: dict[str, str], file: str, old: st
 
 
 def test_versions_that_a_trainer_compares_with(shop: Shop):
-    [kind] = shop.kinds(shop.release("axolotl", AXOLOTL))
-    assert kind.compared == ("4.51.3",)
-    places = [place_among(version, kind.compared) for version in ("4.50.0", "4.51.2", "4.51.3", "4.52.0", "5.0.0")]
+    [fingerprint] = shop.fingerprints(shop.release("axolotl", AXOLOTL))
+    assert fingerprint.compared == ("4.51.3",)
+    places = [
+        place_among(version, fingerprint.compared) for version in ("4.50.0", "4.51.2", "4.51.3", "4.52.0", "5.0.0")
+    ]
     assert places[0] == places[1] != places[2] != places[3] == places[4] != places[0]
 
 
@@ -246,8 +248,8 @@ def test_versions_that_a_trainer_compares_with(shop: Shop):
 
 
 def test_other_packages_have_no_kind(shop: Shop):
-    assert shop.kinds(Release("torch", "2.13.0"), Release("torch", "2.12.0")) == [None, None]
-    assert shop.kinds(Release("python", "3.12")) == [None]
+    assert shop.fingerprints(Release("torch", "2.13.0"), Release("torch", "2.12.0")) == [None, None]
+    assert shop.fingerprints(Release("python", "3.12")) == [None]
 
 
 def test_what_cannot_be_read_has_no_kind(shop: Shop):
@@ -257,54 +259,54 @@ def test_what_cannot_be_read_has_no_kind(shop: Shop):
         Release("transformers", "9"),
     )
     gone.files[0].path.write_bytes(b"no archive")
-    found = shop.kinds(there, gone, none)
+    found = shop.fingerprints(there, gone, none)
     assert set(found[0].digests) == {"family"}
     assert found[1:] == [None, None]
 
 
 def test_a_second_run_reads_no_archive(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     release = shop.release("transformers", PACKAGE)
-    first = shop.kinds(release)
-    monkeypatch.setattr(kinds.archives, "opened", None)
-    assert shop.kinds(release) == first
+    first = shop.fingerprints(release)
+    monkeypatch.setattr(fingerprints.archives, "opened", None)
+    assert shop.fingerprints(release) == first
     [kept] = (shop.folder / "cache").iterdir()
-    assert msgspec.json.decode(kept.read_bytes(), type=Kind) == first[0]
+    assert msgspec.json.decode(kept.read_bytes(), type=Fingerprint) == first[0]
     with pytest.raises(TypeError):
-        shop.kinds(release, families=("family", "other"))
-    monkeypatch.setattr(kinds, "FORMAT", kinds.FORMAT + 1)
+        shop.fingerprints(release, families=("family", "other"))
+    monkeypatch.setattr(fingerprints, "FORMAT", fingerprints.FORMAT + 1)
     with pytest.raises(TypeError):
-        shop.kinds(release)
+        shop.fingerprints(release)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"digests": 1}', b"\xff"])
 def test_a_broken_entry_is_read_again(shop: Shop, content: bytes):
     release = shop.release("transformers", PACKAGE)
-    first = shop.kinds(release)
+    first = shop.fingerprints(release)
     [kept] = (shop.folder / "cache").iterdir()
     kept.write_bytes(content)
-    assert shop.kinds(release) == first
+    assert shop.fingerprints(release) == first
     assert len(kept.read_bytes()) > len(content)
 
 
 def test_a_cache_that_cannot_be_written(shop: Shop):
     (shop.folder / "cache").write_text("a file where the folder should be")
-    [kind] = shop.kinds(shop.release("transformers", PACKAGE))
-    assert set(kind.digests) == {"family"}
+    [fingerprint] = shop.fingerprints(shop.release("transformers", PACKAGE))
+    assert set(fingerprint.digests) == {"family"}
 
 
 def test_other_bytes_are_never_taken_for_the_kept_ones(shop: Shop):
     release = shop.release("transformers", PACKAGE)
-    [first] = shop.kinds(release)
+    [first] = shop.fingerprints(release)
     path = release.files[0].path
     path.write_bytes(wheel("transformers", "1.1", changed(PACKAGE, "modeling_layers.py", "partial(", "other(")))
     os.utime(path, (0, 0))
-    [second] = shop.kinds(release)
+    [second] = shop.fingerprints(release)
     assert first.digests != second.digests
 
 
 def test_what_a_trainer_requires_is_read_from_its_wheel_and_does_not_make_another_kind(shop: Shop):
     requires = ("Requires-Dist: transformers<=4.49.0", "Requires-Dist: trl; extra == 'x'")
-    one, none, source = shop.kinds(
+    one, none, source = shop.fingerprints(
         shop.release("axolotl", AXOLOTL, requires),
         shop.release("axolotl", AXOLOTL),
         shop.release("axolotl", AXOLOTL, source=True),

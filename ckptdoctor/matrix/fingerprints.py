@@ -1,9 +1,9 @@
-"""Which releases share the code that decides how a checkpointed training step goes.
+"""Code fingerprints: which releases share the code that decides how a checkpointed training step goes.
 
-Releases of one kind behave alike, so that one of them need be run. A kind is told by content: for transformers by a family's
-modelling code, by what wraps its layers and its forward, and by the methods that switch checkpointing on; for a trainer by
-the module that defines its checkpoint function, and what that imports from the trainer. Comments, docstrings and layout do not
-count. What cannot be read has no kind, and is run.
+Releases with the same fingerprint behave alike, so that only one of them has to be run. A fingerprint of transformers covers
+a family's modelling code, what wraps its layers and its forward, and the methods that switch checkpointing on; that of a trainer
+covers the module that defines its checkpoint function, and what that module imports from the trainer. Comments, docstrings
+and layout do not count. A release that cannot be read has no fingerprint, and is run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.store.locations import mark_used
 
 FORMAT = 5
-"""Changes whenever the same release would come out as another kind."""
+"""Changes whenever the same release would get another fingerprint."""
 
 METADATA = "METADATA"
 LAYERS, UTILS = "transformers/modeling_layers.py", "transformers/modeling_utils.py"
@@ -55,7 +55,7 @@ _DOCUMENTS = {
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:\.?(?:a|b|rc|dev|post)\d+)?")
 
 
-class Kind(msgspec.Struct, frozen=True):
+class Fingerprint(msgspec.Struct, frozen=True):
     """What is alike in releases that behave alike."""
 
     digests: dict[str, str]
@@ -64,7 +64,7 @@ class Kind(msgspec.Struct, frozen=True):
     """Versions that a trainer's code names. It may compare transformers' with them, so that two releases of transformers
     with one of them in between are not alike to it, whatever their code: see ``place_among``."""
     requires: tuple[str, ...] | None = None
-    """A trainer's ``Requires-Dist``, in which releases of one kind may differ; None where it is not known."""
+    """A trainer's ``Requires-Dist``, in which releases with the same fingerprint may differ; None where it is not known."""
 
 
 def place_among(version: str, compared: Iterable[str]) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def place_among(version: str, compared: Iterable[str]) -> tuple[int, int]:
 
     Args:
         version: A release of the package that is compared.
-        compared: What the code names, ``Kind.compared``.
+        compared: What the code names, ``Fingerprint.compared``.
     """
     here = Version(version)
     named = [Version(one) for one in compared]
@@ -106,20 +106,22 @@ def _located(function: str, has: Callable[[str], bool], read: Callable[[str], by
 
 
 class Reader:
-    """Reads the kinds of releases, many at once, and keeps them."""
+    """Reads the fingerprints of releases, many at once, and keeps them."""
 
     def __init__(self, session: Session, cache_folder: Path) -> None:
         """Start with what an earlier one has kept.
 
         Args:
             session: What reads from the network; an ``Index`` has one.
-            cache_folder: Where kinds are kept.
+            cache_folder: Where fingerprints are kept.
         """
         self._session = session
         self._folder = cache_folder
 
-    def kinds(self, package: str, releases: Sequence[Release], families: Sequence[str] = ()) -> dict[str, Kind | None]:
-        """The kind of each release by its version; None where it is not known, so that the release has to be run.
+    def fingerprints(
+        self, package: str, releases: Sequence[Release], families: Sequence[str] = ()
+    ) -> dict[str, Fingerprint | None]:
+        """The fingerprint of each release by its version; None where it is not known, so that the release has to be run.
 
         Args:
             package: Normalised name. Only those of transformers and the trainers can be told.
@@ -130,26 +132,26 @@ class Reader:
             return {release.version: None for release in releases}
         wanted = tuple(sorted(set(families))) if package == "transformers" else ()
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(lambda release: self._kind(package, release, wanted), releases)
+            found = pool.map(lambda release: self._fingerprint(package, release, wanted), releases)
             return dict(zip((release.version for release in releases), found, strict=True))
 
-    def _kind(self, package: str, release: Release, families: tuple[str, ...]) -> Kind | None:
+    def _fingerprint(self, package: str, release: Release, families: tuple[str, ...]) -> Fingerprint | None:
         file = self._file(package, release, families)
         kept = _kept(file)
         if kept is not None:
             return kept
         try:
             with archives.opened(release, self._session) as archive:
-                kind = (
+                fingerprint = (
                     _of_transformers(archive, families) if package == "transformers" else _of_trainer(archive, package)
                 )
         except (UnreadableError, RecursionError):
             return None
-        _keep(file, kind)
-        return kind
+        _keep(file, fingerprint)
+        return fingerprint
 
     def _file(self, package: str, release: Release, families: tuple[str, ...]) -> Path | None:
-        """Where the kind of a release is kept; None if nothing tells its archive from another one."""
+        """Where the fingerprint of a release is kept; None if nothing tells its archive from another one."""
         archive = archives.chosen(release)
         if archive is None:
             return None
@@ -161,28 +163,28 @@ class Reader:
         return self._folder / f"{_digest(words)}.json"
 
 
-def _kept(file: Path | None) -> Kind | None:
+def _kept(file: Path | None) -> Fingerprint | None:
     if file is not None:
         with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            kind = msgspec.json.decode(file.read_bytes(), type=Kind)
+            fingerprint = msgspec.json.decode(file.read_bytes(), type=Fingerprint)
             mark_used(file)
-            return kind
+            return fingerprint
     return None
 
 
-def _keep(file: Path | None, kind: Kind) -> None:
+def _keep(file: Path | None, fingerprint: Fingerprint) -> None:
     """Write it whole or not at all; where that fails, it is read again next time."""
     if file is None:
         return
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".kind.")
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".fingerprint.")
         with os.fdopen(handle, "wb") as written:
-            written.write(msgspec.json.encode(kind))
+            written.write(msgspec.json.encode(fingerprint))
         Path(name).replace(file)
 
 
-def _of_transformers(archive: Archive, families: Iterable[str]) -> Kind:
+def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:
     utils = _read(archive, UTILS)
     switches = _digest([*map(_normalised, _methods(utils, _SWITCHES)), *_CHECKPOINT.findall(utils)])
     layers = _read(archive, LAYERS)
@@ -196,10 +198,10 @@ def _of_transformers(archive: Archive, families: Iterable[str]) -> Kind:
             parts += _wrappers(archive, f"{folder}/modeling_{family}.py", modeling)
             parts += _wrappers(archive, LAYERS, layers)
             digests[family] = _digest(parts)
-    return Kind(digests)
+    return Fingerprint(digests)
 
 
-def _of_trainer(archive: Archive, package: str) -> Kind:
+def _of_trainer(archive: Archive, package: str) -> Fingerprint:
     digests, compared = {}, set[str]()
     for function in _of_package(package):
         file = _located(function, archive.names.__contains__, archive.read)
@@ -210,7 +212,7 @@ def _of_trainer(archive: Archive, package: str) -> Kind:
         texts = [_read(archive, part) for part in parts or [file]]
         digests[function] = _digest([*map(_normalised, texts), *_all_imported(archive, parts or [file])])
         compared |= {version for text in texts for version in _VERSION.findall(text)}
-    return Kind(digests, tuple(sorted(compared, key=Version)), _requirements(archive))
+    return Fingerprint(digests, tuple(sorted(compared, key=Version)), _requirements(archive))
 
 
 def _requirements(archive: Archive) -> tuple[str, ...] | None:
