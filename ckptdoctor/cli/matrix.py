@@ -53,9 +53,8 @@ def command(
 ) -> int:
     """Judge every combination of releases by tiny training steps: which versions work together?
 
-    Releases go into overlays, and the target stays as it is. Those that share the code that matters are found by reading
-    them on the index, and one of those with the same code is run; inferred results are marked. Results are kept as they come: a run
-    that was interrupted goes on where it was.
+    Releases go into overlays; the environment is not modified. Of releases with the same code only one is run, and results
+    that are inferred from it are marked. Results are kept as they come: run the command again to continue after an interrupt.
 
     \b
     ckptdoctor matrix --vary 'transformers>=4.46' --vary 'llamafactory>=0.9'

@@ -12,7 +12,7 @@ from ckptdoctor.model.compatibility import Run
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES
 
 Fingerprints = Mapping[str, Mapping[str, Fingerprint | None]]
-"""The fingerprint of each release, by package; none for a release that could not be read, and for packages that are not read."""
+"""The fingerprint of each release, by package; None for a release that could not be read, and for packages that are not."""
 
 
 @dataclass
