@@ -1,9 +1,9 @@
 """Code fingerprints: which releases share the code that decides how a checkpointed training step goes.
 
 Releases with the same fingerprint behave alike, so that only one of them has to be run. A fingerprint of transformers covers
-a family's modelling code, what wraps its layers and its forward, and the methods that switch checkpointing on; that of a
-trainer covers the module that defines its checkpoint function, and what that module imports from the trainer. Comments, docstrings
-and layout do not count. A release that cannot be read has no fingerprint, and is run.
+a family's modelling code, what wraps its layers and its forward, and the methods that switch checkpointing on. That of a
+trainer covers the module that defines its checkpoint function, and what that module imports from the trainer. Comments,
+docstrings and layout do not count. A release that cannot be read has no fingerprint, and is run.
 """
 
 from __future__ import annotations
