@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ckptdoctor.model.compatibility import Map
-from ckptdoctor.output.maps.markdown import prose
+from ckptdoctor.output.markup import prose
 
 Stack = tuple[tuple[str, str], ...]
 Verdicts = Mapping[tuple[Stack, str], str]

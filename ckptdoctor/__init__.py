@@ -65,16 +65,20 @@ def check(
     """
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.environment.named import named
-    from ckptdoctor.planning.plan import Options
-    from ckptdoctor.planning.request import Request
+    from ckptdoctor.planning.request import build
 
-    request = Request(
-        str(python) if python is not None else None,
-        [named(one) for one in with_],
-        options=Options(models, functions, engines, timeout=timeout, ranks=nproc, thorough=thorough),
+    request = build(
+        python=str(python) if python is not None else None,
+        requirements=[named(one) for one in with_],
+        job=str(job) if job is not None else None,
+        models=models,
+        functions=functions,
+        engines=engines,
+        timeout=timeout,
+        nproc=nproc,
+        thorough=thorough,
         use_cache=use_cache,
         find_remedies=find_remedies,
         verify=verify,
-        job=str(job) if job is not None else None,
     )
     return diagnose(request)

@@ -13,18 +13,19 @@ from pathlib import Path
 import click
 
 from ckptdoctor import catalog, knowledge
-from ckptdoctor.cli import live, shared
+from ckptdoctor.cli import progress
+from ckptdoctor.cli.printing import Destination
 from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
-from ckptdoctor.matrix.run import Asked, matrix
+from ckptdoctor.matrix.request import MatrixRequest
+from ckptdoctor.matrix.run import matrix
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.output import maps
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES, Options
 from ckptdoctor.store import locations
 
@@ -68,15 +69,17 @@ CHAPTERS = {
 
 
 @click.command()
-@click.option("--python", required=True, help="A Python with torch, over which everything is laid.")
-@click.option("--only", "names", type=click.Choice(list(CHAPTERS)), multiple=True, help="One chapter. Repeatable.")
-@click.option("--jobs", type=int, default=0, help="Environments at a time.")
-@click.option("--refresh", is_flag=True, help="Run again what is known from an earlier run.")
+@click.option("--python", required=True, help="Use this Python, which has torch; releases go into overlays.")
+@click.option(
+    "--only", "names", type=click.Choice(list(CHAPTERS)), multiple=True, help="Measure only this. Repeatable."
+)
+@click.option("--jobs", type=int, default=0, help="Use this many environments at a time.")
+@click.option("--refresh", is_flag=True, help="Run again what an earlier run measured.")
 def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
     """Run what the knowledge is made of, and write it."""
     for name in names or CHAPTERS:
         chapter = CHAPTERS[name]
-        asked = Asked(
+        request = MatrixRequest(
             chapter.vary,
             python,
             chapter.requirements,
@@ -85,12 +88,11 @@ def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
             jobs=jobs,
             refresh=refresh,
         )
-        with live.observer() as observer:
-            made = matrix(asked, observer)
+        with progress.observer() as observer:
+            made = matrix(request, observer)
         made = _complete(made, python)
-        text = maps.render("json", made, shared.style("a file"))
         with resources.as_file(resources.files(knowledge).joinpath(chapter.file)) as path:
-            path.write_text(text, encoding="utf-8")
+            Destination("json", str(path)).show(made)
         click.echo(f"{chapter.file}: {len(made.runs)} runs, {len(made.cells)} cells, {made.audit}", err=True)
 
 

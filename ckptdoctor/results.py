@@ -19,7 +19,7 @@ from ckptdoctor.model.encoding import encode_exactly
 from ckptdoctor.model.report import Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.request import Request
-from ckptdoctor.store import locations
+from ckptdoctor.store import locations, writing
 
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
 """Environment variables that may change what the stack does, by how their names begin."""
@@ -119,15 +119,8 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
         variables={one: _variable(one) for one in sorted(reads.variables)} if reads else {},
         report=report,
     )
-    path = _path(name)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encode_exactly(stored))
-        temporary.replace(path)
-    except OSError:  # a full disk must not cost the report
-        with suppress(OSError):
-            temporary.unlink()
+    with suppress(OSError):  # a full disk must not cost the report
+        writing.keep(_path(name), encode_exactly(stored))
 
 
 def _is_for_now(report: Report) -> bool:

@@ -19,8 +19,8 @@ from typing import TypeVar
 from ckptdoctor import catalog
 from ckptdoctor.diagnose import diagnose
 from ckptdoctor.model.report import Report
-from ckptdoctor.planning.plan import OWN_MODEL, Options
-from ckptdoctor.planning.request import Request
+from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.request import build
 
 Test = TypeVar("Test", bound=Callable[..., object])
 
@@ -58,5 +58,12 @@ def assert_copes(function: str, convention: str, python: str = sys.executable) -
 
 @functools.cache
 def _report(function: str, python: str) -> Report:
-    options = Options([OWN_MODEL], [function], ["none"], list(catalog.conventions()))
-    return diagnose(Request(python, options=options, find_remedies=False))
+    request = build(
+        python=python,
+        models=[OWN_MODEL],
+        functions=[function],
+        engines=["none"],
+        conventions=list(catalog.conventions()),
+        find_remedies=False,
+    )
+    return diagnose(request)

@@ -15,7 +15,7 @@ from ckptdoctor.matrix import bisect
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.bisect import History
 from ckptdoctor.matrix.fingerprints import Fingerprint
-from ckptdoctor.matrix.run import Asked
+from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.plan import Options
@@ -63,7 +63,7 @@ def history(verdicts, code="", **more):
     options = Options(more.pop("models", ()), **more)
     measuring = Measures(truth, options)
     found = History(
-        axis, [TRAINER], {"transformers": fingerprints} if code else {}, Asked([], options=options), measuring
+        axis, [TRAINER], {"transformers": fingerprints} if code else {}, MatrixRequest([], options=options), measuring
     )
     return found, measuring
 

@@ -81,7 +81,6 @@ def test_no_option_of_a_command_goes_without_help():
 
     for name in COMMANDS:
         command = group.get_command(None, name)
-        assert command.short_help == SUMMARIES[name]
         for option in command.params:
             if isinstance(option, click.Option) and not isinstance(option.type, click.Choice):
                 assert option.help, option.name
@@ -417,7 +416,7 @@ def test_debug_shows_where_an_error_comes_from(before, environ):
 
 
 def test_a_fault_of_our_own_is_told_without_a_traceback():
-    code = "import ckptdoctor.cli.rule as r, sys; r.shared.write = lambda *_: 1 / 0; import ckptdoctor.cli as c"
+    code = "import ckptdoctor.cli.rule as r, sys; r.printing.write = lambda *_: 1 / 0; import ckptdoctor.cli as c"
     for debug, traceback in (([], False), (["--debug"], True)):
         script = f"{code}; sys.exit(c.run_command({[*debug, 'rule']!r}))"
         process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

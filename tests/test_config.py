@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ckptdoctor.cli import config, group, shared
+from ckptdoctor.cli import config, group, printing
 from ckptdoctor.cli.check import command as check
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import ownership
@@ -73,7 +73,7 @@ def test_every_kind_of_option_in_the_file(project):
     assert (found["models"], found["engines"]) == (("glm4", "llama"), ("none", "zero3"))
     assert (found["timeout"], found["jobs"], found["nproc"]) == (90.0, 2, 2)
     assert (found["verify"], found["verbose"], found["conventions"]) == (True, True, ("bound-method",))
-    assert found["formats"] == (shared.Wanted("json", ""),)
+    assert found["formats"] == (printing.Destination("json", ""),)
     assert (found["select"], found["baseline"]) == (("CKPT0",), "b.json")
 
 
@@ -87,14 +87,14 @@ def test_every_option_has_a_variable(monkeypatch):
 
     assert found["functions"] == ("torch", "deepspeed")
     assert (found["with_deps"], found["timeout"], found["python"], found["baseline"]) == (True, 7.0, "x", "b")
-    assert found["formats"] == (shared.Wanted("junit", "a.xml"), shared.Wanted("json", ""))
+    assert found["formats"] == (printing.Destination("junit", "a.xml"), printing.Destination("json", ""))
 
 
 def test_what_is_of_one_run_is_set_nowhere_else(project, monkeypatch):
     for name in ("OUTPUT", "NO_CACHE", "UPDATE_BASELINE"):
         monkeypatch.setenv(f"CKPTDOCTOR_{name}", "1")
     found = parsed()
-    assert (found["output"], found["no_cache"], found["update_baseline"]) == (None, False, False)
+    assert (found["output"], found["use_cache"], found["update_baseline"]) == (None, True, False)
 
     project("no-cache = true")
     with pytest.raises(UsageFault, match="no setting 'no-cache'") as raised:
@@ -187,7 +187,7 @@ def test_a_wrong_setting_is_named_with_its_file(text, said, hint, project, tmp_p
         ("fail-on = 'sometimes'", "fail-on: 'sometimes' is not one of"),
         ("engine = ['none', 'zero9']", "engine: 'zero9' is not one of"),
         ("timeout = 0", "timeout: 0"),
-        ("format = 'xml'", "format: 'xml' is not one of text, json"),
+        ("format = 'xml'", "format: 'xml' is not one of text, github"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file(text, said, project, tmp_path):
@@ -205,7 +205,7 @@ def test_a_wrong_value_is_named_with_its_file(text, said, project, tmp_path):
         ("FAIL_ON", "sometimes", "'sometimes' is not one of"),
         ("JOBS", "many", "'many' is not a valid integer"),
         ("VERBOSE", "perhaps", "'perhaps' is not a valid boolean"),
-        ("FORMAT", "xml", "'xml' is not one of text, json"),
+        ("FORMAT", "xml", "'xml' is not one of text, github"),
     ],
 )
 def test_a_wrong_variable_is_named(name, value, said, tmp_path):
@@ -424,7 +424,7 @@ def test_what_goes_where(arguments, wanted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = parsed(*arguments)
 
-    assert shared.destinations(found["formats"], found["output"], "text") == wanted
+    assert printing.destinations(found["formats"], found["output"]) == wanted
 
 
 @pytest.mark.parametrize(

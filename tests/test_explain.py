@@ -19,8 +19,7 @@ from ckptdoctor.explain import explain as explaining
 from ckptdoctor.explain import reading
 from ckptdoctor.explain.explain import explain
 from ckptdoctor.model.explanation import SCHEMA
-from ckptdoctor.output import Style
-from ckptdoctor.output.explanation import render
+from ckptdoctor.output import Style, render
 from ckptdoctor.rules import RULES
 
 LOGS = Path(__file__).parent / "logs"

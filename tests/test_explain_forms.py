@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptdoctor.explain.explain import Explanation, explain
-from ckptdoctor.output import Style
-from ckptdoctor.output.explanation import render
+from ckptdoctor.output import Style, render
 from ckptdoctor.rules import RULES
 
 LOG = (Path(__file__).parent / "logs" / "llamafactory_7779.txt").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from ckptdoctor.job import reading
 from ckptdoctor.model.evidence import Environment, Spec
 from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Report
-from ckptdoctor.output import Style, environment
+from ckptdoctor.output import Style
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.verdict import findings, gate
 from tests.test_findings import raised, sound
@@ -172,7 +172,7 @@ def test_a_stored_result(tmp_path, data):
     finally:
         os.environ.pop("CKPTDOCTOR_CACHE") if before is None else os.environ.update(CKPTDOCTOR_CACHE=before)
     if found is not None:
-        for name in output.FORMATS:
+        for name in output.formats("report"):
             output.render(name, found, SHOWN).encode()
 
 
@@ -222,7 +222,7 @@ def test_metadata(tmp_path, content):
     facts = {"python": "3.11", "executable": "python", "platform": "linux", "packages": packages}
     target = msgspec.convert({**facts, "stack": [one["name"] for one in packages]}, Environment, strict=False)
 
-    environment.render(target, SHOWN).encode()
+    output.render("text", target, SHOWN).encode()
 
 
 # -- the bridge's lines -----------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def judged(evidence):
     verdict, summary = found.verdict()
     assert verdict in ("ok", "fail", "error")
     made = Report(SCHEMA, "0", verdict, summary, FULL, found.probes, found.findings)
-    for name in output.FORMATS:
+    for name in output.formats("report"):
         output.render(name, made, SHOWN).encode()
 
 
@@ -260,4 +260,4 @@ def test_what_a_target_says_of_itself(facts):
     except DoctorError as error:
         is_one_sentence(error)
     else:
-        environment.render(found, SHOWN).encode()
+        output.render("text", found, SHOWN).encode()

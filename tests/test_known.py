@@ -7,7 +7,7 @@ import pytest
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.output.maps.json import schema
+from ckptdoctor.output.map.json import schema
 from tests.conftest import call
 
 MAPS = (knowledge.TRAINERS_FILE, knowledge.DEEPSPEED_FILE)

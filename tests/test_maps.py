@@ -17,13 +17,13 @@ from ckptdoctor import catalog, knowledge
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Fault, Judged, Map, Run
 from ckptdoctor.model.evidence import Place
-from ckptdoctor.output import Style
-from ckptdoctor.output.maps import MAP_FORMATS, digest, render
-from ckptdoctor.output.maps.html import render as render_html
-from ckptdoctor.output.maps.json import schema, schema_text
-from ckptdoctor.output.maps.markdown import code, prose
-from ckptdoctor.output.maps.ranges import joined, label, span
-from ckptdoctor.output.maps.table import gist, sheets
+from ckptdoctor.output import Style, formats, render
+from ckptdoctor.output.map.html import render as render_html
+from ckptdoctor.output.map.json import schema, schema_text
+from ckptdoctor.output.markup import code, prose
+from ckptdoctor.output.views import digest
+from ckptdoctor.output.views.ranges import joined, label, span
+from ckptdoctor.output.views.table import gist, sheets
 from tests.test_output import acting
 
 TRANSFORMERS = ["4.49.0", "4.50.3", "4.51.0", "4.51.3", "5.23.0"]
@@ -587,7 +587,7 @@ def test_what_is_shipped_is_marked():
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", MAP_FORMATS)
+@pytest.mark.parametrize("name", formats("map"))
 def test_formats_end_in_one_newline_and_change_nothing(name, case):
     found = case()
 
@@ -600,7 +600,7 @@ def test_formats_end_in_one_newline_and_change_nothing(name, case):
 
 @pytest.mark.parametrize("keys", [True, False])
 @pytest.mark.parametrize("width", [40, 110, 4000])
-@pytest.mark.parametrize("name", MAP_FORMATS)
+@pytest.mark.parametrize("name", formats("map"))
 def test_no_format_lets_hostile_text_act_on_a_terminal(name, width, keys):
     text = render(name, planted(whole(), keys=keys), style(width=width))
 
@@ -833,9 +833,7 @@ def test_schema_wants_what_readers_rely_on(field):
 
 
 def test_shipped_schema_is_what_the_types_give():
-    shipped = (
-        importlib.resources.files("ckptdoctor.output.maps").joinpath("map.schema.json").read_text(encoding="utf-8")
-    )
+    shipped = importlib.resources.files("ckptdoctor.output.map").joinpath("map.schema.json").read_text(encoding="utf-8")
 
     assert shipped == schema_text(), "write schema_text() to map.schema.json"
 

@@ -15,7 +15,8 @@ from ckptdoctor.matrix.executor import _specs as wanted
 from ckptdoctor.matrix.fingerprints import Fingerprint
 from ckptdoctor.matrix.measuring import Measuring
 from ckptdoctor.matrix.questions import Trainer
-from ckptdoctor.matrix.run import Asked, Work
+from ckptdoctor.matrix.request import MatrixRequest
+from ckptdoctor.matrix.run import Work
 from ckptdoctor.matrix.store import Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment, Package
@@ -310,7 +311,7 @@ def work(tmp_path, executor, page_count=None, fingerprints=None, **more):
     with Store(tmp_path / "store") as store, Measuring(TARGET, Options(), store, executor) as session:
         if page_count:
             store._database.execute(f"PRAGMA max_page_count = {page_count}")
-        made = Work(axes, fingerprints or {}, Asked([], **more), session)
+        made = Work(axes, fingerprints or {}, MatrixRequest([], **more), session)
         made.run()
         return made.as_map()
 

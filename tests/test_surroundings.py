@@ -67,7 +67,7 @@ def test_an_error_of_the_operating_system_comes_with_what_to_do(tmp_path, line, 
     assert "itself failed" not in done.stderr
 
 
-@pytest.mark.parametrize("name", output.FORMATS)
+@pytest.mark.parametrize("name", output.formats("report"))
 def test_every_format_shows_a_lone_surrogate(name):
     evidence = Evidence("p", "raised", why=LONE)
     probe = ProbeResult("p", "tiny-glm4", f"{LONE}.py:f", "none", "model", "", "subject", "failed", LONE, evidence)

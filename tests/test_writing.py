@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ckptdoctor.cli import shared
+from ckptdoctor.cli import printing
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import writing
 from ckptdoctor.verdict import gate
@@ -20,7 +20,7 @@ from tests.conftest import as_root, call, on_linux
 def write(path, text="new"):
     """As every command writes."""
     writing.require_writable(str(path))
-    shared.write(text, str(path))
+    printing.write(text, str(path))
 
 
 def mode(path):

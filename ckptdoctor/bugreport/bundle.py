@@ -27,8 +27,7 @@ from ckptdoctor.environment.process import environment
 from ckptdoctor.errors import DoctorError, TargetError, UnobtainableError, UsageFault
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.model.version import __version__
-from ckptdoctor.output import Style
-from ckptdoctor.output import json as json_output
+from ckptdoctor.output import Style, render
 from ckptdoctor.planning.request import Request
 from ckptdoctor.store import locations, writing
 from ckptdoctor.words.escape import one_line, plain
@@ -161,7 +160,7 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
         **{script.name: script.source for script in bundle.scripts},
         **beside,
         **{f"{Path(script.name).stem}.log": script.tail for script in bundle.scripts},
-        "report.json": json_output.render(bundle.report, _STYLE),
+        "report.json": render("json", bundle.report, _STYLE),
         "packages.txt": redactor.clean(_packages(report, private)),
         "collect_env.txt": collected,
     }

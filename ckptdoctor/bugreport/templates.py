@@ -14,8 +14,7 @@ from typing import Protocol
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Finding, Remedy, Report
-from ckptdoctor.output.maps.markdown import code, prose
-from ckptdoctor.output.markdown import fenced
+from ckptdoctor.output.markup import code, fenced, prose
 from ckptdoctor.words.escape import one_line
 from ckptdoctor.words.wording import blames, error_line, relative
 

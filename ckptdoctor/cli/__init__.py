@@ -17,7 +17,22 @@ import click
 
 from ckptdoctor.model.version import __version__
 
-COMMANDS = ("check", "fix", "run", "explain", "report", "matrix", "bisect", "known", "env", "rule", "cache")
+SUMMARIES = {
+    "check": "Run tiny real training steps in an environment and judge them.",
+    "fix": "Find what fixes an environment, prove it, and apply it on request.",
+    "run": "Run a training command with its checkpoint function adapted. No file changes.",
+    "explain": "Explain a log or an issue text. Nothing is run.",
+    "report": "Pack a bug report with a script that reproduces it, without private data.",
+    "matrix": "Find which releases work together.",
+    "bisect": "Find the release where checkpointing starts to fail, or to work.",
+    "known": "Print the shipped compatibility map.",
+    "env": "Print the stack: the packages that matter, as installed.",
+    "rule": "Explain a rule, or list all rules.",
+    "cache": "Show, prune or clear the cache.",
+}
+"""Each command, with what it does; kept here, so that ``--help`` imports none of them."""
+
+COMMANDS = tuple(SUMMARIES)
 
 
 class Lazy(click.Group):
@@ -40,21 +55,6 @@ class Lazy(click.Group):
             formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
 
 
-SUMMARIES = {
-    "check": "Run tiny real training steps in an environment and judge them.",
-    "fix": "Find what fixes an environment, prove it, and carry it out if told to.",
-    "run": "Start a training command with its checkpoint function adapted, no file changed.",
-    "explain": "Say what a log or an issue text shows, without running anything.",
-    "report": "Pack a bug report: what is broken, and a script that shows it, nothing private.",
-    "matrix": "Judge combinations of releases: which work together?",
-    "bisect": "Find the release at which checkpointing begins to fail, or to work.",
-    "known": "Print what is known: which releases work together, as measured and shipped.",
-    "env": "Print the stack: the packages that matter, as installed.",
-    "rule": "Explain a rule, or list them all.",
-    "cache": "Show what the cache holds, drop what is old, or empty it.",
-}
-
-
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="ckptdoctor", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of ckptdoctor's own errors.")
@@ -74,9 +74,8 @@ def main() -> None:
     """Run the command line and end the process with its exit status."""
     _prepare_streams()
     interrupt = _Interrupt()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the others leave as little behind as Ctrl-C does
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the others leave as little behind as Ctrl-C does
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
     sys.exit(run_command(sys.argv[1:]))
 

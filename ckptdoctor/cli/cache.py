@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptdoctor.cli import shared
+from ckptdoctor.cli import printing
+from ckptdoctor.cli.printing import Destination, format_options
 from ckptdoctor.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class _ShowByDefault(click.Group):
         return super().parse_args(ctx, ["show", *args] if not args or is_option else args)
 
 
-@click.group("cache", cls=_ShowByDefault, short_help="Show what the cache holds, drop what is old, or empty it.")
+@click.group("cache", cls=_ShowByDefault)
 def command() -> None:
     """Show what the cache holds, drop what is old, or empty it.
 
@@ -40,19 +41,14 @@ def command() -> None:
 
 
 @command.command("show", short_help="Show where the cache lies, and what it holds.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def show(format_: str) -> int:
-    """Show where the cache lies, how many entries and bytes of each kind it holds, and its limit."""
-    from ckptdoctor.output import cache as output
+@format_options("cache")
+def show(to: Destination) -> int:
+    """Show where the cache is, how many entries and bytes of each sort it holds, and its limit."""
     from ckptdoctor.store import cache_contents, locations
 
-    folder, limit = locations.cache(), locations.limit()
+    folder = locations.cache()
     entries, is_ours = cache_contents.read(folder), locations.is_marked(folder)
-    if format_ == "json":
-        shared.write(output.to_json(folder, entries, limit, is_ours), None)
-        return 0
-    note = "" if is_ours else "ckptdoctor did not make this folder: nothing is deleted from it, and no limit is kept."
-    shared.write(output.render(folder, entries, limit, note), None)
+    to.show(cache_contents.Cache(folder, entries, locations.limit(), is_ours))
     return 0
 
 
@@ -75,7 +71,7 @@ def prune(days: float | None, dry_run: bool) -> int:
     limit = locations.limit()
     age = cache_eviction.DAYS if days is None else days
     outcome = cache_eviction.prune(locations.cache(), age, limit, dry_run)
-    shared.write(_told(outcome, "Would drop" if dry_run else "Dropped"), None)
+    printing.write(_told(outcome, "Would drop" if dry_run else "Dropped"))
     return 0
 
 
@@ -84,7 +80,8 @@ def prune(days: float | None, dry_run: bool) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(everything: bool, yes: bool) -> int:
     """Empty the cache, after it was said what goes. What matrix and bisect have measured is kept, unless --all is given."""
-    from ckptdoctor.output import cache as output
+    from ckptdoctor.output.layout import page
+    from ckptdoctor.output.views.sizes import table
     from ckptdoctor.store import cache_contents, cache_eviction, locations
     from ckptdoctor.words.escape import plain
 
@@ -93,9 +90,9 @@ def clear(everything: bool, yes: bool) -> int:
     kept = (cache_contents.LEFTOVERS, *(() if everything else (locations.STORE,)))
     entries = [one for one in cache_contents.read(folder) if one.kind not in kept]
     if entries:
-        shared.write(f"{plain(str(folder))}\n\n{output.table(entries)}\n\n", None)
+        printing.write(page([[plain(str(folder))], table(entries)]) + "\n")
         _confirm(yes)
-    shared.write(_told(cache_eviction.clear(folder, entries), "Dropped"), None)
+    printing.write(_told(cache_eviction.clear(folder, entries), "Dropped"))
     return 0
 
 
@@ -111,13 +108,14 @@ def _told(outcome: Outcome, verb: str) -> str:
     in_use = f"{_amount(outcome.in_use)} in use: kept.\n" if outcome.in_use else ""
     if not outcome.dropped:
         return f"{in_use}Nothing to drop.\n"
-    from ckptdoctor.output import cache as output
+    from ckptdoctor.output.layout import page
+    from ckptdoctor.output.views.sizes import table
 
-    return f"{output.table(outcome.dropped)}\n\n{in_use}{verb} {_amount(outcome.dropped)}.\n"
+    return page([table(outcome.dropped), [f"{in_use}{verb} {_amount(outcome.dropped)}."]])
 
 
 def _amount(entries: Sequence[Entry]) -> str:
-    from ckptdoctor.output.cache import size
+    from ckptdoctor.output.views.sizes import size
     from ckptdoctor.words.wording import counted
 
     return f"{counted(len(entries), 'entry')}, {size(sum(one.size for one in entries))}"

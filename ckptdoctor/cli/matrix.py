@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ckptdoctor.cli import shared
-from ckptdoctor.store import writing
+from ckptdoctor.cli import progress
+from ckptdoctor.cli.options import matrix_options
+from ckptdoctor.cli.printing import Destination, format_options
+
+if TYPE_CHECKING:
+    from ckptdoctor.matrix.request import MatrixRequest
 
 
-@click.command("matrix", short_help="Judge combinations of releases: which work together?")
+@click.command("matrix")
 @click.option(
     "--vary",
     metavar="REQUIREMENT",
     multiple=True,
     required=True,
-    help="An axis: a package and which of its releases, e.g. 'transformers>=4.46'. Every combination of axes is judged; "
-    "trainers are alternatives to each other; the same package again adds to its axis. Repeatable.",
+    help="Judge these releases of a package, e.g. 'transformers>=4.46', in every combination with the others. Repeatable.",
 )
-@shared.matrix_options
+@matrix_options
 @click.option(
-    "--every", type=click.Choice(["patch", "minor", "major"]), help="Only the last release of each, on every axis."
+    "--every",
+    type=click.Choice(["patch", "minor", "major"]),
+    help="Keep only the last release of each patch, minor or major version.",
 )
-@click.option("--pre", is_flag=True, help="Pre-releases too.")
-@click.option("--yanked", is_flag=True, help="Yanked releases too.")
-@click.option("--exhaustive", is_flag=True, help="Run every combination, even where the code that matters is the same.")
+@click.option("--pre", is_flag=True, help="Include pre-releases.")
+@click.option("--yanked", is_flag=True, help="Include yanked releases.")
+@click.option("--exhaustive", is_flag=True, help="Run every combination, even if the relevant code is the same.")
 @click.option(
-    "--audit", type=click.IntRange(min=0), default=0, metavar="N", help="Run N inferred combinations as well."
+    "--audit",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Run N of the inferred combinations as well, and compare.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which ones --audit picks.")
-@shared.format_options("text", "json", "markdown", "csv", "html")
-def command(
-    vary: tuple[str, ...],
-    python: str | None,
-    requirements: tuple[str, ...],
-    models: tuple[str, ...],
-    functions: tuple[str, ...],
-    engines: tuple[str, ...],
-    timeout: float,
-    jobs: int | None,
-    store: str | None,
-    refresh: bool,
-    every: str | None,
-    pre: bool,
-    yanked: bool,
-    exhaustive: bool,
-    audit: int,
-    seed: int,
-    format_: str,
-    output: str | None,
-) -> int:
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Choose the combinations of --audit with this seed."
+)
+@format_options("map")
+def command(request: MatrixRequest, to: Destination) -> int:
     """Judge every combination of releases by tiny training steps: which versions work together?
 
     Releases go into overlays; the environment is not modified. Of releases with the same code only one is run, and results
@@ -64,28 +56,9 @@ def command(
     """  # noqa: D301 - click wants the character itself
     from collections import Counter
 
-    from ckptdoctor.cli import live
-    from ckptdoctor.matrix.run import Asked, matrix, verdict_status
-    from ckptdoctor.output import maps
-    from ckptdoctor.planning.plan import Options
+    from ckptdoctor.matrix.run import matrix, verdict_status
 
-    writing.require_writable(output)
-    asked = Asked(
-        vary=vary,
-        python=python,
-        requirements=requirements,
-        options=Options(models, functions, engines, timeout=timeout),
-        every=every,  # type: ignore[arg-type]
-        pre=pre,
-        yanked=yanked,
-        exhaustive=exhaustive,
-        audit=audit,
-        seed=seed,
-        jobs=jobs or 0,
-        store=Path(store) if store else None,
-        refresh=refresh,
-    )
-    with live.observer() as observer:
-        made = matrix(asked, observer)
-    shared.write(maps.render(format_, made, shared.style(output)), output)
+    with progress.observer() as observer:
+        made = matrix(request, observer)
+    to.show(made)
     return verdict_status(Counter(cell.verdict for cell in made.cells))

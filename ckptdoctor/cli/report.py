@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ckptdoctor import catalog
-from ckptdoctor.cli import shared
+from ckptdoctor.cli import printing, progress
+from ckptdoctor.cli.options import request_options
 
 if TYPE_CHECKING:
     from ckptdoctor.bugreport.bundle import Bundle
+    from ckptdoctor.planning.request import Request
 
 WHAT = {
     "report.md": "paste it into the issue",
@@ -20,54 +22,21 @@ WHAT = {
 }
 
 
-@click.command("report", short_help="Pack a bug report: what is broken, and a script that shows it, nothing private.")
+@click.command("report")
 @click.option(
     "-o",
     "--output",
     metavar="FILE.zip",
     default="ckptdoctor-report.zip",
     show_default=True,
-    help="Where to write it.",
+    help="Write the report to this file.",
 )
 @click.option(
-    "--template", type=click.Choice(catalog.templates()), help="Order the Markdown as that project's issue form does."
+    "--template", type=click.Choice(catalog.templates()), help="Order the Markdown like this project's issue form."
 )
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
-@shared.target_options
-@shared.JOB
-@shared.MODEL
-@shared.CHECKPOINT_FN
-@shared.engine("all, as far as DeepSpeed is installed")
-@click.option(
-    "--convention",
-    "conventions",
-    type=click.Choice(list(catalog.conventions())),
-    multiple=True,
-    help="Calling convention of our own model. Default: those that transformers has used. Repeatable.",
-)
-@shared.TIMEOUT
-@shared.NPROC
-@shared.THOROUGH
-@shared.JOBS
-@click.option("--no-cache", is_flag=True, help="Run the probes even if nothing has changed since the last time.")
-def command(
-    output: str,
-    template: str | None,
-    force: bool,
-    python: str | None,
-    requirements: tuple[str, ...],
-    with_deps: bool,
-    job: str | None,
-    models: tuple[str, ...],
-    functions: tuple[str, ...],
-    engines: tuple[str, ...],
-    conventions: tuple[str, ...],
-    timeout: float,
-    nproc: int,
-    thorough: bool,
-    jobs: int | None,
-    no_cache: bool,
-) -> int:
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@request_options
+def command(output: str, template: str | None, force: bool, request: Request) -> int:
     """Pack all that a maintainer needs into one file to attach to an issue.
 
     It holds the diagnosis as Markdown to paste and as JSON, a script that shows the fault with the libraries alone and
@@ -81,23 +50,12 @@ def command(
     Exit status: 0 the report was made, whatever it says, 2 wrong usage, 3 there is nothing to report on.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.bugreport import bundle
-    from ckptdoctor.planning.plan import Options
-    from ckptdoctor.planning.request import Request
 
     path = bundle.require_place(output, force)
-    request = Request(
-        python=python,
-        requirements=requirements,
-        with_dependencies=with_deps,
-        options=Options(models, functions, engines, conventions, timeout, ranks=nproc, thorough=thorough),
-        workers=jobs or 0,
-        use_cache=not no_cache,
-        job=job,
-    )
-    with shared.progress() as progress:
-        made = bundle.make(request, template or "", progress)
+    with progress.reporter() as reporter:
+        made = bundle.make(request, template or "", reporter)
     bundle.write(made.members, path, force)
-    shared.write(_summary(made, output, path.stat().st_size), None)
+    printing.write(_summary(made, output, path.stat().st_size))
     return 0
 
 
@@ -111,9 +69,7 @@ def _summary(made: Bundle, output: str, size: int) -> str:
     }
     lines = [f"wrote {output} ({len(made.members)} files, {(size + 1023) // 1024} KiB): {made.report.summary}"]
     for name in made.members:
-        what = (
-            scripts.get(name) or WHAT.get(name) or ("what it printed" if name.endswith(".log") else "read by a script")
-        )
-        lines.append(f"  {name:<18} {one_line(what, 200)}")
+        usual = "output of the script" if name.endswith(".log") else "read by a script"
+        lines.append(f"  {name:<18} {one_line(scripts.get(name) or WHAT.get(name) or usual, 200)}")
     lines.append(f"Look through it before you send it. What to paste: unzip -p {output} report.md")
     return plain("\n".join(lines)) + "\n"

@@ -19,13 +19,12 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 @click.command(
     "run",
-    short_help="Start a training command with its checkpoint function adapted, no file changed.",
     # What follows the command's name is the command's, whatever it looks like.
     context_settings={"allow_interspersed_args": False},
     options_metavar="[--]",
 )
 @click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(words: tuple[str, ...]) -> int:
+def command(words: tuple[str, ...]) -> NoReturn:
     """Start a training command with its checkpoint function adapted, no file changed.
 
     \b
@@ -49,7 +48,7 @@ def command(words: tuple[str, ...]) -> int:
     with suppress(OSError, ValueError):  # closed
         # Its arguments may hold secrets, and this may go to a log.
         click.echo(f"ckptdoctor run: active for {one_line(words[0], 200)}", err=True)
-    return _start(words, environment(folder, os.environ))
+    _start(words, environment(folder, os.environ))
 
 
 def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -65,12 +64,8 @@ def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PYTHONPATH": os.pathsep.join([folder, *others])}
 
 
-def _start(words: tuple[str, ...], environ: dict[str, str]) -> int:
+def _start(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
     try:
-        if os.name == "nt":
-            import subprocess
-
-            return subprocess.call(words, env=environ)
         _become(words, environ)
     except FileNotFoundError as error:
         raise _fault(words[0], "not found", "is its environment active, and the name right?", NOT_FOUND) from error
@@ -82,10 +77,8 @@ def _start(words: tuple[str, ...], environ: dict[str, str]) -> int:
 
 def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
     """Be the command from here on, so that signals, input, output and exit status are its own."""
-    for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and a program that is started inherits that
-        number = getattr(signal, name, None)
-        if number is not None:
-            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program that is started inherits that
+        signal.signal(number, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()

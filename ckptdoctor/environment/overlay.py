@@ -28,7 +28,7 @@ from ckptdoctor import catalog
 from ckptdoctor.environment import pip_settings, uv_errors
 from ckptdoctor.environment.process import does_not_start
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
-from ckptdoctor.store import locations, workspace
+from ckptdoctor.store import locations, workspace, writing
 
 _HELD = frozenset({"torch", "torchvision", "torchaudio", "triton", "pytorch-triton"})
 RETRIES = "1"
@@ -192,7 +192,7 @@ def lay(
         if not overlay.is_dir():
             progress(f"Installing {len(changes)} package{'' if len(changes) == 1 else 's'} into an overlay")
             _install(uv, changes, overlay)
-        _remember(record, overlay, python, folder)
+        _remember(record, overlay, python)
     return overlay
 
 
@@ -338,12 +338,9 @@ def _known(record: Path, cache: Path, *, always: bool) -> Path | None:
     return overlay
 
 
-def _remember(record: Path, overlay: Path, python: Path, folder: Path) -> None:
-    made = folder / "record.json"
+def _remember(record: Path, overlay: Path, python: Path) -> None:
     told = {"overlay": overlay.name, "made": time.time(), "python": os.path.abspath(python)}  # noqa: PTH100 - as in _look_at
-    made.write_text(json.dumps(told), encoding="utf-8")
-    record.parent.mkdir(parents=True, exist_ok=True)
-    made.replace(record)
+    writing.keep(record, json.dumps(told).encode())
 
 
 @contextlib.contextmanager

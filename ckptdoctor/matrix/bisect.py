@@ -16,18 +16,19 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
-from ckptdoctor.matrix.run import Asked, index, opened, pinned, read_fingerprints, split
+from ckptdoctor.matrix.request import MatrixRequest
+from ckptdoctor.matrix.run import index, opened, pinned, read_fingerprints, split
 from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
 from ckptdoctor.model.report import DECIDED, Verdict
 from ckptdoctor.model.version import __version__
 from ckptdoctor.words.wording import listed
 
 
-def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | None = None) -> Bisection:
+def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Observer | None = None) -> Bisection:
     """Find the line between two releases, or without them all lines on the axis.
 
     Args:
-        asked: What is varied, one package, and all the rest.
+        request: What is varied, one package, and all the rest.
         good: A release that works.
         bad: One that does not; it may be the older one, and then the first that fixes it is found.
         observer: Told how it goes on.
@@ -38,19 +39,21 @@ def bisect(asked: Asked, good: str = "", bad: str = "", observer: Observer | Non
     """
     started = time.monotonic()
     observer = observer or Silent()
-    if len(asked.options.models) > 1:
+    if len(request.options.models) > 1:
         raise UsageFault("A bisection follows one model.", "give --model once")
-    asked, trainers = split(asked)
-    with index() as releases, opened(asked, observer) as measuring:
+    request, trainers = split(request)
+    with index() as releases, opened(request, observer) as measuring:
         observer.doing("reading the index")
-        [axis], fixed = axes.parse(asked.vary, releases, every=asked.every), axes.parse(trainers, releases)
+        [axis], fixed = axes.parse(request.vary, releases, every=request.every), axes.parse(trainers, releases)
         _require_one_trainer(axis, fixed)
         if good and bad:
             ends = [f"{axis.name}=={release}" for release in (good, bad)]  # they may be yanked, or pre-releases
-            [axis] = axes.parse([*asked.vary, *ends], releases, every=asked.every)
+            [axis] = axes.parse([*request.vary, *ends], releases, every=request.every)
             good, bad = (_there(axis, release) for release in (good, bad))
             axis = _between(axis, good, bad)
-        history = History(axis, fixed, read_fingerprints([axis, *fixed], asked, releases, observer), asked, measuring)
+        history = History(
+            axis, fixed, read_fingerprints([axis, *fixed], request, releases, observer), request, measuring
+        )
         line = history.search(good, bad) if good and bad else None
         lines = [line] if line else history.all_lines()
         made = history.as_bisection(lines, [] if line is None else history.contradictions(line))
@@ -85,12 +88,17 @@ class History:
     """The releases of an axis, and what is known of each."""
 
     def __init__(
-        self, axis: Axis, fixed: Sequence[Axis], fingerprints: Fingerprints, asked: Asked, measuring: Measuring
+        self,
+        axis: Axis,
+        fixed: Sequence[Axis],
+        fingerprints: Fingerprints,
+        request: MatrixRequest,
+        measuring: Measuring,
     ) -> None:
         self.axis = axis.name
         self.releases = [release.version for release in axis.releases]
         others = [(one.name, one.releases[-1].version) for one in fixed]
-        model = next(iter(asked.options.models), "")
+        model = next(iter(request.options.models), "")
         combinations = [Combination(((axis.name, release), *others), model) for release in self.releases]
         self.combinations = inference.with_models(combinations, fingerprints)
         self._groups = inference.groups(self.combinations, fingerprints)
@@ -207,8 +215,8 @@ class History:
 
     def _shipped(self, at: int) -> Verdict | None:
         one = self.combinations[at]
-        asked = self._session.options
-        if asked.functions or set(asked.engines) - {"none"} or self._session.requirements:
+        options = self._session.options
+        if options.functions or set(options.engines) - {"none"} or self._session.requirements:
             return None  # something else was measured
         cells = knowledge.load().matching(one.stack, one.model)
         return next((cell.verdict for cell in cells if cell.stack == one.stack), None)

@@ -11,10 +11,8 @@ from __future__ import annotations
 import ast
 import email.parser
 import hashlib
-import os
 import re
 import sys
-import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +28,7 @@ from ckptdoctor import catalog
 from ckptdoctor.environment.index import AT_ONCE, Release
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import Archive, UnreadableError
+from ckptdoctor.store import writing
 from ckptdoctor.store.locations import mark_used
 
 FORMAT = 5
@@ -177,11 +176,7 @@ def _keep(file: Path | None, fingerprint: Fingerprint) -> None:
     if file is None:
         return
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".fingerprint.")
-        with os.fdopen(handle, "wb") as written:
-            written.write(msgspec.json.encode(fingerprint))
-        Path(name).replace(file)
+        writing.keep(file, msgspec.json.encode(fingerprint))
 
 
 def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:

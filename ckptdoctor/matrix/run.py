@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -21,13 +21,14 @@ from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix import axes, inference, questions
-from ckptdoctor.matrix.axes import Axis, Every
+from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import Local
 from ckptdoctor.matrix.fingerprints import Reader
 from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
+from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Map, Run
@@ -41,42 +42,7 @@ READ = ("transformers", *catalog.with_functions())
 """Packages of which it is known which code matters."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a matrix, or of a bisection.
-
-    Attributes:
-        vary: A requirement for each axis; the same package again adds to its axis.
-        python: The target, as ``--python`` takes it.
-        requirements: What is added to in every combination.
-        options: What to probe; without engines, none wraps the model.
-        every: Which releases of an axis to keep: the last of each patch, minor or major version; none for all.
-        pre: Pre-releases too.
-        yanked: Yanked releases too.
-        exhaustive: Run every combination.
-        audit: How many inferred combinations to run after all, to see whether they agree.
-        seed: Decides which.
-        jobs: Environments at a time; 0 for as many as this machine bears.
-        store: Where results are kept.
-        refresh: Run again what the store knows.
-    """
-
-    vary: Sequence[str]
-    python: str | None = None
-    requirements: Sequence[str] = ()
-    options: Options = field(default_factory=Options)
-    every: Every | None = None
-    pre: bool = False
-    yanked: bool = False
-    exhaustive: bool = False
-    audit: int = 0
-    seed: int = 0
-    jobs: int = 0
-    store: Path | None = None
-    refresh: bool = False
-
-
-def matrix(asked: Asked, observer: Observer | None = None) -> Map:
+def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
     """Judge every combination of the releases that match.
 
     Raises:
@@ -84,12 +50,14 @@ def matrix(asked: Asked, observer: Observer | None = None) -> Map:
     """
     started = time.monotonic()
     observer = observer or Silent()
-    asked, trainers = split(asked)
-    with index() as releases, opened(asked, observer) as measuring:
+    request, trainers = split(request)
+    with index() as releases, opened(request, observer) as measuring:
         observer.doing("reading the index")
-        found = axes.parse([*asked.vary, *trainers], releases, every=asked.every, pre=asked.pre, yanked=asked.yanked)
-        fingerprints = read_fingerprints(found, asked, releases, observer)
-        work = Work(found, fingerprints, asked, measuring)
+        found = axes.parse(
+            [*request.vary, *trainers], releases, every=request.every, pre=request.pre, yanked=request.yanked
+        )
+        fingerprints = read_fingerprints(found, request, releases, observer)
+        work = Work(found, fingerprints, request, measuring)
         work.run()
         made = work.as_map()
         made.notes += releases.notes
@@ -97,10 +65,10 @@ def matrix(asked: Asked, observer: Observer | None = None) -> Map:
     return made
 
 
-def split(asked: Asked) -> tuple[Asked, list[str]]:
-    """What is asked with one release of a trainer added to, and that trainer apart: it is judged as on an axis of one."""
-    trainers = [text for text in asked.requirements if _is_trainer(text)]
-    return replace(asked, requirements=[text for text in asked.requirements if text not in trainers]), trainers
+def split(request: MatrixRequest) -> tuple[MatrixRequest, list[str]]:
+    """A request without its trainers, and these trainers: each is judged as an axis of one release."""
+    trainers = [text for text in request.requirements if _is_trainer(text)]
+    return replace(request, requirements=[text for text in request.requirements if text not in trainers]), trainers
 
 
 def pinned(requirements: Sequence[str]) -> dict[str, str]:
@@ -125,33 +93,35 @@ def index() -> Iterator[Index]:
 
 
 @contextmanager
-def opened(asked: Asked, observer: Observer) -> Iterator[Measuring]:
+def opened(request: MatrixRequest, observer: Observer) -> Iterator[Measuring]:
     """What measures combinations on the target."""
-    python = interpreter.find(asked.python, os.environ)
+    python = interpreter.find(request.python, os.environ)
     cache = locations.cache()
     with Session(python, None, 1, cache) as session:
         target = session.look()
-    path = asked.store or cache / locations.STORE
+    path = request.store or cache / locations.STORE
     workspace.hold(cache, locations.STORE)
     with Store(path) as store, Environments(python, target, cache) as environments:
-        executor = Local(environments, asked.jobs)
-        made = Measuring(target, asked.options, store, executor, observer, asked.requirements, asked.refresh)
+        executor = Local(environments, request.jobs)
+        made = Measuring(target, request.options, store, executor, observer, request.requirements, request.refresh)
         with made:
             yield made
     cache_eviction.keep_within_limit(cache, observer.doing)
 
 
-def read_fingerprints(found: Sequence[Axis], asked: Asked, releases: Index, observer: Observer) -> Fingerprints:
+def read_fingerprints(
+    found: Sequence[Axis], request: MatrixRequest, releases: Index, observer: Observer
+) -> Fingerprints:
     """Which releases of each axis share the code that matters, as far as it can be read without installing them."""
-    if asked.exhaustive:
+    if request.exhaustive:
         return {}
     fingerprints = {}
     reader = Reader(releases.session, locations.cache() / "fingerprints")
     for axis in found:
-        if axis.name in READ and not (axis.name == "transformers" and _has_own_models(asked.options)):
+        if axis.name in READ and not (axis.name == "transformers" and _has_own_models(request.options)):
             observer.doing(f"reading {len(axis.releases)} releases of {axis.name}")
             fingerprints[axis.name] = reader.fingerprints(
-                axis.name, axis.releases, asked.options.models or FALLBACK_FAMILIES
+                axis.name, axis.releases, request.options.models or FALLBACK_FAMILIES
             )
     return fingerprints
 
@@ -164,23 +134,25 @@ def _has_own_models(options: Options) -> bool:
 class Work:
     """The combinations of a matrix, on the way from asked for to judged."""
 
-    def __init__(self, found: Sequence[Axis], fingerprints: Fingerprints, asked: Asked, measuring: Measuring) -> None:
+    def __init__(
+        self, found: Sequence[Axis], fingerprints: Fingerprints, request: MatrixRequest, measuring: Measuring
+    ) -> None:
         self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
-        combinations = inference.with_models(combine(self.axes, asked.options.models), fingerprints)
+        combinations = inference.with_models(combine(self.axes, request.options.models), fingerprints)
         self._lacking: dict[str, list[str]] = {}
-        if len(asked.options.models) > 1:
+        if len(request.options.models) > 1:
             combinations, self._lacking = inference.without_lacking(combinations, fingerprints)
         self.combinations = combinations
         self._for_others = _made_for_others(found, measuring.target)
         self.groups = inference.groups(self.combinations, fingerprints, self._for_others)
         self.runs: dict[Combination, Run] = {}
         self.audit: Audit | None = None
-        self._asked, self._session, self._fingerprints = asked, measuring, fingerprints
+        self._request, self._session, self._fingerprints = request, measuring, fingerprints
 
     def run(self) -> None:
         """Run what must be run, then what the audit picks."""
         self._settle()
-        if self._asked.audit:
+        if self._request.audit:
             self._audit()
             self._settle()
 
@@ -190,7 +162,7 @@ class Work:
 
     def _audit(self) -> None:
         """Run inferred combinations at random; a group with one that differs is trusted no more."""
-        chance = random.Random(self._asked.seed)  # noqa: S311 - which ones is no secret
+        chance = random.Random(self._request.seed)  # noqa: S311 - which ones is no secret
         inferred = [
             (group, one)
             for group in self.groups
@@ -198,7 +170,7 @@ class Work:
             for one in group.members
             if one not in self.runs and one not in group.reserve
         ]
-        picked = chance.sample(inferred, min(self._asked.audit, len(inferred)))
+        picked = chance.sample(inferred, min(self._request.audit, len(inferred)))
         before = {group.members[0]: group.evidence(self.runs) for group, _ in picked}
         found = self._session.measure([one for _, one in picked])
         self.audit = Audit(len(found))

@@ -38,6 +38,38 @@ class Request:
     job: str | None = None
 
 
+def build(
+    *,
+    python: str | None = None,
+    requirements: Sequence[str] = (),
+    with_deps: bool = False,
+    job: str | None = None,
+    models: Sequence[str] = (),
+    functions: Sequence[str] = (),
+    engines: Sequence[str] = (),
+    conventions: Sequence[str] = (),
+    timeout: float = 60.0,
+    nproc: int = 1,
+    thorough: bool = False,
+    jobs: int | None = None,
+    use_cache: bool = True,
+    find_remedies: bool = True,
+    verify: bool = False,
+) -> Request:
+    """A request from what the command line and the Python interface take, by their names."""
+    return Request(
+        python=python,
+        requirements=requirements,
+        with_dependencies=with_deps,
+        options=Options(models, functions, engines, conventions, timeout, ranks=nproc, thorough=thorough),
+        workers=jobs or 0,
+        use_cache=use_cache,
+        find_remedies=find_remedies,
+        verify=verify,
+        job=job,
+    )
+
+
 class Wanted(NamedTuple):
     """What is to be probed, and what the reader must know of how that was decided."""
 

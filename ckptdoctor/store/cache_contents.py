@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptdoctor.store.locations import GONE, NEW, STORE
+from ckptdoctor.store.writing import UNFINISHED
 
 LEFTOVERS = "leftovers"
 KINDS = {
@@ -27,6 +28,23 @@ KINDS = {
 """Every kind of entry, with what it is for."""
 
 _NAME = r"[0-9a-f]{32}"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What the cache holds.
+
+    Attributes:
+        folder: Where it is.
+        entries: All that comes and goes.
+        limit: The bytes that it may hold; ``None`` for any number.
+        is_ours: Whether ckptdoctor made the folder: nothing is deleted from another.
+    """
+
+    folder: Path
+    entries: list[Entry]
+    limit: int | None
+    is_ours: bool
 
 
 @dataclass(frozen=True)
@@ -88,14 +106,14 @@ def _is_missing(path: Any) -> bool:
 
 
 def _results(cache: Path) -> Iterator[Entry]:
-    for file in _children(cache / "results", rf"{_NAME}\.(json|\d+)"):
+    for file in _children(cache / "results", rf"{_NAME}\.json|{UNFINISHED}"):
         yield _entry("results", file)
 
 
 def _overlays(cache: Path) -> Iterator[Entry]:
     """Overlays, each with the records of what it meets; and records without an overlay."""
     records = defaultdict(list)
-    for file in _children(cache / "requests", rf"{_NAME}\.json"):
+    for file in _children(cache / "requests", rf"{_NAME}\.json|{UNFINISHED}"):
         records[str(_json(file).get("overlay"))].append(file)
     for folder in _children(cache / "overlays", _NAME):
         own = tuple(records.pop(folder.name, ()))
@@ -111,7 +129,7 @@ def _environments(cache: Path) -> Iterator[Entry]:
 
 
 def _kinds(cache: Path) -> Iterator[Entry]:
-    for file in _children(cache / "fingerprints", rf"{_NAME}\.json|\.fingerprint\..*"):
+    for file in _children(cache / "fingerprints", rf"{_NAME}\.json|{UNFINISHED}"):
         yield _entry("fingerprints", file)
 
 

@@ -1,4 +1,4 @@
-"""Files that the user names: a regular one is replaced whole or not at all, anything else is written to."""
+"""Files are written whole or not at all: those that the user names, and our own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store.ownership import is_trusted
 
+UNFINISHED = r"\.ckptdoctor-[0-9a-f]{16}\.tmp"
+"""What a file is called until it is whole; one that stays is of a process that was killed."""
 LINKS = 40
 """As many links as Linux follows."""
 
@@ -37,6 +39,16 @@ def write(path: str | Path, content: bytes, option: str = "--output") -> None:
             _replace(target, content)
     except OSError as error:
         raise _fault(path, error.strerror or str(error), option) from error
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file of our own, and the folders that it needs.
+
+    Raises:
+        OSError: It cannot be written, and is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
 
 
 def require_writable(path: str | Path | None, option: str = "--output") -> None:

@@ -12,6 +12,8 @@ import msgspec
 T = TypeVar("T")
 
 _CUT = "..."
+LONGEST_LINE = 400
+"""Characters of an error or a source line that are shown; a whole tensor in a message helps nobody."""
 
 
 def is_safe(char: str) -> bool:
@@ -48,7 +50,7 @@ def in_json(text: str) -> str:
     return "".join(char if is_safe(char) else json.dumps(char)[1:-1] for char in text)
 
 
-def one_line(text: str, limit: int) -> str:
+def one_line(text: str, limit: int = LONGEST_LINE) -> str:
     """Puts text on one line: safe, white space collapsed, cut with ``...`` where it is longer than ``limit``."""
     line = plain(" ".join(text.split()))
     if len(line) <= limit:

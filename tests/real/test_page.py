@@ -8,7 +8,7 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from ckptdoctor.output.maps import render
+from ckptdoctor.output import render
 from tests.test_maps import REQUIRES, TRANSFORMERS, build, planted, readme, style, whole
 
 pytestmark = pytest.mark.real

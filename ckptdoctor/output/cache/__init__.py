@@ -1,0 +1,1 @@
+"""The formats of what the cache holds: one module each."""

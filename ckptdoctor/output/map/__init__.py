@@ -1,0 +1,1 @@
+"""The formats of a compatibility map: one module each."""

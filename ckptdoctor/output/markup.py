@@ -1,0 +1,56 @@
+"""Markdown for GitHub in which nothing is markup, a mention or a link that is not meant to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ckptdoctor.words.escape import LONGEST_LINE, one_line
+
+_LINKED = re.compile(r"[@#]|://|www\.|\bGH-\d|^[0-9a-f]{7,40}$", re.IGNORECASE)
+"""Words that GitHub makes a link or a mention of, which would bother whoever is meant."""
+_SPAN = re.compile(r"`([^`]+)`")
+
+
+def prose(text: str) -> str:
+    """A sentence in which nothing is markup but code between backticks, and nothing mentions or links anyone."""
+    parts = _SPAN.split(one_line(text, 10 * LONGEST_LINE))
+    shown = "".join(code(part) if at % 2 else _words(part) for at, part in enumerate(parts))
+    # What would begin a heading, a list or a rule where the sentence begins a line.
+    return re.sub(r"^(\d+(?=[.)](?: |$)))?([-+=.)])", r"\1\\\2", shown)
+
+
+def code(text: str) -> str:
+    """Text as it is, between backticks; on GitHub nothing in there is markup, a mention or a link."""
+    line = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    # A pipe ends a table's cell even in code; spaces keep backticks at the ends apart from the fence.
+    padded = f" {line} " if line[:1] == "`" or line[-1:] == "`" else line
+    return f"{fence}{padded}{fence}".replace("|", r"\|") if line else ""
+
+
+def fenced(text: str, language: str) -> str:
+    """Text between fences that are longer than any in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    body = text.rstrip("\n")
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are markup already."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, ["---"] * len(headers), *rows))
+
+
+def bullets(title: str, items: Iterable[str]) -> list[str]:
+    """A list of sentences under its title; nothing where there are none."""
+    lines = [f"- {prose(item)}" for item in items]
+    return [title, "\n".join(lines)] if lines else []
+
+
+def _words(text: str) -> str:
+    return "".join(code(word) if _LINKED.search(word) else _word(word) for word in re.split("( +)", text))
+
+
+def _word(word: str) -> str:
+    word = word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", word)

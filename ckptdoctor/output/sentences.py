@@ -1,0 +1,39 @@
+"""Sentences and words that several formats share."""
+
+from __future__ import annotations
+
+from ckptdoctor.model.report import Accepted, Finding, ProbeResult
+from ckptdoctor.words.wording import error_line
+
+VERDICTS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
+
+
+def happened(probe: ProbeResult) -> str:
+    """What ended a probe, in one line; of a backward pass that was simulated, what the simulation showed."""
+    evidence = probe.evidence
+    if not evidence.forward_only:
+        return probe.error or evidence.why
+    tried = evidence.stand_in
+    shown = error_line(tried.error) if tried and tried.error else ""
+    return f"backward simulated on CPU{': ' if shown else ''}{shown}"
+
+
+def outcome(probe: ProbeResult) -> str:
+    """How a probe ended, in a word or two."""
+    return "ok (simulated)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
+
+
+def accepted_text(finding: Finding) -> str:
+    """Why a finding does not count, or empty if it counts."""
+    if finding.accepted == "ignored":
+        return f"ignored by {finding.reason}: does not count"
+    if finding.accepted == "baseline":
+        return f"accepted by the baseline: {finding.reason or 'no reason given'}"
+    return ""
+
+
+def stale_text(entry: Accepted) -> str:
+    """That an entry of the baseline no longer matches."""
+    functions = ", ".join(entry.checkpoint_functions)
+    where = f"{entry.rule} in {entry.file}" if entry.file else f"{entry.rule}, {entry.code},"
+    return f"The baseline accepts {where} with {functions}, which is gone. --update-baseline removes the entry."

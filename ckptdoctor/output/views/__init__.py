@@ -1,0 +1,1 @@
+"""What several formats show alike: a report that anyone may see, a map as tables and in words."""
