@@ -310,7 +310,7 @@ class Course:
             plain = self._plainly(situation, batches)
             if plain is None:
                 continue
-            tolerance = self._tolerance(situation, batches)
+            tolerance = self._tolerance(situation)
             step, taken = self._observe(self.checkpointed, situation, batches, plain, tolerance)
             step["when"] = situation.when
             if situation.rare:
@@ -401,7 +401,7 @@ class Course:
             side.module(**models.fresh(batches[0]))
         return int(moves.bytes)
 
-    def _tolerance(self, situation: Situation, batches: list[dict[str, Any]]) -> float:
+    def _tolerance(self, situation: Situation) -> float:
         """The largest relative difference that rounding explains: as the plain step has it with its sequences turned round."""
         if situation.precision not in self.rounding:
             usual = [self.batches["usual"]]

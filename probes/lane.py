@@ -288,7 +288,7 @@ def _step(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[
 
 def can_fork() -> bool:
     """Whether children may be forked from this process: not on macOS, and not once anything has woken CUDA in it."""
-    if not hasattr(os, "fork") or sys.platform == "darwin":
+    if sys.platform == "darwin":
         return False
     torch = sys.modules.get("torch")
     return torch is None or not torch.cuda.is_available() or _child_reaches_cuda(torch)

@@ -66,8 +66,7 @@ def watch_variables() -> None:
 
 def watch_files() -> None:
     """Note from now on which files are read; for the rest of the process's life."""
-    if hasattr(sys, "addaudithook"):
-        sys.addaudithook(_audit)
+    sys.addaudithook(_audit)
     for name in ("stat", "lstat"):
         original = getattr(os, name)
         watched = functools.wraps(original)(functools.partial(_stat, original))

@@ -50,7 +50,7 @@ def test_both_sides_of_the_line_are_shown():
 def test_no_line_is_said_too():
     none = found()
     none.lines = []
-    assert "There is no line: every release fails or works." in render("text", none, PLAIN)
+    assert "The verdict does not change: every release fails or works." in render("text", none, PLAIN)
 
 
 def test_json_keeps_to_the_shipped_schema():

@@ -166,12 +166,12 @@ def test_prune_drops_what_was_not_used_for_a_while_with_its_record(cache):
     ran = call("cache", "prune")
 
     assert (ran.status, ran.err) == (0, "")
-    assert "Dropped 2 entries, 2 kB." in ran.out
+    assert "Deleted 2 entries, 2 kB." in ran.out
     assert (old.exists(), older_kind.exists(), fresh.exists()) == (False, False, True)
     assert [file.stem for file in (cache / "requests").iterdir()] == [fresh.name]
     assert not [one for one in cache.iterdir() if one.name.startswith(".gone-")]
 
-    assert "Dropped 1 entry, 1 kB." in call("cache", "prune", "--older-than", "10").out
+    assert "Deleted 1 entry, 1 kB." in call("cache", "prune", "--older-than", "10").out
     assert not fresh.exists()
 
 
@@ -282,8 +282,8 @@ def test_a_dry_run_deletes_nothing_and_tells_what_a_prune_drops(cache, tmp_path)
     dry = call("cache", "prune", "--dry-run", environ=environ)
 
     assert everything(cache) == before
-    assert "Would drop 4 entries" in dry.out
-    assert call("cache", "prune", environ=environ).out == dry.out.replace("Would drop", "Dropped")
+    assert "Would delete 4 entries" in dry.out
+    assert call("cache", "prune", environ=environ).out == dry.out.replace("Would delete", "Deleted")
 
 
 def test_what_another_process_uses_stays(cache, tmp_path):
@@ -299,7 +299,7 @@ def test_what_another_process_uses_stays(cache, tmp_path):
         assert len(made) == 1
         assert (used.exists(), compiled.exists(), store.exists(), old.exists()) == (True, True, True, False)
     assert "2 entries, 2 kB in use: kept." in ran.out
-    assert "Nothing to drop." in cleared.out
+    assert "Nothing to delete." in cleared.out
 
     call("cache", "clear", "--all", "--yes")
     assert not any(path.exists() for path in (used, compiled, store))
@@ -339,7 +339,7 @@ def test_a_prune_that_was_killed_while_it_deletes_breaks_nothing(cache, monkeypa
 
     assert not folder.exists()  # the whole of it, before any part was deleted
     assert "leftovers" in run("cache").out
-    assert "Nothing to drop." in run("cache", "prune").out
+    assert "Nothing to delete." in run("cache", "prune").out
     assert not [one for one in cache.iterdir() if one.name.startswith(".gone-")]
 
 
@@ -353,7 +353,7 @@ def test_two_prunes_at_once_drop_each_entry_once(cache):
     assert [(ran.status, ran.err) for ran in rans] == [(0, "")] * 3
     assert list((cache / "overlays").iterdir()) == list((cache / "requests").iterdir()) == []
     assert not [one for one in cache.iterdir() if one.name.startswith(".gone-")]
-    counts = [line.split()[1] for ran in rans for line in ran.out.splitlines() if line.startswith("Dropped")]
+    counts = [line.split()[1] for ran in rans for line in ran.out.splitlines() if line.startswith("Deleted")]
     assert sum(map(int, counts)) == 60
 
 
@@ -449,7 +449,7 @@ def test_clear_empties_it_but_for_the_store_and_all_of_it_if_told_to(cache, tmp_
     assert call("cache", "clear", "--all", "--yes").status == 0
     assert not store.exists()
     assert locations.is_marked(cache)
-    assert call("cache", "clear").out == "Nothing to drop.\n"  # there is nothing to ask about
+    assert call("cache", "clear").out == "Nothing to delete.\n"  # there is nothing to ask about
 
 
 def test_without_a_terminal_clear_needs_a_yes(cache):

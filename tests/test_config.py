@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
 
 def parsed(*arguments):
     """What the command would get."""
-    return check.make_context("check", list(arguments)).params
+    return check.make_context("check", list(arguments), help_option_names=["-h", "--help"]).params
 
 
 # -- where a value comes from -----------------------------------------------------------------------------------------
@@ -159,14 +159,14 @@ def test_the_nearest_table_counts_whole(project, tmp_path):
     [
         ("fail_on = 'never'", "no setting 'fail_on'", "did you mean fail-on?"),
         ("nonsense = 1", "no setting 'nonsense'", "baseline"),
-        ("fail-on = 1", "fail-on must be text, not 1", ""),
-        ("fail-on = ['never']", "fail-on must be text, not ['never']", ""),
-        ("ignore = [1]", "ignore must be text or a list of texts, not [1]", ""),
-        ("ignore = true", "ignore must be text or a list of texts, not true", ""),
+        ("fail-on = 1", "fail-on must be a string, not 1", ""),
+        ("fail-on = ['never']", "fail-on must be a string, not ['never']", ""),
+        ("ignore = [1]", "ignore must be a string or a list of strings, not [1]", ""),
+        ("ignore = true", "ignore must be a string or a list of strings, not true", ""),
         ("verbose = 'yes'", "verbose must be true or false, not 'yes'", ""),
         ("verbose = 1", "verbose must be true or false, not 1", ""),
-        ("jobs = 1.5", "jobs must be a whole number, not 1.5", ""),
-        ("jobs = true", "jobs must be a whole number, not true", ""),
+        ("jobs = 1.5", "jobs must be an integer, not 1.5", ""),
+        ("jobs = true", "jobs must be an integer, not true", ""),
         ("timeout = '60'", "timeout must be a number, not '60'", ""),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_wrong_variable_is_named(name, value, said, tmp_path):
     ("text", "said"),
     [
         ("[tool.ckptdoctor", "is not valid TOML"),
-        ("[tool]\nckptdoctor = 1\n", "tool.ckptdoctor is no table"),
+        ("[tool]\nckptdoctor = 1\n", "tool.ckptdoctor is not a table"),
         ("\udcff", "is not valid TOML"),
     ],
 )
@@ -254,19 +254,19 @@ def test_settings_do_not_leak_into_other_commands():
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ('python = "./evil"', "python may not be set in a file"),
-        ('checkpoint-fn = "./e.py:f"', "checkpoint-fn may not be set in a file"),
-        ('with = "evil @ file:///shared/evil"', "with may not be set in a file"),
-        ("with-deps = true", "with-deps may not be set in a file"),
-        ('job = "train.yaml"', "job may not be set in a file"),
-        ('format = ["text", "json=precious"]', "format may name no file to write, as 'json=precious' does"),
-        ('format = "sarif="', "format may name no file to write"),
-        ('fail-on = "never"', "fail-on may not be 'never'"),
-        ('baseline = "../b.json"', "baseline may not name '../b.json', which lies outside of its folder"),
-        ('baseline = "/b.json"', "baseline may not name '/b.json'"),
-        ('baseline = "~/b.json"', "baseline may not name '~/b.json'"),
-        ('baseline = "link/b.json"', "baseline may not name 'link/b.json'"),
-        ('model = ["glm4", "../x"]', "model may not name '../x'"),
+        ('python = "./evil"', "python cannot be set in a file"),
+        ('checkpoint-fn = "./e.py:f"', "checkpoint-fn cannot be set in a file"),
+        ('with = "evil @ file:///shared/evil"', "with cannot be set in a file"),
+        ("with-deps = true", "with-deps cannot be set in a file"),
+        ('job = "train.yaml"', "job cannot be set in a file"),
+        ('format = ["text", "json=precious"]', "format cannot name a file to write: 'json=precious'"),
+        ('format = "sarif="', "format cannot name a file to write"),
+        ('fail-on = "never"', "fail-on cannot be 'never'"),
+        ('baseline = "../b.json"', "baseline cannot name '../b.json', which is outside of the file's folder"),
+        ('baseline = "/b.json"', "baseline cannot name '/b.json'"),
+        ('baseline = "~/b.json"', "baseline cannot name '~/b.json'"),
+        ('baseline = "link/b.json"', "baseline cannot name 'link/b.json'"),
+        ('model = ["glm4", "../x"]', "model cannot name '../x'"),
     ],
 )
 def test_the_file_names_nothing_that_is_run_or_written_and_switches_no_check_off(setting, said, project, tmp_path):
@@ -385,7 +385,7 @@ def test_a_file_that_is_named_is_read_whoever_may_write_it_and_may_set_no_more(t
     monkeypatch.setenv("CKPTDOCTOR_CONFIG", str(named))
     assert parsed()["fail_on"] == "warning"
     named.write_text("[tool.ckptdoctor]\npython = './evil'\n")
-    with pytest.raises(UsageFault, match="python may not be set"):
+    with pytest.raises(UsageFault, match="python cannot be set"):
         parsed()
     named.unlink()
     with pytest.raises(UsageFault, match="cannot be read: No such file"):

@@ -347,7 +347,6 @@ print(os.waitstatus_to_exitcode(status), used.ru_maxrss, used.ru_utime)
 """Runs a command from a small process: of a large one, a child's highest memory would be at least that one's."""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="asks the system how much memory a process took")
 @pytest.mark.parametrize("line", ["y", "[rank1]: {'loss': 1.0, 'epoch': 0.5}"])
 def test_a_flood_takes_little_memory(line, tmp_path):
     flood = tmp_path / "log.txt"

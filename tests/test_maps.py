@@ -395,7 +395,7 @@ def test_a_fixed_release_that_cells_leave_out_is_no_hindrance():
     found.axes["torch"] = ["2.13.0"]
 
     assert [row.label for row in sheets(found)[0].rows] == ["llamafactory 0.9.1 - 0.9.2", "llamafactory 0.9.3"]
-    assert "everywhere torch 2.13.0" in render("text", found, style())
+    assert "in all combinations torch 2.13.0" in render("text", found, style())
 
 
 # -- digest -----------------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_the_headline_counts():
     assert digest.headline(whole()) == (
         "Of 72 combinations 60 work, 9 fail and 3 cannot be diagnosed; 23 were measured, the rest inferred."
     )
-    assert digest.headline(build({}, usual, stacks=[])) == "No combination is in this map."
+    assert digest.headline(build({}, usual, stacks=[])) == "This map is empty."
     assert digest.headline(build({"transformers": ["4.51.3"]}, usual)) == "Of 1 combination 1 works; all were measured."
 
 
@@ -469,15 +469,13 @@ def test_it_always_says_how_it_is_known(measured, total, words):
 def test_the_audit_is_loud_when_it_disagrees():
     quiet = readme(audit=Audit(12))
 
-    assert digest.audit(quiet) == (
-        "Audit: 12 inferred combinations were run after all; all agree with what was inferred."
-    )
-    assert "1 DISAGREES with what was inferred:" in digest.audit(whole())
+    assert digest.audit(quiet) == ("Audit: 12 inferred combinations were run as well; all agree with the inference.")
+    assert "1 DISAGREES with the inference:" in digest.audit(whole())
     assert digest.audit(readme()) == ""
 
 
 def test_what_was_judged_on_its_forward_pass_only_is_noted():
-    assert digest.notes(whole())[1].endswith("the backward pass simulated on the CPU: axolotl:disk.")
+    assert digest.notes(whole())[1].endswith("The backward pass was simulated on CPU: axolotl:disk.")
 
 
 # -- declared requirements --------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class Lab:
         self.index.mkdir()
         self.venv = root / "venv"
         self.cache = root / "cache"
-        self.python = self.venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        self.python = self.venv / "bin/python"
         self.runs: list[list[str]] = []
         self.said: list[str] = []
         self.packages = {"torch": "2.13.0+cpu", "transformers": "4.51.3"}

@@ -335,7 +335,7 @@ def test_a_module_that_hides_pythons_own_is_named(tmp_path, name, source):
     done = shell("$CK check --python /nowhere", PYTHONPATH=str(tmp_path))
 
     assert done.returncode == 3
-    assert done.stderr.splitlines()[0] == f"error: {tmp_path / name} hides a module of Python's own from ckptdoctor."
+    assert done.stderr.splitlines()[0] == f"error: {tmp_path / name} hides one of Python's own modules from ckptdoctor."
 
 
 def test_a_folder_that_this_user_may_not_look_into_is_named(monkeypatch):

@@ -59,12 +59,12 @@ class Lazy(click.Group):
 @click.version_option(__version__, prog_name="ckptdoctor", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of ckptdoctor's own errors.")
 def group(debug: bool) -> None:
-    """Whether gradient checkpointing works in a training environment, and if not, whose fault it is and what fixes it.
+    """Check whether gradient checkpointing works in a training environment. If not, find the cause and what fixes it.
 
     \b
-    ckptdoctor check                            the active environment
-    ckptdoctor check --python ~/envs/train      another one, which needs nothing installed for this
-    ckptdoctor check --with llamafactory==0.9.3 the same with another version, in an overlay
+    ckptdoctor check                            check the active environment
+    ckptdoctor check --python ~/envs/train      check another one; nothing is installed in it
+    ckptdoctor check --with llamafactory==0.9.3 test with this version, in an overlay
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """  # noqa: D301 - click wants the character itself
@@ -155,11 +155,11 @@ def run_command(arguments: list[str]) -> int:
         if "can't start new thread" in str(error):
             return _complain("No more threads can be started.", HINTS[errno.EAGAIN], 3)
         if shadow := _shadow():
-            click.echo(f"error: {shadow} hides a module of Python's own from ckptdoctor.", err=True)
-            click.echo("hint: start ckptdoctor without that folder on PYTHONPATH", err=True)
+            click.echo(f"error: {shadow} hides one of Python's own modules from ckptdoctor.", err=True)
+            click.echo("hint: remove that folder from PYTHONPATH and start ckptdoctor again", err=True)
             return 3
         what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
-        return _complain(what, "please report it, with what --debug prints", 3)
+        return _complain(what, "report it with the output of --debug", 3)
     return status if isinstance(status, int) else 0
 
 

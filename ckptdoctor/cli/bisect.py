@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 @matrix_options
 @format_options("bisection")
 def command(axis: str, good: str, bad: str, request: MatrixRequest, to: Destination) -> int:
-    """Find the release of a package at which checkpointing begins to fail, or, with the bad one older, to work.
+    """Find the release where checkpointing starts to fail, or, if --bad is the older release, to work.
 
-    Without --good and --bad, all such lines on the axis are found.
+    Without --good and --bad, all such releases are found.
 
     \b
     ckptdoctor bisect transformers --good 4.50.3 --bad 4.51.3 --with llamafactory==0.9.2
     ckptdoctor bisect 'llamafactory>=0.9' --with transformers==4.51.3
 
-    Exit status: 0 found, 2 wrong usage, 3 there is no line, or it cannot be diagnosed.
+    Exit status: 0 found, 2 wrong usage, 3 there is no such release, or it cannot be diagnosed.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.matrix.bisect import bisect
 
     if bool(good) != bool(bad):
-        raise UsageFault("--good and --bad belong together.", "give both, or neither for all lines on the axis")
+        raise UsageFault("--good and --bad belong together.", "give both, or neither to find all changes")
     with progress.observer() as observer:
         found = bisect(replace(request, vary=[axis]), good, bad, observer)
     to.show(found)

@@ -28,19 +28,19 @@ class _ShowByDefault(click.Group):
 
 @click.group("cache", cls=_ShowByDefault)
 def command() -> None:
-    """Show what the cache holds, drop what is old, or empty it.
+    """Show, prune or clear the cache.
 
     \b
-    ckptdoctor cache                        what it holds, and its limit
-    ckptdoctor cache prune --dry-run        what is old, or belongs to environments that are gone
-    ckptdoctor cache clear                  empty it, but for what matrix and bisect have measured
+    ckptdoctor cache                        show what it holds, and its limit
+    ckptdoctor cache prune --dry-run        show what is old, or belongs to environments that are gone
+    ckptdoctor cache clear                  delete all but the measurements of matrix and bisect
 
-    After a run has added to the cache, what was not used for longest is dropped until the cache is within its limit: 10 GB,
-    or CKPTDOCTOR_CACHE_LIMIT. CKPTDOCTOR_CACHE names another folder. What a run uses is never dropped.
+    When a run makes the cache larger than its limit, the entries that were not used for longest are deleted. The limit is
+    10 GB, or CKPTDOCTOR_CACHE_LIMIT. CKPTDOCTOR_CACHE names another folder. What a run uses is never deleted.
     """  # noqa: D301 - click wants the character itself
 
 
-@command.command("show", short_help="Show where the cache lies, and what it holds.")
+@command.command("show", short_help="Show what the cache holds.")
 @format_options("cache")
 def show(to: Destination) -> int:
     """Show where the cache is, how many entries and bytes of each sort it holds, and its limit."""
@@ -52,34 +52,34 @@ def show(to: Destination) -> int:
     return 0
 
 
-@command.command("prune", short_help="Drop what was not used for a while.")
+@command.command("prune", short_help="Delete what is old or no longer needed.")
 @click.option(
     "--older-than",
     "days",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    help="Drop what was not used for this many days. Default: 30.",
+    help="Delete what was not used for this many days. Default: 30.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be dropped, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 def prune(days: float | None, dry_run: bool) -> int:
-    """Drop what was not used for 30 days, what belongs to environments that are gone, and what exceeds the limit.
+    """Delete what was not used for 30 days, what belongs to environments that are gone, and what exceeds the limit.
 
-    What matrix and bisect have measured is kept: only `ckptdoctor cache clear --all` deletes it.
+    The measurements of matrix and bisect are kept. Only `ckptdoctor cache clear --all` deletes them.
     """
     from ckptdoctor.store import cache_eviction, locations
 
     limit = locations.limit()
     age = cache_eviction.DAYS if days is None else days
     outcome = cache_eviction.prune(locations.cache(), age, limit, dry_run)
-    printing.write(_told(outcome, "Would drop" if dry_run else "Dropped"))
+    printing.write(_told(outcome, "Would delete" if dry_run else "Deleted"))
     return 0
 
 
-@command.command("clear", short_help="Empty the cache.")
+@command.command("clear", short_help="Delete all entries.")
 @click.option("--all", "everything", is_flag=True, help="Delete the measurements of matrix and bisect as well.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 def clear(everything: bool, yes: bool) -> int:
-    """Empty the cache, after it was said what goes. What matrix and bisect have measured is kept, unless --all is given."""
+    """Show what the cache holds, ask, and delete it. The measurements of matrix and bisect are kept without --all."""
     from ckptdoctor.output.layout import page
     from ckptdoctor.output.views.sizes import table
     from ckptdoctor.store import cache_contents, cache_eviction, locations
@@ -92,7 +92,7 @@ def clear(everything: bool, yes: bool) -> int:
     if entries:
         printing.write(page([[plain(str(folder))], table(entries)]) + "\n")
         _confirm(yes)
-    printing.write(_told(cache_eviction.clear(folder, entries), "Dropped"))
+    printing.write(_told(cache_eviction.clear(folder, entries), "Deleted"))
     return 0
 
 
@@ -107,7 +107,7 @@ def _confirm(yes: bool) -> None:
 def _told(outcome: Outcome, verb: str) -> str:
     in_use = f"{_amount(outcome.in_use)} in use: kept.\n" if outcome.in_use else ""
     if not outcome.dropped:
-        return f"{in_use}Nothing to drop.\n"
+        return f"{in_use}Nothing to delete.\n"
     from ckptdoctor.output.layout import page
     from ckptdoctor.output.views.sizes import table
 

@@ -42,10 +42,10 @@ GATE = grouped(
         "--ignore",
         metavar="CODES",
         multiple=True,
-        help="Show these rules, but do not count them. If --select and --ignore both match, the longer prefix wins. "
+        help="Do not count these rules. If --select and --ignore both match, the longer prefix wins. "
         "CKPT900 always counts. Repeatable.",
     ),
-    click.option("--baseline", metavar="FILE", help="Show the findings that this file accepts, but do not count them."),
+    click.option("--baseline", metavar="FILE", help="Do not count the findings that this file accepts."),
     click.option("--update-baseline", is_flag=True, help="Write all current findings to the file of --baseline."),
 )
 """The options that say which findings count."""
@@ -69,14 +69,14 @@ def command(
     update_baseline: bool,
     **counts: Any,
 ) -> int:
-    """Run tiny real training steps in an environment, with checkpointing, and say what is broken and what fixes it.
+    """Run tiny real training steps with checkpointing in an environment. Report what is broken and what fixes it.
 
-    Takes seconds and no GPU. The environment needs torch, and is left as it is, byte for byte.
+    The check takes seconds and needs no GPU. The environment needs torch. Nothing in the environment changes.
 
-    Variables set options by their names (CKPTDOCTOR_FAIL_ON=warning), but for --output, --no-cache and --update-baseline.
-    pyproject.toml sets those that name nothing to run, install or write, under [tool.ckptdoctor]: model, engine,
+    Variables set options by their names (CKPTDOCTOR_FAIL_ON=warning), except --output, --no-cache and --update-baseline.
+    The table [tool.ckptdoctor] in pyproject.toml sets options that name nothing to run, install or write: model, engine,
     convention, nproc, thorough, jobs, timeout, verify, verbose, format, fail-on (not "never"), select, ignore, baseline.
-    Options win over variables, and variables over the file. The report names the file, and what it set.
+    Options win over variables, and variables win over the file. The report names the file and what it set.
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """

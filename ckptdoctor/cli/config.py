@@ -128,7 +128,7 @@ def notes(ctx: click.Context) -> Iterator[str]:
     if by[ParameterSource.ENVIRONMENT]:  # their values may hold secrets, such as an index's password
         yield f"Set by environment variables: {', '.join(map(variable, by[ParameterSource.ENVIRONMENT]))}."
     for file, why in source.passed_over:
-        yield f"{file} is not read: {why}. To read it all the same, name it with --config."
+        yield f"{file} is not read: {why}. To read it anyway, name it with --config."
 
 
 def is_from_file(ctx: click.Context, parameter: str) -> bool:
@@ -208,7 +208,7 @@ def _table(file: Path, text: bytes) -> Mapping[str, Any] | None:
     tools = whole.get("tool", {})
     table = tools.get("ckptdoctor") if isinstance(tools, dict) else None
     if table is not None and not isinstance(table, dict):
-        raise UsageFault(f"{file}: {TABLE} is no table.", f"begin it with a line [{TABLE}]")
+        raise UsageFault(f"{file}: {TABLE} is not a table.", f"begin it with a line [{TABLE}]")
     return table
 
 
@@ -220,7 +220,7 @@ def _defaults(options: Mapping[str, click.Option], settings: Mapping[str, Any], 
         if option is None or option.name is None:
             raise UsageFault(f"{file}: [{TABLE}] has no setting '{name}'.", _near(name, options))
         if name not in IN_THE_FILE:
-            raise _not_here(f"{name} may not be set in a file", name, file)
+            raise _not_here(f"{name} cannot be set in a file", name, file)
         found[option.name] = _confined(name, _checked(name, value, option, file), file)
     return found
 
@@ -231,24 +231,26 @@ def _not_here(what: str, name: str, file: Path) -> UsageFault:
 
 def _near(name: str, options: Mapping[str, click.Option]) -> str:
     if name in OF_ONE_RUN:
-        return f"--{name} is of one run: give it on the command line"
+        return f"give --{name} on the command line only"
     near = get_close_matches(name, options, 1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(options))}"
 
 
 def _checked(name: str, value: Any, option: click.Option, file: Path) -> Any:
     if option.is_flag:
-        wanted, fits = "true or false", isinstance(value, bool)
+        expected, fits = "true or false", isinstance(value, bool)
     elif isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)):
         whole = isinstance(option.type, click.types.IntParamType)
-        wanted = "a whole number" if whole else "a number"
+        expected = "an integer" if whole else "a number"
         fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     elif option.multiple:
-        wanted, fits = "text or a list of texts", isinstance(value, str) or _is_texts(value)
+        expected, fits = "a string or a list of strings", isinstance(value, str) or _is_texts(value)
     else:
-        wanted, fits = "text", isinstance(value, str)
+        expected, fits = "a string", isinstance(value, str)
     if not fits:
-        raise UsageFault(f"{file}: [{TABLE}] {name} must be {wanted}, not {_shown(value)}.", "see ckptdoctor check -h")
+        raise UsageFault(
+            f"{file}: [{TABLE}] {name} must be {expected}, not {_shown(value)}.", "see ckptdoctor check -h"
+        )
     return [value] if option.multiple and isinstance(value, str) else value
 
 
@@ -266,9 +268,9 @@ def _confined(name: str, value: Any, file: Path) -> Any:
     if isinstance(value, list):
         return [_confined(name, item, file) for item in value]
     if name == "format" and "=" in value:
-        raise _not_here(f"format may name no file to write, as {_shown(value)} does", name, file)
+        raise _not_here(f"format cannot name a file to write: {_shown(value)}", name, file)
     if name == "fail-on" and value == "never":
-        raise _not_here("fail-on may not be 'never'", name, file)
+        raise _not_here("fail-on cannot be 'never'", name, file)
     if name == "baseline" or (name == "model" and ("/" in value or value.startswith((".", "~")))):
         return _inside(name, value, file)
     return value
@@ -277,7 +279,7 @@ def _confined(name: str, value: Any, file: Path) -> Any:
 def _inside(name: str, path: str, file: Path) -> str:
     place, root = file.parent / path, file.parent.resolve()
     if path.startswith("~") or Path(path).is_absolute() or not place.resolve().is_relative_to(root):
-        raise _not_here(f"{name} may not name {_shown(path)}, which lies outside of its folder", name, file)
+        raise _not_here(f"{name} cannot name {_shown(path)}, which is outside of the file's folder", name, file)
     if place.exists() and (why := ownership.foreign(place)):
-        raise _not_here(f"{name} names {_shown(path)}, which may have been changed by another user: {why}", name, file)
+        raise _not_here(f"{name} names {_shown(path)}, which another user may have changed: {why}", name, file)
     return path if file.parent == Path.cwd() else os.path.relpath(place, Path.cwd())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @target_options
 @format_options("environment")
 def command(request: Request, to: Destination) -> int:
-    """Print the stack of an environment: the packages that decide whether checkpointing works, as installed.
+    """Print the stack: the installed packages that decide whether checkpointing works.
 
     Nothing is imported. Declared requirements that the installed versions do not meet are listed as well.
     """

@@ -13,10 +13,11 @@ STATUS = {"ours": 0, "suspected": 1, "not ours": 3, "nothing found": 3}
 @click.argument("file", metavar="FILE|-")
 @format_options("explanation")
 def command(file: str, to: Destination) -> int:
-    """Say of a log or an issue text which rule it is, whose code reads and whose passes, and what is known to work.
+    """Explain a log or an issue text: which rule it shows, whose code fails, and which versions are known to work.
 
-    Nothing is run. Paste the text as it is: with prefixes of ranks and loggers, colours, quotes, boxes, wrapped lines, JSON
-    records, or in part. A claim rests on what the text shows. If the text only suggests a rule, the verdict is SUSPECTED.
+    Nothing is run. Paste the text as it is, or a part of it: prefixes of ranks and loggers, colours, quotes, boxes, wrapped
+    lines and JSON records do no harm. Every claim rests on the text. If the text only suggests a rule, the verdict is
+    SUSPECTED.
 
     \b
     ckptdoctor explain train.log

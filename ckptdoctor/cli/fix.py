@@ -49,10 +49,10 @@ def command(
     force: bool,
     to: Destination,
 ) -> int:
-    """Find what fixes an environment: every remedy was run, with the probes that failed and with those that passed.
+    """Find what fixes an environment. Every remedy is run with the probes that failed and with those that passed.
 
-    Releases are tried in overlays, a patch on a copy, beside the environment. Nothing in it changes, but with --apply and
-    --revert, and then one file. Remedies come ranked by how little they change.
+    Releases are tried in overlays, and a patch is tried on a copy. The environment does not change, except for one file
+    with --apply or --revert. Remedies are ranked by how little they change.
 
     Exit status: 0 nothing is broken (any more), 1 something is, 2 wrong usage or refused, 3 could not be diagnosed.
     """

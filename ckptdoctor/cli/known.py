@@ -12,11 +12,11 @@ from ckptdoctor.cli.printing import Destination, format_options
 @click.option("--model", metavar="FAMILY", default="", help="Show one model family. Default: all that were measured.")
 @format_options("map")
 def command(package: str | None, model: str, to: Destination) -> int:
-    """Print the compatibility map that is shipped with ckptdoctor: offline, at once, nothing is run.
+    """Print the compatibility map that is shipped with ckptdoctor. Nothing is run, and no network is needed.
 
     \b
-    ckptdoctor known                   all of it
-    ckptdoctor known llamafactory      one package with what it was run with
+    ckptdoctor known                   all packages
+    ckptdoctor known llamafactory      one package, and what it was run with
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor import knowledge
 

@@ -43,10 +43,11 @@ if TYPE_CHECKING:
 )
 @format_options("map")
 def command(request: MatrixRequest, to: Destination) -> int:
-    """Judge every combination of releases by tiny training steps: which versions work together?
+    """Judge every combination of releases with tiny training steps: which versions work together?
 
     Releases go into overlays; the environment is not modified. Of releases with the same code only one is run, and results
-    that are inferred from it are marked. Results are kept as they come: run the command again to continue after an interrupt.
+    that are inferred from it are marked. Trainers are alternatives to each other. If --vary names a package again, its
+    releases join the same axis. Results are kept as they come: run the command again to continue after an interrupt.
 
     \b
     ckptdoctor matrix --vary 'transformers>=4.46' --vary 'llamafactory>=0.9'

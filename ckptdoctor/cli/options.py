@@ -58,8 +58,8 @@ MODEL = click.option(
     "models",
     metavar="FAMILY|FOLDER",
     multiple=True,
-    help="Probe this model: a transformers family (glm4, llama, ...), a folder with a config.json (made tiny), or "
-    "tiny-glm4. Default: glm4 if installed. Repeatable.",
+    help="Probe this transformers family (glm4, llama, ...), folder with a config.json, or tiny-glm4. "
+    "Default: glm4 if there is one. Repeatable.",
 )
 CHECKPOINT_FN = click.option(
     "--checkpoint-fn",
@@ -67,7 +67,7 @@ CHECKPOINT_FN = click.option(
     metavar="NAME|FILE.py:FUNCTION|MODULE:FUNCTION",
     multiple=True,
     help=f"Judge this function: torch, deepspeed, {', '.join(catalog.with_functions())}, or your own. "
-    "Default: torch's and the installed trainers'. Repeatable.",
+    "Default: torch and installed trainers. Repeatable.",
 )
 CONVENTION = click.option(
     "--convention",
@@ -75,7 +75,7 @@ CONVENTION = click.option(
     metavar="NAME",
     multiple=True,
     callback=_known_conventions,
-    help="Pass layers in this way in ckptdoctor's own model. Default: the ways that transformers uses or used. Repeatable.",
+    help="Try this calling convention with tiny-glm4. Default: those that transformers uses or used. Repeatable.",
 )
 TIMEOUT = click.option(
     "--timeout",
@@ -94,7 +94,7 @@ NPROC = click.option(
 THOROUGH = click.option(
     "--thorough",
     is_flag=True,
-    help="Run the course of about 20 steps on trainers' functions too, and try each function under every engine.",
+    help="Run the long test on trainers' functions too, and try every function under every engine.",
 )
 JOBS = click.option(
     "--jobs", type=click.IntRange(min=1), help="Run this many probes at a time. Default: one for each core."
@@ -121,7 +121,7 @@ def target_options(command: Callable[..., Any]) -> Any:
 
 def request_options(command: Callable[..., Any]) -> Any:
     """The options that say what to diagnose; the command gets them as ``request``."""
-    engine = _engine("all that are installed")
+    engine = _engine("all, ZeRO only if DeepSpeed is installed")
     what = (JOB, MODEL, CHECKPOINT_FN, engine, CONVENTION, TIMEOUT, NPROC, THOROUGH, JOBS, NO_CACHE)
     return grouped(PYTHON, WITH, WITH_DEPS, *what)(_with_request(command, REQUEST))
 

@@ -37,17 +37,17 @@ WHAT = {
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @request_options
 def command(output: str, template: str | None, force: bool, request: Request) -> int:
-    """Pack all that a maintainer needs into one file to attach to an issue.
+    """Pack one file with all that a maintainer needs, to attach to an issue.
 
-    It holds the diagnosis as Markdown to paste and as JSON, a script that shows the fault with the libraries alone and
-    was run before it is packed, and what is installed. Secrets, names of people and machines, and private paths are
+    The file holds the diagnosis as Markdown to paste and as JSON, a script that shows the fault with the libraries alone
+    and that was run before, and the installed packages. Secrets, names of people and machines, and private paths are
     replaced in all of it.
 
     \b
     ckptdoctor report
     ckptdoctor report --with llamafactory==0.9.2 --template llamafactory -o issue.zip
 
-    Exit status: 0 the report was made, whatever it says, 2 wrong usage, 3 there is nothing to report on.
+    Exit status: 0 the report was made, 2 wrong usage, 3 there is nothing to report on.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.bugreport import bundle
 

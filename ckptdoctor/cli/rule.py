@@ -10,7 +10,7 @@ from ckptdoctor.cli import printing
 @click.command("rule")
 @click.argument("code", required=False)
 def command(code: str | None) -> int:
-    """Explain a rule by its code, such as CKPT001, or list them all."""
+    """Explain a rule by its code, e.g. CKPT001. Without a code, list all rules."""
     from ckptdoctor.output.layout import columns, page
     from ckptdoctor.rules import RULES
 

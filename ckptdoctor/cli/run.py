@@ -25,21 +25,20 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127
 )
 @click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> NoReturn:
-    """Start a training command with its checkpoint function adapted, no file changed.
+    """Run a training command with its checkpoint function adapted. No file changes.
 
     \b
     ckptdoctor run -- llamafactory-cli train job.yaml
     ckptdoctor run -- torchrun --nproc-per-node 8 train.py
 
-    A checkpoint function that looks for the layer in the callable that it is given, and fails since the model passes
-    another kind of callable than it was written for, finds the layer after all: in this command, and in every Python
-    that it starts on this machine. A line on standard error says so when it happens. Nothing is done to functions
-    that work.
+    Some checkpoint functions look for the layer inside the callable that the model passes, and fail if the model passes
+    a callable of another form. Here such a function finds the layer: in this command, and in every Python that the
+    command starts on this machine. A line on standard error says when this happens. Functions that work are not changed.
 
-    This goes through PYTHONPATH. It does not reach Python started with -I, -E or -S, or with an environment of its own
-    making; nor other machines, unless they have the same folder and are given the variable.
+    The command gets a folder on PYTHONPATH. This does not reach Python that starts with -I, -E or -S or with a new
+    environment, or other machines, unless they have the same folder and get the variable.
 
-    Exit status: that of the command; 127 if it is not found, 126 if it cannot be started.
+    Exit status: the status of the command; 127 if it is not found, 126 if it cannot be started.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.store import locations
     from ckptdoctor.words.escape import one_line

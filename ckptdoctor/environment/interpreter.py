@@ -54,7 +54,7 @@ def _chosen(chosen: str) -> Path:
 
 
 def _in_folder(folder: Path, origin: str) -> Path:
-    for name in ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe"):
+    for name in ("bin/python", "bin/python3"):
         if (folder / name).is_file():
             return _executable(folder / name)
     raise TargetError(

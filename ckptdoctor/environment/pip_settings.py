@@ -25,7 +25,7 @@ from ckptdoctor.errors import TargetError
 
 UNIX_GLOBAL = Path("/etc")
 """Where pip looks for a ``pip.conf`` on Unix besides the XDG folders."""
-_BASENAME = "pip.ini" if sys.platform == "win32" else "pip.conf"
+_BASENAME = "pip.conf"
 _ALIASES = {"default-timeout": "timeout", "pypi-url": "index-url"}
 _YES = frozenset({"y", "yes", "t", "true", "on", "1"})
 _NO = frozenset({"n", "no", "f", "false", "off", "0"})
@@ -166,19 +166,12 @@ def _files(prefix: Path | None, environ: Mapping[str, str]) -> list[Path]:
 def _global_files(environ: Mapping[str, str]) -> list[Path]:
     if sys.platform == "darwin":
         return [Path(platformdirs.site_data_dir("pip", appauthor=False)) / _BASENAME]
-    if sys.platform == "win32":
-        return [Path(platformdirs.site_config_dir("pip", appauthor=False)) / _BASENAME]
     folders = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
     return [*(Path(folder) / "pip" / _BASENAME for folder in folders if folder), UNIX_GLOBAL / _BASENAME]
 
 
 def _user_files(environ: Mapping[str, str]) -> list[Path]:
     home = Path(environ.get("HOME") or Path.home())
-    if sys.platform == "win32":
-        return [
-            home / "pip" / _BASENAME,
-            platformdirs.user_config_path("pip", appauthor=False, roaming=True) / _BASENAME,
-        ]
     modern = home / ".config" / "pip"
     if sys.platform == "darwin":
         support = home / "Library" / "Application Support" / "pip"
@@ -303,4 +296,4 @@ def _set(environ: Mapping[str, str], *names: str) -> bool:
 def _has_system_certificates() -> bool:
     """Whether the system has any; a bare container may not, and uv then falls back on its own."""
     paths = ssl.get_default_verify_paths()
-    return sys.platform in {"win32", "darwin"} or bool(paths.cafile or paths.capath)
+    return sys.platform == "darwin" or bool(paths.cafile or paths.capath)

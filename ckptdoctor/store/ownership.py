@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -19,8 +21,6 @@ def foreign(path: Path | int) -> str:
     Raises:
         OSError: It is not there, or cannot be looked at.
     """
-    if not hasattr(os, "geteuid"):
-        return ""
     if isinstance(path, Path) and path.is_symlink() and not is_trusted(owner := path.lstat().st_uid):
         return f"it is a link that belongs to {_user(owner)}"
     status = os.stat(path)  # noqa: PTH116 - or a descriptor
@@ -35,14 +35,11 @@ def foreign(path: Path | int) -> str:
 
 def is_trusted(uid: int) -> bool:
     """Whether a user is the one who runs this, or root."""
-    return not hasattr(os, "geteuid") or uid in (os.geteuid(), 0)
+    return uid in (os.geteuid(), 0)
 
 
 def _is_private(gid: int) -> bool:
     """Whether a group has no member but the user: many systems give each user one, and let it write."""
-    import grp
-    import pwd
-
     if gid == 0:
         return True
     try:
@@ -53,8 +50,6 @@ def _is_private(gid: int) -> bool:
 
 
 def _user(uid: int) -> str:
-    import pwd
-
     try:
         return f"the user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
@@ -62,8 +57,6 @@ def _user(uid: int) -> str:
 
 
 def _group(gid: int) -> str:
-    import grp
-
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -27,7 +27,7 @@ def _head(found: Bisection, layout: Layout) -> list[str]:
     stack = "".join(f", {name} {release}" for name, release in found.stack.items())
     text = f"{found.axis} {found.releases[0]} to {found.releases[-1]} ({len(found.releases)} releases){stack}"
     verdicts = sorted({_WORDS[verdict] for verdict in found.verdicts.values()})
-    no_line = "" if found.lines else f"There is no line: every release {' or '.join(verdicts)}."
+    no_line = "" if found.lines else f"The verdict does not change: every release {' or '.join(verdicts)}."
     return [line for one in filter(None, [text, no_line]) for line in layout.wrap(one, rest="  ")]
 
 

@@ -147,8 +147,8 @@ class _Pool:
 
 def _facts(found: Map) -> str:
     facts = {
-        "Asked": digest.asked(found),
-        "Everywhere": digest.everywhere(found),
+        "Axes": digest.asked(found),
+        "In all combinations": digest.everywhere(found),
         "Measured with": digest.measured_with(found),
     }
     return _definitions({name: [_safe(text)] for name, text in facts.items()})

@@ -30,8 +30,8 @@ def render(found: Map, style: Style) -> str:
 
 def _head(found: Map) -> str:
     fixed = digest.everywhere(found)
-    lines = [f"**{prose(digest.headline(found))}**", "", f"Asked: {prose(digest.asked(found))}."]
-    return "\n".join([*lines, *(["", f"Everywhere: {prose(fixed)}."] if fixed else [])])
+    lines = [f"**{prose(digest.headline(found))}**", "", f"Axes: {prose(digest.asked(found))}."]
+    return "\n".join([*lines, *(["", f"In all combinations: {prose(fixed)}."] if fixed else [])])
 
 
 def _sheet(sheet: Sheet) -> list[str]:

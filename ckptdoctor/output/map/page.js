@@ -263,7 +263,7 @@
     if (!functions.length) return "";
     const rows = functions.map((judged) => {
       const verdict = [MARKS[judged.verdict], judged.verdict, ...(judged.rules || [])].join(" ");
-      const half = judged.forward_only ? "backward simulated on the CPU" : "";
+      const half = judged.forward_only ? "backward simulated on CPU" : "";
       const name = make("td", "", judged.function, ...[judged.convention, half, judged.why].filter(Boolean).map((text) => make("small", "line", text)));
       return make("tr", "", name, make("td", "", judged.engine || "none"), make("td", "", verdict));
     });

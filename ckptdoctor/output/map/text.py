@@ -42,7 +42,7 @@ def _head(found: Map, layout: Layout) -> list[str]:
     return [
         *layout.wrap(digest.measured_with(found), rest="  "),
         *layout.wrap(digest.asked(found), rest="  "),
-        *(layout.wrap(fixed, "everywhere ", "  ") if fixed else []),
+        *(layout.wrap(fixed, "in all combinations ", "  ") if fixed else []),
         "",
         *layout.sentence(digest.headline(found), bold=True),
     ]

@@ -241,7 +241,7 @@ def _conventions(report: Report, layout: Layout) -> list[str]:
         _put(cells, probe.checkpoint_function, probe.calling_convention, probe)
     if not cells:
         return []
-    title = layout.wrap("of our own model, whether or not this stack uses them", "calling conventions ", "  ")
+    title = layout.wrap("tried with tiny-glm4, whether or not this stack uses them", "calling conventions ", "  ")
     return [*title, *_grid(cells, "convention", layout)]
 
 

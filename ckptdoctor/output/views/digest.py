@@ -71,7 +71,7 @@ class Reason:
 def headline(found: Map) -> str:
     """The whole map in one sentence."""
     if not found.cells:
-        return "No combination is in this map."
+        return "This map is empty."
     verdicts = Counter[str](cell.verdict for cell in found.cells)
     words = {"ok": ("works", "work"), "fail": ("fails", "fail")}
     words |= {"not judged": ("was not judged", "were not judged"), "error": ("cannot be diagnosed",) * 2}
@@ -90,7 +90,7 @@ def _how_known(found: Map) -> str:
     if measured == len(found.cells):
         return "all were measured"
     if not measured:
-        return "none was measured, all are inferred"
+        return "all are inferred"
     return f"{measured} {_form(measured, 'was', 'were')} measured, the rest inferred"
 
 
@@ -132,16 +132,16 @@ def audit(found: Map) -> str:
     if found.audit is None:
         return ""
     count, wrong = found.audit.cells, len(found.audit.disagreements)
-    ran = f"Audit: {count} inferred {_form(count, 'combination was', 'combinations were')} run after all"
+    ran = f"Audit: {count} inferred {_form(count, 'combination was', 'combinations were')} run as well"
     if not wrong:
-        return f"{ran}; {_form(count, 'it agrees', 'all agree')} with what was inferred."
-    return f"{ran}; {wrong} {_form(wrong, 'DISAGREES', 'DISAGREE')} with what was inferred:"
+        return f"{ran}; {_form(count, 'it agrees', 'all agree')} with the inference."
+    return f"{ran}; {wrong} {_form(wrong, 'DISAGREES', 'DISAGREE')} with the inference:"
 
 
 def notes(found: Map) -> list[str]:
     """What the reader must know to weigh the map."""
     half = {judged.function for run in found.runs for judged in run.functions if judged.forward_only}
-    caveat = f"Run without a GPU, the backward pass simulated on the CPU: {', '.join(sorted(half))}."
+    caveat = f"There was no GPU. The backward pass was simulated on CPU: {', '.join(sorted(half))}."
     return [*found.notes, *([caveat] if half else [])]
 
 
