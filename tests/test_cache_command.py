@@ -457,7 +457,7 @@ def test_without_a_terminal_clear_needs_a_yes(cache):
 
     for ran in (run("cache", "clear", stdin=subprocess.DEVNULL), run("cache", "clear", preexec_fn=lambda: os.close(0))):
         assert ran.status == 2
-        assert ran.err == "error: Nothing was deleted: there is no terminal to ask on.\nhint: give --yes\n"
+        assert ran.err == "error: Nothing was deleted: there is no terminal to confirm on.\nhint: give --yes\n"
         assert name(1) not in ran.out
         assert "overlays  1 entry" in ran.out
     assert folder.exists()

@@ -435,7 +435,7 @@ def test_what_goes_where(arguments, wanted, tmp_path, monkeypatch):
         (["--format", "json=r", "--format", "sarif=./r"], "would be written twice"),
         (["--format", "json=missing/r"], "missing/r cannot be written"),
         (["--format", "sarif=s", "-o", "missing/r"], "--output has nothing to write"),
-        (["--update-baseline"], "--update-baseline needs to know which"),
+        (["--update-baseline"], "--update-baseline needs a baseline file"),
         (["--baseline", "b.json"], "There is no baseline b.json"),
         (["--baseline", "missing/b.json", "--update-baseline"], "missing/b.json cannot be written"),
         (["--ignore", "CKPT999"], "--ignore: there is no rule 'CKPT999'"),

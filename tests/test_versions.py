@@ -130,7 +130,7 @@ def test_requirements_of_extras_and_of_other_pythons_bind_nobody():
 def test_a_forward_pass_alone_is_said_to_be_that(known):
     known(measured("4.51.3", "0.9.3", forward_only=True))
     [remedy] = remedies()
-    assert "CPU in the place of the GPU" in remedy.evidence
+    assert "backward simulated on CPU" in remedy.evidence
 
 
 def test_what_is_inferred_is_said_to_be_that(known):

@@ -81,7 +81,7 @@ def main() -> None:
 
 
 class _Interrupt:
-    """What a signal to stop does: the first one stops, and others are passed over while that clears up."""
+    """What a signal to stop does: the first one stops, and others are ignored while that clears up."""
 
     CLEARING_UP = 10.0
     """Seconds that it may take."""
@@ -152,21 +152,17 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        if "can't start new thread" in str(error):
-            return _complain("No more threads can be started.", HINTS[errno.EAGAIN], 3)
-        if shadow := _shadow():
-            click.echo(f"error: {shadow} hides one of Python's own modules from ckptdoctor.", err=True)
-            click.echo("hint: remove that folder from PYTHONPATH and start ckptdoctor again", err=True)
-            return 3
-        what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
-        return _complain(what, "report it with the output of --debug", 3)
+        return _unforeseen(error)
     return status if isinstance(status, int) else 0
 
 
 ANOTHER_FOLDER = "set TMPDIR and CKPTDOCTOR_CACHE to folders {}"
+PERMISSIONS = (
+    f"change its permissions or name another file; for ckptdoctor's own files, {ANOTHER_FOLDER.format('of yours')}"
+)
 HINTS = {
-    errno.EACCES: f"change its permissions or name another; for our own files, {ANOTHER_FOLDER.format('of yours')}",
-    errno.EPERM: f"change its permissions or name another; for our own files, {ANOTHER_FOLDER.format('of yours')}",
+    errno.EACCES: PERMISSIONS,
+    errno.EPERM: PERMISSIONS,
     errno.EROFS: ANOTHER_FOLDER.format("on a disk that can be written to"),
     errno.ENOSPC: f"free some space, or {ANOTHER_FOLDER.format('on another disk')}",
     errno.EDQUOT: f"free some space, or {ANOTHER_FOLDER.format('on another disk')}",
@@ -200,6 +196,18 @@ def _shadow() -> Path | None:
             if file.is_file():
                 return file
     return None
+
+
+def _unforeseen(error: Exception) -> int:
+    """Say of any other error what may be behind it."""
+    if "can't start new thread" in str(error):
+        return _complain("No more threads can be started.", HINTS[errno.EAGAIN], 3)
+    if shadow := _shadow():  # which may be a module that _complain needs
+        click.echo(f"error: {shadow} hides one of Python's own modules from ckptdoctor.", err=True)
+        click.echo("hint: remove that folder from PYTHONPATH and start ckptdoctor again", err=True)
+        return 3
+    what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
+    return _complain(what, "report it with the output of --debug", 3)
 
 
 def _complain(message: str, hint: str, status: int) -> int:

@@ -100,7 +100,7 @@ def _confirm(yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageFault("Nothing was deleted: there is no terminal to ask on.", "give --yes")
+        raise UsageFault("Nothing was deleted: there is no terminal to confirm on.", "give --yes")
     click.confirm("Delete all of this?", abort=True)
 
 

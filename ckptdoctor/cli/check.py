@@ -102,10 +102,10 @@ def _policy(
     from ckptdoctor.verdict import gate
 
     if update_baseline and not baseline:
-        raise UsageFault("--update-baseline needs to know which.", "name it with --baseline FILE")
+        raise UsageFault("--update-baseline needs a baseline file.", "give --baseline FILE")
     if update_baseline and config.is_from_file(click.get_current_context(), "baseline"):
         raise UsageFault(
-            f"--update-baseline does not write {baseline}, which only the settings' file names.",
+            f"--update-baseline does not write {baseline}, because only the settings file names it.",
             f"add --baseline {baseline}",
         )
     if update_baseline:

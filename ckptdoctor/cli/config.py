@@ -197,14 +197,18 @@ def _named(file: Path) -> Source:
 
 
 def _unreadable(file: Path, error: OSError) -> UsageFault:
-    return UsageFault(f"{file} cannot be read: {error.strerror}.", "it may hold settings of ckptdoctor")
+    return UsageFault(
+        f"{file} cannot be read: {error.strerror}.", "make it readable, or name another file with --config"
+    )
 
 
 def _table(file: Path, text: bytes) -> Mapping[str, Any] | None:
     try:
         whole = tomllib.loads(text.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageFault(f"{file} is not valid TOML: {error}.", "it may hold settings of ckptdoctor") from error
+        raise UsageFault(
+            f"{file} is not valid TOML: {error}.", "correct it, or name another file with --config"
+        ) from error
     tools = whole.get("tool", {})
     table = tools.get("ckptdoctor") if isinstance(tools, dict) else None
     if table is not None and not isinstance(table, dict):

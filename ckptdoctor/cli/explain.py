@@ -23,7 +23,7 @@ def command(file: str, to: Destination) -> int:
     ckptdoctor explain train.log
     llamafactory-cli train job.yaml 2>&1 | ckptdoctor explain -
 
-    Exit status: 0 explained, 1 only suspected, 2 wrong usage, 3 not one of ours or nothing found.
+    Exit status: 0 explained, 1 only suspected, 2 wrong usage, 3 not related to checkpointing or nothing found.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.explain import explain, reading
 

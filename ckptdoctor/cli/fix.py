@@ -57,9 +57,9 @@ def command(
     Exit status: 0 nothing is broken (any more), 1 something is, 2 wrong usage or refused, 3 could not be diagnosed.
     """
     if apply_ and revert:
-        raise UsageFault("--apply and --revert are opposites.", "give one of them")
+        raise UsageFault("--apply and --revert cannot be used together.", "give one of them")
     if force and not (apply_ or revert):
-        raise UsageFault("--force goes with --apply or --revert.", "leave it out to see what fixes the environment")
+        raise UsageFault("--force needs --apply or --revert.", "leave out --force to see what fixes the environment")
     writing.require_writable(constraints, "--constraints")
     request = replace(request, verify=True)
     return _revert(request, force) if revert else _fix(request, files, constraints, apply_, force, to)

@@ -67,7 +67,7 @@ def _start(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
     try:
         _become(words, environ)
     except FileNotFoundError as error:
-        raise _fault(words[0], "not found", "is its environment active, and the name right?", NOT_FOUND) from error
+        raise _fault(words[0], "not found", "activate its environment, or check the name", NOT_FOUND) from error
     except (OSError, ValueError) as error:  # the latter for a null character
         reason = getattr(error, "strerror", None) or str(error)
         hint = "name a program, such as python, before a script"

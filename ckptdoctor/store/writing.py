@@ -68,7 +68,7 @@ def require_writable(path: str | Path | None, option: str = "--output") -> None:
     if place.is_dir() or (place.exists() and not os.access(place, os.W_OK)):
         raise _fault(path, "it is a folder" if place.is_dir() else "it is read-only", option)
     if target and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise _fault(path, "its folder is not there, or not writable", option)
+        raise _fault(path, "its folder does not exist or is not writable", option)
 
 
 def _fault(path: str | Path, why: str, option: str) -> UsageFault:

@@ -49,7 +49,7 @@ def counted(count: int, noun: str) -> str:
 def stood_in(functions: Iterable[str]) -> str:
     """What to add to a verdict on functions that need a GPU in backward and had none; empty where there are none."""
     names = sorted(set(functions))
-    return f" ({listed(names)} backward simulated on CPU)" if names else ""
+    return f" ({listed(names)}: backward simulated on CPU)" if names else ""
 
 
 def error_line(error: Error) -> str:

@@ -14,7 +14,7 @@ def render(cache: Cache, style: Style) -> str:
     """Prints where the cache is, how many entries and bytes of each sort it holds, and its limit."""
     limit = "none" if cache.limit is None else f"{size(cache.limit)}, {STORE} not counted"
     foreign = (
-        "" if cache.is_ours else "ckptdoctor did not make this folder: it deletes nothing there and keeps no limit."
+        "" if cache.is_ours else "ckptdoctor did not make this folder. It deletes nothing there and keeps no limit."
     )
     last = [f"limit: {limit}", *filter(None, [foreign])]
     text = page([[str(cache.folder)], table(cache.entries, every_kind=True), last])

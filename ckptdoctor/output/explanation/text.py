@@ -12,7 +12,7 @@ from ckptdoctor.words.wording import located
 _VERDICTS = {
     "ours": ("EXPLAINED", "red"),
     "suspected": ("SUSPECTED", "yellow"),
-    "not ours": ("NOT ONE OF OURS", "green"),
+    "not ours": ("NOT RELATED", "green"),
     "nothing found": ("NOTHING FOUND", "yellow"),
 }
 _ERRORS = 5

@@ -229,7 +229,7 @@ def _places(places: list[Place]) -> list[str]:
 
 def _some(texts: list[str]) -> list[str]:
     more = len(texts) - _LINES_SHOWN
-    return [*texts[:_LINES_SHOWN], *([f"and {more} more like it"] if more > 0 else [])]
+    return [*texts[:_LINES_SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _where(places: list[Where]) -> list[str]:

@@ -128,7 +128,7 @@ def _fault(known: KnownFault, layout: Layout) -> list[str]:
 
 def _some(texts: list[str]) -> list[str]:
     shown = texts[:_LINES_SHOWN]
-    return [*shown, *([f"and {len(texts) - len(shown)} more like it"] if len(texts) > len(shown) else [])]
+    return [*shown, *([f"and {len(texts) - len(shown)} more"] if len(texts) > len(shown) else [])]
 
 
 def _where(places: list[Where], layout: Layout) -> list[str]:
