@@ -348,7 +348,7 @@ def test_hostile_text_does_not_run_without_scripts_either(opened):
 def test_an_empty_map_says_so(opened):
     page = opened(build({}, None, stacks=[]))
 
-    assert page.get_by_text("No combination is in this map.").is_visible()
+    assert page.get_by_text("This map is empty.").is_visible()
     assert not page.locator("#map").is_visible()
 
 
