@@ -18,9 +18,9 @@ from ckptdoctor.model.version import __version__
 from ckptdoctor.planning import plan
 from ckptdoctor.planning.request import Request, Wanted, wanted
 from ckptdoctor.remedies.proof import Ground
+from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.store import cache_eviction, locations
 from ckptdoctor.verdict import findings
-from ckptdoctor.verdict.findings import NOT_DIAGNOSED
 from ckptdoctor.words.wording import listed
 
 Progress = Callable[[str], None]

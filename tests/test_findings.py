@@ -22,7 +22,7 @@ from ckptdoctor.model.evidence import (
 from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.planning.plan import Plan, Planned
-from ckptdoctor.rules.case import BEFORE
+from ckptdoctor.rules.common.case import BEFORE
 from ckptdoctor.verdict import findings, gate
 from tests.test_plan import FULL
 
@@ -255,7 +255,7 @@ def test_a_simulation_that_the_loss_bears_out_is_right():
 
 
 def test_running_twice_in_the_forward_pass_is_not_sound():
-    from ckptdoctor.rules.case import is_sound
+    from ckptdoctor.rules.common.case import is_sound
 
     spec = Spec("glm4", "llamafactory")
     assert is_sound(sound(spec))

@@ -109,7 +109,7 @@ def test_pages_are_wrapped_and_name_no_machines_paths(page):
 def test_commands_are_ones_that_the_doctor_takes_and_quick(page):
     for program, name, *arguments in commands(page.read_text()):
         assert program == "ckptdoctor"
-        context = click.Context(group)
+        context = click.Context(group, **group.context_settings)
         command = group.get_command(context, name)
         command.make_context(name, list(arguments), parent=context)
         if name == "check":

@@ -15,8 +15,9 @@ from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.output.markup import code, fenced, prose
+from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import one_line
-from ckptdoctor.words.wording import blames, error_line, relative
+from ckptdoctor.words.wording import error_line, relative
 
 LONGEST = 20_000
 """Characters that a report should have at most, a third of what GitHub takes; what is longer is only attached."""
@@ -249,7 +250,7 @@ def _finding(finding: Finding) -> str:
         lines += [fenced(one_line(error_line(finding.error), 400), ""), ""]
     lines += [f"- {prose(one_line(finding.detail, 500))}"] if finding.detail else []
     if finding.culprit:
-        label = blames(finding.rule, finding.culprit)
+        label = label_of(finding.rule, finding.culprit)
         lines.append(f"- {label}: {_place(finding.culprit)}{_code(finding.culprit.code)}")
     if finding.passed_by:
         made_of = finding.callable.text if finding.callable else finding.passed_by.code

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ckptdoctor import catalog
-from ckptdoctor.explain import fixes, judging, known, lines, places, tracebacks, usage, versions, wordings
-from ckptdoctor.explain.judging import Context, Judged
-from ckptdoctor.explain.tracebacks import Raised
+from ckptdoctor.explain import judging, known, lines, places, splitting, tracebacks, usage, versions, wordings
+from ckptdoctor.explain.lines import Line
 from ckptdoctor.model.explanation import SCHEMA, Combination, ExplainedError, Explanation, Seen, Verdict
+from ckptdoctor.rules import RULES, in_log
+from ckptdoctor.rules.common.log import LogContext, LogError, LogVerdict
 from ckptdoctor.words.wording import first_line, listed
+
+Pair = tuple[LogError, LogVerdict]
 
 _MOST_ERRORS = 20
 _MOST_JUDGED = 400
@@ -25,62 +28,72 @@ _SILENT = (
 
 def explain(text: str) -> Explanation:
     """Say what a log or an issue text shows; nothing is run, and nothing in the text is obeyed."""
-    found = lines.split(text)
+    found = splitting.split(text)
     seen = versions.find(found)
     releases = {name: version for name, each in seen.items() if (version := versions.only(each))}
-    context = Context(
-        any(wordings.warns_of_lost_gradients(line.text) for line in found),
-        usage.is_checkpointing(found),
-        any("multiple reentrant backward passes" in line.text for line in found),
-        usage.runs_without(found),
-    )
+    context = _context(found)
     errors = [_owned(one, releases) for one in _bounded(tracebacks.find(found))]
     judged = [(one, judging.judge(one, context)) for one in errors]
     main = min(judged, key=lambda pair: _WEIGHT[pair[1].verdict], default=None)
-    verdict, rule, summary = _verdict(judged, main, context, is_empty=not text.strip())
-    combinations = _known(main, releases) if verdict in ("ours", "suspected") else []
+    told = main[1] if main else _by_a_warning(context)
+    verdict, summary = _verdict(judged, told, is_empty=not text.strip())
+    is_told = verdict in ("ours", "suspected")
+    combinations = _known(main, releases) if is_told else []
     return Explanation(
         SCHEMA,
         verdict,
-        rule,
+        told.rule if told else "",
         summary,
         _shown(judged, main),
         seen,
         combinations,
-        _fixes(main, rule, combinations),
+        _fixes(told, combinations) if told and is_told else [],
         _doubts(judged, main, seen, verdict, context, _left_out(found)),
     )
 
 
-def _bounded(errors: list[Raised]) -> list[Raised]:
+def _context(found: list[Line]) -> LogContext:
+    readers = [reader for _, reader in in_log()]
+    warnings = {reader.warning.text for reader in readers if reader.warning}
+    signs = {sign for reader in readers for sign in reader.signs}
+    return LogContext(
+        frozenset(text for text in warnings if any(wordings.warns(line.text, text) for line in found)),
+        frozenset(sign for sign in signs if any(sign in line.text for line in found)),
+        usage.is_checkpointing(found),
+        usage.runs_without(found),
+    )
+
+
+def _bounded(errors: list[LogError]) -> list[LogError]:
     """The first and the last of very many; the one between is never the cause of the first nor the end of the job."""
     half = _MOST_JUDGED // 2
     return errors if len(errors) <= _MOST_JUDGED else errors[:half] + errors[-half:]
 
 
-def _owned(error: Raised, releases: dict[str, str]) -> Raised:
-    return replace(error, frames=[places.owned(frame, releases) for frame in error.frames])
+def _owned(error: LogError, releases: dict[str, str]) -> LogError:
+    """The error with the package of each line, and the part that the line plays."""
+    return replace(error, frames=[places.frame(places.owned(frame.place, releases)) for frame in error.frames])
 
 
-def _verdict(
-    judged: Sequence[tuple[Raised, Judged]], main: tuple[Raised, Judged] | None, context: Context, is_empty: bool
-) -> tuple[Verdict, str, str]:
+def _by_a_warning(context: LogContext) -> LogVerdict | None:
+    """What a log without any error amounts to, by a warning in it."""
+    for rule, reader in in_log():
+        if reader.warning and reader.warning.text in context.warnings:
+            return replace(reader.warning.alone, rule=rule.code)
+    return None
+
+
+def _verdict(judged: Sequence[Pair], told: LogVerdict | None, is_empty: bool) -> tuple[Verdict, str]:
     if is_empty:
-        return "nothing found", "", "There is nothing to explain: the text is empty."
-    if main and main[1].verdict != "not ours":
-        return main[1].verdict, main[1].rule, main[1].summary
-    if context.warns_of_lost_gradients and not judged:
-        summary = (
-            "It looks like CKPT004: torch warns that nothing that enters a checkpoint requires grad; whether anything in "
-            "there is to be trained is not in the text."
-        )
-        return "suspected", "CKPT004", summary
+        return "nothing found", "There is nothing to explain: the text is empty."
+    if told and told.verdict != "not ours":
+        return told.verdict, told.summary
     if judged:
-        return "not ours", "", f"It is not one of ours. The last error: {judged[-1][1].summary}"
-    return "nothing found", "", "No error was found in the text."
+        return "not ours", f"It is not one of ours. The last error: {judged[-1][1].summary}"
+    return "nothing found", "No error was found in the text."
 
 
-def _shown(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged] | None) -> list[ExplainedError]:
+def _shown(judged: list[Pair], main: Pair | None) -> list[ExplainedError]:
     """The last errors, and the one that matters."""
     kept = [pair for pair in judged if pair is main or pair in judged[-_MOST_ERRORS:]]
     return [
@@ -91,7 +104,7 @@ def _shown(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged] | No
             found.verdict,
             found.rule,
             found.summary,
-            one.frames,
+            [frame.place for frame in one.frames],
             found.culprit,
             found.passed_by,
             one.labels,
@@ -101,31 +114,31 @@ def _shown(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged] | No
     ]
 
 
-def _known(main: tuple[Raised, Judged] | None, releases: dict[str, str]) -> list[Combination]:
+def _known(main: Pair | None, releases: dict[str, str]) -> list[Combination]:
     if main is None:
         return []
-    error, judged = main
-    trainers = [place.package for place in error.frames if catalog.is_trainer(place.package)]
-    package = judged.culprit.package if judged.culprit else ""
+    error, told = main
+    frames = [frame.place for frame in error.frames]
+    trainers = [place.package for place in frames if catalog.is_trainer(place.package)]
+    package = told.culprit.package if told.culprit else ""
     if not catalog.is_trainer(package):
         # An error without its reader still says something of the trainer whose code is above it.
-        package = trainers[-1] if trainers and judged.rule == "CKPT001" and not judged.culprit else ""
-    return known.combinations(package, releases, places.family(error.frames), judged.rule)
+        package = trainers[-1] if trainers and RULES[told.rule].reads_callable and not told.culprit else ""
+    return known.combinations(package, releases, places.family(frames), told.rule)
 
 
-def _fixes(main: tuple[Raised, Judged] | None, rule: str, combinations: list[Combination]) -> list[str]:
-    if not rule:
-        return []
-    error, judged = main if main else (Raised("", ""), Judged("suspected", "", rule))
-    return fixes.fixes(error, judged, any(one.command for one in combinations))
+def _fixes(told: LogVerdict, combinations: list[Combination]) -> list[str]:
+    """The fixes of the rule; none where releases are offered that settle it."""
+    has_releases = any(one.command for one in combinations)
+    return [] if has_releases and RULES[told.rule].reads_callable else told.fixes
 
 
 def _doubts(
-    judged: list[tuple[Raised, Judged]],
-    main: tuple[Raised, Judged] | None,
+    judged: list[Pair],
+    main: Pair | None,
     seen: dict[str, list[Seen]],
     verdict: Verdict,
-    context: Context,
+    context: LogContext,
     left_out: str,
 ) -> list[str]:
     doubts = list(main[1].doubts) if main else []
@@ -133,11 +146,9 @@ def _doubts(
     if verdict in ("ours", "suspected") and main:
         doubts += _others(judged, main)
         doubts += _unnamed(main[1], seen)
-    if verdict == "not ours" and context.warns_of_lost_gradients:
-        doubts.append(
-            "torch warns that nothing that enters a checkpoint requires grad (CKPT004); what is frozen on purpose makes it "
-            "warn as well."
-        )
+    if verdict == "not ours":
+        warnings = [reader.warning for _, reader in in_log() if reader.warning]
+        doubts += [warning.beside for warning in warnings if warning.text in context.warnings]
     if verdict == "nothing found":
         doubts.append(_SILENT)
     if left_out:
@@ -145,7 +156,7 @@ def _doubts(
     return doubts
 
 
-def _left_out(found: list[lines.Line]) -> str:
+def _left_out(found: list[Line]) -> str:
     return (
         f"It has very many lines: only {lines.MOST} of them, the first and the last, were looked at."
         if (len(found) > lines.MOST)
@@ -158,7 +169,7 @@ def _several(name: str, each: list[Seen]) -> str:
     return f"The text names several releases of {name}: {named}. Nothing is claimed that needs one of them."
 
 
-def _others(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged]) -> list[str]:
+def _others(judged: list[Pair], main: Pair) -> list[str]:
     """Errors that the same text shows beside the one that matters."""
     rules = {found.rule for _, found in judged if found.verdict == "ours"} - {main[1].rule}
     doubts = [f"The text shows another fault as well: {listed(sorted(rules))}."] if rules else []
@@ -169,8 +180,8 @@ def _others(judged: list[tuple[Raised, Judged]], main: tuple[Raised, Judged]) ->
     return doubts
 
 
-def _unnamed(judged: Judged, seen: dict[str, list[Seen]]) -> list[str]:
+def _unnamed(told: LogVerdict, seen: dict[str, list[Seen]]) -> list[str]:
     """Packages whose part is clear and whose release is not in the text."""
-    parts = [place.package for place in (judged.culprit, judged.passed_by) if place and place.package != "python"]
+    parts = [place.package for place in (told.culprit, told.passed_by) if place and place.package != "python"]
     missing = [name for name in dict.fromkeys(parts) if name and name not in seen]
     return [f"Which release of {listed(missing)} it was could not be read from the text."] if missing else []

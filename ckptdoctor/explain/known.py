@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 
 from packaging.version import InvalidVersion, Version
 
 from ckptdoctor import catalog, knowledge
-from ckptdoctor.explain import places
-from ckptdoctor.model.compatibility import Cell, Fault, How, Run
-from ckptdoctor.model.evidence import Place
+from ckptdoctor.model.compatibility import Cell, How, Run
 from ckptdoctor.model.explanation import Combination
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.words.wording import listed
-
-
-def fault_at(culprit: Place, type_: str) -> Fault | None:
-    """A fault that was measured at the very line, with that type of error or, where it was seen without a GPU, any."""
-    file = places.path(culprit)
-    for place, fault in _faults().get(culprit.line, []):
-        if not file.endswith(f"/{place.file}"):
-            continue
-        if culprit.code and not _is_line(culprit.code, place.code):
-            continue
-        if fault.rule == "CKPT011" or fault.error.startswith(f"{type_}:"):
-            return fault
-    return None
-
-
-def _is_line(shown: str, code: str) -> bool:
-    """Whether a line of code is the one that a log shows, possibly cropped."""
-    cropped = shown.removesuffix(places.CROPPED)
-    return code.startswith(cropped) if cropped != shown else code == shown
-
-
-@functools.cache
-def _faults() -> dict[int, list[tuple[Place, Fault]]]:
-    """All faults that were measured, by the line of their culprit."""
-    found: dict[int, list[tuple[Place, Fault]]] = {}
-    seen = set()
-    for run in knowledge.load().runs:
-        for fault in run.faults:
-            place = fault.culprit
-            key = (fault.rule, fault.error, place.file, place.line) if place else None
-            if place and key not in seen:
-                seen.add(key)
-                found.setdefault(place.line, []).append((place, fault))
-    return found
 
 
 def combinations(package: str, releases: dict[str, str], family: str, rule: str) -> list[Combination]:

@@ -9,9 +9,7 @@ import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
-
-CROPPED = "…"
-"""What a line of code ends with that did not fit its box."""
+from ckptdoctor.rules.common.log import CROPPED, Frame
 
 _PACKAGES = re.compile(r"(?:site|dist)-packages/(?:[^/]{1,200}\.egg/)?(?P<name>\w{1,80})(?:/|\.py$)")
 _SOURCES = re.compile(
@@ -59,6 +57,19 @@ def owned(place: Place, releases: Mapping[str, str]) -> Place:
     """The place with the package that owns it, by its path, and the release as far as it is known."""
     package = _package(path(place))
     return msgspec.structs.replace(place, package=package, version=releases.get(package, ""))
+
+
+def frame(place: Place) -> Frame:
+    """The line with the part that it plays; its package must be known."""
+    return Frame(
+        place,
+        is_checkpoint_file=is_checkpoint_file(place),
+        is_checkpoint_function=is_checkpoint_function(place),
+        passes_layer=hands_over(place),
+        may_pass_layer=may_hand_over(place),
+        is_helper=is_helper(place),
+        enters_layer=enters_layer(place),
+    )
 
 
 def _package(file: str) -> str:

@@ -12,8 +12,9 @@ from ckptdoctor.model.compatibility import Fault, Judged, Run
 from ckptdoctor.model.evidence import Environment, Evidence, Place
 from ckptdoctor.model.report import Finding, ProbeResult, Verdict
 from ckptdoctor.planning.plan import Options, Plan, Planned
+from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.verdict import findings
-from ckptdoctor.verdict.findings import NOT_DIAGNOSED, Found
+from ckptdoctor.verdict.findings import Found
 from ckptdoctor.words.wording import error_line, relative
 
 LONGEST = 300

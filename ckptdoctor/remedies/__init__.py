@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import Finding, Remedy
-from ckptdoctor.verdict.findings import NOT_DIAGNOSED
+from ckptdoctor.rules import NOT_DIAGNOSED
 
 if TYPE_CHECKING:
     from ckptdoctor.remedies.proof import Ground

@@ -12,8 +12,7 @@ from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.remedies import proof, versions
 from ckptdoctor.remedies.proof import Ground, Trial
 from ckptdoctor.remedies.versions import Candidate
-from ckptdoctor.rules import Case
-from ckptdoctor.verdict.findings import NOT_DIAGNOSED
+from ckptdoctor.rules import NOT_DIAGNOSED, Case
 from ckptdoctor.words.wording import listed
 
 PARENTS = 3

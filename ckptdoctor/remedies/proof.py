@@ -24,7 +24,7 @@ from ckptdoctor.planning.plan import Plan, Planned, first_of_all
 from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import released
 from ckptdoctor.remedies.versions import Candidate
-from ckptdoctor.rules.case import IN_WORDS
+from ckptdoctor.rules.common.case import IN_WORDS
 from ckptdoctor.store import locations
 from ckptdoctor.verdict import findings
 from ckptdoctor.words.wording import engines_in_words, listed

@@ -17,7 +17,7 @@ from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.remedies import deepspeed, proof, settings, source, versions
 from ckptdoctor.remedies.proof import Ground, LacksModel, Trial, Untried
 from ckptdoctor.remedies.versions import Candidate, Newer, Search, nothing_newer
-from ckptdoctor.rules import Case
+from ckptdoctor.rules import RULES, Case
 from ckptdoctor.words.wording import listed, stood_in
 
 Offer = Callable[[Candidate], Remedy]
@@ -193,7 +193,7 @@ def _patch(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
 
 def _adapter(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
     """The no-touch way, which adapts models of transformers' only."""
-    if finding.rule != "CKPT001" or not cases:
+    if not RULES[finding.rule].reads_callable or not cases:
         return []
     ground.progress("trying the no-touch way")
     trial = proof.with_adapter(finding, ground)

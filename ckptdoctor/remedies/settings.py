@@ -8,7 +8,7 @@ from ckptdoctor import catalog
 from ckptdoctor.catalog.records import Settings
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.rules.case import is_sound
+from ckptdoctor.rules.common.case import is_sound
 from ckptdoctor.words.wording import listed
 
 TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_reentrant: true"}

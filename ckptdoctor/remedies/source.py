@@ -13,8 +13,8 @@ from ckptdoctor.model.evidence import Environment, Evidence, Spec
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.planning.plan import first_of_all, lane_of, shares_entry
-from ckptdoctor.rules import Case
-from ckptdoctor.rules.case import works
+from ckptdoctor.rules import RULES, Case
+from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import listed, owner, stood_in
 
 TRIED = ("none", "zero3")
@@ -33,7 +33,7 @@ class Proposal(NamedTuple):
 
 def propose(finding: Finding, cases: list[Case]) -> Proposal | None:
     """The patch to the file in which the attribute is read, if one can be made."""
-    if finding.rule != "CKPT001" or finding.culprit is None:
+    if not RULES[finding.rule].reads_callable or finding.culprit is None:
         return None
     file = Path(finding.culprit.file)
     functions = sorted(

@@ -2,53 +2,65 @@
 
 A rule looks at one probe at a time, in the light of all that were run (``Case``), and says whether it fires and with what
 detail. What belongs together is put together afterwards, in ``ckptdoctor.verdict.findings``.
+
+Every module in this folder is a rule: it defines ``RULE``. What rules are made of is in ``ckptdoctor.rules.common``.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Iterable
 from dataclasses import replace
 
+from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Severity
 from ckptdoctor.planning.plan import COURSE
-from ckptdoctor.rules import (
-    attribute_contract,
-    backward_doubtful,
-    does_not_run,
-    gradients_missing,
-    gradients_wrong,
-    keywords_lost,
-    loss_wrong,
-    memory_not_saved,
-    not_checkpointed,
-    not_diagnosed,
-    recomputation_mismatch,
-    recomputed_again,
-    state_changed,
-)
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.log import InLog
+from ckptdoctor.rules.common.rule import WHERE, Fired, Rule
 
-RULES: dict[str, Rule] = {
-    module.RULE.code: module.RULE
-    for module in (
-        attribute_contract,
-        not_checkpointed,
-        recomputed_again,
-        gradients_missing,
-        gradients_wrong,
-        keywords_lost,
-        recomputation_mismatch,
-        memory_not_saved,
-        loss_wrong,
-        does_not_run,
-        backward_doubtful,
-        state_changed,
-        not_diagnosed,
-    )
-}
+__all__ = ["NOT_DIAGNOSED", "RULES", "Case", "Fired", "Rule", "discover", "implied", "in_log", "judge", "label_of"]
+
+
+def discover() -> dict[str, Rule]:
+    """The rules in the folders of this package, by code."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
+    rules: list[Rule] = [importlib.import_module(f"{__name__}.{name}").RULE for name in names]
+    return {rule.code: rule for rule in sorted(rules, key=lambda rule: rule.code)}
+
+
+RULES = discover()
+
+NOT_DIAGNOSED = next(code for code, rule in RULES.items() if rule.not_judged)
+"""What could not be diagnosed: no fault, and never without consequence."""
 
 NON_REENTRANT = "torch:non-reentrant"
 
-__all__ = ["RULES", "Case", "Fired", "Rule", "judge"]
+
+def label_of(code: str, culprit: Place | None, usual: str = WHERE) -> str:
+    """The label of a finding's line to blame: what the line did, ``usual`` where the rule has no word for it.
+
+    A stored map or report may name a rule that this version does not know.
+    """
+    label = RULES[code].label_of(culprit) if code in RULES else WHERE
+    return usual if label == WHERE else label
+
+
+def implied(codes: Iterable[str]) -> set[str]:
+    """The rules that only follow from others."""
+    rules = [RULES[code] for code in codes]
+    found = {code for rule in rules for code in rule.implies}
+    if any(rule.not_judged for rule in rules):
+        found |= {code for code, rule in RULES.items() if not (rule.not_judged or rule.seen_anyway)}
+    return found
+
+
+def in_log() -> list[tuple[Rule, InLog]]:
+    """The rules that a log may show; those that others imply come last, since they take what no other explains."""
+    following = implied(code for code, rule in RULES.items() if not rule.not_judged)
+    readers = [(rule, rule.in_log) for rule in RULES.values() if rule.in_log is not None]
+    return sorted(readers, key=lambda reader: (reader[0].code in following, reader[0].code))
 
 
 def judge(case: Case) -> list[tuple[Rule, Fired]]:
@@ -66,10 +78,10 @@ def judge(case: Case) -> list[tuple[Rule, Fired]]:
         # What fails at its first step has no course to speak of.
         fired = {code: one for code, one in fired.items() if code in usual}
     elif case.usual is not None and case.spec.variant != COURSE:
-        kept = {*usual, not_diagnosed.RULE.code}
+        kept = {*usual, NOT_DIAGNOSED}
         fired = {code: one if code in kept else _at_most(one, "warning") for code, one in fired.items()}
-    implied = {code for name in fired for code in RULES[name].implies} if not case.evidence.steps else set()
-    return [(RULES[code], found) for code, found in fired.items() if code not in implied]
+    left_out = implied(fired) if not case.evidence.steps else set()
+    return [(RULES[code], found) for code, found in fired.items() if code not in left_out]
 
 
 def _all(case: Case) -> dict[str, Fired]:
@@ -85,10 +97,10 @@ def _of_course(case: Case) -> dict[str, Fired]:
             continue  # torch does not get this step right either
         is_rare = evidence.rare or bool(evidence.torch_too)
         found = _all(step)
-        implied = {code for name in found for code in RULES[name].implies}
+        left_out = implied(found)
         for code, one in found.items():
             told = _at_most(one, "warning") if is_rare else one
-            if code not in implied and (code not in fired or fired[code].severity != "error" == told.severity):
+            if code not in left_out and (code not in fired or fired[code].severity != "error" == told.severity):
                 fired[code] = told
     return fired
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place, Setup
 from ckptdoctor.planning.plan import OWN_MODEL
-from ckptdoctor.rules.case import Case, Fired, Rule, works
+from ckptdoctor.rules.common.case import Case, works
+from ckptdoctor.rules.common.log import QUOTE, Frame, InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import owner
 
 
@@ -83,8 +87,97 @@ def _package(function: str) -> str:
     return catalog.package_of(function) if function in catalog.functions() else function
 
 
+# In a log
+
+
+_OBJECT = rf"(?<![\w.]){QUOTE}(?P<object>[A-Za-z_][\w.]{{0,80}}){QUOTE}\s{{1,3}}object\s{{1,3}}has\s{{1,3}}no\s{{1,3}}attribute"
+_READS = re.compile(rf"{_OBJECT}\s{{1,3}}{QUOTE}(?P<name>__self__|__func__|func)\b{QUOTE}")
+_READS_OWNER = re.compile(rf"{_OBJECT}\s{{1,3}}{QUOTE}(?P<name>__self__)\b{QUOTE}")
+"""The message alone, which for another attribute may be about anything."""
+
+_CALLABLES = ("functools.partial", "function", "method", "builtin_function_or_method", "method-wrapper")
+
+
+def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
+    """Recognises a checkpoint function that reads what the callable does not have."""
+    found = _READS.search(error.message)
+    if error.name != "AttributeError" or not found:
+        return None
+    name, kind = found["name"], found["object"]
+    if not error.frames:
+        if kind not in _CALLABLES or name != "__self__":
+            return None
+        return _suspected(error, name, "the text has no traceback")
+    reader_at = error.innermost_own
+    passed_at = error.passed_at(reader_at)
+    reader = error.frames[reader_at]
+    passed_by = error.frames[passed_at] if passed_at is not None else None
+    # Where something was left out on the way, the layer's own code may have stood there.
+    is_cut = passed_at is not None and passed_at < error.cut_at and not reader.is_checkpoint_function
+    if error.is_cut_before_error or passed_at == reader_at or is_cut:
+        return _cut_short(error, name, kind)
+    if passed_at is not None and _is_in_layer(error.frames[passed_at + 1 : reader_at], reader):
+        return None
+    return _read(reader, passed_by, name, kind, error)
+
+
+def _is_in_layer(between: list[Frame], reader: Frame) -> bool:
+    """Whether the layer's own code had been reached: a checkpoint function was passed, or a module entered."""
+    passed = not reader.is_checkpoint_function and any(frame.is_checkpoint_file for frame in between)
+    return passed or any(frame.enters_layer for frame in between)
+
+
+def _read(reader: Frame, passed_by: Frame | None, name: str, kind: str, error: LogError) -> LogVerdict | None:
+    """The line that reads is there: is it a checkpoint function's?"""
+    reads = f".{name}" in reader.place.code
+    if not reader.is_checkpoint_file and not (reads and (passed_by or reader.is_checkpoint_function)):
+        return None
+    summary = f"{owner(reader.place, 'the checkpoint function')} reads `{name}` from a {kind} that does not have it"
+    summary += f"; {owner(passed_by.place, 'the caller')} passed it." if passed_by else "."
+    doubts = [] if passed_by else ["The line that passes the callable is not in the text."]
+    places = (reader.place, passed_by.place if passed_by else None)
+    if reader.is_checkpoint_file or (passed_by is not None and passed_by.passes_layer):
+        return LogVerdict("ours", summary, *places, doubts, _fixes(error))
+    if reader.is_checkpoint_function:
+        why = "whether its function is used for gradient checkpointing is not in the text"
+    else:
+        why = "whether `checkpoint` is torch's function there is not in the text"
+    return LogVerdict("suspected", f"It looks like {CODE}: {summary[:-1]}; but {why}.", *places, doubts, _fixes(error))
+
+
+def _cut_short(error: LogError, name: str, kind: str) -> LogVerdict | None:
+    """The frame that reads is missing: only a line that passes the layer, or a function on the way, is suspicious."""
+    passed_at = error.passed_at(len(error.frames) - 1)
+    touches = passed_at is not None or any(frame.is_checkpoint_function for frame in error.frames)
+    if not touches and kind not in _CALLABLES:
+        return None
+    passed_by = error.frames[passed_at].place if passed_at is not None else None
+    return _suspected(error, name, "the frame that reads it is missing", passed_by)
+
+
+def _suspected(error: LogError, name: str, why: str, passed_by: Place | None = None) -> LogVerdict:
+    summary = (
+        f"It looks like {CODE}, a checkpoint function that reads `{name}` from what it is given, but {why}, and "
+        "other code may fail with the same message."
+    )
+    doubts = ["The frame that reads the attribute is not in the text."]
+    return LogVerdict("suspected", summary, None, passed_by, doubts, _fixes(error))
+
+
+def _fixes(error: LogError) -> list[str]:
+    name = next((frame.place.package for frame in error.frames if catalog.is_trainer(frame.place.package)), "")
+    return [
+        f"If other releases may be installed: `ckptdoctor known{f' {name}' if name else ''}` lists which releases of "
+        f"{name or 'the trainers'} and of transformers work together.",
+        "If packages must stay as they are: `ckptdoctor run -- <command>` adapts the callable in the running job.",
+        "If the environment is at hand: `ckptdoctor fix` tries releases, a patch and settings, and offers what works.",
+    ]
+
+
+CODE = "CKPT001"
+
 RULE = Rule(
-    code="CKPT001",
+    code=CODE,
     name="attribute-contract",
     meaning="The checkpoint function reads an attribute that the callable it is given does not have.",
     explanation="""\
@@ -110,4 +203,8 @@ What helps is a pair of releases that agree, or a checkpoint function that finds
     ),
     judge=judge,
     implies=("CKPT010",),
+    label="read by",
+    reads_callable=True,
+    seen_anyway=True,
+    in_log=InLog(judge_log, messages=(Message(_READS_OWNER, "AttributeError", "attribute"),)),
 )

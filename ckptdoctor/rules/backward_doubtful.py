@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ckptdoctor.model.evidence import Evidence
-from ckptdoctor.rules.case import Case, Fired, Rule, innermost_own, is_sound
+from ckptdoctor.rules.common.case import Case, innermost_own, is_sound
+from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict
+from ckptdoctor.rules.common.measured import at_measured_line
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import counted
 
 
@@ -39,8 +42,17 @@ def _what(tried: Evidence) -> tuple[str, str]:
     return "does not recompute each layer exactly once", "Layers ran too often, or not again in backward."
 
 
+def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
+    """Recognises a failure at a line that was seen to fail in the simulation, with an error that a GPU gives as well."""
+    if error.name not in ("ValueError", "TypeError") or "unpack" not in error.message:
+        return None
+    return at_measured_line(error, CODE, "when simulated on the CPU", lambda fault: True)
+
+
+CODE = "CKPT011"
+
 RULE = Rule(
-    code="CKPT011",
+    code=CODE,
     name="backward-doubtful",
     meaning="A function that needs a GPU in backward fails when simulated on the CPU.",
     explanation="""\
@@ -53,4 +65,5 @@ failure shows on a GPU too. Where the simulated step itself asks for CUDA, nothi
 (CKPT900), and ckptdoctor ends with status 3.""",
     links=(),
     judge=judge,
+    in_log=InLog(judge_log),
 )

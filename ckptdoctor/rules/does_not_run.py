@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from ckptdoctor.model.evidence import Place
-from ckptdoctor.rules.case import Case, Fired, Rule, innermost_own
+from ckptdoctor.rules.common.case import Case, innermost_own
+from ckptdoctor.rules.common.log import QUOTE, InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.measured import at_measured_line
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import engines_in_words
 
 
@@ -32,8 +38,155 @@ def _where(case: Case) -> Place | None:
     return (innermost_own(error.frames) if error else None) or case.function
 
 
+# In a log
+
+
+_METHODS = r"_set_gradient_checkpointing|(?:gradient|activation)_checkpointing_enable|enable_gradient_checkpointing"
+"""What a model switches checkpointing on with."""
+
+_NOT_SWITCHED = re.compile(
+    rf"(?:{QUOTE}[A-Za-z_][\w.]{{0,80}}{QUOTE} )?object has no attribute {QUOTE}"
+    rf"(?:_gradient_checkpointing_func|{_METHODS})\b"
+)
+"""A model without what checkpointing is switched on with."""
+
+_REFUSES = re.compile(
+    rf"\b(?:{_METHODS})\(\) "
+    r"(?:got an unexpected keyword argument|got multiple values|takes (?:from )?\d|missing \d)"
+)
+"""A model's method that switches checkpointing on, called with arguments of another release."""
+
+_REENTRANT_KEYWORD = re.compile(
+    r"(?<!__init__\(\) )got an unexpected keyword argument 'use_reentrant'"
+    r"|missing \d{1,2} required [a-z -]{0,40}arguments?: [^\n]{0,200}'use_reentrant'"
+)
+"""A checkpoint function that does not take, or demands, what torch's takes."""
+
+_REENTRANT_DEMANDED = re.compile(r"please pass in use_reentrant=|use_reentrant parameter should be passed explicitly")
+"""What torch demands; it also warns in these words."""
+
+_UNSUPPORTED = re.compile(r"\b[A-Z]\w{2,80} does not support gradient checkpointing")
+
+_INCOMPATIBLE = re.compile(
+    r"torch\.utils\.checkpoint is incompatible with \.grad\(\)"
+    r"|Checkpointing is not compatible with \.grad\(\)"
+    r"|none of output has requires_grad=True, this checkpoint\(\) is not necessary"
+)
+"""What torch's checkpoint function raises for its own sake."""
+
+_READY_ONCE = re.compile(r"Expected to mark a variable ready only once|has been marked as ready twice")
+_SECOND_BACKWARD = re.compile(r"backward through (?:the )?graph a second time")
+_RECURSION = re.compile(r"maximum recursion depth exceeded")
+_SWITCHES_ON = re.compile(rf"\b(?:{_METHODS}|_prepare_model_for_gradient_checkpointing)\(")
+
+_NAMES_REENTRANT = "multiple reentrant backward passes"
+"""DistributedDataParallel names reentrant checkpointing as a cause, as it does since torch 1.9."""
+
+_WHETHER = "Whether the step runs without checkpointing is not in the text; `ckptdoctor check` tries it."
+
+
+def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
+    """Recognises what is raised under checkpointing only, by what it is, where it is raised, or what the writer says."""
+    found = (
+        at_measured_line(error, CODE, "with this error", lambda fault: fault.error.startswith(f"{error.type}:"))
+        or (_by_the_text(error, context) if error.is_certain else None)
+        or (_by_the_writer(error, context) if error.is_certain else None)
+    )
+    return replace(found, fixes=_fixes(error)) if found else None
+
+
+def _by_the_text(error: LogError, context: LogContext) -> LogVerdict | None:
+    frames = error.frames
+    last = frames[error.innermost_own] if frames else None
+    passed_at = error.passed_at(len(frames) - 1) if frames else None
+    passed_by = frames[passed_at].place if passed_at is not None and frames[passed_at] != last else None
+    raised_at = last.place if last else None
+    if _is_of_checkpointing(error):
+        summary = f"The step raises what only checkpointing raises: {error.text}"
+        return LogVerdict("ours", summary, raised_at, passed_by, [_WHETHER])
+    if _READY_ONCE.search(error.message) and _may_be_reentrant(error, context):
+        return _suspected(
+            "DistributedDataParallel names reentrant checkpointing as one of the causes of this error, among others."
+        )
+    if _repeats(error, context):
+        return _suspected(f"{error.text}, and the text says that checkpointing is used.", None, passed_by)
+    if any(_SWITCHES_ON.search(f"{one.place.function}( {one.place.code}") for one in frames):
+        return _suspected(f"{error.text} was raised while checkpointing was switched on.", raised_at)
+    is_own = bool(frames) and frames[-1].is_checkpoint_file and not error.is_cut_before_error
+    if last and is_own and error.name != "CheckpointError" and not error.is_mention:
+        return _suspected(f"{error.text} was raised in the checkpoint function's own code.", raised_at, passed_by)
+    return None
+
+
+def _by_the_writer(error: LogError, context: LogContext) -> LogVerdict | None:
+    """By what the writer says, since an error of a layer does not tell."""
+    if not context.runs_without:
+        return None
+    found = _suspected(f"the writer says that it runs without checkpointing. {error.text}")
+    return replace(found, doubts=[_WHETHER.replace("not in the text", "said, not shown")])
+
+
+def _suspected(what: str, culprit: Place | None = None, passed_by: Place | None = None) -> LogVerdict:
+    return LogVerdict("suspected", f"It looks like {CODE}: {what}", culprit, passed_by, [_WHETHER])
+
+
+def _is_of_checkpointing(error: LogError) -> bool:
+    """Whether it is raised for checkpointing's own sake."""
+    if error.name.endswith("Warning"):
+        return False
+    last = error.frames[error.innermost_own] if error.frames else None
+    refused = last and "Unexpected keyword arguments" in error.words and last.path.endswith("/checkpoint.py")
+    worded = (_INCOMPATIBLE, _NOT_SWITCHED, _REFUSES, _REENTRANT_KEYWORD)
+    typed = (_UNSUPPORTED, _REENTRANT_DEMANDED)  # said in docs and in warnings too
+    return bool(
+        refused
+        or any(words.search(error.words) for words in worded)
+        or (error.name == "ValueError" and any(words.search(error.words) for words in typed))
+    )
+
+
+def _may_be_reentrant(error: LogError, context: LogContext) -> bool:
+    """Whether the text has more than the error, which parameters that are used twice raise as well."""
+    is_named = _NAMES_REENTRANT in context.signs
+    return context.is_checkpointing or is_named or any(frame.is_checkpoint_file for frame in error.frames)
+
+
+def _repeats(error: LogError, context: LogContext) -> bool:
+    """A recursion without end, or a second backward pass, where checkpointing runs a layer again."""
+    if not (_RECURSION.search(error.message) or _SECOND_BACKWARD.search(error.message)):
+        return False
+    if error.frames:
+        return any(frame.is_checkpoint_file for frame in error.frames)
+    return context.is_checkpointing
+
+
+def _fixes(error: LogError) -> list[str]:
+    if not _READY_ONCE.search(error.message):
+        return []
+    return [
+        "If checkpointing is reentrant: set `gradient_checkpointing_kwargs={'use_reentrant': False}`.",
+        "If every parameter takes part in the loss: set `ddp_find_unused_parameters=False`.",
+    ]
+
+
+CODE = "CKPT010"
+
+IN_LOG = InLog(
+    judge_log,
+    messages=(
+        Message(_NOT_SWITCHED, "AttributeError", "attribute"),
+        Message(_REFUSES, "TypeError", "checkpoint"),
+        Message(_REENTRANT_KEYWORD, "TypeError", "require|reentrant"),
+        Message(_INCOMPATIBLE, "RuntimeError", "checkpoint|require"),
+        Message(_READY_ONCE, "RuntimeError", "mark(?:ed)? a[ s]"),
+        Message(_SECOND_BACKWARD, "RuntimeError", "a second time"),
+        Message(_RECURSION, "RecursionError", "recursion"),
+    ),
+    signs=(_NAMES_REENTRANT,),
+)
+
 RULE = Rule(
-    code="CKPT010",
+    code=CODE,
     name="does-not-run",
     meaning="The step raises, crashes or hangs with checkpointing, and runs without it.",
     explanation="""\
@@ -41,4 +194,5 @@ The same model under the same engine trains without checkpointing, and fails wit
 other rule explains: another exception, a killed process, a step that never ends.""",
     links=("https://github.com/NVIDIA-NeMo/Automodel/issues/1621",),
     judge=judge,
+    in_log=IN_LOG,
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ckptdoctor.model.evidence import Arithmetic
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import listed
 
 
@@ -70,6 +72,19 @@ def _plain_is_wrong(case: Case) -> bool:
     )
 
 
+ASSERTION = Assertion(
+    "gradients that differ from those without checkpointing",
+    GRADIENTS
+    + """\
+both = {name: (now[name], one) for name, one in plain.items() if one.any() and name in now}
+off = {name: float((one - other).abs().max() / other.abs().max()) for name, (one, other) in both.items()}
+wrong = {name: value for name, value in off.items() if not value <= 1e-4}
+assert not wrong, f"gradients that differ from those without checkpointing: {wrong}"
+""",
+    before=PLAIN_GRADIENTS,
+    needs_second_step=accumulates(lambda gradients: [*gradients.wrong]),
+)
+
 RULE = Rule(
     code="CKPT005",
     name="gradients-wrong",
@@ -84,4 +99,5 @@ difference that counts as equal is a ten-thousandth of the gradient's largest va
 by the loss itself, taken a little to either side: a wrong kernel in the plain step is not held against the function.""",
     links=(),
     judge=judge,
+    assertion=ASSERTION,
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.model.report import Severity
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.reproduction import Assertion
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import listed
 
 PACKING = frozenset({"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"})
@@ -51,6 +53,33 @@ def _severity(lost: list[str], case: Case) -> Severity:
     return "error" if changed or not set(lost) <= PACKING else "warning"
 
 
+ASSERTION = Assertion(
+    "keyword arguments that do not reach the layers",
+    """\
+lost = {name for child, names in plain.items() for name in names - given.get(child, names)}
+lost -= {"use_cache", "past_key_value", "past_key_values", "layer_past", "cache_position"}
+assert not lost, f"keyword arguments that do not reach the layers: {sorted(lost)}"
+""",
+    before="""\
+# Notes the keyword arguments that reach the inside of each layer.
+layers = next(one for one in model.modules() if isinstance(one, torch.nn.ModuleList))
+given = {}
+
+
+def note(module, args, kwargs):
+    names = {name for name, value in kwargs.items() if value is not None}
+    given[module] = given.get(module, names) & names
+
+
+for layer in layers:
+    for child in layer.children():
+        child.register_forward_pre_hook(note, with_kwargs=True)
+model(**inputs)
+plain = dict(given)
+given.clear()
+""",
+)
+
 RULE = Rule(
     code="CKPT006",
     name="keywords-lost",
@@ -66,4 +95,5 @@ packing with flash-attention uses are a warning, since without packing there are
     links=("https://github.com/huggingface/transformers/issues/35509",),
     judge=judge,
     implies=("CKPT005", "CKPT009", "CKPT010"),
+    assertion=ASSERTION,
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.reproduction import Assertion
+from ckptdoctor.rules.common.rule import Fired, Rule
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the loss without checkpointing, that counts as equal."""
@@ -30,6 +32,20 @@ def judge(case: Case) -> Fired | None:
     )
 
 
+ASSERTION = Assertion(
+    "the loss is another one",
+    """\
+loss = float(loss)
+assert abs(loss - plain) <= 1e-4 * abs(plain), f"the loss is another one: {loss}, without checkpointing {plain}"
+""",
+    before="""\
+# The measure: the same step without checkpointing.
+torch.manual_seed(1)
+plain = float(model(**inputs).loss)
+""",
+    precedes_backward=True,
+)
+
 RULE = Rule(
     code="CKPT009",
     name="loss-wrong",
@@ -40,4 +56,5 @@ something else than it was given, or changes what comes out.""",
     links=(),
     judge=judge,
     implies=("CKPT005",),
+    assertion=ASSERTION,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.reproduction import Assertion
+from ckptdoctor.rules.common.rule import Fired, Rule
 
 FELL = 0.9
 """Share of the bytes saved without checkpointing below which they count as fallen; real functions reach a fifth here."""
@@ -50,6 +52,34 @@ def _fired(case: Case, what: str, detail: str) -> Fired:
     )
 
 
+ASSERTION = Assertion(
+    "no fewer bytes are kept for backward",
+    """\
+assert now < 0.9 * plain, f"no fewer bytes are kept for backward: {now} with checkpointing, {plain} without"
+""",
+    before='''\
+parameters = {parameter.data_ptr() for parameter in model.parameters()}
+
+
+def loss_and_bytes(run):
+    """The loss, and the bytes that are kept for backward."""
+    kept = {}
+
+    def pack(tensor):
+        if tensor.data_ptr() not in parameters:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = run(**inputs).loss
+    return loss, sum(kept.values())
+
+
+plain = loss_and_bytes(model)[1]
+''',
+    forward="loss, now = loss_and_bytes($run)\n",
+)
+
 RULE = Rule(
     code="CKPT008",
     name="memory-not-saved",
@@ -63,4 +93,5 @@ memory in use, whoever holds it: a list, a context, a copy on the CPU. The rule 
 step to step.""",
     links=(),
     judge=judge,
+    assertion=ASSERTION,
 )

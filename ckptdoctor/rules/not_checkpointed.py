@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 
 from ckptdoctor.model.evidence import Evidence, Layer
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.reproduction import RUNS_OF_LAYERS, Assertion
+from ckptdoctor.rules.common.rule import Fired, Rule
 
 
 def judge(case: Case) -> Fired | None:
@@ -111,6 +113,16 @@ def _offloads(case: Case, step: Evidence) -> Fired:
     )
 
 
+ASSERTION = Assertion(
+    "layers that are not run again in backward",
+    """\
+idle = [index for index, count in enumerate(runs) if count <= in_forward[index]]
+assert not idle, f"layers that are not run again in backward: {idle}"
+""",
+    before=RUNS_OF_LAYERS,
+    forward="loss = $run(**inputs).loss\nin_forward = list(runs)\n",
+)
+
 RULE = Rule(
     code="CKPT002",
     name="not-checkpointed",
@@ -127,4 +139,5 @@ it is a warning.""",
     links=(),
     judge=judge,
     implies=("CKPT008",),
+    assertion=ASSERTION,
 )

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules import attribute_contract
-from ckptdoctor.rules.case import BEFORE, Case, Fired, Rule, innermost_own, works
+from ckptdoctor.rules.common.case import BEFORE, Case, innermost_own, works
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import engines_in_words, listed, owner, relative
 
 
@@ -151,5 +152,5 @@ Leave out what you do not use: `--engine none` for a job without DeepSpeed, `--c
 use the trainer's own function.""",
     links=(),
     judge=judge,
-    implies=tuple(f"CKPT{number:03}" for number in range(2, 12)),
+    not_judged=True,
 )

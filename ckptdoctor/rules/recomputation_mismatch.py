@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Literal
+
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.planning.plan import TORCH
-from ckptdoctor.rules.case import Case, Fired, Rule, works
-from ckptdoctor.words.wording import engines_in_words
+from ckptdoctor.rules.common.case import Case, works
+from ckptdoctor.rules.common.log import Frame, InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.words.wording import engines_in_words, first_line
 
 
 def judge(case: Case) -> Fired | None:
@@ -43,8 +49,185 @@ def _engine_to_blame(case: Case) -> Place | None:
     return next((frame for frame in reversed(error.frames) if frame.package == "deepspeed"), None)
 
 
+# In a log
+
+
+_MISMATCH = re.compile(
+    r"A different number of tensors was saved during the original forward and recomputation"
+    r"|Recomputed values for the following tensors have different metadata than during the forward pass"
+    r"|trying to save more tensors during recomputation than during the original forward pass"
+    r"|Unpack is being triggered for a tensor that was already unpacked once"
+    r"|An error happened while unpacking tensors; dumping logs of latest computation"
+)
+"""torch's CheckpointError since torch 2.1."""
+
+_WRAPPED_MISMATCH = re.compile(_MISMATCH.pattern.replace(" ", ""))
+"""The same words, wrapped within one."""
+
+_RECOMPUTED = re.compile(
+    r"recomput\w{1,6}\b[^.\n]{0,60}\b(?:mismatch\w{0,2}|do(?:es)? not match|differs?)\b[^\n]{0,200}checkpoint"
+    r"|checkpoint[^\n]{0,200}\b(?:mismatch\w{0,2}|differs?)\b[^.\n]{0,60}recomput",
+    re.IGNORECASE,
+)
+"""The same in the words of people."""
+
+_METADATA = re.compile(r"\b(?:saved|recomputed) metadata:\s{0,40}\{")
+"""The lines with which torch lists what differs."""
+
+_TYPE = re.compile(r"(?<![\w.])torch\.utils\.checkpoint\.CheckpointError\b(?!\s{0,3}(?:,|\)|as\b|:$))")
+
+
+def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
+    """Recognises torch's CheckpointError; other packages call errors of loading and saving so as well."""
+    if error.name != "CheckpointError":
+        return None
+    has_words = bool(
+        _MISMATCH.search(error.words)
+        or _RECOMPUTED.search(error.words)
+        or _WRAPPED_MISMATCH.search(error.words.replace(" ", ""))
+    )
+    from_torch = error.type.startswith("torch.utils.checkpoint.") or error.words.startswith("torch.utils.checkpoint")
+    seen = any(frame.path.endswith("torch/utils/checkpoint.py") for frame in error.frames)
+    lists_metadata = bool(_PAIR.search(error.words))
+    if has_words or from_torch or seen or lists_metadata:
+        return _explained(error, has_words, lists_metadata)
+    if context.is_checkpointing or _runs_backward(error.frames):
+        return LogVerdict(
+            "suspected",
+            f"It looks like {CODE}: torch's error is called {error.name}, but what it said is not in the text.",
+            doubts=["What differs between the two runs of the layer is not in the text."],
+            fixes=_fixes(error),
+        )
+    return None
+
+
+def _explained(error: LogError, has_words: bool, lists_metadata: bool) -> LogVerdict:
+    differs = difference(error.words)
+    doubts = [] if differs else ["What differs between the two runs of the layer is not in the text."]
+    if not error.frames:
+        doubts.append("There is no traceback with it.")
+    if differs and differs.is_emptied:
+        doubts.append(
+            "One side has the shape [0], as a parameter has that ZeRO 3 has partitioned; that is a hint, no proof."
+        )
+    if _is_wrapped_twice(error) and any(frame.passes_layer for frame in error.frames):
+        doubts.append(
+            "Two mechanisms checkpoint at once in this traceback: torch's checkpoint_wrapper and the model's own."
+        )
+    what = differs.sentence if differs else first_line(error.message).removeprefix("torch.utils.checkpoint: ")
+    return LogVerdict(
+        "ours",
+        "torch finds in backward that the recomputed layer saved other tensors than its forward pass did"
+        f"{f': {what}' if has_words or differs else '.'}",
+        doubts=doubts,
+        fixes=_fixes(error),
+        rests_on_frames=False,
+        is_unmistakable=lists_metadata,
+    )
+
+
+def _runs_backward(frames: list[Frame]) -> bool:
+    return any(frame.path.endswith(("torch/_tensor.py", "torch/autograd/__init__.py")) for frame in frames)
+
+
+def _is_wrapped_twice(error: LogError) -> bool:
+    return any("checkpoint_wrapper.py" in frame.path for frame in error.frames)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between what the forward pass saved and what its recomputation did.
+
+    Attributes:
+        sentence: What it is, in words.
+        kind: In what they differ first.
+        is_emptied: One side has no elements.
+    """
+
+    sentence: str
+    kind: Literal["count", "shape", "dtype", "device", "other"]
+    is_emptied: bool = False
+
+
+_COUNTS = re.compile(
+    r"Number of tensors saved during forward: (?P<forward>\d{1,9})\s{1,9}Number of tensors saved during recomputation: "
+    r"(?P<again>\d{1,9})"
+)
+_PAIR = re.compile(
+    r"saved metadata:\s{0,40}\{(?P<saved>[^{}]{1,400})\}\s{1,40}recomputed metadata:\s{0,40}\{(?P<again>[^{}]{1,400})\}"
+)
+"""Both lines with which torch, and nobody else, says what differs."""
+
+_FIELDS: tuple[tuple[Literal["shape", "dtype", "device"], re.Pattern[str]], ...] = (
+    ("shape", re.compile(r"'shape': torch\.Size\((?P<value>\[[\d, ]{0,100}\])\)")),
+    ("dtype", re.compile(r"'dtype': torch\.(?P<value>\w{1,40})")),
+    ("device", re.compile(r"'device': (?:device\(type=)?(?P<value>[\w':=, ]{1,60})")),
+)
+_POSITION = re.compile(r"tensor at position (?P<position>\d{1,9})")
+
+
+def difference(words: str) -> Difference | None:
+    """What torch's message, in one line, says that differs; nothing where it does not get as far."""
+    if counts := _COUNTS.search(words):
+        sentence = f"{counts['forward']} tensors were saved in the forward pass and {counts['again']} in recomputation."
+        return Difference(sentence, "count")
+    pair = _PAIR.search(words)
+    if pair is None:
+        return None
+    position = _POSITION.search(words[: pair.start()])
+    at = f"the tensor at position {position['position']}" if position else "a tensor"
+    for kind, pattern in _FIELDS:
+        saved, again = pattern.search(pair["saved"]), pattern.search(pair["again"])
+        if saved and again and saved["value"] != again["value"]:
+            sentence = (
+                f"{at} has the {kind} {saved['value']} in the forward pass and {again['value']} in recomputation."
+            )
+            return Difference(sentence, kind, "[0]" in (saved["value"], again["value"]))
+    return Difference(f"{at} has other metadata in recomputation than in the forward pass.", "other")
+
+
+def _fixes(error: LogError) -> list[str]:
+    differs = difference(error.words)
+    is_emptied = differs.is_emptied if differs else "torch.Size([0])" in error.message
+    found = []
+    if is_emptied:
+        found.append(
+            "If adapters beside frozen parameters (PEFT) are trained under DeepSpeed ZeRO 3: set "
+            "`gradient_checkpointing_kwargs={'use_reentrant': True}`."
+        )
+    if _is_wrapped_twice(error):
+        found.append("If both FSDP and the trainer checkpoint the layers: keep one of the two settings.")
+    if differs and differs.kind == "count":
+        found.append("If layers choose experts: keep the router's output, or exclude the router from checkpointing.")
+    if differs and differs.kind == "shape" and not is_emptied:
+        found.append("If a key-value cache is on in training: set `use_cache=False`.")
+    if differs and differs.kind == "dtype":
+        found.append(
+            "If FSDP2 casts the inputs of a layer (mixed precision): use a newer torch, which is reported to help."
+        )
+    # Reentrant checkpointing is no fix in general: it does not compare, and trains with other values than were computed.
+    found.append(
+        "If the cause is not clear: train in `with torch.utils.checkpoint.set_checkpoint_debug_enabled(True):`, which makes "
+        "torch list the operators of both runs."
+    )
+    return found
+
+
+CODE = "CKPT007"
+
+IN_LOG = InLog(
+    judge_log,
+    messages=(
+        Message(_MISMATCH, "CheckpointError", "tensors|already unpacked"),
+        Message(_METADATA, "CheckpointError", "metadata:"),
+        Message(_RECOMPUTED, "CheckpointError", "recomput"),
+        Message(_TYPE, "CheckpointError", "checkpoint"),
+    ),
+    long_messages=("CheckpointError",),
+)
+
 RULE = Rule(
-    code="CKPT007",
+    code=CODE,
     name="recomputation-mismatch",
     meaning="torch raises CheckpointError: recomputation saved other tensors than the forward pass did.",
     explanation="""\
@@ -63,4 +246,5 @@ training state, autocast, a compiled graph. With `use_reentrant=True` there is n
     ),
     judge=judge,
     implies=("CKPT010",),
+    in_log=IN_LOG,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.reproduction import RUNS_OF_LAYERS, Assertion
+from ckptdoctor.rules.common.rule import Fired, Rule
 
 
 def judge(case: Case) -> Fired | None:
@@ -24,6 +26,15 @@ def judge(case: Case) -> Fired | None:
     )
 
 
+ASSERTION = Assertion(
+    "layers that run more than twice in a step",
+    """\
+again = [index for index, count in enumerate(runs) if count > 2]
+assert not again, f"layers that run more than twice in a step: {again}, {runs} times"
+""",
+    before=RUNS_OF_LAYERS,
+)
+
 RULE = Rule(
     code="CKPT003",
     name="recomputed-again",
@@ -36,4 +47,5 @@ It is recognised by counting the calls of the submodules inside each layer: one 
 are right.""",
     links=("https://github.com/unslothai/unsloth/issues/2674",),
     judge=judge,
+    assertion=ASSERTION,
 )

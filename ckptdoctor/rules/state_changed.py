@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckptdoctor.rules.case import Case, Fired, Rule
+from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.rule import Fired, Rule
 from ckptdoctor.words.wording import listed
 
 
@@ -35,4 +36,5 @@ dropout masks come again, gradients stop, frozen parameters are trained.
 It is recognised by comparing all of these before and after steps of a short training run.""",
     links=(),
     judge=judge,
+    seen_anyway=True,
 )

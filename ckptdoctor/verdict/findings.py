@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.planning.plan import NO_FUNCTION, Plan, Planned
-from ckptdoctor.rules import RULES, Case, Fired, Rule, judge
+from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Fired, Rule, judge
 from ckptdoctor.store import locations
 from ckptdoctor.verdict import ruling_out
 from ckptdoctor.words.wording import counted, engines_in_words, listed
-
-NOT_DIAGNOSED = "CKPT900"
 
 Key = tuple[object, ...]
 

@@ -17,9 +17,9 @@ import msgspec
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.encoding import encode
 from ckptdoctor.model.report import Accepted, FailOn, Finding, Gate, ProbeResult, Report
-from ckptdoctor.rules import RULES
+from ckptdoctor.rules import NOT_DIAGNOSED, RULES
 from ckptdoctor.store import writing
-from ckptdoctor.verdict.findings import NOT_DIAGNOSED, is_impossible_variant
+from ckptdoctor.verdict.findings import is_impossible_variant
 from ckptdoctor.verdict.identity import Key, portable_function, subjects
 from ckptdoctor.words.wording import counted, listed
 

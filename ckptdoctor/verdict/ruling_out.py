@@ -7,7 +7,7 @@ from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
 from ckptdoctor.planning.plan import TORCH
 from ckptdoctor.rules import Case, Fired
-from ckptdoctor.rules.case import is_sound, works
+from ckptdoctor.rules.common.case import is_sound, works
 from ckptdoctor.words.wording import engines_in_words
 
 

@@ -26,12 +26,6 @@ def located(place: Place) -> str:
     return f"{known_as}, {where}" if known_as else where
 
 
-def blames(rule: str, culprit: Place | None) -> str:
-    """The label of the line to blame: where an attribute is read, unless it is the line that raises an error of its own."""
-    is_raise = culprit is not None and culprit.code.startswith("raise ")
-    return "read by" if rule == "CKPT001" and not is_raise else "where"
-
-
 def listed(names: Sequence[str], limit: int = 4) -> str:
     """Names in a sentence, the first few of many."""
     shown = list(names[:limit])

@@ -8,8 +8,9 @@ from ckptdoctor.model.compatibility import Bisection, Line, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import COLORS, Layout, page
+from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped, one_line
-from ckptdoctor.words.wording import blames, located
+from ckptdoctor.words.wording import located
 
 _WORDS = {"ok": "works", "fail": "fails", "not judged": "was not judged", "error": "cannot be diagnosed"}
 
@@ -60,7 +61,7 @@ def _side(name: str, run: Run, layout: Layout) -> Iterator[str]:
         yield from layout.wrap(f"passed as  {', '.join(conventions)}", "    ", "      ")
     for fault in run.faults:
         yield from layout.wrap(one_line(fault.error or fault.title), f"    {fault.rule}  ", "      ")
-        yield from _place(blames(fault.rule, fault.culprit), fault.culprit, layout)
+        yield from _place(label_of(fault.rule, fault.culprit), fault.culprit, layout)
         yield from _place("passed by", fault.passed_by, layout)
 
 

@@ -6,6 +6,7 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.explanation import ExplainedError, Explanation
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import Layout, page
+from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import LONGEST_LINE, escaped, one_line
 from ckptdoctor.words.wording import located
 
@@ -40,7 +41,7 @@ def _error(error: ExplainedError, layout: Layout) -> list[str]:
     return [
         *layout.field("error", f"{one_line(said)} {shown_by}".rstrip()),
         *layout.field("in the text", f"line {error.line}"),
-        *_place("read by" if error.rule == "CKPT001" else "where", error.culprit, layout),
+        *_place(label_of(error.rule, error.culprit), error.culprit, layout),
         *_place("passed by", error.passed_by, layout),
     ]
 

@@ -15,14 +15,15 @@ from typing import Any
 import msgspec
 
 from ckptdoctor.model import declared
-from ckptdoctor.model.compatibility import Cell, Map
+from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.digest import KnownFault, Reason, Where
 from ckptdoctor.output.views.table import Joined, Sheet, sheets
+from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped
-from ckptdoctor.words.wording import blames, located
+from ckptdoctor.words.wording import located
 
 _LINES_SHOWN = 3
 _NOT_IN_THE_MAP = -1
@@ -97,8 +98,20 @@ def _data(found: Map, joined: list[Sheet]) -> dict[str, Any]:
         }
         for together, single in pairs
     ]
-    runs = msgspec.to_builtins(found.runs)
-    return {"sheets": shown, "kinds": list(pool.kinds), "runs": runs, "requirements": list(pool.requirements)}
+    return {
+        "sheets": shown,
+        "kinds": list(pool.kinds),
+        "runs": list(map(_run, found.runs)),
+        "requirements": list(pool.requirements),
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    """A run, each fault with the label of its line."""
+    made: dict[str, Any] = msgspec.to_builtins(run)
+    for fault, shown in zip(run.faults, made.get("faults", []), strict=True):
+        shown["label"] = label_of(fault.rule, fault.culprit).capitalize()
+    return made
 
 
 def _view(sheet: Sheet, pool: _Pool) -> dict[str, Any]:
@@ -205,7 +218,7 @@ def _fault(known: KnownFault) -> str:
     first = next(iter(known.read_at), None)
     entries = {
         "What": [_code(known.error)],
-        blames(fault.rule, fault.culprit).capitalize(): [
+        label_of(fault.rule, fault.culprit).capitalize(): [
             *_places(known.read_at),
             _code(first.code if first else ""),
         ],

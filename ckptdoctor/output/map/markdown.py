@@ -8,7 +8,8 @@ from ckptdoctor.output.markup import bullets, code, prose, table
 from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.digest import KnownFault, Reason, Where
 from ckptdoctor.output.views.table import Joined, Sheet, sheets
-from ckptdoctor.words.wording import blames, located
+from ckptdoctor.rules import label_of
+from ckptdoctor.words.wording import located
 
 _LINES_SHOWN = 3
 
@@ -65,7 +66,7 @@ def _fault(known: KnownFault) -> list[str]:
     first = next(iter(known.read_at), None)
     lines = [
         *([f"- {code(known.error)}"] if known.error else []),
-        *_lines(blames(fault.rule, fault.culprit).capitalize(), [located(one) for one in known.read_at]),
+        *_lines(label_of(fault.rule, fault.culprit).capitalize(), [located(one) for one in known.read_at]),
         *([f"- Source: {code(first.code)}"] if first and first.code else []),
         *_lines("Passed by", [located(one) for one in known.passed_at]),
         *_lines("Callable", known.callables),

@@ -227,7 +227,7 @@
       make("h3", "", rule, " ", ...spans(fault.title)),
       terms([
         ["Error", [code(fault.error)]],
-        [fault.rule === "CKPT001" && !/^raise /.test(fault.culprit?.code ?? "") ? "Read by" : "Where", place(fault.culprit)],
+        [fault.label, place(fault.culprit)],
         ["Passed by", place(fault.passed_by)],
         ["Callable", [code(fault.callable)]],
         ["Checkpoint functions", [fault.functions.join(", ")]],

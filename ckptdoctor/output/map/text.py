@@ -11,8 +11,9 @@ from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.digest import KnownFault, Reason, Where
 from ckptdoctor.output.views.ranges import span
 from ckptdoctor.output.views.table import Joined, Row, Sheet, sheets
+from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped, one_line
-from ckptdoctor.words.wording import blames, located
+from ckptdoctor.words.wording import located
 
 _BLANK = "."
 _LINES_SHOWN = 3
@@ -117,7 +118,7 @@ def _fault(known: KnownFault, layout: Layout) -> list[str]:
     return [
         *layout.wrap(known.title, f"{fault.rule}  {fault.severity}  ", "  ", fg=SEVERITIES[fault.severity]),
         *(layout.field("what", one_line(known.error)) if known.error else []),
-        *layout.fields(blames(fault.rule, fault.culprit), _some([located(one) for one in known.read_at])),
+        *layout.fields(label_of(fault.rule, fault.culprit), _some([located(one) for one in known.read_at])),
         *(layout.code(first.code) if first else []),
         *layout.fields("passed by", _some([located(one) for one in known.passed_at])),
         *layout.fields("callable", _some(known.callables)),

@@ -14,10 +14,10 @@ from ckptdoctor.output import Style
 from ckptdoctor.output.sentences import stale_text
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published
+from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.words.escape import LONGEST_LINE, one_line
 
 _SUITE = "ckptdoctor"
-_NOT_DIAGNOSED = "CKPT900"
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML cannot hold, not even as references."""
 
@@ -76,8 +76,8 @@ def _result(one: Published, report: Report) -> FinalResult | None:
     if finding.accepted:
         return junitparser.Skipped(_legal(f"{finding.rule} {one.accepted}"), kind)
     if not _fails(finding, report):
-        return junitparser.Skipped(message, kind) if finding.rule == _NOT_DIAGNOSED else None
-    made = junitparser.Error(message, kind) if finding.rule == _NOT_DIAGNOSED else junitparser.Failure(message, kind)
+        return junitparser.Skipped(message, kind) if finding.rule == NOT_DIAGNOSED else None
+    made = junitparser.Error(message, kind) if finding.rule == NOT_DIAGNOSED else junitparser.Failure(message, kind)
     made.text = _legal(_whole(one))
     return made
 
@@ -101,7 +101,7 @@ def _others(report: Report, shown: Report, found: list[Published]) -> Iterator[j
             case.result = [result] if (result := _result(one, report)) is not None else []
             _tell(case, [_whole(one)])
             yield case
-    if report.verdict == "error" and not any(one.finding.rule == _NOT_DIAGNOSED for one in found):
+    if report.verdict == "error" and not any(one.finding.rule == NOT_DIAGNOSED for one in found):
         case = _empty("diagnosis", "environment", 0.0)
         case.result = [junitparser.Error(_legal(one_line(shown.summary)), "not-diagnosed")]
         yield case

@@ -10,7 +10,7 @@ from ckptdoctor.output.markup import bullets, code, fenced, prose, table
 from ckptdoctor.output.sentences import VERDICTS, happened, outcome, stale_text
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published, Spot
-from ckptdoctor.words.wording import blames
+from ckptdoctor.rules import label_of
 
 _MOST_LINES = 200
 """Lines of a diff or a command that are shown."""
@@ -75,7 +75,7 @@ def _finding(one: Published) -> Iterator[str]:
 
 def _facts(one: Published) -> Iterator[str]:
     finding = one.finding
-    yield from _place(blames(finding.rule, finding.culprit).capitalize(), one.at)
+    yield from _place(label_of(finding.rule, finding.culprit).capitalize(), one.at)
     yield from _place("Passed by", one.passed_by)
     if finding.callable:
         yield f"- Callable: {code(finding.callable.text)}"

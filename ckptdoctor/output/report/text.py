@@ -9,8 +9,9 @@ from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import COLORS, SEVERITIES, Layout, page
 from ckptdoctor.output.sentences import VERDICTS, accepted_text, happened, outcome, stale_text
+from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped, one_line
-from ckptdoctor.words.wording import blames, counted, listed, located
+from ckptdoctor.words.wording import counted, listed, located
 
 _OUTCOMES = {"ok": "green", "triggered": "red", "failed": "red", "crashed": "red", "timeout": "red"}
 _OWN_CONVENTIONS = ("", "model")
@@ -101,7 +102,7 @@ def _error_line(error: Error) -> str:
 def _places(finding: Finding, layout: Layout) -> list[str]:
     lines: list[str] = []
     if finding.culprit:
-        label = blames(finding.rule, finding.culprit)
+        label = label_of(finding.rule, finding.culprit)
         lines += [*layout.field(label, located(finding.culprit)), *layout.code(finding.culprit.code)]
     made_of = finding.callable.text if finding.callable else ""
     if finding.passed_by:

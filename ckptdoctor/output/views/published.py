@@ -13,9 +13,9 @@ import msgspec
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Finding, ProbeResult, Report
 from ckptdoctor.output.sentences import accepted_text
+from ckptdoctor.rules import label_of
 from ckptdoctor.verdict import identity
 from ckptdoctor.words.escape import LONGEST_LINE, escaped, one_line, plain
-from ckptdoctor.words.wording import blames
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Published:
     @property
     def label(self) -> str:
         """What the culprit did, as the head of a line."""
-        return "read by" if blames(self.finding.rule, self.finding.culprit) == "read by" else "at"
+        return label_of(self.finding.rule, self.finding.culprit, "at")
 
 
 def clean(report: Report) -> Report:

@@ -1,16 +1,15 @@
-"""What a rule sees and what it says."""
+"""What a rule sees of a probe."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import structs
 
 from ckptdoctor.model.evidence import Error, Evidence, Handover, Place, Setup, Spec
-from ckptdoctor.model.report import Severity
 from ckptdoctor.planning.plan import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Planned
 from ckptdoctor.words.wording import error_line, relative
 
@@ -268,39 +267,3 @@ def innermost_own(frames: Sequence[Place]) -> Place | None:
     """The innermost frame that is neither torch's nor Python's own: helpers raise on behalf of whoever calls them."""
     own = [frame for frame in frames if frame.package not in ("python", "torch")]
     return own[-1] if own else None
-
-
-@dataclass(frozen=True)
-class Fired:
-    """What a rule says of a probe."""
-
-    title: str
-    detail: str
-    severity: Severity = "error"
-    culprit: Place | None = None
-    passed_by: Place | None = None
-    error: Error | None = None
-    """The error that it is about, where it is not the one that ended the probe."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A way in which checkpointing can fail.
-
-    Attributes:
-        code: ``CKPT001``.
-        name: A slug that leads to the rule's page.
-        meaning: One line.
-        explanation: Markdown: what happens, why, how it is recognised, what helps.
-        links: Public reports.
-        judge: Says whether the rule fires on a case.
-        implies: Codes of rules that only follow from this one.
-    """
-
-    code: str
-    name: str
-    meaning: str
-    explanation: str
-    links: tuple[str, ...]
-    judge: Callable[[Case], Fired | None]
-    implies: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""What rules are made of: no module here is a rule."""
