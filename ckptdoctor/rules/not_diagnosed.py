@@ -32,13 +32,23 @@ def judge(case: Case) -> Fired | None:
         return None
     if evidence.unfit:
         return Fired(title=f"This machine cannot run the step under {_engine(case)}", detail=f"{evidence.why}.")
-    control = case.control() if case.is_checkpointed else None
-    fails_anyway = not case.is_checkpointed if control is None else control.ended != "returned"
-    needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
     came_too_early = evidence.ended == "skipped" or case.ended_before_checkpointing or case.fails_to_import
-    if not came_too_early and not fails_anyway and not needs_cuda:
+    needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
+    if not came_too_early and not _fails_anyway(case) and not needs_cuda:
         return None
-    if needs_cuda:
+    return _lacking(case) or _failing(case)
+
+
+def _fails_anyway(case: Case) -> bool:
+    """Whether the step fails without checkpointing as well."""
+    control = case.control() if case.is_checkpointed else None
+    return not case.is_checkpointed if control is None else control.ended != "returned"
+
+
+def _lacking(case: Case) -> Fired | None:
+    """Something is missing that the step needs: a GPU, a package that can be imported, a program."""
+    evidence = case.evidence
+    if evidence.error and evidence.error.needs_cuda:
         return Fired(
             title=f"{case.spec.function} needs CUDA in its forward pass, and there is no GPU here",
             detail=f"It was not judged. {evidence.why}".rstrip(),
@@ -46,36 +56,30 @@ def judge(case: Case) -> Fired | None:
         )
     if _does_not_import(evidence):
         return _import_fault(case)
-    if program := _missing_program(evidence):
-        caller = innermost_own(evidence.error.frames if evidence.error else [])
-        return Fired(
-            title=f"{owner(caller, 'A package')} runs `{program}`, a program that is not on this machine",
-            detail=f"Install `{program}` with the system's package manager, or use --engine to leave this engine out.",
-            culprit=caller,
-        )
-    if lost := case.lost_control():
-        return Fired(
-            title=f"The step without checkpointing did not come to an end under {_engine(case)}",
-            detail=f"So nothing can be said of checkpointing there. It ended so: {lost.why}.",
-            culprit=case.raised_at,
-        )
-    if control is not None and fails_anyway:
-        return Fired(
-            title=f"The step fails without checkpointing as well, under {_engine(case)}",
-            detail=f"So nothing can be said of checkpointing there. {evidence.why}".rstrip(),
-            culprit=case.raised_at,
-        )
-    if case.fails_to_import:
-        return Fired(
-            title=f"{case.spec.function} cannot be imported",
-            detail=evidence.why,
-            culprit=case.raised_at,
-        )
+    program = _missing_program(evidence)
+    if not program:
+        return None
+    caller = innermost_own(evidence.error.frames if evidence.error else [])
     return Fired(
-        title=f"{case.spec.model} under {_engine(case)} cannot be probed here",
-        detail=evidence.why,
-        culprit=case.raised_at,
+        title=f"{owner(caller, 'A package')} runs `{program}`, a program that is not on this machine",
+        detail=f"Install `{program}` with the system's package manager, or use --engine to leave this engine out.",
+        culprit=caller,
     )
+
+
+def _failing(case: Case) -> Fired:
+    """The step, or what comes before it, fails for another reason than checkpointing."""
+    evidence = case.evidence
+    title, detail = f"{case.spec.model} under {_engine(case)} cannot be probed here", evidence.why
+    if lost := case.lost_control():
+        title = f"The step without checkpointing did not come to an end under {_engine(case)}"
+        detail = f"So nothing can be said of checkpointing there. It ended so: {lost.why}."
+    elif case.is_checkpointed and case.control() is not None and _fails_anyway(case):
+        title = f"The step fails without checkpointing as well, under {_engine(case)}"
+        detail = f"So nothing can be said of checkpointing there. {evidence.why}".rstrip()
+    elif case.fails_to_import:
+        title = f"{case.spec.function} cannot be imported"
+    return Fired(title=title, detail=detail, culprit=case.raised_at)
 
 
 def _engine(case: Case) -> str:

@@ -1,0 +1,79 @@
+"""From a finding to a script that shows the fault with the libraries alone, and what such a script must end in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ckptdoctor import catalog
+from ckptdoctor.bugreport.repro.draft import Draft, has_more
+from ckptdoctor.bugreport.repro.expected import HANGS, Expected, expect
+from ckptdoctor.bugreport.repro.script import write
+from ckptdoctor.model.report import Finding, ProbeResult, Report
+from ckptdoctor.planning.plan import shares_entry
+
+__all__ = ["HANGS", "LIMIT", "OWN_FILE", "Expected", "Repro", "make"]
+
+LIMIT = 3
+"""Findings that get a script; the first one tells a maintainer most."""
+
+OWN_FILE = "own_function"
+"""The module in which the user's own checkpoint function travels along."""
+
+
+@dataclass(frozen=True)
+class Repro:
+    """A script and what travels with it.
+
+    Attributes:
+        source: The script.
+        expected: What it must end in.
+        probe: The probe that it does again.
+        beside: Files that must lie beside it, by name.
+    """
+
+    source: str
+    expected: Expected
+    probe: str
+    beside: dict[str, str] = field(default_factory=dict)
+
+
+def make(report: Report, number: int, finding: Finding, name: str) -> Repro | None:
+    """The script for a finding; nothing for one that has nothing to show.
+
+    Args:
+        report: The whole diagnosis.
+        number: From 0, among the scripts of a bundle.
+        finding: What is to be shown.
+        name: The script's file name.
+    """
+    probe = _simplest(report, finding)
+    if probe is None:
+        return None
+    own = f"{OWN_FILE}_{number + 1}" if number else OWN_FILE
+    expected = expect(finding, probe, own)
+    if expected is None:
+        return None
+    draft = Draft(report.environment, finding, probe, expected, own)
+    source = write(draft, report.version, name)
+    return Repro(source, expected, probe.id, draft.beside)
+
+
+def _simplest(report: Report, finding: Finding) -> ProbeResult | None:
+    """The probe of a finding with the least around it: without engine and without a variant, where it fired there."""
+    probes = [probe for probe in report.probes if probe.id in finding.probes]
+    return min(
+        probes,
+        key=lambda one: (
+            has_more(one),
+            bool(one.variant),
+            shares_entry(one.checkpoint_function),
+            _weight(one.engine),
+            len(one.id),
+        ),
+        default=None,
+    )
+
+
+def _weight(engine: str) -> int:
+    engines = list(catalog.engines())
+    return engines.index(engine) if engine in engines else len(engines)
