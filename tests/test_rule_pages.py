@@ -1,5 +1,6 @@
 """Every rule has a page for the person who pastes an error message into a search engine, and it says what is true."""
 
+import ast
 import re
 import shlex
 import textwrap
@@ -68,6 +69,26 @@ def test_a_page_begins_with_what_people_see_and_goes_on_in_the_usual_order(rule)
     assert headings[: len(SECTIONS)] == SECTIONS
     begins = text[: text.index(f"\n{rule.meaning}\n")]
     assert blocks(begins, "") or "What people say of it:" in begins
+
+
+@rules
+def test_every_rule_has_a_bad_and_a_good_case(rule):
+    for kind in ("bad", "good"):
+        assert list(CASES.glob(f"{rule.code.lower()}_{kind}*.py")), kind
+
+
+def test_no_other_file_compares_the_code_of_a_rule():
+    package = ROOT / "ckptdoctor"
+    for file in {*package.rglob("*.py")} - {*(package / "rules").rglob("*.py")}:
+        texts = [node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+        assert not [text for text in texts if isinstance(text, str) and re.fullmatch(r"CKPT\d+", text)], file
+    for file in package.rglob("*.js"):
+        assert not re.search(r"CKPT\d", file.read_text()), file
+
+
+@rules
+def test_what_a_rule_implies_are_rules(rule):
+    assert {*rule.implies} <= {*RULES} - {rule.code}
 
 
 @pytest.mark.parametrize("message", ["'functools.partial' object", "'function' object"])
