@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass, field
 from string import Template
 
+from ckptdoctor import catalog
 from ckptdoctor.bugreport.repro.expected import Expected
+from ckptdoctor.catalog.records import EngineReproduction
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import Finding, ProbeResult
 from ckptdoctor.planning.plan import OWN_MODEL
@@ -50,15 +52,17 @@ class Draft:
         return self.probe.model == OWN_MODEL
 
     @property
-    def has_zero(self) -> bool:
-        """Whether DeepSpeed itself wraps the model."""
-        return self.probe.engine.startswith("zero")
+    def engine(self) -> EngineReproduction:
+        """How the probe's engine wraps the model."""
+        engine = catalog.engines().get(self.probe.engine)
+        return engine.record.reproduction if engine else EngineReproduction()
 
     @property
     def hides_deepspeed(self) -> bool:
         """Whether the script shows the fault with DeepSpeed hidden, which the finding clears."""
         is_cleared = any(one.package == "deepspeed" for one in self.finding.ruled_out)
-        return is_cleared and self.probe.engine in ("none", "partial") and self.probe.checkpoint_function != "deepspeed"
+        is_used = catalog.needs(self.probe.engine, "deepspeed") or self.probe.checkpoint_function == "deepspeed"
+        return is_cleared and not is_used
 
     @property
     def assertion(self) -> Assertion | None:

@@ -19,16 +19,17 @@ def switched_on(draft: Draft) -> str:
     if function in TORCH:
         return _torch(draft, function)
     if function == "deepspeed":
-        return import_deepspeed(draft) + draft.giving("deepspeed.checkpointing.checkpoint")
-    if catalog.is_trainer(catalog.package_of(function)):
+        return prepared(draft, "deepspeed") + draft.giving("deepspeed.checkpointing.checkpoint")
+    if catalog.trainer_of(function):
         return trainers.switched_on(draft, function)
     return _users_own(draft, function)
 
 
-def import_deepspeed(draft: Draft) -> str:
-    """DeepSpeed, for the device that is there."""
-    draft.imports.add("os")
-    return template("deepspeed")
+def prepared(draft: Draft, package: str) -> str:
+    """The import of an engine's package, and what must come before."""
+    reproduction = next(one.record.reproduction for one in catalog.engines().values() if one.package == package)
+    draft.imports |= {*reproduction.imports}
+    return reproduction.prepare
 
 
 def _torch(draft: Draft, function: str) -> str:

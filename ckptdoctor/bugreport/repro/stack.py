@@ -28,7 +28,8 @@ def packages(environment: Environment, probe: ProbeResult) -> dict[str, str]:
     wanted = {"torch", "numpy", *(["transformers"] if probe.model != OWN_MODEL else [])}
     trainer = catalog.package_of(probe.checkpoint_function)
     wanted |= {trainer} if catalog.is_trainer(trainer) or trainer == "deepspeed" else set()
-    wanted |= {"deepspeed"} if probe.engine.startswith("zero") else set()
+    engine = catalog.engines().get(probe.engine)
+    wanted |= {engine.package} if engine and engine.package else set()
     names = [*environment.stack, *(name for name in modules if name not in environment.stack)]
     versions = {name: modules.get(name) or environment.version(name) for name in names if name in wanted}
     return {name: _public(version) for name, version in versions.items() if version}

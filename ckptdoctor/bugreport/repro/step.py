@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from textwrap import indent
 
-from ckptdoctor.bugreport.repro.draft import Draft, fill, template
+from ckptdoctor import catalog
+from ckptdoctor.bugreport.repro.draft import Draft, fill
 from ckptdoctor.bugreport.repro.expected import HANGS
-from ckptdoctor.bugreport.repro.function import import_deepspeed
+from ckptdoctor.bugreport.repro.function import prepared
 from ckptdoctor.rules.common.reproduction import SECOND_STEP
 
 HANGS_AFTER = 30
@@ -15,13 +16,14 @@ HANGS_AFTER = 30
 
 def engine(draft: Draft) -> str:
     """What wraps the model for training."""
-    if draft.probe.engine == "partial":
-        draft.imports.add("functools")
-        return template("partial")
-    if not draft.has_zero:
+    found = catalog.engines().get(draft.probe.engine)
+    if found is None:
         return ""
-    head = "" if draft.probe.checkpoint_function == "deepspeed" else import_deepspeed(draft)
-    return head + template("zero", stage=str(int(draft.probe.engine[len("zero") : len("zero") + 1])))
+    draft.imports |= {*draft.engine.imports}
+    is_prepared = not found.package or draft.probe.checkpoint_function == found.package
+    head = "" if is_prepared else prepared(draft, found.package)
+    options = {name: str(value) for name, value in found.record.options.get(found.name, {}).items()}
+    return head + fill(draft.engine.wrap, **options)
 
 
 def step(draft: Draft) -> str:
@@ -34,14 +36,13 @@ def step(draft: Draft) -> str:
     if draft.expected.death == HANGS:
         draft.imports.add("faulthandler")
         text = f"faulthandler.dump_traceback_later({HANGS_AFTER}, exit=True)\n{text}"
-    if "$gradient" in text and draft.has_zero:
-        text = "from deepspeed.utils import safe_get_full_grad\n\n" + text
-    gradient = "safe_get_full_grad(parameter)" if draft.has_zero else "parameter.grad"
-    return fill(text, run="engine" if draft.has_zero else "model", gradient=gradient)
+    if "$gradient" in text and draft.engine.gradient_import:
+        text = f"{draft.engine.gradient_import}\n\n{text}"
+    return fill(text, run=draft.engine.run, gradient=draft.engine.gradient)
 
 
 def _taken(draft: Draft) -> str:
-    backward = "engine.backward(loss)\n" if draft.has_zero else "loss.backward()\n"
+    backward = f"{draft.engine.backward}\n"
     assertion = draft.assertion
     if assertion is None:
         return f'loss = $run(**inputs).loss\n{backward}print("no fault: the step came to its end")\n'
