@@ -154,6 +154,8 @@ class Engine:
 class Convention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A way in which a model passes its layer to the checkpoint function."""
 
+    reproduction: str
+    """How a reproduction's script passes ``layer``, as an expression: its arguments are ``hidden_states`` and ``keywords``."""
     releases: str = ""
     """The releases of transformers that are known to use it; empty where none does."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ckptdoctor import catalog
 from ckptdoctor.bugreport.repro.draft import Draft, template
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES
 
@@ -22,26 +23,6 @@ _MORE_SIZES = [
 ]  # fmt: skip
 """The sizes that the probes take as well, ``probes/models.py``."""
 
-_PASSES = {
-    "bound-method": "self.checkpoint(layer.__call__, hidden_states, *keywords.values())",
-    "partial-bound": "self.checkpoint(functools.partial(layer.__call__, **keywords), hidden_states)",
-    "partial-function": "self.checkpoint(functools.partial(type(layer).forward, layer, **keywords), hidden_states)",
-    "nested-partial": (
-        "self.checkpoint(functools.partial(functools.update_wrapper(functools.partial("
-        "layer.__call__, mask=keywords['mask']), layer.forward), position=keywords['position']), hidden_states)"
-    ),
-    "module": "self.checkpoint(layer, hidden_states, *keywords.values())",
-    "closure": "self.checkpoint(lambda states: layer(states, **keywords), hidden_states)",
-    "wraps": (
-        "self.checkpoint(functools.wraps(layer.forward)(lambda *inputs: layer(*inputs)), hidden_states, *keywords.values())"
-    ),
-    "deepspeed-partial": (
-        "self.checkpoint(vars(layer).setdefault('forward', functools.partial(layer.forward)), "
-        "hidden_states, *keywords.values())"
-    ),
-}
-"""How our own model passes a layer, as in ``probes/conventions.py``."""
-
 
 def model(draft: Draft) -> str:
     """The model of the probe, tiny and with the same weights in every run, and a batch."""
@@ -53,7 +34,9 @@ def model(draft: Draft) -> str:
 
 def _own_model(draft: Draft) -> str:
     draft.imports |= {"functools", "types"}
-    return template("own_model", hand_over=_PASSES.get(draft.probe.calling_convention, _PASSES["bound-method"]))
+    conventions = catalog.conventions()
+    passes = conventions.get(draft.probe.calling_convention) or next(iter(conventions.values()))
+    return template("own_model", passes=passes.reproduction)
 
 
 def _real_model(draft: Draft) -> str:
