@@ -1,4 +1,4 @@
-"""Says of a log or an issue text, without running anything, which rule it is: what the text bears out, and no more."""
+"""Says which rule a log or an issue text shows. Nothing is run, and nothing is claimed that the text does not show."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Rule:
         code: ``CKPT001``.
         name: A slug that leads to the rule's page.
         meaning: One line.
-        explanation: Markdown: what happens, why, how it is recognised, what helps.
+        explanation: Markdown: what happens, why, how it is recognised, what fixes it.
         links: Public reports.
         judge: Says whether the rule fires on a case.
         implies: Codes of rules that only follow from this one.
