@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor import knowledge
-from ckptdoctor.cli.explain import command
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.explain import explain as explaining
 from ckptdoctor.explain import reading
@@ -21,6 +20,7 @@ from ckptdoctor.explain.explain import explain
 from ckptdoctor.model.explanation import SCHEMA
 from ckptdoctor.output import Style, render
 from ckptdoctor.rules import RULES
+from tests.conftest import call
 
 LOGS = Path(__file__).parent / "logs"
 PLAIN = Style(color=False, width=100, verbose=False, unicode=True)
@@ -437,6 +437,7 @@ def test_json():
 
 
 @pytest.mark.parametrize(("name", "status"), [("html", 0), ("title_only", 1), ("oom", 3), ("unsloth_2674", 3)])
-def test_exit_status(name, status, capsys):
-    assert command.main([str(LOGS / f"{name}.txt")], standalone_mode=False) == status
-    assert capsys.readouterr().out
+def test_exit_status(name, status):
+    ran = call("explain", LOGS / f"{name}.txt")
+    assert ran.status == status
+    assert ran.out

@@ -12,7 +12,7 @@ from ckptdoctor import rules
 from ckptdoctor.explain.explain import explain
 from ckptdoctor.model.evidence import Layer
 from ckptdoctor.model.report import SCHEMA, Report
-from ckptdoctor.output import Style, explanation, render
+from ckptdoctor.output import Style, render
 from ckptdoctor.rules import RULES
 from ckptdoctor.verdict import gate
 from tests import test_bundle, test_findings, test_rule_pages
@@ -103,7 +103,7 @@ def test_it_is_recognised_in_a_log():
     found = explain(TRACEBACK)
     assert (found.verdict, found.rule) == ("ours", CODE)
     assert found.fixes == ["If a trainer and a script both switch checkpointing on: leave it to the trainer."]
-    shown = explanation.render("text", found, PLAIN)
+    shown = render("text", found, PLAIN)
     assert "called at    transformers, transformers/modeling_layers.py:93" in shown
 
 
