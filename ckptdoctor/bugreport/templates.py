@@ -65,8 +65,8 @@ def render(report: Report, scripts: Sequence[Script], template: str = "") -> str
         template: Whose form it is for, a name of ``catalog.templates``, or empty.
     """
     form = catalog.template(template)
-    whole = _filled(form, _Parts(report, scripts, inline=True))
-    return whole if len(whole) <= LONGEST else _filled(form, _Parts(report, scripts, inline=False))
+    whole = _filled(form, _Parts(report, scripts, template, inline=True))
+    return whole if len(whole) <= LONGEST else _filled(form, _Parts(report, scripts, template, inline=False))
 
 
 def _filled(form: str, parts: _Parts) -> str:
@@ -90,8 +90,8 @@ def _block(text: str, parts: _Parts) -> str:
 class _Parts:
     """The parts that every form has somewhere."""
 
-    def __init__(self, report: Report, scripts: Sequence[Script], inline: bool) -> None:
-        self.report, self.scripts, self.inline = report, scripts, inline
+    def __init__(self, report: Report, scripts: Sequence[Script], project: str, inline: bool) -> None:
+        self.report, self.scripts, self.project, self.inline = report, scripts, project, inline
 
     @property
     def verdict(self) -> str:
@@ -204,9 +204,9 @@ class _Parts:
         return prose(self.report.environment.python)
 
     @property
-    def version_of_axolotl(self) -> str:
-        """The installed release of axolotl."""
-        return prose(self.report.environment.version("axolotl")) or "not installed"
+    def version(self) -> str:
+        """The installed release of the project whose form it is."""
+        return prose(self.report.environment.version(self.project)) or "not installed"
 
     @property
     def remedies(self) -> str:
