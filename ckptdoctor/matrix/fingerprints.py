@@ -13,8 +13,6 @@ import email.parser
 import hashlib
 import re
 import sys
-import textwrap
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +24,7 @@ from requests import Session
 
 from ckptdoctor import catalog
 from ckptdoctor.environment.index import AT_ONCE, Release
-from ckptdoctor.matrix import archives
+from ckptdoctor.matrix import archives, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.store import writing
 from ckptdoctor.store.locations import mark_used
@@ -181,7 +179,9 @@ def _keep(file: Path | None, fingerprint: Fingerprint) -> None:
 
 def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:
     utils = _read(archive, UTILS)
-    switches = _digest([*map(_normalised, _methods(utils, _SWITCHES)), *_CHECKPOINT.findall(utils)])
+    switches = _digest(
+        [*map(python_source.normalised, python_source.methods(utils, _SWITCHES)), *_CHECKPOINT.findall(utils)]
+    )
     layers = _read(archive, LAYERS)
     digests = {}
     for family in families:
@@ -189,7 +189,7 @@ def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:
         modeling = _read(archive, f"{folder}/modeling_{family}.py")
         if modeling:
             configuration = _read(archive, f"{folder}/configuration_{family}.py")
-            parts = [switches, *map(_normalised, (modeling, configuration, layers))]
+            parts = [switches, *map(python_source.normalised, (modeling, configuration, layers))]
             parts += _wrappers(archive, f"{folder}/modeling_{family}.py", modeling)
             parts += _wrappers(archive, LAYERS, layers)
             digests[family] = _digest(parts)
@@ -205,7 +205,7 @@ def _of_trainer(archive: Archive, package: str) -> Fingerprint:
         folder = file.removesuffix("__init__.py") if file.endswith("/__init__.py") else ""
         parts = sorted(name for name in archive.names if folder and name.startswith(folder) and name.endswith(".py"))
         texts = [_read(archive, part) for part in parts or [file]]
-        digests[function] = _digest([*map(_normalised, texts), *_all_imported(archive, parts or [file])])
+        digests[function] = _digest([*map(python_source.normalised, texts), *_all_imported(archive, parts or [file])])
         compared |= {version for text in texts for version in _VERSION.findall(text)}
     return Fingerprint(digests, tuple(sorted(compared, key=Version)), _requirements(archive))
 
@@ -230,87 +230,27 @@ def _read(archive: Archive, name: str) -> str:
 
 def _wrappers(archive: Archive, file: str, source: str) -> Iterator[str]:
     """What wraps the functions and classes of a module: the definitions of its decorators, as far as they are transformers'."""
-    tree = _parsed(source)
-    used = {name for node in ast.walk(tree) for name in _decorators(node)} if tree else set()
+    tree = python_source.parsed(source)
+    used = {name for node in ast.walk(tree) for name in python_source.decorators(node)} if tree else set()
     return _imported(archive, file, source, lambda name: name in used - _DOCUMENTS)
 
 
 def _imported(archive: Archive, file: str, source: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
     """The definitions of names that a module imports from its own package, one step far."""
-    for module, names in _imports(source, file):
+    for module, names in python_source.imports(source, file):
         for name in filter(is_wanted, names):
-            yield _normalised(_defined(archive, module, name))
-
-
-def _imports(source: str, file: str) -> Iterator[tuple[str, list[str]]]:
-    """Modules of its own package that a file imports from at its top, as paths without an ending, and the names."""
-    tree = _parsed(source)
-    for node in tree.body if tree else ():
-        if isinstance(node, ast.ImportFrom) and (folder := _folder(node, file)):
-            yield folder, sorted(alias.name for alias in node.names)
+            yield python_source.normalised(_defined(archive, module, name))
 
 
 def _defined(archive: Archive, module: str, name: str, steps: int = 3) -> str:
     """The definition of a name, where need be in the module that its module has it from; all of it where it is not found."""
     file = next((one for one in (f"{module}.py", f"{module}/__init__.py") if one in archive.names), "")
     text = _read(archive, file)
-    found = _definition(text, name)
-    for other, names in _imports(text, file) if not found and steps else ():
+    found = python_source.definition(text, name)
+    for other, names in python_source.imports(text, file) if not found and steps else ():
         if name in names:
             return _defined(archive, other, name, steps - 1)
     return found or text
-
-
-def _folder(node: ast.ImportFrom, file: str) -> str:
-    """Where the module lies that is imported from, without its ending; empty outside of the file's own package."""
-    module = (node.module or "").split(".")
-    if node.level:
-        return "/".join([*file.split("/")[: -node.level], *filter(None, module)])
-    return "/".join(module) if module[0] == file.split("/")[0] else ""
-
-
-def _decorators(node: ast.AST) -> Iterator[str]:
-    for decorator in getattr(node, "decorator_list", ()):
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        yield from (part.id for part in ast.walk(called) if isinstance(part, ast.Name))
-
-
-def _definition(source: str, name: str) -> str:
-    """A top-level definition, found by its indentation: parsing a module of thousands of lines takes long."""
-    found = re.search(rf"^(?:(?:async )?def |class )?{name}\b.*?(?=^[^\s#)\]}}]|\Z)", source, re.MULTILINE | re.DOTALL)
-    return found.group() if found else ""
-
-
-def _methods(source: str, mentioning: re.Pattern[str]) -> list[str]:
-    """Functions and methods that mention something, found by their indentation."""
-    blocks = re.split(r"^(?=[ ]*(?:async )?def )", source, flags=re.MULTILINE)
-    return [textwrap.dedent(block) for block in blocks[1:] if mentioning.search(block)]
-
-
-class _Bones(ast.NodeTransformer):
-    """Leaves out docstrings."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else node
-
-
-_PARSING = threading.Lock()
-"""Python 3.11's parser fails at random when several threads use it at once."""
-
-
-def _parsed(source: str) -> ast.Module | None:
-    try:
-        with _PARSING:
-            return ast.parse(source)
-    except (SyntaxError, ValueError):
-        return None
-
-
-def _normalised(source: str) -> str:
-    """What some code does, as text: comments, docstrings and layout left out; the code itself where it does not parse."""
-    tree = _parsed(source)
-    return ast.dump(_Bones().visit(tree)) if tree else source
 
 
 def _digest(words: Iterable[str]) -> str:

@@ -1,0 +1,71 @@
+"""What a module's source says, read without importing it: imports, decorators, definitions, and the code without its layout."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+import threading
+from collections.abc import Iterator
+
+
+def imports(source: str, file: str) -> Iterator[tuple[str, list[str]]]:
+    """Modules of its own package that a file imports from at its top, as paths without an ending, and the names."""
+    tree = parsed(source)
+    for node in tree.body if tree else ():
+        if isinstance(node, ast.ImportFrom) and (folder := _folder(node, file)):
+            yield folder, sorted(alias.name for alias in node.names)
+
+
+def _folder(node: ast.ImportFrom, file: str) -> str:
+    """Where the module lies that is imported from, without its ending; empty outside of the file's own package."""
+    module = (node.module or "").split(".")
+    if node.level:
+        return "/".join([*file.split("/")[: -node.level], *filter(None, module)])
+    return "/".join(module) if module[0] == file.split("/")[0] else ""
+
+
+def decorators(node: ast.AST) -> Iterator[str]:
+    """The names in the decorators of a function or class, without those of their arguments."""
+    for decorator in getattr(node, "decorator_list", ()):
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        yield from (part.id for part in ast.walk(called) if isinstance(part, ast.Name))
+
+
+def definition(source: str, name: str) -> str:
+    """A top-level definition, found by its indentation: parsing a module of thousands of lines takes long."""
+    found = re.search(rf"^(?:(?:async )?def |class )?{name}\b.*?(?=^[^\s#)\]}}]|\Z)", source, re.MULTILINE | re.DOTALL)
+    return found.group() if found else ""
+
+
+def methods(source: str, mentioning: re.Pattern[str]) -> list[str]:
+    """Functions and methods that mention something, found by their indentation."""
+    blocks = re.split(r"^(?=[ ]*(?:async )?def )", source, flags=re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks[1:] if mentioning.search(block)]
+
+
+class _Bones(ast.NodeTransformer):
+    """Leaves out docstrings."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
+
+
+_PARSING = threading.Lock()
+"""Python 3.11's parser fails at random when several threads use it at once."""
+
+
+def parsed(source: str) -> ast.Module | None:
+    """The syntax tree; None where the source does not parse."""
+    try:
+        with _PARSING:
+            return ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def normalised(source: str) -> str:
+    """What some code does, as text: comments, docstrings and layout left out; the code itself where it does not parse."""
+    tree = parsed(source)
+    return ast.dump(_Bones().visit(tree)) if tree else source
