@@ -1,4 +1,4 @@
-"""The one way through: target, plan, session, rules, remedies, report."""
+"""The one way through: target, plan, session, rules, remedies, report. Each step takes values and returns a new one."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from ckptdoctor import remedies, results
-from ckptdoctor.environment import interpreter, loopback, overlay
+from ckptdoctor.environment import interpreter, loopback
 from ckptdoctor.environment.session import Session
+from ckptdoctor.environment.target import Target
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Finding, Report
 from ckptdoctor.model.version import __version__
-from ckptdoctor.planning import plan
-from ckptdoctor.planning.request import Request, Wanted, wanted
-from ckptdoctor.remedies.proof import Ground
+from ckptdoctor.planning import plan as planning
+from ckptdoctor.planning.plan import Plan
+from ckptdoctor.planning.request import ProbeRequest, Request, probe_request
+from ckptdoctor.remedies.context import RemedyContext
 from ckptdoctor.rules import NOT_DIAGNOSED
-from ckptdoctor.store import cache_eviction, locations
+from ckptdoctor.store import cache_eviction
 from ckptdoctor.verdict import findings
+from ckptdoctor.verdict.findings import Found
 from ckptdoctor.words.wording import listed
+
+if TYPE_CHECKING:
+    from ckptdoctor.job.reading import JobFile
 
 Progress = Callable[[str], None]
 
@@ -39,107 +46,117 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     started = time.monotonic()
     if request.options.ranks > 1:
         loopback.require()
-    python = interpreter.find(request.python, os.environ)
-    laid = _lay(python, request, progress)
-    key = results.key(python, laid, request)
+    job = _job(request)
+    target = _target(request, progress)
+    key = results.key(target.python, target.overlay, request, job)
     if request.use_cache and (known := results.load(key)) is not None:
         return known
-    cache = locations.cache()
-    with Session(python, laid, request.workers or _cores(), cache, progress) as session, ExitStack() as closing:
-        environment = session.look()
-        asked = wanted(request, environment)
-        if asked.unjudged:
-            return _not_judged(asked, environment, time.monotonic() - started)
-        planned = plan.make(environment, asked.options)
-        if request.find_remedies:
-            remedies.warm_up()
-        evidence = session.examine(
-            {WITHOUT_DEEPSPEED: planned.specs(WITHOUT_DEEPSPEED), FULL_STACK: planned.specs(FULL_STACK)}
-        )
-        found = findings.find(environment, planned, evidence)
-        notes: list[str] = []
-        if request.find_remedies:
-            ground = Ground(python, laid, request, environment, planned, found, session, closing, progress)
-            remedies.find(ground, request.verify)
-            notes = remedies.edited(ground)
-        report = _report(asked, environment, planned, found, notes, time.monotonic() - started)
-        report.notes += [f"{name} crashed once, and ran when it was run again alone." for name in session.crashed_once]
+    with target.session(target.overlay, request.workers or _cores()) as session:
+        environment = target.inspect(target.overlay, session).environment
+        probes = probe_request(request, job, environment)
+        if probes.unjudged:
+            return _taking(started, _not_judged(probes, environment))
+        plan = planning.make(environment, probes.options)
+        found = _find(request, environment, plan, session)
+        helped, notes = _with_remedies(request, target, environment, plan, found, session, progress)
+        notes = [*notes, *remedies.unmet_pins(environment), *_crashed_once(session)]
+        report = _taking(started, _report(probes, environment, plan, helped, notes))
         results.store(key, report, [*session.files, *_own_files(found)], environment.paths, session.reads)
-    cache_eviction.keep_within_limit(cache, progress)
+    cache_eviction.keep_within_limit(target.cache, progress)
     return report
 
 
 def look(request: Request, progress: Progress = lambda _: None) -> Environment:
     """What is installed in the target, without running anything in it."""
-    python = interpreter.find(request.python, os.environ)
-    laid = _lay(python, request, progress)
-    with Session(python, laid, 1, locations.cache(), progress) as session:
-        looked = session.look()
-    if laid is not None:
-        cache_eviction.keep_within_limit(locations.cache(), progress)
+    target = _target(request, progress)
+    looked = target.inspect(target.overlay).environment
+    if target.overlay is not None:
+        cache_eviction.keep_within_limit(target.cache, progress)
     return looked
 
 
-def _lay(python: Path, request: Request, progress: Progress) -> Path | None:
-    if not request.requirements:
+def _job(request: Request) -> JobFile | None:
+    if request.job is None:
         return None
-    with Session(python, None, 1, locations.cache(), progress) as session:
-        installed = {package.name: package.version for package in session.look().packages}
-    return overlay.lay(
-        python,
-        request.requirements,
-        with_dependencies=request.with_dependencies,
-        environment_packages=installed,
-        cache=locations.cache(),
-        progress=progress,
-    )
+    from ckptdoctor.job.reading import JobFile
+
+    return JobFile(request.job)
 
 
-def _report(
-    asked: Wanted,
+def _target(request: Request, progress: Progress) -> Target:
+    python = interpreter.find(request.python, os.environ)
+    return Target(python, request.requirements, request.with_dependencies, progress)
+
+
+def _find(request: Request, environment: Environment, plan: Plan, session: Session) -> Found:
+    """Run the probes, and judge what they observed."""
+    if request.find_remedies:
+        remedies.warm_up()
+    return findings.find(environment, plan, session.examine(plan.by_lane()))
+
+
+def _with_remedies(
+    request: Request,
+    target: Target,
     environment: Environment,
-    planned: plan.Plan,
-    found: findings.Found,
-    notes: list[str],
-    seconds: float,
-) -> Report:
-    models = list(dict.fromkeys(one.spec.model for one in planned.probes if one.role == "subject"))
-    verdict, summary = found.verdict(f"on {listed(models)}" if asked.stand_in else "here")
+    plan: Plan,
+    found: Found,
+    session: Session,
+    progress: Progress,
+) -> tuple[Found, list[str]]:
+    """What was found with what fixes it, and notes on how that was looked for."""
+    if not request.find_remedies:
+        return found, []
+    with ExitStack() as closing:
+        context = RemedyContext(target, request, environment, plan, found, session, closing, progress)
+        return found.with_findings(remedies.find(context, request.verify)), remedies.edited(context)
+
+
+def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: Found, notes: list[str]) -> Report:
+    models = list(dict.fromkeys(one.spec.model for one in plan.probes if one.role == "subject"))
+    verdict, summary = found.verdict(f"on {listed(models)}" if probes.stand_in else "here")
     return Report(
         schema=SCHEMA,
         version=__version__,
         verdict=verdict,
-        summary=f"{summary} {asked.stand_in}".rstrip(),
+        summary=f"{summary} {probes.stand_in}".rstrip(),
         environment=environment,
         probes=found.probes,
         findings=found.findings,
-        job=asked.job,
-        notes=[*asked.notes, *planned.notes, *found.notes(), *notes, *remedies.unmet_pins(environment)],
-        seconds=round(seconds, 2),
+        job=probes.job,
+        notes=(*probes.notes, *plan.notes, *found.notes(), *notes),
     )
 
 
-def _not_judged(asked: Wanted, environment: Environment, seconds: float) -> Report:
+def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:
     """The report on a job of which nothing can be said: what can be tried here is not what checkpoints it."""
     title = "This job's checkpointing is not judged"
-    detail = " ".join(asked.unjudged)
+    detail = " ".join(probes.unjudged)
     return Report(
         schema=SCHEMA,
         version=__version__,
         verdict="error",
         summary=f"{title}: {detail}",
         environment=environment,
-        probes=[],
-        findings=[
-            Finding(rule=NOT_DIAGNOSED, name="not-diagnosed", severity="error", title=title, detail=detail, probes=[])
-        ],
-        job=asked.job,
-        notes=[*asked.notes, *remedies.unmet_pins(environment)],
-        seconds=round(seconds, 2),
+        probes=(),
+        findings=(
+            Finding(rule=NOT_DIAGNOSED, name="not-diagnosed", severity="error", title=title, detail=detail, probes=()),
+        ),
+        job=probes.job,
+        notes=(*probes.notes, *remedies.unmet_pins(environment)),
     )
 
 
-def _own_files(found: findings.Found) -> list[str]:
+def _taking(started: float, report: Report) -> Report:
+    """The report with the time that it took."""
+    return msgspec.structs.replace(report, seconds=round(time.monotonic() - started, 2))
+
+
+def _crashed_once(session: Session) -> list[str]:
+    return [f"{name} crashed once, and ran when it was run again alone." for name in session.crashed_once]
+
+
+def _own_files(found: Found) -> list[str]:
     """Files that were read beside modules: the user's own checkpoint functions."""
     return [one.evidence.loaded.place.file for one in found.probes if one.evidence.loaded]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ckptdoctor.model.exit_status import ExitStatus
+
 
 class DoctorError(Exception):
     """Something that a person has to fix before ckptdoctor can go on.
@@ -12,7 +14,7 @@ class DoctorError(Exception):
         status: The exit status it ends the command with.
     """
 
-    status: int = 1
+    status: ExitStatus = ExitStatus.UNDIAGNOSED
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -23,13 +25,13 @@ class DoctorError(Exception):
 class UsageFault(DoctorError):  # noqa: N818 - reads as the person's slip, not as a crash
     """The command was called with something it cannot understand."""
 
-    status = 2
+    status = ExitStatus.USAGE
 
 
 class TargetError(DoctorError):
     """The target, or an overlay over it, cannot be had."""
 
-    status = 3
+    status = ExitStatus.UNDIAGNOSED
 
 
 class UnobtainableError(TargetError):

@@ -9,17 +9,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ckptdoctor.environment import pip_settings
 from ckptdoctor.environment.session import Reads
 from ckptdoctor.model.encoding import encode_exactly
-from ckptdoctor.model.report import Report
+from ckptdoctor.model.report import DECIDED, Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.request import Request
 from ckptdoctor.store import locations, writing
+
+if TYPE_CHECKING:
+    from ckptdoctor.job.reading import JobFile
 
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "PYTORCH", "DS_", "HF_", "TRANSFORMERS", "ACCELERATE", "PYTHON", "NCCL", "GLOO")
 """Environment variables that may change what the stack does, by how their names begin."""
@@ -37,25 +40,25 @@ class _Stored(msgspec.Struct):
     report: Report
 
 
-def key(python: Path, laid: Path | None, request: Request) -> str:
+def key(python: Path, overlay: Path | None, request: Request, job: JobFile | None = None) -> str:
     """What a result depends on beside the files that the run loads: the question, the variables, our own code.
 
-    The overlay counts by its folder: a requirement without a version comes to another one when a release is published.
+    The overlay counts by its folder: a requirement without a version comes to another one when a release is published. A job
+    counts by all that it says: it may change while its file's name stays.
     """
-    job = read_job(request.job) if request.job is not None else None
     named = [*request.options.functions, *request.options.models, request.job or ""]
     # The same name is another file in another folder.
     here = str(Path.cwd()) if any(".py:" in name or Path(name).exists() for name in named if name) else ""
-    asked = [
+    question = [
         str(python),
-        str(laid),
+        str(overlay),
         request.find_remedies,
         request.verify,
         here,
-        job,
+        msgspec.to_builtins(job.interpreted()) if job is not None else None,
         msgspec.to_builtins(request.options),
     ]
-    return hashlib.sha256(encode_exactly([asked, circumstances(), _sources(), _own_code()])).hexdigest()[:32]
+    return hashlib.sha256(encode_exactly([question, circumstances(), _sources(), _own_code()])).hexdigest()[:32]
 
 
 def _sources() -> Any:
@@ -69,13 +72,6 @@ def circumstances() -> list[Any]:
     variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
     devices = sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
     return [variables, devices]
-
-
-def read_job(file: str) -> Any:
-    """All that a job file says, as plain data: it may change while its name stays."""
-    from ckptdoctor.job.reading import read
-
-    return msgspec.to_builtins(read(file))
 
 
 def load(name: str) -> Report | None:
@@ -93,8 +89,7 @@ def load(name: str) -> Report | None:
     if any(_variable(one) != digest for one, digest in stored.variables.items()):
         return None
     locations.mark_used(_path(name))
-    stored.report.cached = True
-    return stored.report
+    return msgspec.structs.replace(stored.report, cached=True)
 
 
 def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str], reads: Reads | None = None) -> None:
@@ -105,7 +100,7 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
     something; nor one on a function that started programs, or made connections, of which nobody can tell what they read.
     """
     if (
-        report.verdict not in ("ok", "fail")
+        report.verdict not in DECIDED
         or _is_for_now(report)
         or (reads and reads.untraced)
         or any(probe.evidence.is_lost for probe in report.probes)
@@ -125,8 +120,7 @@ def store(name: str, report: Report, files: Iterable[str], folders: Iterable[str
 
 def _is_for_now(report: Report) -> bool:
     """Whether a remedy could not be tried, for want of a network or of room: the next time it may be."""
-    remedies = [one for finding in report.findings for one in finding.remedies]
-    return any(one.unsearched for one in report.findings) or any("not tried here" in one.evidence for one in remedies)
+    return any(one.unsearched for one in report.findings)
 
 
 def _path(name: str) -> Path:

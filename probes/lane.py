@@ -3,13 +3,13 @@
 One JSON object a line, both ways. Requests on a descriptor of their own::
 
     {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true, "look": 30, "catalog": {...}}   first, exactly once
-                                                     (facts: "all" for all requirements; look: seconds)
+                                                     (look: seconds)
     {"specs": [...], "workers": 2}                                  any number of times
     end of input                                                    close
 
 Events on a descriptor of their own, since the environment may print anything on the standard ones::
 
-    {"event": "facts", "environment": {...}}
+    {"event": "facts", "environment": {...}, "requires": {"accelerate": ["torch>=2.0.0"]}}
     {"event": "importing", "what": "torch"}
     {"event": "started", "id": "..."}
     {"event": "done", "evidence": {...}}
@@ -128,8 +128,8 @@ def serve(requests_from: int, events_to: int) -> int:
     _open(opening)
     reads.watch_variables()
     if opening.get("facts"):
-        facts = stack.facts(every_requirement=opening["facts"] == "all")
-        channel.send("facts", environment={**facts, "trainers": loading.available()})
+        environment, requires = stack.facts()
+        channel.send("facts", environment={**environment, "trainers": loading.available()}, requires=requires)
     while (request := requests.wait()) is not None:
         prepare(request["specs"], channel)
         if not _serve(request["specs"], request["workers"], channel, requests):

@@ -16,15 +16,18 @@ from . import catalog
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
 
 
-def facts(every_requirement: bool = False) -> dict[str, Any]:
+def facts() -> tuple[dict[str, Any], dict[str, list[str]]]:
     """The environment as JSON, but for its trainers; see ``Environment`` on the doctor's side for the fields.
 
-    Args:
-        every_requirement: List what each package requires, not only of the stack.
+    Returns:
+        The environment, in which a package has its requirements between packages of the stack; and all that each package
+        requires, by its name.
     """
-    packages = installed(every_requirement)
+    packages = installed()
+    requires = {package["name"]: package["requires"] for package in packages}
+    packages = [{**package, "requires": list(_of_stack(package["requires"]))} for package in packages]
     names = {package["name"] for package in packages}
-    return {
+    environment = {
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": f"{sys.platform} {platform.machine()}",
@@ -33,20 +36,21 @@ def facts(every_requirement: bool = False) -> dict[str, Any]:
         "families": families(),
         "paths": [os.path.abspath(entry) for entry in sys.path if entry],
     }
+    return environment, requires
 
 
-def installed(every_requirement: bool = False) -> list[dict[str, Any]]:
+def installed() -> list[dict[str, Any]]:
     """Every distribution on ``sys.path``, the first of each name, sorted by name."""
     found: dict[str, dict[str, Any]] = {}
     for distribution in importlib.metadata.distributions():
-        package = read(distribution, every_requirement)
+        package = read(distribution)
         if package:
             found.setdefault(package["name"], package)
     return [found[name] for name in sorted(found)]
 
 
-def read(distribution: importlib.metadata.Distribution, every_requirement: bool = False) -> dict[str, Any]:
-    """One distribution's name, version, folder, and its requirements: all, or those that name a package of the stack.
+def read(distribution: importlib.metadata.Distribution) -> dict[str, Any]:
+    """One distribution's name, version, folder, and its requirements.
 
     The header is read as text: parsing it as a message costs a hundred times as much.
     """
@@ -56,12 +60,11 @@ def read(distribution: importlib.metadata.Distribution, every_requirement: bool 
     versions = [value for field, value in fields if field == "Version"]
     if not names or not versions:
         return {}
-    requires = [value for field, value in fields if field == "Requires-Dist"]
     return {
         "name": normalise(names[0]),
         "version": versions[0],
         "location": str(distribution.locate_file("")),
-        "requires": requires if every_requirement else list(_of_stack(requires)),
+        "requires": [value for field, value in fields if field == "Requires-Dist"],
     }
 
 

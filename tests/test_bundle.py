@@ -32,6 +32,7 @@ from ckptdoctor.model.evidence import (
 )
 from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report, RuledOut
 from ckptdoctor.planning.request import Request
+from tests.values import changed
 
 SITE = "/srv/envs/train/lib/python3.11/site-packages"
 READER = Place(
@@ -496,14 +497,15 @@ def leaky(tmp_path, monkeypatch):
     (weights / "config.json").write_text('{"model_type": "glm4", "_name_or_path": "/home/zkeller/secret-stuff/x.py"}')
     error = Error("ValueError", "no", [Place(str(mine), 1)])
     one = probe(f"{mine}:f", model=str(weights), error=error, loaded=Loaded(Place(str(mine), 1), "file"), output="out")
-    one.evidence.handovers = [Handover(PARTIAL, GIVER)]
+    one = changed(one, "evidence.handovers", [Handover(PARTIAL, GIVER)])
     made = report(one)
     extras = [planted(made, KINDS_OF_PRIVATE, itertools.count(start)) for start in range(len(KINDS_OF_PRIVATE))]
-    made.findings += [finding for extra in extras[:2] for finding in extra.findings]
-    made.environment.packages += [package for extra in extras for package in extra.environment.packages]
-    made.probes += [one for extra in extras for one in extra.probes]
-    made.notes += [f"note {text}" for text in KINDS_OF_PRIVATE]
-    made.environment.executable = sys.executable
+    made = changed(made, "findings", (*made.findings, *[finding for extra in extras[:2] for finding in extra.findings]))
+    packages = [package for extra in extras for package in extra.environment.packages]
+    made = changed(made, "environment.packages", (*made.environment.packages, *packages))
+    made = changed(made, "probes", (*made.probes, *[one for extra in extras for one in extra.probes]))
+    made = changed(made, "notes", (*made.notes, *[f"note {text}" for text in KINDS_OF_PRIVATE]))
+    made = changed(made, "environment.executable", sys.executable)
     monkeypatch.setattr(bundle, "diagnose", lambda request, progress: made)
     return project
 
@@ -555,7 +557,7 @@ def test_a_torch_that_does_not_import_is_worth_a_report(monkeypatch):
     monkeypatch.setattr(bundle, "look", lambda request, progress: found)
     made = bundle._diagnose(Request(), lambda _: None)
     assert (made.verdict, made.summary, made.notes) == ("error", "torch does not import: OSError", ["reinstall it"])
-    found.packages = [one for one in found.packages if one.name != "torch"]
+    found = changed(found, "packages", [one for one in found.packages if one.name != "torch"])
     with pytest.raises(TargetError):
         bundle._diagnose(Request(), lambda _: None)
 

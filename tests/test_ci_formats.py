@@ -27,6 +27,7 @@ from ckptdoctor.output import render
 from ckptdoctor.rules import RULES
 from ckptdoctor.verdict import gate, identity
 from tests.test_output import CASES, CULPRIT, PLAIN, acting, environment, failing, finding, healthy, plant, undiagnosed
+from tests.values import changed
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -88,10 +89,8 @@ def tokens(text):
 
 def gated(made, fail_on="error", stale=False, **policy):
     entry = Accepted("CKPT007", "torch", "torch/x.py", "f", "x = 1", ["llamafactory"], ["none"], "why")
-    gate.apply(made, gate.Policy(fail_on=fail_on, **policy))
-    if stale:
-        made.gate.stale = [entry]
-    return made
+    made = gate.apply(made, gate.Policy(fail_on=fail_on, **policy))
+    return changed(made, "gate.stale", (entry,)) if stale else made
 
 
 VALID = {"sarif": is_sarif, "junit": is_junit, "github": lambda text: list(commands(text)), "markdown": tokens}
@@ -112,8 +111,9 @@ def test_each_is_what_its_parser_expects(name, case, with_gate):
 def planted(text, keep=()):
     """A report with hostile text in every field, some of it in what accepts a finding."""
     made = gated(failing(), stale=True)
-    made.findings += [copy.deepcopy(made.findings[0]), copy.deepcopy(made.findings[0])]
-    made.findings[1].accepted, made.findings[2].accepted = "ignored", "baseline"
+    made = changed(made, "findings", (*made.findings, copy.deepcopy(made.findings[0]), copy.deepcopy(made.findings[0])))
+    made = changed(made, "findings[1].accepted", "ignored")
+    made = changed(made, "findings[2].accepted", "baseline")
     import tests.test_output as helpers
 
     before, helpers.HOSTILE = helpers.HOSTILE, text
@@ -146,13 +146,14 @@ def test_nothing_of_this_machines_folders_is_published(name, tmp_path, monkeypat
     monkeypatch.setenv("HOME", "/srv/somebody")
     made = failing()
     private = "/opt/train/bin/python /srv/somebody/x /home/somebody/y /Users/somebody/z"
-    made.environment.executable = "/opt/train/bin/python"
-    made.notes = [f"see {private} and {tmp_path}/secret"]
-    made.findings[0].detail = private
-    made.findings[0].culprit = msgspec.structs.replace(CULPRIT, file="/home/somebody/lib/mine.py")
-    for one in made.probes:
-        one.id = one.id.replace("llamafactory", f"{tmp_path}/mine.py:f")
-        one.checkpoint_function = one.checkpoint_function.replace("llamafactory", f"{tmp_path}/mine.py:f")
+    made = changed(made, "environment.executable", "/opt/train/bin/python")
+    made = changed(made, "notes", [f"see {private} and {tmp_path}/secret"])
+    made = changed(made, "findings[0].detail", private)
+    made = changed(made, "findings[0].culprit", msgspec.structs.replace(CULPRIT, file="/home/somebody/lib/mine.py"))
+    for at, one in enumerate(made.probes):
+        own = one.checkpoint_function.replace("llamafactory", f"{tmp_path}/mine.py:f")
+        made = changed(made, f"probes[{at}].id", one.id.replace("llamafactory", f"{tmp_path}/mine.py:f"))
+        made = changed(made, f"probes[{at}].checkpoint_function", own)
 
     text = render(name, gated(made, fail_on="warning"), PLAIN)
 
@@ -172,9 +173,8 @@ def cases(made):
 def with_rule(rule, severity="error", **more):
     """A report in which one probe that counts trips one rule."""
     made = failing()
-    made.findings = [msgspec.structs.replace(finding(), rule=rule, severity=severity, **more)]
-    made.verdict = "fail" if severity == "error" else "ok"
-    return made
+    made = changed(made, "findings", [msgspec.structs.replace(finding(), rule=rule, severity=severity, **more)])
+    return changed(made, "verdict", "fail" if severity == "error" else "ok")
 
 
 def test_junit_has_a_case_for_each_probe_that_counts():
@@ -214,8 +214,8 @@ def test_junit_skips_what_is_accepted_and_says_all_of_it():
 
 def test_junit_counts_a_case_once():
     made = failing()
-    made.findings.append(copy.deepcopy(made.findings[0]))
-    made.findings[0].accepted = "ignored"
+    made = changed(made, "findings", (*made.findings, copy.deepcopy(made.findings[0])))
+    made = changed(made, "findings[0].accepted", "ignored")
 
     assert cases(made)["glm4/llamafactory/none"] == ["Failure"]
 
@@ -261,7 +261,7 @@ def test_sarif_says_where_by_whom_and_since_when():
 def test_sarif_knows_a_finding_again_when_lines_move():
     def prints(line):
         made = failing()
-        made.findings[0].culprit = msgspec.structs.replace(CULPRIT, line=line, version=str(line))
+        made = changed(made, "findings[0].culprit", msgspec.structs.replace(CULPRIT, line=line, version=str(line)))
         return is_sarif(render("sarif", made, PLAIN))["results"][0]["partialFingerprints"]
 
     assert prints(86) == prints(90)
@@ -270,7 +270,7 @@ def test_sarif_knows_a_finding_again_when_lines_move():
 def test_sarif_names_a_file_of_the_project_within_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = failing()
-    made.findings[0].culprit = Place(f"{tmp_path}/a folder/mine.py", 0, "f", "", "", "x")
+    made = changed(made, "findings[0].culprit", Place(f"{tmp_path}/a folder/mine.py", 0, "f", "", "", "x"))
 
     place = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]["physicalLocation"]
 
@@ -280,7 +280,9 @@ def test_sarif_names_a_file_of_the_project_within_it(tmp_path, monkeypatch):
 
 def test_sarif_gives_every_result_a_place():
     made = failing()
-    made.findings[0].culprit = made.findings[0].passed_by = made.findings[0].error = None
+    made = changed(made, "findings[0].culprit", None)
+    made = changed(made, "findings[0].passed_by", None)
+    made = changed(made, "findings[0].error", None)
 
     assert len(is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"]) == 1
 
@@ -304,8 +306,12 @@ def test_sarif_of_what_could_not_be_diagnosed_is_no_success():
 
 def test_annotations_by_severity_and_the_verdict_last():
     made = with_rule("CKPT001")
-    made.findings.append(msgspec.structs.replace(finding(), rule="CKPT006", severity="warning"))
-    made.findings.append(msgspec.structs.replace(finding(), rule="CKPT008", severity="note"))
+    made = changed(
+        made, "findings", (*made.findings, msgspec.structs.replace(finding(), rule="CKPT006", severity="warning"))
+    )
+    made = changed(
+        made, "findings", (*made.findings, msgspec.structs.replace(finding(), rule="CKPT008", severity="note"))
+    )
 
     found = list(commands(render("github", gated(made), PLAIN)))
 
@@ -319,7 +325,7 @@ def test_annotations_by_severity_and_the_verdict_last():
 def test_an_annotation_stands_at_a_file_of_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = failing()
-    made.findings[0].culprit = Place(f"{tmp_path}/odd,na:me%.py", 7, "f", "", "", "x")
+    made = changed(made, "findings[0].culprit", Place(f"{tmp_path}/odd,na:me%.py", 7, "f", "", "", "x"))
 
     _, properties, _ = next(commands(render("github", made, PLAIN)))
 
@@ -332,18 +338,20 @@ def test_files_are_relative_to_the_repository_and_not_to_the_folder_of_the_run(t
     monkeypatch.chdir(folder)
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     made = failing()
-    made.findings[0].culprit = Place(f"{folder}/mine.py", 7, "f", "", "", "x")
+    made = changed(made, "findings[0].culprit", Place(f"{folder}/mine.py", 7, "f", "", "", "x"))
 
     _, properties, _ = next(commands(render("github", made, PLAIN)))
     located = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]
-    made.findings[0].culprit = made.findings[0].passed_by = made.findings[0].error = None
+    made = changed(made, "findings[0].culprit", None)
+    made = changed(made, "findings[0].passed_by", None)
+    made = changed(made, "findings[0].error", None)
     elsewhere = is_sarif(render("sarif", made, PLAIN))["results"][0]["locations"][0]
 
     assert properties["file"] == "packages/training/mine.py"
     assert located["physicalLocation"]["artifactLocation"]["uri"] == "packages/training/mine.py"
     assert elsewhere["physicalLocation"]["artifactLocation"]["uri"] == "packages/training/pyproject.toml"
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "another"))
-    made.findings[0].culprit = Place(f"{folder}/mine.py", 7, "f", "", "", "x")
+    made = changed(made, "findings[0].culprit", Place(f"{folder}/mine.py", 7, "f", "", "", "x"))
     assert next(commands(render("github", made, PLAIN)))[1]["file"] == "mine.py"
 
 
@@ -351,10 +359,14 @@ def test_files_are_relative_to_the_repository_and_not_to_the_folder_of_the_run(t
 def test_commands_can_be_pasted_where_the_environment_is_active(name):
     made = failing()
     python = made.environment.executable
-    made.findings[0].remedies[0].commands = [
-        f"{python} -m pip install 'a==1'",
-        f"uv pip install --python {python} 'a==1'",
-    ]
+    made = changed(
+        made,
+        "findings[0].remedies[0].commands",
+        [
+            f"{python} -m pip install 'a==1'",
+            f"uv pip install --python {python} 'a==1'",
+        ],
+    )
 
     shown = render(name, made, PLAIN)
 
@@ -488,8 +500,8 @@ def test_what_changed_between_two_maps(tmp_path):
     old = knowledge.load()
     new = copy.deepcopy(old)
     newest = new.axes["transformers"][-1]
-    changed = next(cell for cell in new.cells if cell.stack["transformers"] == newest)
-    changed.verdict = "error"
+    other = next(cell for cell in new.cells if cell.stack["transformers"] == newest)
+    other.verdict = "error"
     old = msgspec.structs.replace(
         old,
         axes={**old.axes, "transformers": old.axes["transformers"][:-1]},

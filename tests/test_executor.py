@@ -18,7 +18,7 @@ from ckptdoctor.matrix.executor import Doing, Ended, Local, Refused, Task, at_on
 from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.planning.plan import Options
 
-FACTS = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0"), Package("peft", "0.15")])
+FACTS = Environment("3.11.7", "/env/bin/python", "linux x86_64", (Package("torch", "2.13.0"), Package("peft", "0.15")))
 
 
 def task(release="4.51.3"):

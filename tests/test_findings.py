@@ -485,7 +485,7 @@ def status_of(found, **policy):
     """The exit status, as ``check`` comes to it."""
     verdict, summary = found.verdict()
     report = Report(SCHEMA, "0", verdict, summary, FULL, found.probes, found.findings)
-    return gate.apply(report, gate.Policy(**policy))
+    return gate.apply(report, gate.Policy(**policy)).status
 
 
 LOST = [

@@ -28,6 +28,7 @@ from ckptdoctor.verdict import findings, gate
 from tests.test_findings import raised, sound
 from tests.test_plan import FULL
 from tests.test_surroundings import IDLE, Said, probes
+from tests.values import changed
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -243,7 +244,7 @@ def test_a_line_of_the_bridge(line):
 
 def judged(evidence):
     plan, spec, control, torch = planned()
-    evidence.id = spec.id
+    evidence = changed(evidence, "id", spec.id)
     found = findings.find(FULL, plan, [evidence, sound(control), sound(torch)])
     verdict, summary = found.verdict()
     assert verdict in ("ok", "fail", "error")
@@ -256,7 +257,7 @@ def judged(evidence):
 @given(facts=VALUES | altered(json.loads(msgspec.json.encode(FULL))))
 def test_what_a_target_says_of_itself(facts):
     try:
-        found = session.environment_of({"environment": facts}, Path("python"))
+        found = session.inspection_of({"environment": facts}, Path("python")).environment
     except DoctorError as error:
         is_one_sentence(error)
     else:

@@ -19,6 +19,7 @@ from ckptdoctor.planning.request import Request
 from ckptdoctor.verdict import gate
 from ckptdoctor.verdict.gate import Policy
 from tests.test_output import PLAIN, SITE, failing, healthy, place, probe, undiagnosed
+from tests.values import changed
 
 LOST = place(
     "transformers", "4.51.3", "transformers/models/glm4/modeling_glm4.py", 577, "layer_outputs = f(", "forward"
@@ -26,23 +27,27 @@ LOST = place(
 
 
 def found(rule="CKPT001", severity="error", culprit=LOST, probes=("glm4/llamafactory/none",), **more):
-    return Finding(rule, "name", severity, "a title", "a detail", list(probes), culprit=culprit, **more)
+    return Finding(rule, "name", severity, "a title", "a detail", tuple(probes), culprit=culprit, **more)
 
 
 def report(*findings, verdict=None):
     made = failing()
-    made.findings = list(findings)
+    made = changed(made, "findings", list(findings))
     errors = [one.rule for one in findings if one.severity == "error"]
-    made.verdict = verdict or ("ok" if not errors else "fail" if set(errors) != {"CKPT900"} else "error")
-    made.probes = [probe("none", role="control"), probe("llamafactory"), probe("torch:reentrant")]
-    for one in made.probes:
-        one.rules = [each.rule for each in findings if one.id in each.probes]
-        one.outcome = "triggered" if one.rules else "ok"
-    return made
+    made = changed(
+        made, "verdict", verdict or ("ok" if not errors else "fail" if set(errors) != {"CKPT900"} else "error")
+    )
+    probes = [probe("none", role="control"), probe("llamafactory"), probe("torch:reentrant")]
+    rules = [tuple(each.rule for each in findings if one.id in each.probes) for one in probes]
+    judged = [
+        msgspec.structs.replace(one, rules=tripped, outcome="triggered" if tripped else "ok")
+        for one, tripped in zip(probes, rules, strict=True)
+    ]
+    return changed(made, "probes", judged)
 
 
 def status(*findings, verdict=None, **policy):
-    return gate.apply(report(*findings, verdict=verdict), Policy(**policy))
+    return gate.apply(report(*findings, verdict=verdict), Policy(**policy)).gate.status
 
 
 def baseline(*findings, reason=""):
@@ -78,17 +83,17 @@ def test_the_status_by_level(findings, error, warning, never):
 
 @pytest.mark.parametrize("level", ["error", "warning", "never"])
 def test_nothing_judged_is_never_ok(level):
-    assert gate.apply(undiagnosed(), Policy(fail_on=level)) == 3
+    assert gate.apply(undiagnosed(), Policy(fail_on=level)).status == 3
 
 
 def test_without_a_gate_asked_for_the_status_is_the_verdicts():
     for case, expected in ((failing, 1), (healthy, 0), (undiagnosed, 3)):
-        assert gate.apply(case(), Policy()) == expected
+        assert gate.apply(case(), Policy()).status == expected
 
 
 def test_the_gate_does_not_touch_the_verdict_or_lose_a_finding():
     made = report(copy.deepcopy(ERROR))
-    gate.apply(made, Policy(ignore=("CKPT001",)))
+    made = gate.apply(made, Policy(ignore=("CKPT001",)))
 
     assert made.verdict == "fail"
     assert [(one.rule, one.accepted, one.reason) for one in made.findings] == [
@@ -117,7 +122,7 @@ def test_the_gate_does_not_touch_the_verdict_or_lose_a_finding():
 )
 def test_the_longer_code_decides_and_what_is_open_always_counts(select, ignore, counting):
     made = report(*(found(rule) for rule in ("CKPT001", "CKPT004", "CKPT010", "CKPT900")))
-    gate.apply(made, Policy(select=gate.codes(select, "--select"), ignore=gate.codes(ignore, "--ignore")))
+    made = gate.apply(made, Policy(select=gate.codes(select, "--select"), ignore=gate.codes(ignore, "--ignore")))
 
     assert {one.rule for one in made.findings if not one.accepted} == counting
     assert made.gate.status == (1 if counting != {"CKPT900"} else 3)
@@ -146,9 +151,10 @@ def test_what_could_not_be_diagnosed_cannot_be_ignored(code):
 def test_a_baseline_accepts_what_was_found_and_shows_it():
     made = report(copy.deepcopy(ERROR), copy.deepcopy(WARNING))
 
-    assert gate.apply(made, Policy(fail_on="warning", accepted=baseline(ERROR, WARNING, reason="known"))) == 0
+    made = gate.apply(made, Policy(fail_on="warning", accepted=baseline(ERROR, WARNING, reason="known")))
+    assert made.status == 0
     assert [(one.accepted, one.reason) for one in made.findings] == [("baseline", "known")] * 2
-    assert made.gate.stale == []
+    assert made.gate.stale == ()
 
 
 def moved(**changes):
@@ -194,45 +200,46 @@ def test_a_finding_that_is_gone_is_a_warning():
     accepted = baseline(ERROR)
     for level, expected in (("error", 0), ("warning", 1), ("never", 0)):
         made = report()
-        assert gate.apply(made, Policy(fail_on=level, accepted=accepted)) == expected
-        assert made.gate.stale == accepted
+        made = gate.apply(made, Policy(fail_on=level, accepted=accepted))
+        assert made.status == expected
+        assert made.gate.stale == tuple(accepted)
     assert "1 entry of the baseline" in gate_of(fail_on="warning", accepted=accepted).summary
 
 
 def gate_of(**policy) -> Gate:
     made = report()
-    gate.apply(made, Policy(**policy))
-    return made.gate
+    return gate.apply(made, Policy(**policy)).gate
 
 
 @pytest.mark.parametrize("what", ["function", "engine", "not judged", "forward only", "control"])
 def test_what_this_run_did_not_look_at_is_not_gone(what):
     accepted = baseline(ERROR)
     made = report()
-    [its_own] = [one for one in made.probes if one.checkpoint_function == "llamafactory"]
+    [at] = [at for at, one in enumerate(made.probes) if one.checkpoint_function == "llamafactory"]
     if what == "function":
-        made.probes.remove(its_own)
+        made = changed(made, "probes", made.probes[:at] + made.probes[at + 1 :])
     elif what == "engine":
-        its_own.engine = "zero3"
+        made = changed(made, f"probes[{at}].engine", "zero3")
     elif what == "not judged":
-        its_own.outcome = "skipped"
+        made = changed(made, f"probes[{at}].outcome", "skipped")
     elif what == "forward only":
-        its_own.evidence.forward_only = True
+        made = changed(made, f"probes[{at}].evidence.forward_only", True)
     else:
-        its_own.role = "control"
+        made = changed(made, f"probes[{at}].role", "control")
 
-    gate.apply(made, Policy(fail_on="warning", accepted=accepted))
+    gated = gate.apply(made, Policy(fail_on="warning", accepted=accepted))
 
-    assert made.gate.stale == []
+    assert gated.gate.stale == ()
     assert gate.updated(made, Policy(accepted=accepted)) == accepted
 
 
 def test_a_step_with_the_cpu_in_the_place_of_the_gpu_is_one_that_was_judged():
     made = report()
-    for one in made.probes:
-        one.evidence.forward_only, one.evidence.stand_in = True, Evidence("stand-in", "returned")
+    for at in range(len(made.probes)):
+        made = changed(made, f"probes[{at}].evidence.forward_only", True)
+        made = changed(made, f"probes[{at}].evidence.stand_in", Evidence("stand-in", "returned"))
 
-    gate.apply(made, Policy(accepted=baseline(ERROR)))
+    made = gate.apply(made, Policy(accepted=baseline(ERROR)))
 
     assert len(made.gate.stale) == 1
 
@@ -240,9 +247,9 @@ def test_a_step_with_the_cpu_in_the_place_of_the_gpu_is_one_that_was_judged():
 def test_a_variant_that_this_stack_cannot_do_leaves_the_usual_step_to_go_by():
     made = report()
     skipped = msgspec.structs.replace(probe("llamafactory", "skipped"), variant="packed", id="other")
-    made.probes.append(skipped)
+    made = changed(made, "probes", (*made.probes, skipped))
 
-    gate.apply(made, Policy(accepted=baseline(ERROR)))
+    made = gate.apply(made, Policy(accepted=baseline(ERROR)))
 
     assert len(made.gate.stale) == 1
 
@@ -250,11 +257,11 @@ def test_a_variant_that_this_stack_cannot_do_leaves_the_usual_step_to_go_by():
 def test_a_variant_that_the_machine_had_no_room_for_was_not_looked_at():
     made = report()
     skipped = msgspec.structs.replace(probe("llamafactory", "skipped"), variant="packed", id="other", rules=["CKPT900"])
-    made.probes.append(skipped)
+    made = changed(made, "probes", (*made.probes, skipped))
 
-    gate.apply(made, Policy(accepted=baseline(ERROR)))
+    made = gate.apply(made, Policy(accepted=baseline(ERROR)))
 
-    assert made.gate.stale == []
+    assert made.gate.stale == ()
 
 
 def test_what_could_not_be_diagnosed_cannot_be_accepted():
@@ -287,8 +294,8 @@ def test_an_update_keeps_functions_and_engines_that_this_run_did_not_look_at():
 
     [entry] = gate.updated(report(ERROR), Policy(accepted=[known]))
 
-    assert entry.checkpoint_functions == ["axolotl:offload", "llamafactory"]
-    assert entry.engines == ["none", "zero3"]
+    assert list(entry.checkpoint_functions) == ["axolotl:offload", "llamafactory"]
+    assert list(entry.engines) == ["none", "zero3"]
 
 
 def test_two_findings_at_one_line_share_an_entry():
@@ -296,7 +303,7 @@ def test_two_findings_at_one_line_share_an_entry():
 
     [entry] = gate.updated(report(ERROR, other), Policy())
 
-    assert entry.checkpoint_functions == ["llamafactory", "torch:reentrant"]
+    assert list(entry.checkpoint_functions) == ["llamafactory", "torch:reentrant"]
     assert status(ERROR, other, accepted=[entry]) == 0
 
 
@@ -317,12 +324,13 @@ def test_a_baseline_holds_no_folder_of_this_machine(tmp_path, monkeypatch):
 def test_a_function_of_ones_own_is_named_within_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = report(ERROR)
-    for one in made.probes:
-        one.checkpoint_function = one.checkpoint_function.replace("llamafactory", f"{tmp_path}/mine.py:f")
+    for at, one in enumerate(made.probes):
+        own = one.checkpoint_function.replace("llamafactory", f"{tmp_path}/mine.py:f")
+        made = changed(made, f"probes[{at}].checkpoint_function", own)
 
     [entry] = gate.updated(made, Policy())
 
-    assert entry.checkpoint_functions == ["mine.py:f"]
+    assert list(entry.checkpoint_functions) == ["mine.py:f"]
 
 
 # -- its file ---------------------------------------------------------------------------------------------------------
@@ -396,8 +404,8 @@ def test_a_kept_report_knows_nothing_of_a_gate(tmp_path, monkeypatch):
     monkeypatch.setenv("CKPTDOCTOR_CACHE", str(tmp_path))
     made = failing()
     name = results.key(tmp_path, None, Request(options=Options()))
-    results.store(name, msgspec.structs.replace(made, probes=[]), [], [])
-    gate.apply(made, Policy(ignore=("CKPT001",)))
+    results.store(name, msgspec.structs.replace(made, probes=()), [], [])
+    made = gate.apply(made, Policy(ignore=("CKPT001",)))
 
     kept = results.load(name)
 
@@ -409,7 +417,7 @@ def test_a_kept_report_knows_nothing_of_a_gate(tmp_path, monkeypatch):
 def test_every_format_shows_what_does_not_count(name):
     made = report(copy.deepcopy(ERROR), found("CKPT004"), copy.deepcopy(WARNING))
     gone = [msgspec.structs.replace(one, rule="CKPT007") for one in baseline(ERROR, reason="never")]
-    gate.apply(made, Policy(ignore=("CKPT006",), accepted=[*baseline(ERROR, reason="waiting for 0.9.3"), *gone]))
+    made = gate.apply(made, Policy(ignore=("CKPT006",), accepted=[*baseline(ERROR, reason="waiting for 0.9.3"), *gone]))
 
     text = render(name, made, PLAIN)
 
@@ -421,6 +429,6 @@ def test_every_format_shows_what_does_not_count(name):
 
 def test_text_says_nothing_of_a_gate_that_has_no_part_in_it():
     made, plain = failing(), failing()
-    gate.apply(made, Policy())
+    made = gate.apply(made, Policy())
 
     assert render("text", made, PLAIN) == render("text", plain, PLAIN)

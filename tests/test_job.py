@@ -13,7 +13,8 @@ from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
 from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.planning.plan import Options, named_functions
-from ckptdoctor.planning.request import Request, wanted
+from ckptdoctor.planning.request import Request, probe_request
+from tests.values import changed
 
 JOBS = Path(__file__).parent / "jobs"
 SECRET = "hf_aVeryOwnToken"
@@ -999,7 +1000,7 @@ def test_keys_that_llamafactory_refuses_are_named(installed, tmp_path, monkeypat
     assert refused_by_llamafactory([*LLAMAFACTORY, "use_reentrant_gcc"], installed) == ["use_reentrant_gcc"]
     job = tmp_path / "train.json"
     job.write_text(json.dumps({**LLAMAFACTORY, "lora_rnak": 8}))
-    notes = wanted(Request(job=str(job)), installed).notes
+    notes = probe_request(Request(job=str(job)), reading.JobFile(job), installed).notes
     assert "`lora_rnak`: llamafactory 1.0 has no such argument, and refuses the job." in notes
     monkeypatch.setenv("ALLOW_EXTRA_ARGS", "1")
     assert refused_by_llamafactory(["lora_rnak"], installed) == []
@@ -1008,7 +1009,7 @@ def test_keys_that_llamafactory_refuses_are_named(installed, tmp_path, monkeypat
 def test_nothing_is_said_of_keys_where_the_arguments_cannot_be_read(installed, tmp_path):
     (tmp_path / "transformers" / "training_args.py").write_text("class (")
     assert refused_by_llamafactory(["lora_rnak"], installed) == []
-    installed.packages = installed.packages[1:]
+    installed = changed(installed, "packages", installed.packages[1:])
     assert refused_by_llamafactory(["lora_rnak"], installed) == []
 
 
@@ -1017,7 +1018,7 @@ def test_a_family_with_the_jobs_targets_stands_in(installed, tmp_path):
     asked = {**LLAMAFACTORY, "model_name_or_path": "org/away", "finetuning_type": "lora"}
     for targets, models in (("gate_proj,up_proj", ["llama"]), ("q_proj", []), ("Wqkv", []), ("c_attn", [])):
         job.write_text(json.dumps({**asked, "lora_target": targets}))
-        found = wanted(Request(job=str(job)), installed)
+        found = probe_request(Request(job=str(job)), reading.JobFile(job), installed)
         assert found.options.models == models
         assert "org/away, was not tried" in found.stand_in
 
@@ -1026,7 +1027,7 @@ def test_one_model_alone_may_be_given(installed, tmp_path):
     (tmp_path / "train.json").write_text(json.dumps(LLAMAFACTORY))
     request = Request(job=str(tmp_path / "train.json"), options=Options(models=["llama", "glm4"]))
     with pytest.raises(UsageFault, match="one model"):
-        wanted(request, installed)
+        probe_request(request, reading.JobFile(request.job), installed)
 
 
 def test_deepspeeds_old_name_of_bf16(read):

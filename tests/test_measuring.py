@@ -24,7 +24,7 @@ from ckptdoctor.planning.plan import Options
 from tests.test_claims import Holder, held
 from tests.test_findings import raised, sound
 
-TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0")], ["torch"])
+TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", (Package("torch", "2.13.0"),), ("torch",))
 AXES = {"transformers": ["4.50.3", "4.51.3"], "llamafactory": ["0.9.2", "0.9.3"]}
 FAILS = {("4.51.3", "0.9.2")}
 
@@ -52,8 +52,8 @@ class Answers:
         if (name, release) in self.refused:
             yield Refused(task.base, "", *self.refused[name, release])
             return
-        packages = [*TARGET.packages, Package("transformers", release)]
-        facts = msgspec.structs.replace(TARGET, packages=packages, stack=["torch", "transformers"], families=["glm4"])
+        packages = (*TARGET.packages, Package("transformers", release))
+        facts = msgspec.structs.replace(TARGET, packages=packages, stack=("torch", "transformers"), families=("glm4",))
         yield Looked(task.base, facts)
         trainers = {}
         for requirement in {combination.laid for combination in task.combinations}:

@@ -16,6 +16,7 @@ from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report
 from ckptdoctor.output import Style, formats, render
 from ckptdoctor.output.report.json import schema, schema_text
 from ckptdoctor.words.escape import one_line, plain
+from tests.values import changed, frozen
 
 SITE = "/opt/train/lib/python3.11/site-packages"
 PLAIN = Style(color=False, width=100, verbose=False, unicode=True)
@@ -63,25 +64,27 @@ def probe(
 ):
     name = "/".join([model, function, engine] + ([convention] if convention != "model" else []))
     failed = outcome in ("failed", "triggered")
-    return ProbeResult(
-        id=name,
-        model=model,
-        checkpoint_function=function,
-        engine=engine,
-        calling_convention=convention,
-        variant=variant,
-        role=role,
-        outcome=outcome,
-        error=f"{ERROR.type}: {ERROR.message}" if failed else None,
-        evidence=Evidence(
+    return frozen(
+        ProbeResult(
             id=name,
-            ended="raised" if failed else "returned",
-            error=ERROR if failed else None,
-            output="loading\nCUDA is not here\n" if failed else "",
-            seconds=1.25,
-            modules={"torch": "2.13.0+cpu"},
-        ),
-        **more,
+            model=model,
+            checkpoint_function=function,
+            engine=engine,
+            calling_convention=convention,
+            variant=variant,
+            role=role,
+            outcome=outcome,
+            error=f"{ERROR.type}: {ERROR.message}" if failed else None,
+            evidence=Evidence(
+                id=name,
+                ended="raised" if failed else "returned",
+                error=ERROR if failed else None,
+                output="loading\nCUDA is not here\n" if failed else "",
+                seconds=1.25,
+                modules={"torch": "2.13.0+cpu"},
+            ),
+            **more,
+        )
     )
 
 
@@ -91,40 +94,46 @@ def environment() -> Environment:
         python="3.11.7",
         executable="/opt/train/bin/python",
         platform="linux",
-        packages=[Package(name, version) for name, version in versions.items()],
-        stack=list(versions),
-        trainers=["llamafactory"],
-        paths=[SITE],
+        packages=tuple(Package(name, version) for name, version in versions.items()),
+        stack=tuple(versions),
+        trainers=("llamafactory",),
+        paths=(SITE,),
     )
 
 
 def finding() -> Finding:
-    return Finding(
-        rule="CKPT001",
-        name="attribute-of-callable",
-        severity="error",
-        title="the checkpoint function reads an attribute that the callable it was given lacks",
-        detail="It expects a bound method and was handed a partial.",
-        probes=[f"glm4/llamafactory/{engine}" for engine in ("none", "zero1", "zero2", "zero3", "fsdp")],
-        culprit=CULPRIT,
-        passed_by=GIVER,
-        callable=Makeup(
-            "functools.partial", "functools.partial(Glm4DecoderLayer.__call__)", "functools.partial", GIVER, ["mask"]
-        ),
-        error=ERROR,
-        ruled_out=[RuledOut("deepspeed", "0.16.4", "it also fails without deepspeed", ["glm4/llamafactory/none"])],
-        remedies=[
-            Remedy(
-                "version",
-                "upgrade llamafactory to 0.9.3",
-                "other changes of 0.9.3",
-                "probes run here",
-                [COMMAND],
-                breaks=["trl 0.9.6 requires llamafactory<0.9.3"],
-                verified=True,
+    return frozen(
+        Finding(
+            rule="CKPT001",
+            name="attribute-of-callable",
+            severity="error",
+            title="the checkpoint function reads an attribute that the callable it was given lacks",
+            detail="It expects a bound method and was handed a partial.",
+            probes=[f"glm4/llamafactory/{engine}" for engine in ("none", "zero1", "zero2", "zero3", "fsdp")],
+            culprit=CULPRIT,
+            passed_by=GIVER,
+            callable=Makeup(
+                "functools.partial",
+                "functools.partial(Glm4DecoderLayer.__call__)",
+                "functools.partial",
+                GIVER,
+                ["mask"],
             ),
-            Remedy("patch", "look through the partial", "a patched package", "the rule", diff=DIFF),
-        ],
+            error=ERROR,
+            ruled_out=[RuledOut("deepspeed", "0.16.4", "it also fails without deepspeed", ["glm4/llamafactory/none"])],
+            remedies=[
+                Remedy(
+                    "version",
+                    "upgrade llamafactory to 0.9.3",
+                    "other changes of 0.9.3",
+                    "probes run here",
+                    [COMMAND],
+                    breaks=["trl 0.9.6 requires llamafactory<0.9.3"],
+                    proven="all",
+                ),
+                Remedy("patch", "look through the partial", "a patched package", "the rule", diff=DIFF),
+            ],
+        )
     )
 
 
@@ -149,27 +158,29 @@ def failing() -> Report:
         )
         for way in ways
     ]
-    return Report(
-        schema=SCHEMA,
-        version="0.1.0",
-        verdict="fail",
-        summary="gradient checkpointing of llamafactory 0.9.2 breaks on glm4 of transformers 4.51.3",
-        environment=environment(),
-        probes=probes,
-        findings=[finding()],
-        notes=["unsloth was judged on its forward only: there is no CUDA here"],
-        seconds=31.4,
+    return frozen(
+        Report(
+            schema=SCHEMA,
+            version="0.1.0",
+            verdict="fail",
+            summary="gradient checkpointing of llamafactory 0.9.2 breaks on glm4 of transformers 4.51.3",
+            environment=environment(),
+            probes=probes,
+            findings=[finding()],
+            notes=["unsloth was judged on its forward only: there is no CUDA here"],
+            seconds=31.4,
+        )
     )
 
 
 def healthy() -> Report:
     probes = [probe("none", role="control"), probe("llamafactory")]
-    return Report(SCHEMA, "0.1.0", "ok", "gradient checkpointing works", environment(), probes, [], seconds=4.0)
+    return frozen(Report(SCHEMA, "0.1.0", "ok", "gradient checkpointing works", environment(), probes, [], seconds=4.0))
 
 
 def undiagnosed() -> Report:
     bare = Environment("3.11.7", "/opt/train/bin/python", "linux")
-    return Report(SCHEMA, "0.1.0", "error", "torch is not installed in the target", bare, [], [])
+    return frozen(Report(SCHEMA, "0.1.0", "error", "torch is not installed in the target", bare, [], []))
 
 
 CASES = [failing, healthy, undiagnosed]
@@ -184,8 +195,8 @@ def plant(value, keep=(), kind=str):
             if field.name not in keep
         }
         return msgspec.structs.replace(value, **fields)
-    if isinstance(value, list):
-        return [plant(item, keep) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(plant(item, keep) for item in value)
     if isinstance(value, dict):
         return {key + HOSTILE: plant(item, keep) for key, item in value.items()}
     if isinstance(value, str) and typing.get_origin(kind) is not typing.Literal:
@@ -277,7 +288,7 @@ def test_hostile_text_in_colour_leaves_only_our_own_colours():
 def test_hostile_text_in_json_reads_back_whole_and_acts_on_nothing():
     report = failing()
     # JSON cannot hold half a character; evidence, which comes in as JSON, never does.
-    report.summary = HOSTILE.replace("\ud800", "\U000e0041")
+    report = changed(report, "summary", HOSTILE.replace("\ud800", "\U000e0041"))
 
     text = render("json", report, PLAIN)
 
@@ -334,7 +345,7 @@ def test_shipped_schema_is_what_the_types_give():
 @pytest.mark.parametrize("name", ["text", "markdown", "sarif", "junit"])
 def test_formats_say_where_no_release_helps(name):
     report = failing()
-    report.findings[0].impasse = "No release of llamafactory up to 0.9.5 works."
+    report = changed(report, "findings[0].impasse", "No release of llamafactory up to 0.9.5 works.")
     shown = " ".join(render(name, report, PLAIN).split())
 
     assert "No release of llamafactory up to 0.9.5 works." in shown
@@ -343,9 +354,11 @@ def test_formats_say_where_no_release_helps(name):
 @pytest.mark.parametrize("name", ["text", "markdown"])
 def test_what_a_change_means_for_files_is_shown(name):
     report = failing()
-    report.findings[0].remedies[0].edits = [
-        "--- a/requirements.txt\n+++ b/requirements.txt\n@@ -1 +1 @@\n-a==1\n+a==2\n"
-    ]
+    report = changed(
+        report,
+        "findings[0].remedies[0].edits",
+        ["--- a/requirements.txt\n+++ b/requirements.txt\n@@ -1 +1 @@\n-a==1\n+a==2\n"],
+    )
 
     assert "+a==2" in render(name, report, PLAIN)
 
@@ -374,7 +387,7 @@ def test_a_finding_names_who_did_what():
         "  passed by    transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577\n",
         "                 functools.partial(Glm4DecoderLayer.__call__)\n",
         "  ruled out    deepspeed 0.16.4: it also fails without deepspeed\n",
-        "    1. [version, verified here] upgrade llamafactory to 0.9.3\n",
+        "    1. [version, all probes ok] upgrade llamafactory to 0.9.3\n",
         "    2. [patch] look through the partial\n",
         "trl 0.9.6 requires llamafactory<0.9.3\n",
         "  more: ckptdoctor rule CKPT001\n",
@@ -386,9 +399,11 @@ def test_a_finding_names_who_did_what():
 
 def test_a_rule_without_a_callable_does_not_speak_of_reading():
     report = failing()
-    report.findings = [
-        msgspec.structs.replace(finding(), rule="CKPT004", passed_by=None, callable=None, error=None, remedies=[])
-    ]
+    report = changed(
+        report,
+        "findings",
+        [msgspec.structs.replace(finding(), rule="CKPT004", passed_by=None, callable=None, error=None, remedies=())],
+    )
 
     text = render("text", report, PLAIN)
 
@@ -400,7 +415,7 @@ def test_a_rule_without_a_callable_does_not_speak_of_reading():
 
 def test_a_file_outside_of_site_packages_is_named_whole():
     report = failing()
-    report.findings[0].culprit = Place("/srv/run/my_checkpoint.py", 3)
+    report = changed(report, "findings[0].culprit", Place("/srv/run/my_checkpoint.py", 3))
 
     assert "  read by      /srv/run/my_checkpoint.py:3\n" in render("text", report, PLAIN)
 
@@ -452,7 +467,15 @@ def test_the_long_table_holds_every_probe_and_marks_the_advisory():
 
 def test_models_are_kept_apart():
     report = failing()
-    report.probes += [probe("llamafactory", model="/srv/models/qwen"), probe("llamafactory", "crashed", model="llama")]
+    report = changed(
+        report,
+        "probes",
+        (
+            *report.probes,
+            probe("llamafactory", model="/srv/models/qwen"),
+            probe("llamafactory", "crashed", model="llama"),
+        ),
+    )
 
     ran = render("text", report, PLAIN).split("what was run")[1].split("calling conventions")[0]
 
@@ -466,7 +489,9 @@ def test_models_are_kept_apart():
 def test_a_chosen_convention_and_packing_have_rows_of_their_own():
     report = healthy()
     packed = msgspec.structs.replace(probe("llamafactory", "crashed"), variant="packed")
-    report.probes += [probe("llamafactory", "timeout", convention="partial-call"), packed]
+    report = changed(
+        report, "probes", (*report.probes, probe("llamafactory", "timeout", convention="partial-call"), packed)
+    )
 
     lines = [line.split() for line in render("text", report, PLAIN).splitlines()]
 
@@ -477,16 +502,18 @@ def test_a_chosen_convention_and_packing_have_rows_of_their_own():
 
 def test_a_convention_that_a_model_was_seen_to_use_makes_no_row():
     report = healthy()
-    report.probes = [msgspec.structs.replace(one, calling_convention="partial-bound") for one in report.probes]
+    report = changed(
+        report, "probes", [msgspec.structs.replace(one, calling_convention="partial-bound") for one in report.probes]
+    )
 
     assert "  llamafactory         ok\n" in render("text", report, PLAIN)
 
 
 def test_what_was_judged_on_its_forward_only_does_not_pass_for_the_whole_step():
     report = healthy()
-    report.probes[1].evidence.forward_only = True
+    report = changed(report, "probes[1].evidence.forward_only", True)
 
-    report.probes[1].error = "AssertionError: Torch not compiled with CUDA enabled"
+    report = changed(report, "probes[1].error", "AssertionError: Torch not compiled with CUDA enabled")
 
     assert "  llamafactory         ok (simulated)\n" in render("text", report, PLAIN)
     for name in ("text", "markdown"):
@@ -498,7 +525,7 @@ def test_what_was_judged_on_its_forward_only_does_not_pass_for_the_whole_step():
 
 def test_the_convention_column_comes_with_a_convention():
     report = healthy()
-    report.probes.append(probe("llamafactory", convention="partial-call"))
+    report = changed(report, "probes", (*report.probes, probe("llamafactory", convention="partial-call")))
 
     assert " convention " in render("text", report, style(verbose=True))
     assert " convention " not in render("text", healthy(), style(verbose=True))
@@ -543,7 +570,7 @@ def test_only_what_must_not_be_broken_is_wider_than_the_terminal(case, width, ve
 def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell(role, width, failure_first):
     report = healthy()
     pair = [probe("mine", "crashed", role=role), probe("mine", role=role), probe("mine", role=role)]
-    report.probes += pair if failure_first else pair[::-1]
+    report = msgspec.structs.replace(report, probes=(*report.probes, *(pair if failure_first else pair[::-1])))
 
     shown = " ".join(render("text", report, style(width=width)).replace(":", " ").split())
 
@@ -552,7 +579,7 @@ def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell(role, width, failur
 
 def test_a_grid_is_turned_before_it_becomes_a_list():
     report = healthy()
-    report.probes = [probe("llamafactory", engine=f"engine-{number}") for number in range(12)]
+    report = changed(report, "probes", [probe("llamafactory", engine=f"engine-{number}") for number in range(12)])
 
     lines = render("text", report, PLAIN).split("model glm4")[1].splitlines()
 
@@ -570,11 +597,15 @@ def test_an_ordinary_terminal_gets_tables():
 
 def test_a_wide_matrix_of_conventions_is_turned_before_it_becomes_a_list():
     report = failing()
-    report.probes = [
-        probe(function, role="convention", convention=f"convention-{number}")
-        for function in ("torch:reentrant", "llamafactory")
-        for number in range(12)
-    ]
+    report = changed(
+        report,
+        "probes",
+        [
+            probe(function, role="convention", convention=f"convention-{number}")
+            for function in ("torch:reentrant", "llamafactory")
+            for number in range(12)
+        ],
+    )
 
     lines = render("text", report, PLAIN).split("calling conventions")[1].splitlines()
 
@@ -605,7 +636,7 @@ def test_colour_changes_nothing_but_colour(width):
 
 def test_ascii_only():
     report = failing()
-    report.summary += " … schön"
+    report = changed(report, "summary", report.summary + " … schön")
 
     text = render("text", report, style(unicode=False))
 
@@ -629,30 +660,33 @@ def test_verbose_adds_frames_and_output_of_failed_probes():
 
 def test_what_came_out_of_the_cache_says_so():
     report = healthy()
-    report.cached = True
+    report = changed(report, "cached", True)
 
     assert "(2 probes, from the cache)" in render("text", report, PLAIN)
 
 
 def test_a_line_that_raises_reads_nothing():
     report = failing()
-    finding = next(one for one in report.findings if one.rule == "CKPT001")
+    [at] = [at for at, one in enumerate(report.findings) if one.rule == "CKPT001"]
     assert "  read by " in render("text", report, PLAIN)
-    finding.culprit = msgspec.structs.replace(finding.culprit, code="raise ValueError(function)")
+    report = changed(report, f"findings[{at}].culprit.code", "raise ValueError(function)")
     assert "  read by " not in render("text", report, PLAIN)
     assert "Read by" not in render("markdown", report, PLAIN)
 
 
 def test_what_was_tried_the_other_way_round_has_a_row_of_its_own():
     report = healthy()
-    report.probes = [
-        probe("llamafactory", outcome, rules=["CKPT007"] * (outcome == "triggered")) for outcome in ("triggered", "ok")
-    ]
-    report.probes[0].id, report.probes[1].id = (
-        "glm4/llamafactory/none/non-reentrant",
-        "glm4/llamafactory/none/reentrant",
+    report = changed(
+        report,
+        "probes",
+        [
+            probe("llamafactory", outcome, rules=["CKPT007"] * (outcome == "triggered"))
+            for outcome in ("triggered", "ok")
+        ],
     )
-    report.probes[1].role = "control"
+    report = changed(report, "probes[0].id", "glm4/llamafactory/none/non-reentrant")
+    report = changed(report, "probes[1].id", "glm4/llamafactory/none/reentrant")
+    report = changed(report, "probes[1].role", "control")
     text = render("text", report, PLAIN)
     assert "CKPT007 / ok" not in text
     assert "  llamafactory / reentrant  ok\n" in text

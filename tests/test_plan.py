@@ -14,9 +14,9 @@ def environment(*packages, trainers=(), families=("glm", "glm4", "llama", "qwen2
         python="3.11.7",
         executable="/envs/train/bin/python",
         platform="linux x86_64",
-        packages=[Package(name, version) for name, version in names],
-        stack=[name for name, _ in names],
-        trainers=list(trainers),
+        packages=tuple(Package(name, version) for name, version in names),
+        stack=tuple(name for name, _ in names),
+        trainers=tuple(trainers),
         families=list(families) if any(name == "transformers" for name, _ in names) else [],
     )
 

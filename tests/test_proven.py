@@ -7,11 +7,13 @@ import pytest
 from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment, Evidence, Package, Spec
 from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
-from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.model.report import Finding, ProbeResult, Remedy
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
-from ckptdoctor.remedies import proof, proven
-from ckptdoctor.remedies.proof import Ground, Trial
+from ckptdoctor.remedies import proven
+from ckptdoctor.remedies import trial as trials
+from ckptdoctor.remedies.context import RemedyContext
+from ckptdoctor.remedies.trial import Trial
 from ckptdoctor.rules import Case
 from ckptdoctor.verdict.findings import Found
 
@@ -21,17 +23,17 @@ OTHER = Spec("glm4", "llamafactory:unsloth")
 TORCH = Spec("glm4", "torch:reentrant")
 
 
-def ground(*specs):
+def context(*specs, found=None):
     plan = Plan([Planned(spec, "subject", WITHOUT_DEEPSPEED) for spec in specs])
-    return Ground(None, None, Request(), environment(), plan, Found([]), None, None)
+    return RemedyContext(None, Request(), environment(), plan, found or Found(), None, None)
 
 
 def environment(*packages):
-    return Environment("3.11.7", "/envs/train/bin/python", "linux", [*packages])
+    return Environment("3.11.7", "/envs/train/bin/python", "linux", packages)
 
 
 def finding(*specs):
-    return Finding("CKPT001", "attribute-contract", "error", "", "", [spec.id for spec in specs])
+    return Finding("CKPT001", "attribute-contract", "error", "", "", tuple(spec.id for spec in specs))
 
 
 def trial(fixed=(), failing=(), kept=(), lost=(), now=None):
@@ -54,31 +56,28 @@ def trial(fixed=(), failing=(), kept=(), lost=(), now=None):
     ],
 )
 def test_a_remedy_mends_all_that_matters_and_loses_nothing(came, helps):
-    assert came.helps(finding(USUAL, DROPOUT, OTHER), ground(USUAL, DROPOUT, OTHER, TORCH)) is helps
+    assert came.helps(finding(USUAL, DROPOUT, OTHER), context(USUAL, DROPOUT, OTHER, TORCH)) is helps
 
 
 def test_what_a_remedy_leaves_is_named_with_the_rule():
     came = trial(fixed=[USUAL], failing=[DROPOUT, OTHER], now={DROPOUT: ["CKPT005"]})
-    left = came.left(ground(USUAL, DROPOUT, OTHER))
+    left = came.left(context(USUAL, DROPOUT, OTHER))
     assert left == ["llamafactory with dropout (CKPT005)", "llamafactory:unsloth (fails)"]
 
 
 def test_what_a_probe_lost_is_seen_though_it_brought_no_evidence():
     """A step that had passed and of which nothing was heard with the remedy has not passed."""
-    on = ground(USUAL, TORCH)
-    planned = {one.spec.id: one for one in on.plan.probes}
-    on.found.cases = [Case(planned[TORCH.id], Evidence(TORCH.id, "returned"), {})]
-    from ckptdoctor.model.report import ProbeResult
-
+    planned = Planned(TORCH, "subject", WITHOUT_DEEPSPEED)
     passed = ProbeResult(
         TORCH.id, "glm4", "torch:reentrant", "none", "", "", "subject", "ok", None, Evidence("", "returned")
     )
-    on.found.probes = [passed]
-    assert proof._judged([], finding(USUAL), on, environment()).lost == (TORCH.id,)
+    found = Found((Case(planned, Evidence(TORCH.id, "returned"), {}),), (passed,))
+    on = context(USUAL, TORCH, found=found)
+    assert trials.judge_all([], finding(USUAL), on, environment()).lost == (TORCH.id,)
 
 
-def remedy(kind, breaks=(), changes=(), verified=True):
-    return Remedy(kind, "", "", "", breaks=list(breaks), changes=dict.fromkeys(changes, "1"), verified=verified)
+def remedy(kind, breaks=(), changes=(), proven="all"):
+    return Remedy(kind, "", "", "", breaks=tuple(breaks), changes=dict.fromkeys(changes, "1"), proven=proven)
 
 
 def test_the_order_is_by_how_little_changes():
@@ -86,7 +85,7 @@ def test_the_order_is_by_how_little_changes():
         remedy("version", changes=["a"]),
         remedy("version", changes=["a", "b"]),
         remedy("version", breaks=["c requires a"], changes=["a"]),
-        remedy("version", changes=["a"], verified=False),
+        remedy("version", changes=["a"], proven=""),
         remedy("patch"),
         remedy("adapter"),
         remedy("setting"),

@@ -11,6 +11,7 @@ from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Report
 from ckptdoctor.planning.plan import Options
 from ckptdoctor.planning.request import Request
+from tests.values import changed
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +109,9 @@ def test_a_remedy_that_could_not_be_tried_is_looked_for_anew():
     """An offline run must not tell an online one that releases could not be tried."""
     for unsearched, kept in (("", True), ("axolotl could not be tried: no network", False)):
         made = report("fail")
-        made.findings = [Finding("CKPT001", "name", "error", "title", "", ["p"], unsearched=unsearched)]
+        made = changed(
+            made, "findings", [Finding("CKPT001", "name", "error", "title", "", ["p"], unsearched=unsearched)]
+        )
         results.store(f"key{kept}", made, [__file__], [str(Path(__file__).parent)])
         assert (results.load(f"key{kept}") is not None) == kept
 

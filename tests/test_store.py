@@ -25,7 +25,7 @@ from ckptdoctor.model.evidence import Environment, Evidence, Package
 from ckptdoctor.planning.plan import Options
 from ckptdoctor.store import locations
 
-TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", [Package("torch", "2.13.0")], ["torch"])
+TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", (Package("torch", "2.13.0"),), ("torch",))
 BASE = Base(requirements=("transformers==4.51.3",))
 LARGE = os.urandom(20_000).hex()
 """Does not get smaller by much."""

@@ -6,11 +6,11 @@ from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Judged, Map, Run
 from ckptdoctor.model.evidence import Error, Evidence, Place, Spec
 from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
-from ckptdoctor.model.report import Finding
 from ckptdoctor.planning.plan import Planned
-from ckptdoctor.remedies import versions
+from ckptdoctor.remedies import candidates, search, versions
 from ckptdoctor.rules import Case
 from tests.test_plan import environment
+from tests.values import changed
 
 
 def measured(
@@ -28,7 +28,8 @@ def case(function="llamafactory", model="glm4"):
     return Case(Planned(spec, "subject", WITHOUT_DEEPSPEED), Evidence(id=spec.id, ended="raised"), {})
 
 
-FINDING = Finding("CKPT001", "attribute-contract", "error", "", "", [])
+def offered(looked_for):
+    return list(versions.find(looked_for).remedies) if looked_for is not None else []
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ STACK = ("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2", "pip==2
 
 
 def find(cases, target, edited=()):
-    return versions.find(FINDING, versions.search(list(cases), target, edited))
+    return offered(search.search(list(cases), target, edited))
 
 
 def remedies(*cases, stack=STACK, edited=()):
@@ -56,7 +57,7 @@ def remedies(*cases, stack=STACK, edited=()):
 def test_the_nearest_release_that_was_measured_with_this_stack(known):
     known(measured("4.51.3", "0.9.5"), measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.1"))
     [remedy] = remedies()
-    assert remedy.commands == ["/envs/train/bin/python -m pip install --no-deps 'llamafactory==0.9.3'"]
+    assert list(remedy.commands) == ["/envs/train/bin/python -m pip install --no-deps 'llamafactory==0.9.3'"]
     assert "2026-01-02" in remedy.evidence
     assert "transformers 4.51.3" in remedy.evidence
 
@@ -105,25 +106,25 @@ def test_either_package_may_change_and_the_one_that_breaks_no_pin_comes_first(kn
         requires={"llamafactory": {"0.9.3": ["transformers<=4.51.0"]}},
     )
     first, second = remedies()
-    assert first.commands == ["/envs/train/bin/python -m pip install 'transformers==4.50.3'"]
+    assert list(first.commands) == ["/envs/train/bin/python -m pip install 'transformers==4.50.3'"]
     assert first.title.startswith("transformers 4.50.3")
-    assert first.breaks == []
-    assert second.breaks == ["llamafactory 0.9.3 requires transformers<=4.51.0"]
+    assert list(first.breaks) == []
+    assert list(second.breaks) == ["llamafactory 0.9.3 requires transformers<=4.51.0"]
 
 
 def test_a_pin_of_another_installed_package_is_named(known):
     known(measured("4.50.3", "0.9.2"))
     target = environment("torch==2.13.0", "transformers==4.51.3", "llamafactory==0.9.2")
     pinning = type(target.packages[0])("trl", "0.9.6", requires=["transformers>=4.51; python_version > '3'"])
-    target.packages.append(pinning)
+    target = changed(target, "packages", (*target.packages, pinning))
     [remedy] = find([case()], target)
-    assert remedy.breaks == ["trl 0.9.6 requires transformers>=4.51"]
+    assert list(remedy.breaks) == ["trl 0.9.6 requires transformers>=4.51"]
 
 
 def test_requirements_of_extras_and_of_other_pythons_bind_nobody():
     target = environment("torch==2.13.0", "transformers==4.51.3")
     requires = ["transformers<4; extra == 'old'", "transformers<4; python_version < '3.10'", "not a requirement !"]
-    target.packages.append(type(target.packages[0])("trl", "1", requires=requires))
+    target = changed(target, "packages", (*target.packages, type(target.packages[0])("trl", "1", requires=requires)))
     assert pins.unmet(target) == []
 
 
@@ -154,9 +155,13 @@ def test_a_requirement_that_is_unmet_today_is_not_broken_by_the_change(known):
     target = environment(*STACK, "peft==0.17.0")
     trainer = next(one for one in target.packages if one.name == "llamafactory")
     target.packages.remove(trainer)
-    target.packages.append(type(trainer)("llamafactory", "0.9.2", requires=["transformers<=4.49.0"]))
+    target = changed(
+        target,
+        "packages",
+        (*target.packages, type(trainer)("llamafactory", "0.9.2", requires=["transformers<=4.49.0"])),
+    )
     [remedy] = find([case()], target)
-    assert remedy.breaks == ["llamafactory 0.9.3 requires peft<=0.15"]
+    assert list(remedy.breaks) == ["llamafactory 0.9.3 requires peft<=0.15"]
 
 
 # -- several models, others than were measured, edited packages ----------------------------------------------------------
@@ -174,20 +179,20 @@ def test_a_release_must_work_with_each_of_several_models(known):
 
 def test_a_model_that_trains_today_must_still_train(known):
     known(measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.4"), measured("4.51.3", "0.9.4", model="llama"))
-    looked_for = versions.search([case()], environment(*STACK), (), [case(), case("torch:reentrant", "llama")])
-    assert [one.changes for one in versions.find(FINDING, looked_for)] == [{"llamafactory": "0.9.4"}]
+    looked_for = search.search([case()], environment(*STACK), (), [case(), case("torch:reentrant", "llama")])
+    assert [one.changes for one in offered(looked_for)] == [{"llamafactory": "0.9.4"}]
 
 
 def searched(*cases, edited=(), stack=STACK):
-    return versions.search(list(cases), environment(*stack), edited)
+    return search.search(list(cases), environment(*stack), edited)
 
 
 def test_for_a_family_that_was_not_measured_nothing_is_known_and_what_works_with_others_is_tried(known):
     known(measured("4.51.3", "0.9.3"), measured("4.51.3", "0.9.4"), measured("4.51.3", "0.9.4", model="llama"))
     looked_for = searched(case(model="qwen3"))
-    assert versions.find(FINDING, looked_for) == []
+    assert offered(looked_for) == []
     assert looked_for.impasse() == ""
-    guesses = looked_for.trainer_releases(versions.nothing_newer)
+    guesses = looked_for.trainer_releases(candidates.nothing_newer)
     assert [(one.changes, one.works) for one in guesses] == [({"llamafactory": "0.9.4"}, ())]
     assert "none" not in looked_for.impasse(tried=["0.9.4"])
     assert "qwen3 was not measured" in looked_for.impasse(tried=["0.9.4"])
@@ -206,7 +211,7 @@ def test_the_release_itself_takes_the_place_of_an_edited_copy(known):
     known(measured("4.51.3", "0.9.2"))
     [remedy] = remedies(edited=["transformers"])
     assert "in the place of the edited copy" in remedy.title
-    assert remedy.commands == [
+    assert list(remedy.commands) == [
         "/envs/train/bin/python -m pip install --force-reinstall --no-deps 'transformers==4.51.3'"
     ]
     assert remedies() == []
@@ -228,7 +233,7 @@ def test_a_fault_of_packed_sequences_alone_was_not_measured_so_releases_are_trie
     others = {
         spec.id: (Planned(spec, "subject", WITHOUT_DEEPSPEED), evidence[spec.id]) for spec in (usual.spec, packed)
     }
-    looked_for = versions.search([Case(*others[packed.id], others)], environment(*STACK))
-    assert versions.find(FINDING, looked_for) == []
+    looked_for = search.search([Case(*others[packed.id], others)], environment(*STACK))
+    assert offered(looked_for) == []
     assert looked_for.impasse() == ""
-    assert [one.changes for one in looked_for.trainer_releases(versions.nothing_newer)] == [{"llamafactory": "0.9.3"}]
+    assert [one.changes for one in looked_for.trainer_releases(candidates.nothing_newer)] == [{"llamafactory": "0.9.3"}]

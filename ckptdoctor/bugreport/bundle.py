@@ -49,8 +49,6 @@ Progress = Callable[[str], None]
 class LeakError(DoctorError):
     """Something private would leave after all."""
 
-    status = 3
-
 
 @dataclass(frozen=True)
 class Ran:
@@ -223,7 +221,7 @@ def _diagnose(request: Request, progress: Progress) -> Report:
         if not found.version("torch"):
             raise
         return Report(
-            SCHEMA, __version__, "error", error.message, found, [], [], notes=[error.hint] if error.hint else []
+            SCHEMA, __version__, "error", error.message, found, (), (), notes=(error.hint,) if error.hint else ()
         )
 
 
@@ -331,7 +329,7 @@ def _without_releases(value: Any, private: Mapping[str, Sequence[str]]) -> Any:
             key: "" if key == "version" and value.get("package") in private else one for key, one in value.items()
         }
         return {key: "" if key in private else _without_releases(one, private) for key, one in releases.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_without_releases(one, private) for one in value]
     if isinstance(value, str):
         for name in private:

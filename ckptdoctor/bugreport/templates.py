@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
+from ckptdoctor.model.proof import IN_WORDS
 from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.output.markup import code, fenced, prose
 from ckptdoctor.rules import label_of
@@ -224,7 +225,8 @@ class _Parts:
 
 
 def _remedy(remedy: Remedy, inline: bool) -> str:
-    blocks = [f"- {prose(remedy.title)}{' (tried here)' if remedy.verified else ''}"]
+    how = f" ({IN_WORDS[remedy.proven]})" if remedy.proven else ""
+    blocks = [f"- {prose(remedy.title)}{how}"]
     blocks += [fenced("\n".join(remedy.commands), "bash")] if remedy.commands else []
     if remedy.diff:
         lines = remedy.diff.rstrip("\n").split("\n")

@@ -15,6 +15,7 @@ from types import FrameType
 
 import click
 
+from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.version import __version__
 
 SUMMARIES = {
@@ -132,28 +133,28 @@ def run_command(arguments: list[str]) -> int:
         return _complain(error.message, error.hint, error.status)
     except click.ClickException as error:
         error.show()
-        return 2
+        return ExitStatus.USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        return 130
+        return ExitStatus.INTERRUPTED
     except (BrokenPipeError, SystemExit):
         # The reader has gone, which click turns into an exit of its own, and is no fault of ours; nothing more may be
         # written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return ExitStatus.READER_GONE
     except OSError as error:
         if debug:
             raise
-        return _complain(*_explained(error), 3)
+        return _complain(*_explained(error), ExitStatus.UNDIAGNOSED)
     except MemoryError:
         if debug:
             raise
-        return _complain("Memory ran out.", HINTS[errno.ENOMEM], 3)
+        return _complain("Memory ran out.", HINTS[errno.ENOMEM], ExitStatus.UNDIAGNOSED)
     except Exception as error:
         if debug:
             raise
         return _unforeseen(error)
-    return status if isinstance(status, int) else 0
+    return status if isinstance(status, int) else ExitStatus.OK
 
 
 ANOTHER_FOLDER = "set TMPDIR and CKPTDOCTOR_CACHE to folders {}"
@@ -198,19 +199,19 @@ def _shadow() -> Path | None:
     return None
 
 
-def _unforeseen(error: Exception) -> int:
+def _unforeseen(error: Exception) -> ExitStatus:
     """Say of any other error what may be behind it."""
     if "can't start new thread" in str(error):
-        return _complain("No more threads can be started.", HINTS[errno.EAGAIN], 3)
+        return _complain("No more threads can be started.", HINTS[errno.EAGAIN], ExitStatus.UNDIAGNOSED)
     if shadow := _shadow():  # which may be a module that _complain needs
         click.echo(f"error: {shadow} hides one of Python's own modules from ckptdoctor.", err=True)
         click.echo("hint: remove that folder from PYTHONPATH and start ckptdoctor again", err=True)
-        return 3
+        return ExitStatus.UNDIAGNOSED
     what = f"ckptdoctor itself failed: {type(error).__name__}: {error}"
-    return _complain(what, "report it with the output of --debug", 3)
+    return _complain(what, "report it with the output of --debug", ExitStatus.UNDIAGNOSED)
 
 
-def _complain(message: str, hint: str, status: int) -> int:
+def _complain(message: str, hint: str, status: ExitStatus) -> ExitStatus:
     from ckptdoctor.words.escape import plain
 
     color = False if os.environ.get("NO_COLOR") else None  # otherwise click sees whether it is a terminal

@@ -11,6 +11,7 @@ from ckptdoctor.cli import progress
 from ckptdoctor.cli.options import matrix_options
 from ckptdoctor.cli.printing import Destination, format_options
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from ckptdoctor.matrix.request import MatrixRequest
@@ -42,4 +43,4 @@ def command(axis: str, good: str, bad: str, request: MatrixRequest, to: Destinat
     with progress.observer() as observer:
         found = bisect(replace(request, vary=[axis]), good, bad, observer)
     to.show(found)
-    return 0 if found.lines else 3
+    return ExitStatus.OK if found.lines else ExitStatus.UNDIAGNOSED

@@ -10,6 +10,7 @@ import click
 from ckptdoctor.cli import printing
 from ckptdoctor.cli.printing import Destination, format_options
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def show(to: Destination) -> int:
     folder = locations.cache()
     entries, is_ours = cache_contents.read(folder), locations.is_marked(folder)
     to.show(cache_contents.Cache(folder, entries, locations.limit(), is_ours))
-    return 0
+    return ExitStatus.OK
 
 
 @command.command("prune", short_help="Delete what is old or no longer needed.")
@@ -72,7 +73,7 @@ def prune(days: float | None, dry_run: bool) -> int:
     age = cache_eviction.DAYS if days is None else days
     outcome = cache_eviction.prune(locations.cache(), age, limit, dry_run)
     printing.write(_told(outcome, "Would delete" if dry_run else "Deleted"))
-    return 0
+    return ExitStatus.OK
 
 
 @command.command("clear", short_help="Delete all entries.")
@@ -93,7 +94,7 @@ def clear(everything: bool, yes: bool) -> int:
         printing.write(page([[plain(str(folder))], table(entries)]) + "\n")
         _confirm(yes)
     printing.write(_told(cache_eviction.clear(folder, entries), "Deleted"))
-    return 0
+    return ExitStatus.OK
 
 
 def _confirm(yes: bool) -> None:

@@ -87,13 +87,13 @@ def command(
     policy = _policy(baseline, update_baseline, **counts)
     with progress.reporter() as reporter:
         report = diagnose(request, reporter)
-    report.notes += [*carry_out.notes(report), *config.notes(click.get_current_context())]
+    report = report.with_notes([*carry_out.notes(report), *config.notes(click.get_current_context())])
     if update_baseline and baseline:
         policy = gate.with_baseline(policy, gate.updated(report, policy))
         gate.write(baseline, policy.accepted)
-    status = gate.apply(report, policy)
+    report = gate.apply(report, policy)
     _deliver(report, destinations, verbose)
-    return status
+    return report.status
 
 
 def _policy(

@@ -9,6 +9,7 @@ import click
 from ckptdoctor.cli import progress
 from ckptdoctor.cli.options import target_options
 from ckptdoctor.cli.printing import Destination, format_options
+from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from ckptdoctor.planning.request import Request
@@ -27,4 +28,4 @@ def command(request: Request, to: Destination) -> int:
     with progress.reporter() as report:
         environment = look(request, report)
     to.show(environment)
-    return 0
+    return ExitStatus.OK

@@ -5,8 +5,14 @@ from __future__ import annotations
 import click
 
 from ckptdoctor.cli.printing import Destination, format_options
+from ckptdoctor.model.exit_status import ExitStatus
 
-STATUS = {"ours": 0, "suspected": 1, "not ours": 3, "nothing found": 3}
+STATUS = {
+    "ours": ExitStatus.OK,
+    "suspected": ExitStatus.FOUND,
+    "not ours": ExitStatus.UNDIAGNOSED,
+    "nothing found": ExitStatus.UNDIAGNOSED,
+}
 
 
 @click.command("explain")

@@ -11,6 +11,7 @@ from ckptdoctor.cli import printing, progress
 from ckptdoctor.cli.options import request_options
 from ckptdoctor.cli.printing import Destination, format_options
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.store import writing
 
 if TYPE_CHECKING:
@@ -70,33 +71,31 @@ def _fix(
 ) -> int:
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
-    from ckptdoctor.model.report import STATUS
 
     with progress.reporter() as reporter:
         report = diagnose(request, reporter)
-    carry_out.with_edits(report, files)
-    report.notes += carry_out.notes(report)
+    report = carry_out.with_edits(report, files)
+    report = report.with_notes(carry_out.notes(report))
     if not apply_ or report.verdict == "ok":
         to.show(report, probes=False)
     if constraints and report.verdict == "fail":
         printing.write(carry_out.constraints(report), constraints)
-    return _apply(request, report, force, to) if apply_ and report.verdict == "fail" else STATUS[report.verdict]
+    return _apply(request, report, force, to) if apply_ and report.verdict == "fail" else report.status
 
 
 def _apply(request: Request, report: Report, force: bool, to: Destination) -> int:
     """Patch, and check the result."""
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
-    from ckptdoctor.model.report import STATUS
     from ckptdoctor.words.escape import plain
 
     for file, _ in carry_out.apply(report, force):
         click.echo(f"patched {plain(str(file))}; the original is kept beside it (ckptdoctor fix --revert)", err=True)
     with progress.reporter() as reporter:
         after = diagnose(replace(request, use_cache=False, verify=False), reporter)
-    after.notes += carry_out.notes(after)
+    after = after.with_notes(carry_out.notes(after))
     to.show(after, probes=False)
-    return STATUS[after.verdict]
+    return after.status
 
 
 def _revert(request: Request, force: bool) -> int:
@@ -106,4 +105,4 @@ def _revert(request: Request, force: bool) -> int:
 
     for file in carry_out.revert(look(request), request.options.functions, force):
         click.echo(f"restored {plain(str(file))}", err=True)
-    return 0
+    return ExitStatus.OK

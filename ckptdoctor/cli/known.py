@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ckptdoctor.cli.printing import Destination, format_options
+from ckptdoctor.model.exit_status import ExitStatus
 
 
 @click.command("known")
@@ -21,4 +22,4 @@ def command(package: str | None, model: str, to: Destination) -> int:
     from ckptdoctor import knowledge
 
     to.show(knowledge.about(package or "", model))
-    return 0
+    return ExitStatus.OK

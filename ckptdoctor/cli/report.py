@@ -9,6 +9,7 @@ import click
 from ckptdoctor import catalog
 from ckptdoctor.cli import printing, progress
 from ckptdoctor.cli.options import request_options
+from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from ckptdoctor.bugreport.bundle import Bundle
@@ -56,7 +57,7 @@ def command(output: str, template: str | None, force: bool, request: Request) ->
         made = bundle.make(request, template or "", reporter)
     bundle.write(made.members, path, force)
     printing.write(_summary(made, output, path.stat().st_size))
-    return 0
+    return ExitStatus.OK
 
 
 def _summary(made: Bundle, output: str, size: int) -> str:

@@ -12,9 +12,7 @@ from typing import NoReturn
 import click
 
 from ckptdoctor.errors import UsageFault
-
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
-"""As shells say it."""
+from ckptdoctor.model.exit_status import ExitStatus
 
 
 @click.command(
@@ -67,11 +65,13 @@ def _start(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
     try:
         _become(words, environ)
     except FileNotFoundError as error:
-        raise _fault(words[0], "not found", "activate its environment, or check the name", NOT_FOUND) from error
+        raise _fault(
+            words[0], "not found", "activate its environment, or check the name", ExitStatus.NOT_FOUND
+        ) from error
     except (OSError, ValueError) as error:  # the latter for a null character
         reason = getattr(error, "strerror", None) or str(error)
         hint = "name a program, such as python, before a script"
-        raise _fault(words[0], f"cannot be started: {reason}", hint, NOT_EXECUTABLE) from error
+        raise _fault(words[0], f"cannot be started: {reason}", hint, ExitStatus.NOT_EXECUTABLE) from error
 
 
 def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
@@ -84,7 +84,7 @@ def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
     os.execvpe(words[0], words, environ)  # noqa: S606 - no shell is wanted
 
 
-def _fault(program: str, what: str, hint: str, status: int) -> UsageFault:
+def _fault(program: str, what: str, hint: str, status: ExitStatus) -> UsageFault:
     separator = " " if what.startswith("cannot") else ": "
     fault = UsageFault(f"{program}{separator}{what}.", hint)
     fault.status = status

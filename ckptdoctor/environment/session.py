@@ -15,6 +15,7 @@ import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.environment.fork_server import ForkServer
+from ckptdoctor.environment.inspection import Inspection
 from ckptdoctor.environment.process import Process, environment, start_lane
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
@@ -117,27 +118,28 @@ class Session:
             self._lanes.clear()
             self._workspace.remove()
 
-    def look(self, every_requirement: bool = False) -> Environment:
-        """What is installed in the target, read without importing it.
+    def look(self) -> Environment:
+        """What is installed in the target, as a report shows it; see ``inspect``."""
+        return self.inspect().environment
 
-        Args:
-            every_requirement: Have each package's ``requires`` hold all, not only what names a package of the stack.
+    def inspect(self) -> Inspection:
+        """What is installed in the target and all that it requires, read without importing it.
 
         Raises:
             TargetError: Its Python does not start, or is not one that the probes run on.
         """
         self._progress("looking at what is installed")
-        process = self._open(WITHOUT_DEEPSPEED, facts="all" if every_requirement else True)
+        process = self._open(WITHOUT_DEEPSPEED, facts=True)
         try:
             event = process.read(STARTUP)
         except EOFError:
             raise self._does_not_start(process) from None
         if event is None:
             raise TargetError(f"{self.python} did not start within {STARTUP:g} s.", "is its disk very slow?")
-        looked = environment_of(event, self.python)
-        for path in looked.paths:
+        found = inspection_of(event, self.python)
+        for path in found.environment.paths:
             locations.mark_used(self._cache / "bytecode" / path.lstrip("/"))
-        return looked
+        return found
 
     def _does_not_start(self, process: Process) -> TargetError:
         death, words = process.death(), process.last_words()
@@ -183,7 +185,7 @@ class Session:
         (folder / name).write_bytes(text.encode())
         return folder / name
 
-    def _open(self, lane: Lane, facts: bool | str = False) -> Process:
+    def _open(self, lane: Lane, facts: bool = False) -> Process:
         if lane not in self._lanes:
             paths = [str(self._overlay)] if self._overlay else []
             opening = {"hide": list(lane), "paths": paths, "facts": facts, "look": LOOK, "catalog": catalog.sent()}
@@ -215,15 +217,15 @@ class Session:
         self._lanes.pop(lane).kill()
 
 
-def environment_of(event: Mapping[str, Any], python: Path) -> Environment:
-    """The environment as the environment's side tells it.
+def inspection_of(event: Mapping[str, Any], python: Path) -> Inspection:
+    """What the environment's side tells of itself.
 
     Raises:
         TargetError: It is not of that form.
     """
     try:
-        return msgspec.convert(event["environment"], Environment, strict=False)
-    except (KeyError, msgspec.ValidationError) as error:
+        return msgspec.convert(event, Inspection, strict=False)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise TargetError(
             f"{python} does not say what is installed in it: {error}.",
             "a package's METADATA, or a sitecustomize, may be damaged",

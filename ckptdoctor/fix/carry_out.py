@@ -1,10 +1,12 @@
-"""From a report's verified remedies to what is done about them: files patched and restored, releases pinned."""
+"""From a report's proven remedies to what is done about them: files patched and restored, releases pinned."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
@@ -19,7 +21,7 @@ KEPT = ("torch", "transformers", "deepspeed")
 
 
 def apply(report: Report, force: bool) -> list[tuple[Path, Applied]]:
-    """Patch every file for which the report has a verified patch.
+    """Patch every file for which the report has a proven patch.
 
     Raises:
         UsageFault: There is none, or a file is not to be touched; those before it are patched.
@@ -101,16 +103,25 @@ def revert(environment: Environment, functions: Sequence[str], force: bool) -> l
     return files
 
 
-def with_edits(report: Report, files: Sequence[str]) -> None:
-    """Add to each change of releases what it means for files of requirements, as diffs.
+def with_edits(report: Report, files: Sequence[str]) -> Report:
+    """The report in which each change of releases says what it means for files of requirements, as diffs.
 
     Raises:
         UsageFault: A file is none, or does not let itself be changed so.
     """
     from ckptdoctor.fix import edits
 
-    for _, remedy in _remedies(report, "version"):
-        remedy.edits = [diff for file in files if (diff := edits.edit(Path(file), _direct(remedy, report.environment)))]
+    def edited(remedy: Remedy) -> Remedy:
+        if remedy.kind != "version":
+            return remedy
+        changes = _direct(remedy, report.environment)
+        diffs = tuple(diff for file in files if (diff := edits.edit(Path(file), changes)))
+        return msgspec.structs.replace(remedy, edits=diffs)
+
+    findings = tuple(
+        msgspec.structs.replace(finding, remedies=tuple(map(edited, finding.remedies))) for finding in report.findings
+    )
+    return msgspec.structs.replace(report, findings=findings)
 
 
 def constraints(report: Report) -> str:
@@ -150,5 +161,5 @@ def _direct(remedy: Remedy, environment: Environment) -> dict[str, str]:
 def _remedies(report: Report, kind: str) -> Iterator[tuple[Finding, Remedy]]:
     for finding in report.findings:
         for remedy in finding.remedies:
-            if remedy.kind == kind and (remedy.verified or kind == "version"):
+            if remedy.kind == kind and (remedy.proven or kind == "version"):
                 yield finding, remedy

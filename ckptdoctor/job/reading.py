@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files
@@ -17,6 +16,44 @@ from ckptdoctor.job.releases import Releases
 from ckptdoctor.job.telling import tell
 
 NO_CHOICE = Choice()
+
+
+class JobFile:
+    """A job file, read once; what it says depends on the releases of the trainers."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Read a file.
+
+        Raises:
+            UsageFault: There is no such file, or it holds no settings.
+        """
+        self._source = str(path)
+        self._strict_fault: files.StrictFault | None = None
+        try:
+            self._values = files.load(self._source)
+        except files.StrictFault as fault:
+            self._strict_fault, self._values = fault, fault.values
+
+    def interpreted(self, versions: Mapping[str, str] | None = None, choice: Choice = NO_CHOICE) -> Job:
+        """The job that the file describes; the arguments are those of ``read``.
+
+        Raises:
+            UsageFault: It is not a job that can be read.
+        """
+        releases = Releases(versions or {})
+        job = self._format(releases).read(Fields(self._source, self._values), releases, choice)
+        job.keys = [name for name in self._values if files.is_plain(name)]
+        return job
+
+    def _format(self, releases: Releases) -> Format:
+        """Whose job it is, which decides on how strictly a file is read."""
+        if self._strict_fault is None:
+            return tell(self._source, self._values)
+        with suppress(UsageFault):
+            told = tell(self._source, self._values)
+            if told.takes(self._strict_fault.is_json, releases):
+                return told
+        raise self._strict_fault
 
 
 def read(path: str | Path, versions: Mapping[str, str] | None = None, choice: Choice = NO_CHOICE) -> Job:
@@ -33,22 +70,4 @@ def read(path: str | Path, versions: Mapping[str, str] | None = None, choice: Ch
     Raises:
         UsageFault: There is no such file, or it is not a job that can be read.
     """
-    source = str(path)
-    releases = Releases(versions or {})
-    told, values = _told(source, releases)
-    job = told.read(Fields(source, values), releases, choice)
-    job.keys = [name for name in values if files.is_plain(name)]
-    return job
-
-
-def _told(source: str, releases: Releases) -> tuple[Format, dict[str, Any]]:
-    """Whose job a file is, and its settings as that trainer reads them."""
-    try:
-        values = files.load(source)
-    except files.StrictFault as fault:
-        with suppress(UsageFault):
-            told = tell(source, fault.values)
-            if told.takes(fault.is_json, releases):
-                return told, fault.values
-        raise
-    return tell(source, values), values
+    return JobFile(path).interpreted(versions, choice)

@@ -89,7 +89,7 @@ def _judged(probe: ProbeResult, found: Found) -> Judged:
         function=probe.checkpoint_function,
         verdict=found.verdict_on(probe),
         engine=probe.engine,
-        rules=probe.rules,
+        rules=list(probe.rules),
         convention=probe.calling_convention,
         why=_short(error_line(tried.error) if tried and tried.error else probe.error or ""),
         forward_only=evidence.forward_only,

@@ -59,7 +59,7 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
     if own is None:
         raise TargetError(f"{requirement} was added to, and is not there.", "try it with pip to see more")
     functions = [function for function in facts.trainers if function.partition(":")[0] == name]
-    return Trainer(name, own.version, functions, own.requires)
+    return Trainer(name, own.version, functions, list(own.requires))
 
 
 def of_the_stack(requirements: Iterable[str]) -> list[str]:
@@ -113,9 +113,10 @@ def with_trainer(facts: Environment, trainer: Trainer | None) -> Environment:
     if trainer is None:
         return facts
     others = [package for package in facts.packages if package.name != trainer.name]
+    added = Package(trainer.name, trainer.version, requires=tuple(trainer.requires))
     return msgspec.structs.replace(
         facts,
-        packages=[*others, Package(trainer.name, trainer.version, requires=trainer.requires)],
-        stack=[*(name for name in facts.stack if name != trainer.name), trainer.name],
-        trainers=trainer.functions,
+        packages=(*others, added),
+        stack=(*(name for name in facts.stack if name != trainer.name), trainer.name),
+        trainers=tuple(trainer.functions),
     )

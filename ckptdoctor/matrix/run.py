@@ -33,6 +33,7 @@ from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
@@ -270,6 +271,8 @@ def _made_for_others(found: Sequence[Axis], target: Environment) -> set[tuple[st
     }
 
 
-def verdict_status(cells: Mapping[str, int]) -> int:
+def verdict_status(cells: Mapping[str, int]) -> ExitStatus:
     """The exit status for a number of cells by verdict: as for ``check``."""
-    return 1 if cells.get("fail") else 0 if cells.get("ok") else 3
+    if cells.get("fail"):
+        return ExitStatus.FOUND
+    return ExitStatus.OK if cells.get("ok") else ExitStatus.UNDIAGNOSED

@@ -39,8 +39,8 @@ def marked(found: Map) -> Map:
 
 
 def _environment(stack: Mapping[str, str], found: Map) -> Environment:
-    packages = [
-        Package(name, release, requires=found.requires.get(name, {}).get(release, []))
+    packages = tuple(
+        Package(name, release, requires=tuple(found.requires.get(name, {}).get(release, ())))
         for name, release in stack.items()
-    ]
+    )
     return Environment(stack.get("python") or found.python, "", found.platform, packages)

@@ -27,7 +27,7 @@ def encode_exactly(value: Any) -> bytes:
 def _visible(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_visible(item) for item in value]
     if isinstance(value, dict):
         return {_visible(key): _visible(item) for key, item in value.items()}

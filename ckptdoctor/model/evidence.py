@@ -7,6 +7,7 @@ target; strings may hold arbitrary text out of packages and tracebacks and are e
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -33,7 +34,7 @@ class Place(msgspec.Struct, frozen=True):
         return (self.file, self.line) == (other.file, other.line)
 
 
-class Makeup(msgspec.Struct, omit_defaults=True):
+class Makeup(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a callable is made of, outermost first."""
 
     kind: str
@@ -44,13 +45,13 @@ class Makeup(msgspec.Struct, omit_defaults=True):
     """The type's qualified name, e.g. ``functools.partial``."""
     defined: Place | None = None
     """Where the code of the innermost function stands."""
-    keywords: list[str] = []
+    keywords: tuple[str, ...] = ()
     """Names of keyword arguments bound into it, at any depth."""
     inner: Makeup | None = None
     """What a partial or a wrapper holds."""
 
 
-class Attribute(msgspec.Struct, omit_defaults=True):
+class Attribute(msgspec.Struct, frozen=True, omit_defaults=True):
     """The attribute whose lookup failed."""
 
     name: str
@@ -60,30 +61,30 @@ class Attribute(msgspec.Struct, omit_defaults=True):
     """Where that object stands in the callable passed (``callable``, ``callable.func``), empty when it does not."""
 
 
-class Error(msgspec.Struct, omit_defaults=True):
+class Error(msgspec.Struct, frozen=True, omit_defaults=True):
     """An exception that ended a probe."""
 
     type: str
     message: str
-    frames: list[Place] = []
+    frames: tuple[Place, ...] = ()
     """Outermost first, our own frames left out."""
     attribute: Attribute | None = None
     needs_cuda: bool = False
     """It was raised because the code asked for CUDA on a machine that has none."""
 
 
-class Handover(msgspec.Struct, omit_defaults=True):
+class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
     """A callable as a model handed it to the checkpoint function."""
 
     callable: Makeup
     by: Place
     """The line that called the checkpoint function."""
-    keywords: list[str] = []
+    keywords: tuple[str, ...] = ()
     """Keyword arguments given beside the callable."""
     calls: int = 1
 
 
-class Layer(msgspec.Struct, omit_defaults=True):
+class Layer(msgspec.Struct, frozen=True, omit_defaults=True):
     """How often a layer's forward ran in one training step."""
 
     name: str
@@ -107,7 +108,7 @@ class Layer(msgspec.Struct, omit_defaults=True):
         return self.in_forward == self.plain and (again == self.plain or (again == 0 and may_be_kept))
 
 
-class WrongGradient(msgspec.Struct):
+class WrongGradient(msgspec.Struct, frozen=True):
     """A parameter whose gradient differs from the plain step's."""
 
     parameter: str
@@ -115,28 +116,28 @@ class WrongGradient(msgspec.Struct):
     """Largest absolute difference over the largest absolute value of the plain gradient; no unit."""
 
 
-class Gradients(msgspec.Struct, omit_defaults=True):
+class Gradients(msgspec.Struct, frozen=True, omit_defaults=True):
     """Gradients of the checkpointed step against the plain one's."""
 
     compared: int
-    missing: list[str] = []
-    wrong: list[WrongGradient] = []
+    missing: tuple[str, ...] = ()
+    wrong: tuple[WrongGradient, ...] = ()
     confirmed: str = ""
     """Which gradients the slope of the loss bears out, where they differ: ``plain``, ``checkpointed``, or not clear."""
-    hidden: list[str] = []
+    hidden: tuple[str, ...] = ()
     """Finite, although the plain gradient is not."""
-    unexpected: list[str] = []
+    unexpected: tuple[str, ...] = ()
     """There, although without checkpointing there is none: frozen parameters, mostly."""
 
 
-class SavedBytes(msgspec.Struct):
+class SavedBytes(msgspec.Struct, frozen=True):
     """Bytes of tensors kept for backward in one forward pass, parameters left out."""
 
     plain: int
     checkpointed: int
 
 
-class Arithmetic(msgspec.Struct):
+class Arithmetic(msgspec.Struct, frozen=True):
     """A layer that ran again in another precision than at first."""
 
     layer: str
@@ -145,24 +146,24 @@ class Arithmetic(msgspec.Struct):
     recomputed: str
 
 
-class LostKeywords(msgspec.Struct):
+class LostKeywords(msgspec.Struct, frozen=True):
     """Keyword arguments that reached a submodule of a layer only without checkpointing."""
 
     module: str
-    keywords: list[str]
+    keywords: tuple[str, ...]
 
 
-class Loaded(msgspec.Struct, omit_defaults=True):
+class Loaded(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a checkpoint function came from."""
 
     place: Place
     how: str
     """``import``, ``module only`` (its package's other modules were not imported) or ``file``."""
-    stubbed: list[str] = []
+    stubbed: tuple[str, ...] = ()
     """Modules that are not installed and were stood in for while loading."""
 
 
-class Setup(msgspec.Struct, omit_defaults=True, frozen=True):
+class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a training job does beside checkpointing: how the model is tuned, and what wraps it."""
 
     tuning: Literal["full", "lora", "freeze"] = "full"
@@ -184,7 +185,7 @@ class Setup(msgspec.Struct, omit_defaults=True, frozen=True):
         return "+".join(filter(None, [*parts, reentrant, "job's config" if self.deepspeed else ""]))
 
 
-class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
+class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one probe is to run."""
 
     model: str
@@ -229,7 +230,7 @@ class Spec(msgspec.Struct, omit_defaults=True, frozen=True):
         return "/".join(parts)
 
 
-class Evidence(msgspec.Struct, omit_defaults=True):
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that one probe observed."""
 
     id: str
@@ -246,22 +247,22 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     model_place: Place | None = None
     """Where the model's forward begins."""
     error: Error | None = None
-    handovers: list[Handover] = []
-    layers: list[Layer] = []
+    handovers: tuple[Handover, ...] = ()
+    layers: tuple[Layer, ...] = ()
     loss: float | None = None
     plain_loss: float | None = None
     gradients: Gradients | None = None
     accumulated: Gradients | None = None
     """After a second step, its gradients added to the first's, against twice the plain ones."""
     saved_bytes: SavedBytes | None = None
-    keywords_lost: list[LostKeywords] = []
+    keywords_lost: tuple[LostKeywords, ...] = ()
     function_called: int = 0
     """Times the checkpoint function was called."""
     forward_only: bool = False
     """The function needs CUDA in backward and there is none: only its forward was judged."""
     stand_in: Evidence | None = None
     """Then, the same step without an engine and with the CPU in the place of the GPU."""
-    steps: list[Evidence] = []
+    steps: tuple[Evidence, ...] = ()
     """Of a course: every step, as evidence of its own."""
     when: str = ""
     """Of a step of a course: what is particular about it, as the end of a clause."""
@@ -269,25 +270,25 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     """Not every job comes into that situation."""
     rounding: float = 0.0
     """The largest relative difference that rounding explains, as measured without checkpointing; 0: not measured."""
-    changed: list[str] = []
+    changed: tuple[str, ...] = ()
     """What the step left other than it was, in words."""
-    arithmetic: list[Arithmetic] = []
+    arithmetic: tuple[Arithmetic, ...] = ()
     held_bytes: SavedBytes | None = None
     """Bytes by which memory in use grew in the forward pass, whoever holds them."""
     grew: int = 0
     """Bytes by which memory in use grows from each step to the next, where it does."""
     moved_bytes: int = 0
     """Bytes of activations that were sent to the CPU in the forward pass, where no layer was recomputed."""
-    torch_too: list[str] = []
+    torch_too: tuple[str, ...] = ()
     """torch's own checkpoint functions that do not get this step right either."""
     loaded: Loaded | None = None
-    missing: list[str] = []
+    missing: tuple[str, ...] = ()
     """Packages that are not installed, and that the checkpoint function asked for while it ran: a stand-in answered."""
-    modules: dict[str, str] = {}
+    modules: Mapping[str, str] = {}
     """Packages of the stack that were imported in the probe's process, with their versions."""
     device: str = "cpu"
     precision: str = "fp32"
-    targets_missing: list[str] = []
+    targets_missing: tuple[str, ...] = ()
     """LoRA targets of the job that the model does not have; the others got an adapter."""
     rank: int = 0
     """Of several processes, the one that this is from."""
@@ -302,7 +303,8 @@ class Evidence(msgspec.Struct, omit_defaults=True):
 
     def __post_init__(self) -> None:
         """JSON has no number for what is none, so that a loss is none after it was kept; it is none from the beginning."""
-        self.loss, self.plain_loss = _finite(self.loss), _finite(self.plain_loss)
+        for name in ("loss", "plain_loss"):
+            msgspec.structs.force_setattr(self, name, _finite(getattr(self, name)))
 
 
 def _finite(value: float | None) -> float | None:
@@ -315,25 +317,25 @@ class Package(msgspec.Struct, frozen=True):
     name: str
     version: str
     location: str = ""
-    requires: list[str] = []
+    requires: tuple[str, ...] = ()
     """``Requires-Dist``, for packages of the stack and those that depend on them."""
 
 
-class Environment(msgspec.Struct):
+class Environment(msgspec.Struct, frozen=True):
     """The target as it is, read without importing any of its packages."""
 
     python: str
     """Version, e.g. ``3.11.7``."""
     executable: str
     platform: str
-    packages: list[Package] = []
-    stack: list[str] = []
+    packages: tuple[Package, ...] = ()
+    stack: tuple[str, ...] = ()
     """Names of the packages that matter here and are installed."""
-    trainers: list[str] = []
+    trainers: tuple[str, ...] = ()
     """Installed trainers with a checkpoint function of their own."""
-    families: list[str] = []
+    families: tuple[str, ...] = ()
     """Model families that the installed transformers has."""
-    paths: list[str] = []
+    paths: tuple[str, ...] = ()
     """``sys.path``."""
 
     def version(self, name: str) -> str:

@@ -57,7 +57,7 @@ def is_whole(package: str, environment: Environment) -> bool:
 
 def _absent(package: str, environment: Environment) -> Iterator[Requirement]:
     """Requirements of a package that no installed distribution answers to; markers are taken off once they apply."""
-    requires = next((one.requires for one in environment.packages if one.name == package), [])
+    requires = next((one.requires for one in environment.packages if one.name == package), ())
     for requirement in parse(requires):
         if applies(requirement, environment) and not environment.version(canonicalize_name(requirement.name)):
             bare = copy.copy(requirement)

@@ -1,18 +1,26 @@
-"""What a diagnosis ends in: the report that every output format prints."""
+"""What a diagnosis ends in: the report that every output format prints. Nothing changes one once it is made."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
 from ckptdoctor.model.evidence import Environment, Error, Evidence, Makeup, Place
+from ckptdoctor.model.exit_status import ExitStatus
+from ckptdoctor.model.proof import IN_WORDS, Proven
 
 Verdict = Literal["ok", "fail", "not judged", "error"]
 """``not judged``: it needs what this machine does not have, a GPU; ``error``: it cannot be diagnosed."""
 
-STATUS: dict[Verdict, int] = {"ok": 0, "fail": 1, "not judged": 3, "error": 3}
-"""Exit statuses."""
+STATUS: dict[Verdict, ExitStatus] = {
+    "ok": ExitStatus.OK,
+    "fail": ExitStatus.FOUND,
+    "not judged": ExitStatus.UNDIAGNOSED,
+    "error": ExitStatus.UNDIAGNOSED,
+}
+"""The exit status that a verdict comes to."""
 
 DECIDED: tuple[Verdict, ...] = ("ok", "fail")
 """Verdicts that say whether checkpointing works."""
@@ -24,16 +32,16 @@ FailOn = Literal["error", "warning", "never"]
 SCHEMA = "ckptdoctor/report/1"
 
 
-class RuledOut(msgspec.Struct):
+class RuledOut(msgspec.Struct, frozen=True):
     """A package that a finding clears, and the runs that clear it."""
 
     package: str
     version: str
     reason: str
-    probes: list[str]
+    probes: tuple[str, ...]
 
 
-class Remedy(msgspec.Struct):
+class Remedy(msgspec.Struct, frozen=True):
     """A change that makes a finding go away."""
 
     kind: Literal["version", "patch", "adapter", "setting"]
@@ -42,26 +50,31 @@ class Remedy(msgspec.Struct):
     cost: str
     evidence: str
     """How it is known to help."""
-    commands: list[str] = []
+    commands: tuple[str, ...] = ()
     diff: str = ""
     """A unified diff, for a source patch."""
-    breaks: list[str] = []
+    breaks: tuple[str, ...] = ()
     """Declared pins that it breaks, e.g. ``llamafactory 0.9.2 requires transformers<=4.49.0``."""
-    verified: bool = False
-    """Probes with it applied were run on this very stack and were ok."""
-    tried: list[str] = []
-    """Ids of the probes that were run with it, all ok: those that failed and those that had passed."""
-    changes: dict[str, str] = {}
+    proven: Proven = ""
+    """Which probes were run with it on this very stack, and were ok; empty: none."""
+    tried: tuple[str, ...] = ()
+    """Ids of those probes."""
+    changes: Mapping[str, str] = {}
     """Releases by package, for a change of versions: all that come to be installed."""
-    edits: list[str] = []
+    edits: tuple[str, ...] = ()
     """For a change of versions: unified diffs of the files of requirements that were named."""
     file: str = ""
     """The file that a source patch changes."""
     sha256: str = ""
     """Of that file as it was diagnosed."""
 
+    @property
+    def label(self) -> str:
+        """Its kind, and which probes were run with it: ``patch, all probes ok``."""
+        return f"{self.kind}, {IN_WORDS[self.proven]}" if self.proven else self.kind
 
-class Finding(msgspec.Struct):
+
+class Finding(msgspec.Struct, frozen=True):
     """A rule that fired."""
 
     rule: str
@@ -70,18 +83,18 @@ class Finding(msgspec.Struct):
     title: str
     detail: str
     """What happened, in a few sentences."""
-    probes: list[str]
+    probes: tuple[str, ...]
     """Ids of the probes on which it fired."""
     culprit: Place | None = None
     """Who reads the attribute, or whose code did it."""
     passed_by: Place | None = None
     callable: Makeup | None = None
     error: Error | None = None
-    ruled_out: list[RuledOut] = []
-    remedies: list[Remedy] = []
+    ruled_out: tuple[RuledOut, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
     impasse: str = ""
     """Where no release of the trainer works with the installed transformers: that, and which newest pair does."""
-    searched: list[str] = []
+    searched: tuple[str, ...] = ()
     """What was looked for to fix it: kinds of remedies. Empty: nothing was."""
     unsearched: str = ""
     """What could not be tried just now, and why: one sentence."""
@@ -102,15 +115,15 @@ class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     function: str
     code: str
     """The source line, without its number; the finding's title where it has no culprit."""
-    checkpoint_functions: list[str]
+    checkpoint_functions: tuple[str, ...]
     """Those that it is accepted with. With another one it is a new finding."""
-    engines: list[str]
+    engines: tuple[str, ...]
     """Where it was seen: it is gone once it is not found under any of these."""
     reason: str = ""
     """Why it is accepted, for people."""
 
 
-class Gate(msgspec.Struct):
+class Gate(msgspec.Struct, frozen=True):
     """What was asked to count, and what came of it."""
 
     fail_on: FailOn
@@ -118,11 +131,11 @@ class Gate(msgspec.Struct):
     """The exit status: 0 nothing that counts, 1 findings, 3 could not be diagnosed."""
     summary: str
     """Why, in one sentence."""
-    stale: list[Accepted] = []
+    stale: tuple[Accepted, ...] = ()
     """Entries of the baseline for findings that are gone."""
 
 
-class ProbeResult(msgspec.Struct):
+class ProbeResult(msgspec.Struct, frozen=True):
     """One probe, as run and judged."""
 
     id: str
@@ -138,10 +151,10 @@ class ProbeResult(msgspec.Struct):
     error: str | None
     """The error in one line, ``null`` when there was none."""
     evidence: Evidence
-    rules: list[str] = []
+    rules: tuple[str, ...] = ()
 
 
-class Report(msgspec.Struct):
+class Report(msgspec.Struct, frozen=True):
     """A finished diagnosis."""
 
     schema: str
@@ -151,13 +164,22 @@ class Report(msgspec.Struct):
     summary: str
     """The verdict in one sentence."""
     environment: Environment
-    probes: list[ProbeResult]
-    findings: list[Finding]
+    probes: tuple[ProbeResult, ...]
+    findings: tuple[Finding, ...]
     job: str = ""
     """The job that was probed, in one line; empty where it was the environment."""
-    notes: list[str] = []
+    notes: tuple[str, ...] = ()
     """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
     seconds: float = 0.0
     cached: bool = False
     gate: Gate | None = None
     """What counts for the exit status; the verdict is of the environment and knows nothing of it."""
+
+    def with_notes(self, notes: Iterable[str]) -> Report:
+        """The same with more notes."""
+        return msgspec.structs.replace(self, notes=(*self.notes, *notes))
+
+    @property
+    def status(self) -> ExitStatus:
+        """The exit status: what the gate says, else what the verdict comes to."""
+        return ExitStatus(self.gate.status) if self.gate else STATUS[self.verdict]

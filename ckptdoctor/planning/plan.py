@@ -78,6 +78,10 @@ class Plan:
         found = [planned.spec for planned in self.probes if planned.lane == lane]
         return sorted(found, key=lambda spec: spec.variant != COURSE)
 
+    def by_lane(self) -> dict[Lane, list[Spec]]:
+        """What to run in each lane."""
+        return {lane: self.specs(lane) for lane in (WITHOUT_DEEPSPEED, FULL_STACK)}
+
 
 def named_functions() -> tuple[str, ...]:
     """The checkpoint functions that have a name here; others are given by file or module."""

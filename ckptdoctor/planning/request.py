@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.plan import NO_FUNCTION, Options
+
+if TYPE_CHECKING:
+    from ckptdoctor.job.reading import JobFile
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def build(
     )
 
 
-class Wanted(NamedTuple):
-    """What is to be probed, and what the reader must know of how that was decided."""
+class ProbeRequest(NamedTuple):
+    """What is to be probed in a target, and what the reader must know of how that was decided."""
 
     options: Options
     job: str = ""
@@ -83,22 +86,26 @@ class Wanted(NamedTuple):
     """Why nothing of the job can be judged, and so nothing is run."""
 
 
-def wanted(request: Request, environment: Environment) -> Wanted:
+def probe_request(request: Request, job: JobFile | None, environment: Environment) -> ProbeRequest:
     """What a request comes to in a target: what its options say, or what its job will do there.
 
     Beside the engines that are asked for the step is taken without one, to tell whose fault it is.
 
+    Args:
+        request: What is to be diagnosed.
+        job: The job file that it names, as read.
+        environment: The target.
+
     Raises:
         UsageFault: The file is no job's, or what it says is said otherwise as well.
     """
-    if request.job is None:
+    if job is None:
         engines = request.options.engines
         alone = [] if not engines or "none" in engines else ["none"]
-        return Wanted(replace(request.options, beside=[*request.options.beside, *alone]))
+        return ProbeRequest(replace(request.options, beside=[*request.options.beside, *alone]))
     from ckptdoctor.job.families import with_targets
     from ckptdoctor.job.formats import formats
     from ckptdoctor.job.models import Choice
-    from ckptdoctor.job.reading import read
     from ckptdoctor.job.summary import summary
 
     options = request.options
@@ -108,7 +115,7 @@ def wanted(request: Request, environment: Environment) -> Wanted:
         raise UsageFault("A job has one model, and --model is given several times.", "give --model once")
     given = options.models[0] if options.models else ""
     versions = {name: environment.version(name) for name in environment.stack}
-    found = read(request.job, versions, Choice(given, tuple(environment.families)))
+    found = job.interpreted(versions, Choice(given, environment.families))
     guessed = found.family if found.family in environment.families else ""
     guessed = guessed or with_targets(found.setup.lora_targets, environment.families)
     model = given or found.model or guessed
@@ -131,7 +138,7 @@ def wanted(request: Request, environment: Environment) -> Wanted:
         notes.append("--checkpoint-fn takes the place of the job's own checkpoint function, which was not tried.")
     is_own = bool(given or found.model) or not told.names_model
     stand_in = "" if is_own else _stand_in(found.model_name)
-    return Wanted(chosen, summary(found), tuple(notes), stand_in, tuple(found.unjudged))
+    return ProbeRequest(chosen, summary(found), tuple(notes), stand_in, tuple(found.unjudged))
 
 
 def _stand_in(name: str) -> str:

@@ -8,48 +8,51 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.model.report import Finding
 from ckptdoctor.rules import NOT_DIAGNOSED
 
 if TYPE_CHECKING:
-    from ckptdoctor.remedies.proof import Ground
+    from ckptdoctor.remedies.context import RemedyContext
 
 
-def find(ground: Ground, verify: bool) -> None:
+def find(context: RemedyContext, verify: bool) -> tuple[Finding, ...]:
     """Look for what fixes each finding, most practical first, and judge it by the whole stack.
 
     A warning is not looked into, and what could not be judged only where the cause is plain or needs DeepSpeed.
 
     Args:
-        ground: The target and all that the probes amount to; its findings are filled in.
+        context: The target and all that the probes amount to.
         verify: Try each remedy, and drop what does not help.
+
+    Returns:
+        The findings, those at severity ``error`` with their remedies.
     """
     from ckptdoctor.remedies import together
 
-    for finding in ground.found.findings:
-        if finding.severity == "error":
-            finding.remedies = _find(finding, ground, verify)
-    together.weigh(ground)
+    found = [_find(one, context, verify) if one.severity == "error" else one for one in context.found.findings]
+    return together.weigh(found, context)
 
 
-def _find(finding: Finding, ground: Ground, verify: bool) -> list[Remedy]:
+def _find(finding: Finding, context: RemedyContext, verify: bool) -> Finding:
     from ckptdoctor.remedies import deepspeed, missing, proven, settings, source
+    from ckptdoctor.remedies.proposal import Proposal
 
-    cases = ground.found.cases_of(finding)
+    cases = context.found.cases_of(finding)
     if finding.rule == NOT_DIAGNOSED:
-        lacking = missing.find(finding, cases, ground)
-        if lacking or not deepspeed.concerns(cases):
-            return lacking
-        finding.searched = ["releases of deepspeed"]
-        return proven.releases(finding, cases, ground) if verify else proven.likely(finding, cases, ground)
-    finding.searched = ["releases", "a patch", *(["the no-touch way"] if verify else []), "settings"]
+        name = missing.module(cases)
+        lacking = missing.find(name, finding, cases, context) if name else Proposal()
+        if lacking.remedies or not deepspeed.concerns(cases):
+            return lacking.attached_to(finding, (f"what has the module {name}",) if name else ())
+        proposal = proven.releases(finding, cases, context) if verify else proven.likely(finding, cases, context)
+        unsearched = proposal.unsearched or lacking.unsearched
+        return proposal._replace(unsearched=unsearched).attached_to(finding, ("releases of deepspeed",))
     if verify:
-        return proven.find(finding, ground)
-    return [
-        *proven.likely(finding, cases, ground),
-        *source.find(finding, cases, ground.environment, ground.session),
-        *settings.find(cases),
-    ]
+        searched = ("releases", "a patch", "the no-touch way", "settings")
+        return proven.find(finding, context).attached_to(finding, searched)
+    proposal = proven.likely(finding, cases, context).and_also(
+        *source.find(finding, cases, context), *settings.find(cases)
+    )
+    return proposal.attached_to(finding, ("releases", "a patch", "settings"))
 
 
 def warm_up() -> None:
@@ -65,11 +68,11 @@ def unmet_pins(environment: Environment) -> list[str]:
     return [f"{line}." for line in unmet(environment)]
 
 
-def edited(ground: Ground) -> list[str]:
+def edited(context: RemedyContext) -> list[str]:
     """Packages that are not as released, where something was found: what is known of the release is not offered."""
-    if not any(one.severity == "error" for one in ground.found.findings):
+    if not any(one.severity == "error" for one in context.found.findings):
         return []
     return [
-        f"{name} {ground.environment.version(name)} is not as released: {why}. What is known of that release is not used."
-        for name, why in ground.edited.items()
+        f"{name} {context.environment.version(name)} is not as released: {why}. What is known of that release is not used."
+        for name, why in context.edited.items()
     ]

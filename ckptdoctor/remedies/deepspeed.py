@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 from packaging.version import Version
 
 from ckptdoctor import knowledge
@@ -13,8 +14,8 @@ from ckptdoctor.model.lanes import FULL_STACK
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.planning.plan import NO_FUNCTION, TORCH
 from ckptdoctor.remedies import versions
-from ckptdoctor.remedies.proof import Ground
-from ckptdoctor.remedies.versions import Candidate, Newer
+from ckptdoctor.remedies.candidates import Candidate, Newer, by_step
+from ckptdoctor.remedies.context import RemedyContext
 from ckptdoctor.rules import Case
 from ckptdoctor.words.wording import engines_in_words, listed
 
@@ -34,27 +35,27 @@ def _trains_without(case: Case) -> bool:
     return plain is not None and plain.ended == "returned"
 
 
-def known(cases: Sequence[Case], ground: Ground) -> dict[str, Run]:
+def known(cases: Sequence[Case], context: RemedyContext) -> dict[str, Run]:
     """Releases that were measured to work with the rest of this stack, under the engines of the finding, by release.
 
     Where the step fails without checkpointing too, what was measured with torch's own functions tells enough: that the model
     trains. What a job does beside checkpointing was not measured.
     """
-    environment = ground.environment
+    environment = context.environment
     transformers = environment.version("transformers")
     usual = all(case.spec.setup == Setup() and not case.spec.variant for case in cases)
-    if not usual or ground.edited.keys() & {"transformers"}:
+    if not usual or context.edited.keys() & {"transformers"}:
         return {}
     found: dict[str, Run] = {}
     measured = knowledge.load(knowledge.DEEPSPEED_FILE)
     for cell in measured.matching({"transformers": transformers}):
         run = measured.run_of(cell)
-        if all(_is_ok(case, run, ground) for case in cases):
+        if all(_is_ok(case, run, context) for case in cases):
             found.setdefault(cell.stack[PACKAGE], run)
     return found
 
 
-def _is_ok(case: Case, run: Run, ground: Ground) -> bool:
+def _is_ok(case: Case, run: Run, context: RemedyContext) -> bool:
     if {case.spec.model, case.evidence.family} & {run.model} == set():
         return False
     # Without an engine, DeepSpeed was hidden when the map was measured.
@@ -64,17 +65,17 @@ def _is_ok(case: Case, run: Run, ground: Ground) -> bool:
         return set(TORCH) <= ok
     package = case.spec.function.partition(":")[0]
     same = package == "torch" or (
-        run.stack.get(package) == ground.environment.version(package) and package not in ground.edited
+        run.stack.get(package) == context.environment.version(package) and package not in context.edited
     )
     return same and case.spec.function in ok
 
 
-def candidates(cases: Sequence[Case], ground: Ground, newer: Newer) -> list[Candidate]:
+def candidates(cases: Sequence[Case], context: RemedyContext, newer: Newer) -> list[Candidate]:
     """What is known to work, the smallest step first; where nothing is, newer releases and the next older one as guesses."""
-    installed = ground.environment.version(PACKAGE)
-    by_step = versions.by_step(known(cases, ground), installed)
-    if by_step:
-        return [Candidate({PACKAGE: one}) for one in by_step]
+    installed = context.environment.version(PACKAGE)
+    measured = by_step(known(cases, context), installed)
+    if measured:
+        return [Candidate({PACKAGE: one}) for one in measured]
     axis = knowledge.load(knowledge.DEEPSPEED_FILE).axes[PACKAGE]
     newest = [*newer(PACKAGE, max([installed, axis[-1]], key=Version))[:1], axis[-1]]
     guesses = [one for one in newest if Version(one) > Version(installed)]
@@ -82,17 +83,18 @@ def candidates(cases: Sequence[Case], ground: Ground, newer: Newer) -> list[Cand
     return [Candidate({PACKAGE: one}) for one in dict.fromkeys(guesses)]
 
 
-def remedy(candidate: Candidate, cases: Sequence[Case], ground: Ground) -> Remedy:
+def remedy(candidate: Candidate, cases: Sequence[Case], context: RemedyContext) -> Remedy:
     """A candidate as it is offered, with what is known of it."""
-    made = versions.bare(candidate, ground.environment)
-    made.cost = "one package changes; what it requires itself may follow"
-    run = known(cases, ground).get(candidate.changes[PACKAGE])
-    if run is not None:
-        engines = engines_in_words(_engines(cases))
-        transformers = f"transformers {run.stack['transformers']}"
-        torch = f"torch {knowledge.load(knowledge.DEEPSPEED_FILE).torch}"
-        made.evidence = f"measured on {run.date} with {listed([transformers, torch])}: ok under {engines}"
-    return made
+    cost = "one package changes; what it requires itself may follow"
+    made = msgspec.structs.replace(versions.bare(candidate, context.environment), cost=cost)
+    run = known(cases, context).get(candidate.changes[PACKAGE])
+    if run is None:
+        return made
+    engines = engines_in_words(_engines(cases))
+    transformers = f"transformers {run.stack['transformers']}"
+    torch = f"torch {knowledge.load(knowledge.DEEPSPEED_FILE).torch}"
+    evidence = f"measured on {run.date} with {listed([transformers, torch])}: ok under {engines}"
+    return msgspec.structs.replace(made, evidence=evidence)
 
 
 def _engines(cases: Iterable[Case]) -> list[str]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.model.report import Finding, Remedy
 from ckptdoctor.remedies import proof, versions
-from ckptdoctor.remedies.proof import Ground, Trial
-from ckptdoctor.remedies.versions import Candidate
+from ckptdoctor.remedies.candidates import Candidate
+from ckptdoctor.remedies.commands import commands
+from ckptdoctor.remedies.context import RemedyContext
+from ckptdoctor.remedies.proposal import Proposal
+from ckptdoctor.remedies.trial import Trial
 from ckptdoctor.rules import NOT_DIAGNOSED, Case
 from ckptdoctor.words.wording import listed
 
@@ -21,18 +26,20 @@ PARENTS = 3
 _MISSING = re.compile(r"(?:[Nn]o module named|no module) '([\w.]+)'")
 
 
-def find(finding: Finding, cases: list[Case], ground: Ground) -> list[Remedy]:
-    """What makes the missing module importable, where one is missing for all the probes of a finding."""
+def module(cases: Sequence[Case]) -> str:
+    """The module that is missing for all the probes of a finding; empty where there is none."""
     names = {_missing(case) for case in cases}
-    name = names.pop() if len(names) == 1 else ""
-    if not name:
-        return []
-    finding.searched = [f"what has the module {name}"]
+    return names.pop() if len(names) == 1 else ""
+
+
+def find(name: str, finding: Finding, cases: Sequence[Case], context: RemedyContext) -> Proposal:
+    """What makes a missing module importable."""
     package = name.partition(".")[0]
     # These are installed under the name of their module. Of others the name is not known, and none is guessed at.
     if package in catalog.packages().stack:
-        return _install(package, finding, ground)
-    return [_on_path(name, folder) for folder in _folders(package, cases)][:1] or [_importable(name)]
+        return _install(package, finding, context)
+    folder = next(_folders(package, cases), None)
+    return Proposal((_importable(name) if folder is None else _on_path(name, folder),))
 
 
 def _missing(case: Case) -> str:
@@ -40,27 +47,26 @@ def _missing(case: Case) -> str:
     return said.group(1) if said else ""
 
 
-def _install(package: str, finding: Finding, ground: Ground) -> list[Remedy]:
+def _install(package: str, finding: Finding, context: RemedyContext) -> Proposal:
     """The release of a package that goes with what is installed, once it was added in an overlay and let the step be judged."""
-    ground.progress(f"trying {package}")
+    context.progress(f"trying {package}")
     try:
-        trial = proof.with_releases(Candidate({package: ""}), finding, ground)
+        trial = proof.with_releases(Candidate({package: ""}), finding, context)
     except proof.LacksModel:
-        return []
+        return Proposal()
     except proof.Untried as why:
-        finding.unsearched = f"{package} could not be tried: {why}"
-        return []
+        return Proposal(unsearched=f"{package} could not be tried: {why}")
     if trial is None or trial.lost or any(NOT_DIAGNOSED in rules for rules in trial.now.values()):
-        return []
+        return Proposal()
     changes = dict(trial.changes or {})
-    made = versions.bare(Candidate(changes), ground.environment)
-    made.title = f"install {package}"
-    made.cost = f"new: {listed([f'{name} {release}' for name, release in changes.items()], 6)}; all others stay"
-    made.breaks = list(trial.breaks)
-    made.commands = versions.commands([f"{name}=={one}" for name, one in changes.items()], ground.environment)
-    made.evidence = f"tried here in an overlay: {_came(trial)}"
-    made.verified, made.tried = True, trial.tried
-    return [made]
+    made = msgspec.structs.replace(
+        versions.bare(Candidate(changes), context.environment),
+        title=f"install {package}",
+        cost=f"new: {listed([f'{name} {release}' for name, release in changes.items()], 6)}; all others stay",
+        breaks=trial.breaks,
+        commands=tuple(commands([f"{name}=={one}" for name, one in changes.items()], context.environment)),
+    )
+    return Proposal((trial.marks(made, f"tried here in an overlay: {_came(trial)}"),))
 
 
 def _came(trial: Trial) -> str:
@@ -70,7 +76,7 @@ def _came(trial: Trial) -> str:
     return f"{judged}, and end in {listed(rules)}" if rules else f"{judged}, and are ok"
 
 
-def _folders(package: str, cases: list[Case]) -> Iterator[Path]:
+def _folders(package: str, cases: Sequence[Case]) -> Iterator[Path]:
     """Folders near the user's file, or where the command was started, that hold the module."""
     files = [Path(where) for case in cases if (where := case.spec.function.rpartition(":")[0]).endswith(".py")]
     near = [folder for file in files for folder in [file.parent, *file.parents][: PARENTS + 1]]
@@ -85,7 +91,7 @@ def _on_path(name: str, folder: Path) -> Remedy:
         title=f"put the folder that has {name} on PYTHONPATH",
         cost="every start of the job needs it",
         evidence=f"{folder} has the module; not run with it",
-        commands=[f"export PYTHONPATH={shlex.quote(str(folder))}${{PYTHONPATH:+:$PYTHONPATH}}"],
+        commands=(f"export PYTHONPATH={shlex.quote(str(folder))}${{PYTHONPATH:+:$PYTHONPATH}}",),
     )
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ckptdoctor.model.evidence import Environment, Package
@@ -32,7 +32,7 @@ def edited(environment: Environment, names: Iterable[str], loaded: Iterable[str]
     return found
 
 
-def _why(package: Package, loaded: list[str], paths: list[str]) -> str:
+def _why(package: Package, loaded: list[str], paths: Sequence[str]) -> str:
     distribution = next(iter(importlib.metadata.distributions(name=package.name, path=[package.location])), None)
     if distribution is None:
         return ""
@@ -49,7 +49,7 @@ def _why(package: Package, loaded: list[str], paths: list[str]) -> str:
     return f"{os.path.relpath(changed, package.location)} was changed" if changed else ""
 
 
-def _is_elsewhere(file: str, package: Package, paths: list[str]) -> bool:
+def _is_elsewhere(file: str, package: Package, paths: Sequence[str]) -> bool:
     """Whether a file belongs to a package of that name in another folder of ``sys.path``."""
     return any(
         file.startswith(f"{path}{os.sep}{package.name}{os.sep}") and not file.startswith(f"{package.location}{os.sep}")

@@ -8,7 +8,7 @@ from ckptdoctor import catalog
 from ckptdoctor.catalog.records import Settings
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.rules import Case
-from ckptdoctor.rules.common.case import is_sound
+from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import listed
 
 TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_reentrant: true"}
@@ -26,7 +26,7 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
     for name, setting in TORCH.items():
         usual = [case for case in cases if not case.spec.variant] or cases
         siblings = [case.sibling(function=name) for case in usual]
-        if name in functions or not all(one is not None and is_sound(one) for one in siblings):
+        if name in functions or not all(one is not None and works(one) for one in siblings):
             continue
         title = _title(functions, setting)
         if title is None:
@@ -37,8 +37,8 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
             title=title,
             cost=_cost(functions),
             evidence=f"torch's own function trained this model in this very run ({listed(ids, 3)})",
-            verified=True,
-            tried=ids,
+            proven="failing",
+            tried=tuple(ids),
         )
     return None
 
@@ -50,7 +50,7 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
     if len(set(turned)) != 1 or turned[0] is None or settings is None:
         return None
     siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=not turned[0])) for case in cases]
-    if not all(one is not None and is_sound(one) for one in siblings):
+    if not all(one is not None and works(one) for one in siblings):
         return None
     ids = sorted({one.id for one in siblings if one})
     setting = settings.reentrant.format("false" if turned[0] else "true")
@@ -59,8 +59,8 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
         title=f"set `{setting}`",
         cost="none in memory",
         evidence=f"the same steps ran with it in this very run ({listed(ids, 3)})",
-        verified=True,
-        tried=ids,
+        proven="failing",
+        tried=tuple(ids),
     )
 
 
@@ -110,6 +110,6 @@ def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
         title=f"train without checkpointing: `{settings.off}`",
         cost="GPU memory: all activations are kept, several times as much on a real model",
         evidence=f"the same steps ran without it in this very run ({listed(ids, 3)})",
-        verified=True,
-        tried=ids,
+        proven="failing",
+        tried=tuple(ids),
     )

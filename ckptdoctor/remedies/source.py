@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptdoctor.environment.session import Session
-from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
+import msgspec
+
+from ckptdoctor.model.evidence import Environment, Spec
 from ckptdoctor.model.report import Finding, Remedy
-from ckptdoctor.planning.plan import first_of_all, lane_of, shares_entry
+from ckptdoctor.planning.plan import Planned, shares_entry
+from ckptdoctor.remedies import proof
+from ckptdoctor.remedies.context import RemedyContext
+from ckptdoctor.remedies.trial import Trial
 from ckptdoctor.rules import RULES, Case
-from ckptdoctor.rules.common.case import works
-from ckptdoctor.words.wording import listed, owner, stood_in
+from ckptdoctor.words.wording import owner
 
 TRIED = ("none", "zero3")
 """Engines under which a patch is tried: without one, and the one that touches a model the most."""
 
 
-class Proposal(NamedTuple):
+class Patch(NamedTuple):
     """A patch that was made, and not tried yet."""
 
     file: Path
@@ -31,7 +33,7 @@ class Proposal(NamedTuple):
     """The failing functions that the file defines."""
 
 
-def propose(finding: Finding, cases: list[Case]) -> Proposal | None:
+def propose(finding: Finding, cases: list[Case]) -> Patch | None:
     """The patch to the file in which the attribute is read, if one can be made."""
     if not RULES[finding.rule].reads_callable or finding.culprit is None:
         return None
@@ -45,62 +47,70 @@ def propose(finding: Finding, cases: list[Case]) -> Proposal | None:
     from ckptdoctor.remedies.patch import patch
 
     patched = patch(source, finding.culprit.line)
-    return Proposal(file, source, patched, tuple(functions)) if patched is not None else None
+    return Patch(file, source, patched, tuple(functions)) if patched is not None else None
 
 
-def find(finding: Finding, cases: list[Case], environment: Environment, session: Session) -> list[Remedy]:
-    """The patch to the file in which the attribute is read, if it can be made and helps."""
+def find(finding: Finding, cases: list[Case], context: RemedyContext) -> list[Remedy]:
+    """The patch to the file in which the attribute is read, if it can be made and helps on the failing probes."""
     proposal = propose(finding, cases)
     if proposal is None:
         return []
-    specs = _specs([case for case in cases if case.spec.function in proposal.functions])
-    tried = {one.id: one for one in _try(proposal.patched, proposal.file, specs, session)}
-    fixed = [spec for spec in specs if works(tried[spec.id])]
-    failing = {spec.function for spec in specs if spec not in fixed}
-    if failing & first_of_all(spec.function for spec in specs):
+    again = _again([case for case in cases if case.spec.function in proposal.functions])
+    copy = context.session.write(proposal.file.name, proposal.patched)
+    trial = proof.on_failing(str(proposal.file), copy, finding, context, again)
+    return [remedy(proposal, finding, trial, context)] if trial.helps(finding, context) else []
+
+
+def find_proven(finding: Finding, cases: list[Case], context: RemedyContext) -> list[Remedy]:
+    """The same, if it helps on all probes, with the command that carries it out."""
+    proposal = propose(finding, cases)
+    if proposal is None:
         return []
-    without_gpu = stood_in(spec.function for spec in fixed if tried[spec.id].forward_only)
-    made = remedy(proposal, finding, environment, sorted(failing))
-    made.evidence = f"the patched file passed here{without_gpu}: {listed([spec.id for spec in fixed], 3)}"
-    made.verified, made.tried = True, [spec.id for spec in fixed]
+    context.progress("trying a patch")
+    copy = context.session.write(proposal.file.name, proposal.patched)
+    trial = proof.with_file(str(proposal.file), copy, finding, context)
+    if not trial.helps(finding, context):
+        return []
+    made = remedy(proposal, finding, trial, context)
+    if context.target.overlay is None or context.target.overlay not in proposal.file.parents:
+        made = msgspec.structs.replace(made, commands=(f"ckptdoctor fix --apply{_target(context)}",))
     return [made]
 
 
-def remedy(proposal: Proposal, finding: Finding, environment: Environment, left: Sequence[str]) -> Remedy:
+def _target(context: RemedyContext) -> str:
+    """The options that name what was diagnosed."""
+    named = {"--python": context.request.python, "--job": context.request.job}
+    named_functions = [("--checkpoint-fn", name) for name in context.request.options.functions]
+    pairs = [*((option, value) for option, value in named.items() if value), *named_functions]
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in pairs)
+
+
+def remedy(proposal: Patch, finding: Finding, trial: Trial, context: RemedyContext) -> Remedy:
     """A patch as it is offered.
 
     Args:
         proposal: The patch.
         finding: What it fixes.
-        environment: The target.
-        left: Functions that it does not fix.
+        trial: What came of it.
+        context: What was diagnosed.
     """
     from ckptdoctor.remedies.patch import diff
 
     name = owner(finding.culprit, proposal.file.name)
-    not_fixed = f"; still failing: {listed(left)}" if left else ""
-    return Remedy(
+    made = Remedy(
         kind="patch",
         title=f"patch {name} to find the layer in whatever callable it is given",
-        cost=f"a changed file in the environment, lost at the next reinstall{not_fixed}",
+        cost=f"a changed file in the environment, lost at the next reinstall{trial.shortcomings(context)}",
         evidence="",
-        diff=diff(proposal.source, proposal.patched, _label(proposal.file, environment)),
+        diff=diff(proposal.source, proposal.patched, _label(proposal.file, context.environment)),
         file=str(proposal.file),
         sha256=hashlib.sha256(proposal.source.encode()).hexdigest(),
     )
+    return trial.proves(made, finding, "with the patched file in place of the installed one")
 
 
-def _try(patched: str, file: Path, specs: list[Spec], session: Session) -> list[Evidence]:
-    """Run the failing probes again with the patched file in place of the installed one."""
-    copy = session.write(file.name, patched)
-    lanes: dict[tuple[str, ...], list[Spec]] = {WITHOUT_DEEPSPEED: [], FULL_STACK: []}
-    for spec in specs:
-        lanes[lane_of(spec.function, spec.engine)].append(spec)
-    return session.examine(lanes, {spec.function: str(copy) for spec in specs})
-
-
-def _specs(cases: list[Case]) -> list[Spec]:
-    return [case.spec for case in cases if _is_tried(case.spec)] or [cases[0].spec]
+def _again(cases: list[Case]) -> list[Planned]:
+    return [case.planned for case in cases if _is_tried(case.spec)] or [cases[0].planned]
 
 
 def _is_tried(spec: Spec) -> bool:

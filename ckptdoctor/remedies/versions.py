@@ -1,278 +1,36 @@
-"""Other releases that may fix a finding: from what was measured, and from the index where that says nothing yet."""
+"""Changes of releases as they are offered: title, cost, commands, and what is known of them."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from packaging.version import Version
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.knowledge import Worked
-from ckptdoctor.model.compatibility import Cell, Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.model.pins import broken
-from ckptdoctor.model.report import DECIDED, Finding, Remedy
-from ckptdoctor.planning.plan import OWN_MODEL, first_of_all
-from ckptdoctor.rules import Case
+from ckptdoctor.model.report import Remedy
+from ckptdoctor.remedies.candidates import Candidate
+from ckptdoctor.remedies.commands import commands
+from ckptdoctor.remedies.proposal import Proposal
+from ckptdoctor.remedies.search import Search
 from ckptdoctor.words.wording import listed, stood_in
 
-T = TypeVar("T")
 
-Newer = Callable[[str, str], Sequence[str]]
-"""Given a package and a release: those on the index that are newer, newest first."""
-
-
-def nothing_newer(package: str, after: str) -> list[str]:
-    """Has candidates tried without asking an index which releases there are."""
-    return []
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Releases to change to.
-
-    Attributes:
-        changes: Release by package; empty for whichever fits.
-        works: What is known of them with the rest of the stack; nothing for a guess, which must be tried.
-        anew: Packages whose version stays: the release takes the place of an edited copy.
-    """
-
-    changes: Mapping[str, str]
-    works: tuple[Worked, ...] = ()
-    anew: frozenset[str] = frozenset()
-
-    @property
-    def requirements(self) -> list[str]:
-        """For pip; trainers last."""
-        names = sorted(self.changes, key=lambda name: (catalog.is_trainer(name), name))
-        return [f"{name}=={self.changes[name]}" if self.changes[name] else name for name in names]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is looked for: releases with which a trainer's functions train some model families.
-
-    Attributes:
-        package: The trainer.
-        models: Model families; each must train.
-        functions: The trainer's functions that fail.
-        environment: The target.
-        edited: Installed packages that are not as released: nothing that is known of their release is known of them.
-        is_usual: Whether the fault was seen in the usual step, which was measured. Nothing is known of packed sequences and
-            other variants.
-    """
-
-    package: str
-    models: tuple[str, ...]
-    functions: tuple[str, ...]
-    environment: Environment
-    edited: frozenset[str] = frozenset()
-    is_usual: bool = True
-
-    @property
-    def trainer(self) -> str:
-        """The installed release of the trainer."""
-        return self.environment.version(self.package)
-
-    @property
-    def transformers(self) -> str:
-        """The installed release of transformers."""
-        return self.environment.version("transformers")
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether the knowledge is of these families and this step."""
-        return self.is_usual and set(self.models) <= set(knowledge.load().models())
-
-    def trainer_releases(self, newer: Newer | None = None) -> list[Candidate]:
-        """Other releases of the trainer, the smallest step first; with ``newer`` guesses, where nothing is known."""
-        known = self._known("version", transformers=self.transformers)
-        found = self._as_released(self.package, known)
-        found += [Candidate({self.package: one}, tuple(known[one])) for one in by_step(known, self.trainer)]
-        if found or newer is None:
-            return found
-        likely = by_step(self._likely("version", transformers=self.transformers), self.trainer)
-        guesses = self._newer(self.package, self.trainer, newer)
-        if self.transformers not in self._axis("transformers"):
-            # Nothing is known of this transformers: the newest of all is the likeliest to get on with it.
-            guesses += [one for one in self._axis(self.package)[-1:] if one != self.trainer]
-        return [Candidate({self.package: one}) for one in dict.fromkeys([*likely, *guesses])]
-
-    def transformers_releases(self, newer: Newer | None = None) -> list[Candidate]:
-        """Other releases of transformers, likewise."""
-        known = self._known("transformers", **{self.package: self.trainer})
-        found = self._as_released("transformers", known)
-        found += [Candidate({"transformers": one}, tuple(known[one])) for one in by_step(known, self.transformers)]
-        if found or newer is None:
-            return found
-        guesses = self._newer("transformers", self.transformers, newer)
-        if self.trainer in self._axis(self.package):
-            guesses, trainer = guesses[:1], self.trainer
-        else:
-            # A release of the trainer that is newer than the knowledge is likely to get on with what the last one did.
-            trainer = (self._axis(self.package) or [""])[-1]
-        likely = by_step(self._likely("transformers", **{self.package: trainer}), self.transformers)
-        return [Candidate({"transformers": one}) for one in dict.fromkeys([*guesses, *likely])]
-
-    def pairs(self) -> list[Candidate]:
-        """Releases of both that are known to work together, the newest first."""
-        each: list[dict[tuple[Version, Version], list[Worked]]] = []
-        for model in self.models:
-            pairs: dict[tuple[Version, Version], list[Worked]] = {}
-            for one in knowledge.works(self.package, model):
-                pairs.setdefault((Version(one.transformers), Version(one.version)), []).append(one)
-            each.append({pair: found for pair, found in pairs.items() if self._suffice(found)})
-        together = _of_all(each) if self.is_usual else {}
-        return [
-            Candidate({"transformers": found[0].transformers, self.package: found[0].version}, tuple(found))
-            for _, found in sorted(together.items(), reverse=True)
-        ]
-
-    def other_pairs(self) -> list[Candidate]:
-        """Those in which both are other releases than the installed ones."""
-        return [
-            one
-            for one in self.pairs()
-            if one.changes["transformers"] != self.transformers and one.changes[self.package] != self.trainer
-        ]
-
-    def newest_pair(self) -> Candidate | None:
-        """The newest pair that is known to work, whichever of the two is installed already."""
-        return next(iter(self.pairs()), None)
-
-    def impasse(self, pair: Mapping[str, str] | None = None, tried: Sequence[str] | None = None) -> str:
-        """That no release of the trainer works with the installed transformers, and which newest pair does; or nothing.
-
-        Args:
-            pair: The newest pair that was found to work here; what is known otherwise.
-            tried: Other releases of the trainer that were run here, and did not help.
-        """
-        which = self._which(tried)
-        if not which:
-            return ""
-        found = self.newest_pair()
-        pair = pair or (found.changes if found else None)
-        none = f"{which} has a checkpoint function that works with transformers {self.transformers}"
-        if pair is None and not self.is_measured:
-            return f"{none}; with other releases {listed(self.models)} was not measured."
-        if pair is None:
-            return f"{none}, and none that works with another is known."
-        newest = f"transformers {pair['transformers']} with {self.package} {pair[self.package]}"
-        return f"{none}; the newest pair that works is {newest}."
-
-    def _which(self, tried: Sequence[str] | None) -> str:
-        """The releases of which it can be said that none works; empty where one does, or may."""
-        here = [] if "transformers" in self.edited or not self.is_usual else self._cells_here()
-        if not here:
-            also = sorted({*(tried or ()), self.trainer}, key=Version)
-            return f"No release of {self.package} that was tried here ({listed(also)})" if tried else ""
-        if any(cell.verdict not in DECIDED for cell in here) or self._known("version", transformers=self.transformers):
-            return ""
-        newest = max((*(cell.stack[self.package] for cell in here), *(tried or ())), key=Version)
-        return f"No release of {self.package} up to {newest}"
-
-    def _cells_here(self) -> list[Cell]:
-        """What is known of the trainer's releases with the installed transformers and each of the families."""
-        known = knowledge.load()
-        each = [
-            [
-                cell
-                for cell in known.matching({"transformers": self.transformers}, model)
-                if self.package in cell.stack and cell.model
-            ]
-            for model in self.models
-        ]
-        return [cell for cells in each for cell in cells] if all(each) else []
-
-    def _known(self, axis: str, **fixed: str) -> dict[str, list[Worked]]:
-        """Releases along an axis with which all the functions that matter are known to be ok, for each of the families."""
-        if self.edited & fixed.keys() or not self.is_usual:
-            return {}
-        return _of_all([self._sufficient(model, axis, fixed) for model in self.models])
-
-    def _likely(self, axis: str, **fixed: str) -> list[str]:
-        """Releases that work with most of the families that were measured: they are worth a try with another family."""
-        count: Counter[str] = Counter()
-        for model in knowledge.load().models():
-            count.update(self._sufficient(model, axis, fixed).keys())
-        most = max(count.values(), default=0)
-        return [release for release in count if count[release] == most]
-
-    def _sufficient(self, model: str, axis: str, fixed: Mapping[str, str]) -> dict[str, list[Worked]]:
-        by_release: dict[str, list[Worked]] = {}
-        for one in knowledge.works(self.package, model, **fixed):
-            by_release.setdefault(getattr(one, axis), []).append(one)
-        return {release: found for release, found in by_release.items() if self._suffice(found)}
-
-    def _as_released(self, package: str, known: Mapping[str, list[Worked]]) -> list[Candidate]:
-        """The installed release itself in the place of an edited copy of it."""
-        release = self.environment.version(package)
-        if package not in self.edited or release not in known:
-            return []
-        return [Candidate({package: release}, tuple(known[release]), frozenset({package}))]
-
-    def _suffice(self, found: Iterable[Worked]) -> bool:
-        return {one.judged.function for one in found} >= first_of_all(self.functions)
-
-    def _axis(self, package: str) -> list[str]:
-        return knowledge.load().axes.get(package, [])
-
-    def _newer(self, package: str, installed: str, newer: Newer) -> list[str]:
-        """Releases that are newer than all that is known, and newer than what is installed."""
-        after = max([installed, *self._axis(package)[-1:]], key=Version)
-        return list(newer(package, after))
-
-
-def _of_all(each: Sequence[dict[T, list[Worked]]]) -> dict[T, list[Worked]]:
-    """What is known of every family, put together."""
-    first, *others = each
-    return {key: [one for known in each for one in known[key]] for key in first if all(key in one for one in others)}
-
-
-def search(
-    cases: list[Case], environment: Environment, edited: Iterable[str] = (), others: Iterable[Case] = ()
-) -> Search | None:
-    """What to look for to fix a finding; nothing where releases of one trainer and of transformers are not the matter.
-
-    What was measured is the usual step without an engine, so nothing is looked for where the fault does not show there.
-
-    Args:
-        cases: The probes of the finding.
-        environment: The target.
-        edited: Packages that are not as released.
-        others: All that was probed: their models must train as well.
-    """
-    functions = sorted({case.spec.function for case in cases})
-    subjects = [*cases, *(case for case in others if case.planned.role == "subject")]
-    models = sorted({case.evidence.family or case.spec.model for case in subjects} - {OWN_MODEL})
-    packages = {name.split(":")[0] for name in functions}
-    if len(packages) != 1 or not models or not any(case.shows_in_the_usual_step() for case in cases):
-        return None
-    usual = any(not case.spec.variant for case in cases)
-    made = Search(packages.pop(), tuple(models), tuple(functions), environment, frozenset(edited), usual)
-    return made if catalog.is_trainer(made.package) and made.trainer and made.transformers else None
-
-
-def find(finding: Finding, looked_for: Search | None) -> list[Remedy]:
+def find(looked_for: Search) -> Proposal:
     """Changes of one package's release that are known to work with the rest of this stack, the nearest of each package.
 
     Only exact matches count: the installed release of the one package with a release of the other, for the same checkpoint
     function and model families; run, or inferred from a run with the very same code, and said to be the one or the other.
     """
-    if looked_for is None:
-        return []
-    finding.impasse = looked_for.impasse()
     nearest = [*looked_for.trainer_releases()[:1], *looked_for.transformers_releases()[:1]] or looked_for.other_pairs()[
         :1
     ]
-    return sorted((remedy(one, looked_for) for one in nearest), key=lambda found: len(found.breaks))
+    found = sorted((remedy(one, looked_for) for one in nearest), key=lambda one: len(one.breaks))
+    return Proposal(tuple(found), looked_for.impasse())
 
 
 def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
@@ -287,10 +45,11 @@ def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
         "all others stay" if looked_for.package in candidate.changes and stays else "what it requires itself may follow"
     )
     count = "one package changes" if len(candidate.changes) == 1 else f"{len(candidate.changes)} packages change"
-    made = bare(candidate, environment)
-    made.cost = f"{count}; {kept}{follow}{not_fixed}"
-    made.evidence = _evidence(candidate.works, looked_for, stays) if candidate.works else ""
-    return made
+    return msgspec.structs.replace(
+        bare(candidate, environment),
+        cost=f"{count}; {kept}{follow}{not_fixed}",
+        evidence=_evidence(candidate.works, looked_for, stays) if candidate.works else "",
+    )
 
 
 def bare(candidate: Candidate, environment: Environment) -> Remedy:
@@ -301,8 +60,8 @@ def bare(candidate: Candidate, environment: Environment) -> Remedy:
         title=" and ".join(steps),
         cost="",
         evidence="",
-        commands=commands(candidate.requirements, environment, candidate.anew)[:1],
-        breaks=broken(environment, _changed(candidate, environment)),
+        commands=tuple(commands(candidate.requirements, environment, candidate.anew)[:1]),
+        breaks=tuple(broken(environment, _changed(candidate, environment))),
         changes=dict(candidate.changes),
     )
 
@@ -312,37 +71,8 @@ def _changed(candidate: Candidate, environment: Environment) -> Environment:
     known = knowledge.load().requires
     packages = {one.name: one for one in environment.packages}
     for name, release in candidate.changes.items():
-        packages[name] = Package(name, release, requires=known.get(name, {}).get(release, []))
-    return msgspec.structs.replace(environment, packages=list(packages.values()))
-
-
-def commands(requirements: Iterable[str], environment: Environment, anew: Collection[str] = ()) -> list[str]:
-    """What installs requirements as they were tried, with pip where the target has it and with uv.
-
-    A trainer goes in alone, all else with what it requires; so does a release that takes the place of an edited copy, since
-    what it requires is there.
-    """
-    executable = shlex.quote(environment.executable)
-    pip = shutil.which("pip")
-    belongs = pip is not None and Path(pip).parent == Path(environment.executable).parent
-    has_pip = not environment.packages or bool(environment.version("pip"))
-    installers = [*(["pip install" if belongs else f"{executable} -m pip install"] if has_pip else [])]
-    return [_command(list(requirements), one, anew) for one in (*installers, f"uv pip install --python {executable}")]
-
-
-def _command(wanted: Sequence[str], install: str, anew: Collection[str]) -> str:
-    again = [one for one in wanted if one.partition("==")[0] in anew]
-    alone = [one for one in wanted if catalog.is_trainer(one.partition("==")[0]) and one not in again]
-    others = [one for one in wanted if one not in (*alone, *again)]
-    parts = [f"{install} {_quoted(others)}"] if others else []
-    parts += [f"{install} --no-deps {_quoted(alone)}"] if alone else []
-    # pip takes an edited copy of the same version for the release unless it is told otherwise.
-    parts += [f"{install} --force-reinstall --no-deps {_quoted(again)}"] if again else []
-    return " && ".join(parts)
-
-
-def _quoted(requirements: Sequence[str]) -> str:
-    return " ".join(f"'{one}'" for one in requirements)
+        packages[name] = Package(name, release, requires=tuple(known.get(name, {}).get(release, ())))
+    return msgspec.structs.replace(environment, packages=tuple(packages.values()))
 
 
 def _shown(changes: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -356,14 +86,6 @@ def _step(package: str, release: str, environment: Environment) -> str:
     if release == installed:
         return "as released, in the place of the edited copy"
     return f"{'up' if Version(release) > Version(installed) else 'down'} from {installed}"
-
-
-def by_step(releases: Iterable[str], installed: str) -> list[str]:
-    """The smallest step first: releases above, ascending, then those below, descending."""
-    here = Version(installed)
-    up = sorted((release for release in releases if Version(release) > here), key=Version)
-    down = sorted((release for release in releases if Version(release) < here), key=Version, reverse=True)
-    return [*up, *down]
 
 
 def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str]) -> str:

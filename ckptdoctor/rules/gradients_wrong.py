@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ckptdoctor.model.evidence import Arithmetic
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
@@ -39,7 +41,7 @@ def judge(case: Case) -> Fired | None:
     )
 
 
-def _hides(case: Case, hidden: list[str]) -> Fired:
+def _hides(case: Case, hidden: Sequence[str]) -> Fired:
     return Fired(
         title=f"{case.spec.function} hides gradients that are not numbers: a step that should be skipped is taken",
         detail=f"Without checkpointing {listed(hidden)} are NaN or infinite in the same step, and with it they look sound.",
@@ -48,7 +50,7 @@ def _hides(case: Case, hidden: list[str]) -> Fired:
     )
 
 
-def _in_other_arithmetic(case: Case, layers: list[Arithmetic]) -> Fired:
+def _in_other_arithmetic(case: Case, layers: Sequence[Arithmetic]) -> Fired:
     one = layers[0]
     return Fired(
         title=f"{case.spec.function} recomputes in another precision than the forward pass{case.variant_text}",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
@@ -28,13 +28,17 @@ SEEN = {
 """Calling conventions by what the callable is and what it holds."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
     """What the probes of a plan amount to."""
 
-    cases: list[Case]
-    probes: list[ProbeResult] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    cases: tuple[Case, ...] = ()
+    probes: tuple[ProbeResult, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def with_findings(self, found: tuple[Finding, ...]) -> Found:
+        """The same with other findings, such as those with their remedies."""
+        return replace(self, findings=found)
 
     def cases_of(self, finding: Finding) -> list[Case]:
         """The probes on which a finding rests."""
@@ -74,17 +78,25 @@ class Found:
         return "ok", _works(working, where)
 
     def verdict_on(self, probe: ProbeResult) -> Verdict:
-        """What one probe amounts to: the one notion of what works, for reports, maps and remedies alike.
-
-        A function works when its step was run, here or simulated on the CPU, and no rule found an error in it. What only
-        warns works.
-        """
-        mine = [one for one in self.findings if probe.id in one.probes and one.severity == "error"]
-        if any(one.rule != NOT_DIAGNOSED for one in mine):
+        """What one probe amounts to, for reports and maps."""
+        if self.works(probe):
+            return "ok"
+        if any(one.rule != NOT_DIAGNOSED for one in self._errors_of(probe)):
             return "fail"
-        if probe.outcome == "not judged":
-            return "not judged"
-        return "ok" if probe.outcome in ("ok", "triggered") and not mine else "error"
+        return "not judged" if probe.outcome == "not judged" else "error"
+
+    def works(self, probe: ProbeResult) -> bool:
+        """Whether a function works in a probe: the one definition, for verdicts, maps and remedies alike.
+
+        Its step was run, here or simulated on the CPU, and no rule found an error in it. What only warns works. Of a probe
+        that is there for comparison there are no findings, so none of its rules may have fired.
+        """
+        if probe.outcome == "triggered" and probe.role == "subject":
+            return not self._errors_of(probe)
+        return probe.outcome == "ok" and not self._errors_of(probe)
+
+    def _errors_of(self, probe: ProbeResult) -> list[Finding]:
+        return [one for one in self.findings if probe.id in one.probes and one.severity == "error"]
 
     def notes(self) -> list[str]:
         """What the reader must know to weigh the verdict."""
@@ -114,7 +126,7 @@ def _as_run(case: Case) -> Iterator[str]:
         yield "The job asks for fp16, for which the CPU has no use: bf16 was run."
 
 
-def _lost_controls(cases: list[Case]) -> Iterator[str]:
+def _lost_controls(cases: Iterable[Case]) -> Iterator[str]:
     """Steps for comparison that came to no end: a verdict does without them, but not in silence."""
     lost: dict[str, list[str]] = {}
     for case in cases:
@@ -149,16 +161,17 @@ def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> 
     """Judge every probe and group the rules that fired."""
     by_id = {one.id: one for one in evidence}
     others = {planned.spec.id: (planned, by_id[planned.spec.id]) for planned in plan.probes if planned.spec.id in by_id}
-    found = Found([Case(planned, one, others) for planned, one in others.values()])
+    cases = tuple(Case(planned, one, others) for planned, one in others.values())
+    probes: list[ProbeResult] = []
     groups: dict[Key, list[tuple[Rule, Fired, Case]]] = {}
-    for case in found.cases:
+    for case in cases:
         fired = judge(case)
-        found.probes.append(_probe(case, [rule.code for rule, _ in fired]))
+        probes.append(_probe(case, tuple(rule.code for rule, _ in fired)))
         for rule, one in fired if case.planned.role == "subject" else ():
             groups.setdefault(_key(rule, one), []).append((rule, one, case))
-    found.findings = [_finding(group, environment) for group in groups.values()]
-    found.findings.sort(key=lambda one: (one.severity != "error", list(RULES).index(one.rule)))
-    return found
+    found = [_finding(group, environment) for group in groups.values()]
+    found.sort(key=lambda one: (one.severity != "error", list(RULES).index(one.rule)))
+    return Found(cases, tuple(probes), tuple(found))
 
 
 def _key(rule: Rule, fired: Fired) -> Key:
@@ -184,12 +197,12 @@ def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) ->
         severity=fired.severity,
         title=fired.title,
         detail=f"{fired.detail}{_not_ruled_out(cases) if rule.code != NOT_DIAGNOSED else ''}",
-        probes=[one.spec.id for one in cases],
+        probes=tuple(one.spec.id for one in cases),
         culprit=fired.culprit,
         passed_by=fired.passed_by,
         callable=handover.callable if handover else None,
         error=fired.error or case.evidence.error,
-        ruled_out=ruling_out.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else [],
+        ruled_out=ruling_out.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else (),
     )
 
 
@@ -202,7 +215,7 @@ def _not_ruled_out(cases: list[Case]) -> str:
     return f" Without checkpointing, the step did not come to an end under {named}: that is not ruled out as the cause."
 
 
-def _probe(case: Case, rules: list[str]) -> ProbeResult:
+def _probe(case: Case, rules: tuple[str, ...]) -> ProbeResult:
     evidence = case.evidence
     return ProbeResult(
         id=case.spec.id,
@@ -228,7 +241,7 @@ def _convention(planned: Planned, evidence: Evidence) -> str:
     return SEEN.get(kinds) or SEEN.get((handed.kind, "")) or handed.kind
 
 
-def _outcome(case: Case, rules: list[str]) -> Outcome:
+def _outcome(case: Case, rules: Sequence[str]) -> Outcome:
     ended = case.evidence.ended
     if case.needs_its_engine:
         return "skipped"

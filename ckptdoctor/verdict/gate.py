@@ -16,15 +16,13 @@ import msgspec
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.encoding import encode
-from ckptdoctor.model.report import Accepted, FailOn, Finding, Gate, ProbeResult, Report
+from ckptdoctor.model.exit_status import ExitStatus
+from ckptdoctor.model.report import DECIDED, Accepted, FailOn, Finding, Gate, ProbeResult, Report
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES
 from ckptdoctor.store import writing
 from ckptdoctor.verdict.findings import is_impossible_variant
 from ckptdoctor.verdict.identity import Key, portable_function, subjects
 from ckptdoctor.words.wording import counted, listed
-
-FOUND, UNDIAGNOSED = 1, 3
-"""Exit statuses."""
 
 
 class Baseline(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -101,21 +99,21 @@ def with_baseline(policy: Policy, accepted: Sequence[Accepted]) -> Policy:
 # -- what comes of it -------------------------------------------------------------------------------------------------
 
 
-def apply(report: Report, policy: Policy) -> int:
-    """Mark the findings of a report that do not count, and put into it what comes of the others.
+def apply(report: Report, policy: Policy) -> Report:
+    """The report with the findings marked that do not count, and with what comes of the others: ``Report.gate``."""
+    marked = msgspec.structs.replace(
+        report, findings=tuple(_marked(one, report.probes, policy) for one in report.findings)
+    )
+    stale = tuple(entry for entry in policy.accepted if _is_gone(entry, report))
+    return msgspec.structs.replace(marked, gate=_outcome(marked, policy.fail_on, stale))
 
-    Returns:
-        The exit status.
-    """
-    for finding in report.findings:
-        if option := _ignored_by(finding.rule, policy):
-            finding.accepted, finding.reason = "ignored", option
-        elif (entry := _entry_for(finding, report.probes, policy.accepted)) is not None:
-            finding.accepted, finding.reason = "baseline", entry.reason
-    stale = [entry for entry in policy.accepted if _is_gone(entry, report)]
-    status, summary = _outcome(report, policy.fail_on, stale)
-    report.gate = Gate(policy.fail_on, status, summary, stale)
-    return status
+
+def _marked(finding: Finding, probes: Sequence[ProbeResult], policy: Policy) -> Finding:
+    if option := _ignored_by(finding.rule, policy):
+        return msgspec.structs.replace(finding, accepted="ignored", reason=option)
+    if (entry := _entry_for(finding, probes, policy.accepted)) is not None:
+        return msgspec.structs.replace(finding, accepted="baseline", reason=entry.reason)
+    return finding
 
 
 def counts(finding: Finding, fail_on: FailOn) -> bool:
@@ -124,16 +122,19 @@ def counts(finding: Finding, fail_on: FailOn) -> bool:
     return finding.rule != NOT_DIAGNOSED and not finding.accepted and finding.severity in failing
 
 
-def _outcome(report: Report, fail_on: FailOn, stale: list[Accepted]) -> tuple[int, str]:
+def _outcome(report: Report, fail_on: FailOn, stale: tuple[Accepted, ...]) -> Gate:
     failing = [finding for finding in report.findings if counts(finding, fail_on)]
     gone = len(stale) if fail_on == "warning" else 0
     if failing or gone:
         parts = [counted(len(failing), "finding")] if failing else []
         parts += [f"{counted(gone, 'entry')} of the baseline that no longer match"] if gone else []
-        return FOUND, f"Fails: {' and '.join(parts)} at --fail-on {fail_on}{_passed_over(report)}."
-    if report.verdict not in ("ok", "fail") or any(one.rule == NOT_DIAGNOSED for one in report.findings):
-        return UNDIAGNOSED, f"Fails: not all could be diagnosed{_passed_over(report)}."
-    return 0, f"Passes: nothing that counts at --fail-on {fail_on}{_passed_over(report)}."
+        why = f"Fails: {' and '.join(parts)} at --fail-on {fail_on}{_passed_over(report)}."
+        return Gate(fail_on, ExitStatus.FOUND, why, stale)
+    if report.verdict not in DECIDED or any(one.rule == NOT_DIAGNOSED for one in report.findings):
+        why = f"Fails: not all could be diagnosed{_passed_over(report)}."
+        return Gate(fail_on, ExitStatus.UNDIAGNOSED, why, stale)
+    why = f"Passes: nothing that counts at --fail-on {fail_on}{_passed_over(report)}."
+    return Gate(fail_on, ExitStatus.OK, why, stale)
 
 
 def _passed_over(report: Report) -> str:
@@ -195,12 +196,12 @@ def updated(report: Report, policy: Policy) -> list[Accepted]:
     return list(made.values())
 
 
-def _entry_of(finding: Finding, probes: list[ProbeResult]) -> Accepted:
+def _entry_of(finding: Finding, probes: Sequence[ProbeResult]) -> Accepted:
     seen = subjects(finding, probes)
     return Accepted(
         *Key.of(finding),
-        checkpoint_functions=sorted({portable_function(probe.checkpoint_function) for probe in seen}),
-        engines=sorted({probe.engine for probe in seen}),
+        checkpoint_functions=tuple(sorted({portable_function(probe.checkpoint_function) for probe in seen})),
+        engines=tuple(sorted({probe.engine for probe in seen})),
     )
 
 
@@ -214,25 +215,27 @@ def _joined(one: Accepted | None, other: Accepted) -> Accepted:
         return other
     return msgspec.structs.replace(
         other,
-        checkpoint_functions=sorted({*one.checkpoint_functions, *other.checkpoint_functions}),
-        engines=sorted({*one.engines, *other.engines}),
+        checkpoint_functions=tuple(sorted({*one.checkpoint_functions, *other.checkpoint_functions})),
+        engines=tuple(sorted({*one.engines, *other.engines})),
         reason=one.reason or other.reason,
     )
 
 
-def _kept(known: Accepted, found: Accepted, probes: list[ProbeResult]) -> Accepted:
+def _kept(known: Accepted, found: Accepted, probes: Sequence[ProbeResult]) -> Accepted:
     """An entry brought up to date: its reason stays, and so does what this run has not looked at."""
     functions = {portable_function(probe.checkpoint_function) for probe in probes if probe.role == "subject"}
     engines = {probe.engine for probe in probes if probe.role == "subject"}
     return msgspec.structs.replace(
         found,
-        checkpoint_functions=sorted({*found.checkpoint_functions, *(set(known.checkpoint_functions) - functions)}),
-        engines=sorted({*found.engines, *(set(known.engines) - engines)}),
+        checkpoint_functions=tuple(
+            sorted({*found.checkpoint_functions, *(set(known.checkpoint_functions) - functions)})
+        ),
+        engines=tuple(sorted({*found.engines, *(set(known.engines) - engines)})),
         reason=known.reason,
     )
 
 
-def _entry_for(finding: Finding, probes: list[ProbeResult], entries: Sequence[Accepted]) -> Accepted | None:
+def _entry_for(finding: Finding, probes: Sequence[ProbeResult], entries: Sequence[Accepted]) -> Accepted | None:
     """The entry that accepts a finding with every checkpoint function that it was found with."""
     if finding.rule == NOT_DIAGNOSED:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -71,7 +72,7 @@ def portable_function(name: str) -> str:
     return f"{portable(where)}{colon}{function}" if where.endswith(".py") else name
 
 
-def subjects(finding: Finding, probes: list[ProbeResult]) -> list[ProbeResult]:
+def subjects(finding: Finding, probes: Iterable[ProbeResult]) -> list[ProbeResult]:
     """The probes on which a finding rests."""
     wanted = set(finding.probes)
     return [probe for probe in probes if probe.id in wanted]
@@ -108,8 +109,8 @@ def _home() -> str:
 def _mapped(value: Any, replacements: list[tuple[str, str]]) -> Any:
     if isinstance(value, str):
         return _cleaned(value, replacements) if "/" in value else value
-    if isinstance(value, list):
-        return [_mapped(item, replacements) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mapped(item, replacements) for item in value)
     if isinstance(value, dict):
         return {_mapped(key, replacements): _mapped(item, replacements) for key, item in value.items()}
     if isinstance(value, msgspec.Struct):

@@ -7,11 +7,11 @@ from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
 from ckptdoctor.planning.plan import TORCH
 from ckptdoctor.rules import Case, Fired
-from ckptdoctor.rules.common.case import is_sound, works
+from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import engines_in_words
 
 
-def find(cases: list[Case], fired: Fired, environment: Environment) -> list[RuledOut]:
+def find(cases: list[Case], fired: Fired, environment: Environment) -> tuple[RuledOut, ...]:
     """The packages that a finding clears.
 
     Args:
@@ -26,7 +26,7 @@ def find(cases: list[Case], fired: Fired, environment: Environment) -> list[Rule
         _without_engine(cases, environment),
         _trainer(cases, environment),
     ]
-    return [one for one in found if one is not None and one.package not in accused]
+    return tuple(one for one in found if one is not None and one.package not in accused)
 
 
 def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> RuledOut | None:
@@ -40,7 +40,7 @@ def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> Rul
     if with_it:
         reason += f", and under {engines_in_words(case.spec.engine for case in with_it)}"
     ids = [one.id for case in cases for one in _without_deepspeed(case)]
-    return RuledOut("deepspeed", version, reason, list(dict.fromkeys((*ids, *(case.spec.id for case in with_it)))))
+    return RuledOut("deepspeed", version, reason, tuple(dict.fromkeys((*ids, *(case.spec.id for case in with_it)))))
 
 
 def _what(case: Case) -> tuple[str, str]:
@@ -73,11 +73,11 @@ def _torch(cases: list[Case], environment: Environment) -> RuledOut | None:
         return None
     for name in TORCH:
         own = [(case, one) for case in cases if (one := case.sibling(function=name)) is not None]
-        if own and all(is_sound(one) for _, one in own):
+        if own and all(works(one) for _, one in own):
             same = all(_callable_of(case.evidence) == _callable_of(one) for case, one in own)
             handed = ", given the same callable" if same else ""
             reason = f"its own checkpoint function trains the same model{handed}"
-            passing = sorted({one.id for _, one in tried if is_sound(one)})
+            passing = tuple(sorted({one.id for _, one in tried if works(one)}))
             return RuledOut("torch", environment.version("torch"), reason, passing)
     return None
 
@@ -96,7 +96,7 @@ def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | N
         return None
     engines = engines_in_words(case.spec.engine for case in cases)
     reason = f"the same model trains with the same checkpoint function without {engines}"
-    return RuledOut("transformers", version, reason, sorted({one.id for one in siblings}))
+    return RuledOut("transformers", version, reason, tuple(sorted({one.id for one in siblings})))
 
 
 def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
@@ -105,6 +105,6 @@ def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
     if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
         return None
     package = packages.pop()
-    alike = [one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None]
+    alike = tuple(one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None)
     reason = "torch's own checkpoint function ends in the same error in its place"
     return RuledOut(package, environment.version(package), reason, alike)

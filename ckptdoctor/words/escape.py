@@ -77,8 +77,8 @@ def _is_plain(value: Any) -> bool:
 def _escaped(value: Any, ascii_only: bool) -> Any:
     if isinstance(value, str):
         return plain(value, ascii_only)
-    if isinstance(value, list):
-        return [_escaped(item, ascii_only) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_escaped(item, ascii_only) for item in value)
     if isinstance(value, dict):
         return {_escaped(key, ascii_only): _escaped(item, ascii_only) for key, item in value.items()}
     if isinstance(value, msgspec.Struct):

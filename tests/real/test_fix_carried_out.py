@@ -126,7 +126,7 @@ def test_offline_the_knowledge_still_answers(own, tmp_path):
     [finding] = ran.report["findings"]
     [first] = [one for one in finding["remedies"] if one["kind"] == "version"]
     assert first["changes"] == {"llamafactory": "0.9.3"}
-    assert not first["verified"]
+    assert not first["proven"]
     assert "not tried here" in first["evidence"]
 
 

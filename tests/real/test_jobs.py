@@ -63,7 +63,7 @@ def test_an_adapter_with_zero_3_and_non_reentrant_checkpointing(torch_python, jo
     assert finding["culprit"]["package"] == "deepspeed"
     assert "llamafactory" in [one["package"] for one in finding["ruled_out"]]
     newer, reentrant = finding["remedies"][:2]
-    assert (newer["changes"], newer["verified"]) == ({"deepspeed": "0.19.8"}, True)
+    assert (newer["changes"], newer["proven"]) == ({"deepspeed": "0.19.8"}, "all")
     assert reentrant["title"] == "set `use_reentrant_gc: true`"
     fixed = check(torch_python, *NEWER, "--job", changed(jobs, job, use_reentrant_gc="true"), cwd=jobs)
     assert (fixed.status, fixed.rules) == (0, [])
@@ -111,7 +111,7 @@ def test_an_adapter_without_peft_cannot_be_diagnosed(demo_python, jobs):
     [finding] = ran.report["findings"]
     assert "PEFT cannot be imported" in json.dumps(finding)
     [remedy] = finding["remedies"]
-    assert (remedy["title"], remedy["verified"]) == ("install peft", True)
+    assert (remedy["title"], remedy["proven"]) == ("install peft", "all")
     assert "'peft==" in remedy["commands"][0]
 
 

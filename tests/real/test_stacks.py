@@ -76,7 +76,7 @@ def test_remedies_are_a_version_a_patch_and_a_setting(demo):
     executable = demo.report["environment"]["executable"]
     assert version["commands"] == [f"uv pip install --python {executable} --no-deps 'llamafactory==0.9.3'"]
     assert patch["kind"] == "patch"
-    assert patch["verified"]
+    assert patch["proven"] == "failing"
     assert '-        module: "torch.nn.Module" = func.__self__\n' in patch["diff"]
     assert setting["kind"] == "setting"
     assert "disable_gradient_checkpointing: true" in setting["title"]
@@ -180,7 +180,7 @@ def test_a_users_own_bad_function(demo_python, tmp_path):
     assert (ran.status, finding["rule"]) == (1, "CKPT001")
     assert (finding["culprit"]["file"], finding["culprit"]["line"]) == (str(file), 6)
     assert finding["remedies"][0]["kind"] == "patch"
-    assert finding["remedies"][0]["verified"]
+    assert finding["remedies"][0]["proven"] == "all"
 
 
 def test_a_family_that_was_not_measured_gets_a_release_that_was_run(demo_python):
@@ -191,7 +191,7 @@ def test_a_family_that_was_not_measured_gets_a_release_that_was_run(demo_python)
     assert (ran.status, finding["rule"]) == (1, "CKPT001")
     assert "deepspeed" in [one["package"] for one in finding["ruled_out"]]
     release = finding["remedies"][0]
-    assert release["verified"]
+    assert release["proven"] == "all"
     assert release["changes"] == {"llamafactory": "0.9.3"}
     assert "glm4" not in release["evidence"]
 

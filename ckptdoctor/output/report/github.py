@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptdoctor.model.report import STATUS, Report
+from ckptdoctor.model.exit_status import ExitStatus
+from ckptdoctor.model.report import Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.sentences import stale_text
 from ckptdoctor.output.views import published
@@ -45,8 +46,7 @@ def _finding(found: Published) -> str:
 
 
 def _verdict(report: Report) -> str:
-    status = report.gate.status if report.gate else STATUS[report.verdict]
-    level = {0: "notice", 1: "error", 3: "error"}[status]
+    level = "notice" if report.status is ExitStatus.OK else "error"
     gate = f"\n{report.gate.summary}" if report.gate else ""
     return _command(level, "ckptdoctor", one_line(report.summary) + gate)
 

@@ -97,9 +97,8 @@ def _place(label: str, spot: Spot | None) -> Iterator[str]:
 
 
 def _remedy(number: int, remedy: Remedy) -> str:
-    how = f"{remedy.kind}, verified here" if remedy.verified else remedy.kind
     facts = [("Cost", remedy.cost), ("Known from", remedy.evidence), ("Breaks", "; ".join(remedy.breaks))]
-    parts = [f"{number}. **{how}**: {prose(remedy.title)}"]
+    parts = [f"{number}. **{remedy.label}**: {prose(remedy.title)}"]
     parts += ["\n".join(f"   - {label}: {prose(text)}" for label, text in facts if text)]
     parts += [_inside(fenced(_cut("\n".join(remedy.commands)), "bash"))] if remedy.commands else []
     parts += [_inside(fenced(_cut(diff), "diff")) for diff in (remedy.diff, *remedy.edits) if diff]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ckptdoctor.model.report import STATUS, Report
+from ckptdoctor.model.exit_status import ExitStatus
+from ckptdoctor.model.report import Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.plain_json import indented
 from ckptdoctor.output.sentences import stale_text
@@ -18,7 +19,6 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _DOCUMENTATION = "https://docs.pytorch.org/docs/stable/checkpoint.html"
 """For a rule without a public report of its own."""
 _PROJECT, _PACKAGES = "%SRCROOT%", "SITE-PACKAGES"
-_STATUS = {0: "nothing found that counts", 1: "findings", 3: "could not be diagnosed"}
 
 
 def render(report: Report, style: Style) -> str:
@@ -80,15 +80,15 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _invocation(report: Report) -> dict[str, Any]:
-    status = report.gate.status if report.gate else STATUS[report.verdict]
-    stale = report.gate.stale if report.gate else []
+    counts = " that counts" if report.status is ExitStatus.OK else ""
+    stale = report.gate.stale if report.gate else ()
     notices = [("note", note) for note in report.notes]
     notices += [("note", report.gate.summary)] if report.gate else []
     notices += [("warning", stale_text(entry)) for entry in stale]
     return {
-        "executionSuccessful": status != 3,
-        "exitCode": status,
-        "exitCodeDescription": _STATUS[status],
+        "executionSuccessful": report.status is not ExitStatus.UNDIAGNOSED,
+        "exitCode": int(report.status),
+        "exitCodeDescription": f"{report.status.meaning}{counts}",
         "toolExecutionNotifications": [{"level": level, "message": {"text": text}} for level, text in notices],
     }
 

@@ -52,7 +52,7 @@ def _head(report: Report, layout: Layout) -> list[str]:
     ]
 
 
-def _devices(probes: list[ProbeResult]) -> list[str]:
+def _devices(probes: Sequence[ProbeResult]) -> list[str]:
     """Where probes ran; one that did not come to an end cannot tell."""
     return list(dict.fromkeys(p.evidence.device for p in probes if p.evidence.ended in ("returned", "raised")))
 
@@ -113,7 +113,7 @@ def _places(finding: Finding, layout: Layout) -> list[str]:
     return lines
 
 
-def _some(ids: list[str], everything: bool) -> str:
+def _some(ids: Sequence[str], everything: bool) -> str:
     shown = ids if everything else ids[:_PROBES_NAMED]
     more = f" and {len(ids) - len(shown)} more" if len(shown) < len(ids) else ""
     return f"{', '.join(shown)}{more} ({counted(len(ids), 'probe')})"
@@ -132,12 +132,11 @@ def _remedies(finding: Finding, layout: Layout) -> list[str]:
 
 
 def _remedy(number: int, remedy: Remedy, layout: Layout) -> list[str]:
-    known = f"{remedy.kind}, verified here" if remedy.verified else remedy.kind
     labelled = [("cost", remedy.cost), ("known from", remedy.evidence), ("breaks", "; ".join(remedy.breaks))]
     commands = [layout.paint(line, fg="cyan") for command in remedy.commands for line in command.split("\n")]
     diffs = [diff.rstrip("\n").split("\n") for diff in (remedy.diff, *remedy.edits) if diff]
     return [
-        *layout.wrap(remedy.title, f"    {number}. [{known}] ", "       "),
+        *layout.wrap(remedy.title, f"    {number}. [{remedy.label}] ", "       "),
         *(f"         {line}" for line in commands),
         *(f"         {_diff_line(line, layout)}" for diff in diffs for line in diff),
         *(line for label, text in labelled if text for line in layout.wrap(text, f"       {label}: ", "         ")),

@@ -91,8 +91,7 @@ class Published:
         if finding.unsearched:
             yield one_line(f"not tried: {finding.unsearched}")
         for remedy in finding.remedies:
-            how = ", verified here" if remedy.verified else ""
-            yield one_line(f"fix [{remedy.kind}{how}]: {remedy.title}")
+            yield one_line(f"fix [{remedy.label}]: {remedy.title}")
             yield from (f"  {one_line(command)}" for command in remedy.commands)
 
     @property

@@ -1,0 +1,15 @@
+"""What it means that a remedy is proven, and which probes that rests on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Proven = Literal["", "failing", "all"]
+"""Which probes were run again with a remedy applied, and were ok.
+
+``failing``: some or all of the probes that had failed. ``all``: every probe that concerns the stack, so that nothing that
+worked is lost either. Empty: none, the remedy was not run on this stack.
+"""
+
+IN_WORDS: dict[Proven, str] = {"": "", "failing": "failing probes ok", "all": "all probes ok"}
+"""How a remedy is marked in every format: what was run with it, and is ok."""

@@ -1,0 +1,186 @@
+"""What came of running probes again with a remedy, and whether that proves it: the one place that decides so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ckptdoctor.model.evidence import Environment, Evidence, Spec
+from ckptdoctor.model.proof import Proven
+from ckptdoctor.model.report import Finding, Remedy
+from ckptdoctor.planning.plan import NO_FUNCTION, TORCH, Plan, Planned, first_of_all
+from ckptdoctor.remedies.context import RemedyContext
+from ckptdoctor.rules.common.case import IN_WORDS
+from ckptdoctor.verdict import findings
+from ckptdoctor.words.wording import counted, engines_in_words, listed, stood_in
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of running probes again with a remedy.
+
+    Attributes:
+        fixed: Probes that had failed with the finding, and work.
+        failing: Those that do not. A variant that this machine cannot run with it says neither.
+        kept: Probes that had worked, and do again.
+        lost: Those that do not.
+        now: The rules that each of the probes that had failed now trips.
+        stood_in: Functions that were tried with the CPU in the place of the GPU in backward.
+        changes: Releases that came to be installed, by package.
+        breaks: Declared requirements that these break.
+        passed: All probes that work.
+        open: What is still wrong with the whole stack, or newly so: the rules of errors that are found with it.
+        scope: Which probes were run again.
+    """
+
+    fixed: tuple[str, ...]
+    failing: tuple[str, ...]
+    kept: tuple[str, ...]
+    lost: tuple[str, ...]
+    now: Mapping[str, Sequence[str]]
+    stood_in: tuple[str, ...] = ()
+    changes: Mapping[str, str] | None = None
+    breaks: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    scope: Proven = "all"
+
+    def helps(self, finding: Finding, context: RemedyContext) -> bool:
+        """Whether a finding is gone, but for mere variants of a function, and nothing that worked is lost.
+
+        Variants of the step may show what the fault had hidden, and what is another rule's: dropout that is not repeated,
+        for one. They hinder nothing, and are named.
+        """
+        functions = {one.spec.function for one in context.probes if one.spec.id in finding.probes}
+        must = first_of_all(functions)
+        left = [one.spec for one in context.probes if one.spec.id in self.failing and one.spec.function in must]
+        hidden = [one for one in left if one.variant and self.now[one.id] and finding.rule not in self.now[one.id]]
+        return bool(self.fixed) and not self.lost and len(hidden) == len(left)
+
+    def left(self, context: RemedyContext) -> list[str]:
+        """What it does not fix: ``llamafactory:unsloth with dropout (CKPT005)``."""
+        return _named(self.failing, self.now, context)
+
+    def shortcomings(self, context: RemedyContext) -> str:
+        """What it does not fix, and what works with a warning only, as the end of its cost."""
+        left = self.left(context)
+        warned = _named((one for one in self.fixed if self.now.get(one)), self.now, context)
+        return (f"; still failing: {listed(left)}" if left else "") + (
+            f"; with a warning: {listed(warned)}" if warned else ""
+        )
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """Ids of the probes that work with it."""
+        return tuple(dict.fromkeys([*self.fixed, *self.kept, *self.passed]))
+
+    def words(self, finding: Finding) -> str:
+        """Which probes were run with it, and what came of that."""
+        fixed, failed, kept = len(self.fixed), len(finding.probes), len(self.kept)
+        are = "is" if fixed == 1 else "are"
+        if self.scope == "all":
+            still = (
+                f"and the {kept} that had passed still {'is' if kept == 1 else 'are'}"
+                if kept
+                else "and none had passed"
+            )
+            return f"the {counted(fixed, 'probe')} that failed {are} ok, {still}"
+        which = f"the {counted(fixed, 'probe')}" if fixed == failed else f"{fixed} of the {failed} probes"
+        return f"{which} that failed {are} ok; no other probe was run with it"
+
+    def proves(self, made: Remedy, finding: Finding, how: str, known: str = "") -> Remedy:
+        """A remedy that helps, marked with what was run.
+
+        Args:
+            made: The remedy.
+            finding: What it fixes.
+            how: How it was applied, after "tried here".
+            known: What else is known of it.
+        """
+        evidence = f"tried here {how}: {self.words(finding)}{stood_in(self.stood_in)}"
+        return self.marks(made, f"{evidence}; {known}" if known else evidence)
+
+    def marks(self, made: Remedy, evidence: str) -> Remedy:
+        """A remedy with what is known from this trial, and which probes that rests on."""
+        return msgspec.structs.replace(made, evidence=evidence, proven=self.scope, tried=self.tried)
+
+
+def _named(ids: Iterable[str], rules: Mapping[str, Sequence[str]], context: RemedyContext) -> list[str]:
+    """Probes by function and circumstance, each with the rules that it trips."""
+    wanted = set(ids)
+    specs = [one.spec for one in context.probes if one.spec.id in wanted]
+    return list(dict.fromkeys(f"{one.function}{_when(one)} ({listed(rules[one.id]) or 'fails'})" for one in specs))
+
+
+def _when(spec: Spec) -> str:
+    """Under what a probe was run, where that is not the usual step."""
+    return IN_WORDS[spec.variant] or (f" under {engines_in_words([spec.engine])}" if spec.engine != "none" else "")
+
+
+def judge_all(
+    evidence: Iterable[Evidence],
+    finding: Finding,
+    context: RemedyContext,
+    after: Environment,
+    changes: Mapping[str, str] | None = None,
+    breaks: tuple[str, ...] = (),
+) -> Trial:
+    """What every probe, run again, says by the very rules that found the fault.
+
+    Args:
+        evidence: What the probes observed with the remedy.
+        finding: What the remedy should fix.
+        context: What was found before.
+        after: The target with the remedy.
+        changes: Releases that came to be installed.
+        breaks: Declared requirements that these break.
+    """
+    found = findings.find(after, Plan(context.probes), evidence)
+    again = {one.spec.id for one in context.probes}
+    had_passed = [one.id for one in context.found.probes if one.id in again and context.found.works(one)]
+    working = {one.id for one in found.probes if found.works(one)}
+    return replace(
+        _judged(found, finding, context.probes),
+        kept=tuple(one for one in had_passed if one in working),
+        lost=tuple(one for one in had_passed if one not in working),
+        changes=changes,
+        breaks=breaks,
+        passed=tuple(one.spec.id for one in context.probes if one.spec.id in working),
+        open=tuple(sorted({one.rule for one in found.findings if one.severity == "error"})),
+    )
+
+
+def judge_failing(
+    evidence: Iterable[Evidence], finding: Finding, context: RemedyContext, again: Sequence[Planned]
+) -> Trial:
+    """What failing probes, run again, say by the same rules, beside the controls of the diagnosis itself.
+
+    Args:
+        evidence: What the probes observed with the remedy.
+        finding: What the remedy should fix.
+        context: What was found before.
+        again: The probes that were run again.
+    """
+    controls = [case for case in context.found.cases if case.spec.function in (NO_FUNCTION, *TORCH)]
+    plan = Plan([*again, *(case.planned for case in controls)])
+    found = findings.find(context.environment, plan, [*evidence, *(case.evidence for case in controls)])
+    return replace(_judged(found, finding, again), scope="failing")
+
+
+def _judged(found: findings.Found, finding: Finding, again: Sequence[Planned]) -> Trial:
+    """What became of the probes of a finding, as far as they were run again."""
+    now = {one.id: one for one in found.probes}
+    working = {one.id for one in found.probes if found.works(one)}
+    failed = [one.spec.id for one in again if one.spec.id in finding.probes]
+    fixed = tuple(one for one in failed if one in working and finding.rule not in now[one].rules)
+    unjudged = {one.id for one in found.probes if findings.is_impossible_variant(one)}
+    return Trial(
+        fixed=fixed,
+        failing=tuple(one for one in failed if one not in fixed and one not in unjudged),
+        kept=(),
+        lost=(),
+        now={one: now[one].rules if one in now else () for one in failed},
+        stood_in=tuple(sorted({now[one].checkpoint_function for one in working if now[one].evidence.forward_only})),
+    )
