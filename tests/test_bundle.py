@@ -556,7 +556,7 @@ def test_a_torch_that_does_not_import_is_worth_a_report(monkeypatch):
     found = report(probe()).environment
     monkeypatch.setattr(bundle, "look", lambda request, progress: found)
     made = bundle._diagnose(Request(), lambda _: None)
-    assert (made.verdict, made.summary, made.notes) == ("error", "torch does not import: OSError", ["reinstall it"])
+    assert (made.verdict, made.summary, made.notes) == ("error", "torch does not import: OSError", ("reinstall it",))
     found = changed(found, "packages", [one for one in found.packages if one.name != "torch"])
     with pytest.raises(TargetError):
         bundle._diagnose(Request(), lambda _: None)

@@ -68,7 +68,7 @@ def test_it_fires_on_a_bad_step_and_takes_the_place_of_what_it_implies():
 
 
 def test_it_does_not_fire_on_a_good_step():
-    assert test_findings.judge().findings == []
+    assert test_findings.judge().findings == ()
 
 
 def test_what_could_not_be_judged_implies_it_too():

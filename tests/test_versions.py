@@ -154,7 +154,7 @@ def test_a_requirement_that_is_unmet_today_is_not_broken_by_the_change(known):
     known(measured("4.51.3", "0.9.3"), requires={"llamafactory": {"0.9.3": ["transformers<=4.51.0", "peft<=0.15"]}})
     target = environment(*STACK, "peft==0.17.0")
     trainer = next(one for one in target.packages if one.name == "llamafactory")
-    target.packages.remove(trainer)
+    target = changed(target, "packages", [one for one in target.packages if one is not trainer])
     target = changed(
         target,
         "packages",

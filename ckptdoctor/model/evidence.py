@@ -1,4 +1,4 @@
-"""What probes report: evidence, without judgement.
+"""What probes report: evidence, without judgement. One file, since it mirrors what the environment's side writes, type by type.
 
 The types mirror the JSON lines that the environment's side (``probes/``) writes. Everything in them was observed in the
 target; strings may hold arbitrary text out of packages and tracebacks and are escaped only where they are printed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ckptdoctor.model.evidence import Environment, Error
 from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
