@@ -5,31 +5,39 @@ is the standard library, torch, and whatever the environment has installed. Runs
 
 ``__main__`` loads this folder as a package under a private name, so that it never shadows a package of the target.
 
-==================  ==================================================================================
-``lane``            the process that the doctor talks to: imports the stack once, forks a child a probe
+==================  =================================================================================================
+``lane``            the process that the doctor talks to: imports the stack once, forks a child for each probe
 ``fork_server``     the process that imports torch once and forks lanes, for many combinations of packages
+``bridge``          the two pipes to the doctor: requests and events
+``importing``       the stack, imported once for all probes that are forked afterwards
 ``isolate``         one child: its pipes, its time limit, its end
+``processes``       whether a fork is safe, and how forked processes end
+``shortages``       whether an error is the machine's, which is short of memory, processes, files or disk
 ``ranks``           one probe in several processes, under torch's elastic launcher
 ``stack``           which packages are installed, read without importing them
 ``step``            the training step itself: plain, then with checkpointing, and what was seen
-``course``          many steps on more layers: batches, precisions, evaluation, frozen parts
+``gradients``       gradients of a checkpointed step against those of the plain one
+``course``          many steps on more layers: batches, precisions, evaluation, frozen parts; a file for each subject
 ``surroundings``    what a step must leave as it was: modes, random numbers, values
 ``memory``          bytes in use, whoever holds them
 ``autocast``        whether a function asks for the autocast of a device that is not there
 ``models``          real tiny transformers models by family or ``config.json``
+``tiny_config``     what makes a configuration of transformers tiny
 ``tiny_glm4``       our own tiny GLM-4 in plain PyTorch
+``tiny_inputs``     batches of random tokens
 ``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision
-``conventions``     the ways in which a model can hand a layer to a checkpoint function
+``conventions``     the ways in which a model can pass a layer to a checkpoint function
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
 ``loading``         checkpoint functions of trainers, loaded without the rest of them
 ``trainers``        how each trainer switches its functions on, a file for each
 ``engines``         what wraps the model, a file for each kind
 ``catalog``         what the doctor sent of its records
-``stand_in``        the CPU in the place of a GPU that is not there
+``stand_in``        a GPU simulated on the CPU
 ``reads``           what a probe's process reads beside modules
 ``watch``           hooks that see calls, recomputation, keywords and saved bytes
 ``callables``       what a callable is made of
 ``failures``        an exception as evidence
 ``places``          frames and files, and which distribution owns them
-==================  ==================================================================================
+``no_touch``        what ``ckptdoctor run`` adds to a job; no part of the probes
+==================  =================================================================================================
 """

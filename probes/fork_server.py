@@ -21,7 +21,7 @@ import socket
 import sys
 from typing import Any
 
-from . import isolate, lane
+from . import importing, lane, processes
 
 POLL = 0.05
 """Seconds between looks at lanes that may have ended."""
@@ -30,15 +30,15 @@ POLL = 0.05
 def main() -> int:
     """Import torch, then fork a lane for each request until the doctor closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the doctor sees to an interrupt
-    isolate.die_with_parent()
+    processes.die_with_parent()
     wire = socket.socket(fileno=int(sys.argv[2]))
     wire.set_inheritable(False)
     gc.disable()
     with contextlib.suppress(Exception):  # each lane tries again, and reports it
-        lane.import_torch()
+        importing.import_torch()
     gc.freeze()
     gc.enable()
-    _tell(wire, fork=lane.can_fork(), loaded=sorted({name.partition(".")[0] for name in sys.modules}))
+    _tell(wire, fork=processes.can_fork(), loaded=sorted({name.partition(".")[0] for name in sys.modules}))
     while _take_request(wire):
         _report_the_dead(wire)
     os._exit(0)
@@ -75,7 +75,7 @@ def _fork(wire: socket.socket, descriptors: list[int]) -> int:
     status = 70
     try:
         os.setsid()
-        isolate.die_with_parent()
+        processes.die_with_parent()
         if os.getppid() != fork_server:
             os._exit(0)
         wire.close()

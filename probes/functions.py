@@ -43,18 +43,18 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
     if name == "deepspeed":
         from .engines.deepspeed import import_deepspeed
 
-        return hand_to(model, import_deepspeed().checkpointing.checkpoint)
+        return pass_to(model, import_deepspeed().checkpointing.checkpoint)
     if name in catalog.FUNCTIONS:
         module, loaded = loading.load(name, replacement)
         trainer = importlib.import_module(f".trainers.{catalog.FUNCTIONS[name]['module']}", __package__)
         trainer.enable(module, model, name, reentrant is not False)
         return loaded
     function, loaded = _users_own(name, replacement)
-    hand_to(model, function)
+    pass_to(model, function)
     return loaded
 
 
-def hand_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
+def pass_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
     """Make a model hand its layers to this very function."""
     if hasattr(model, "_set_gradient_checkpointing"):
         model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=function)
@@ -73,7 +73,7 @@ def enable_torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
         if hasattr(model, name):
             getattr(model, name)(arguments)
             return None
-    return hand_to(model, functools.partial(checkpoint, **arguments))
+    return pass_to(model, functools.partial(checkpoint, **arguments))
 
 
 def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[str, Any]]:

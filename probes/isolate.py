@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import faulthandler
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +13,8 @@ import time
 from typing import Any, Callable
 
 from . import reads
+from .processes import die_with_parent
+from .shortages import ran_out
 
 KEPT = 8192
 """Bytes of output that are kept from the beginning, and as many from the end."""
@@ -136,39 +135,6 @@ def dump_later(seconds: float, repeat: bool = False) -> None:
         faulthandler.dump_traceback_later(seconds, repeat=repeat, file=2)
 
 
-RAN_OUT = {
-    errno.EAGAIN: "no more processes or threads can be started (`ulimit -u`, or the container's pids limit)",
-    errno.ENOMEM: "memory ran out (`ulimit -v`, or the container's limit)",
-    errno.EMFILE: "too many files are open (`ulimit -n`)",
-    errno.ENFILE: "the whole machine has too many files open",
-    errno.ENOSPC: "a disk or shared memory (/dev/shm) is full",
-    errno.EDQUOT: "the disk quota is used up",
-}
-"""What has run out, by the number of the operating system's error."""
-
-SMALL = 1 << 30
-"""Bytes that a tiny step may ask for at once: for want of fewer it is the machine that is short of memory."""
-
-
-def ran_out(error: BaseException) -> str:
-    """What the machine ran out of, in words, where that is what an exception is about; else empty."""
-    message = str(error)
-    what = ""
-    if isinstance(error, OSError):
-        what = RAN_OUT.get(error.errno or 0, "")
-    elif isinstance(error, MemoryError):
-        what = RAN_OUT[errno.ENOMEM]
-    elif isinstance(error, RuntimeError) and "can't start new thread" in message:
-        what = RAN_OUT[errno.EAGAIN]
-    elif isinstance(error, RuntimeError):
-        asked = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes|Cannot allocate memory", message)
-        if asked and int(asked.group(1) or 0) < SMALL:
-            what = RAN_OUT[errno.ENOMEM]
-        elif "unable to write to file </torch_" in message or "No space left on device" in message:
-            what = RAN_OUT[errno.ENOSPC]
-    return f"{what}: {type(error).__name__}: {message[:300]}" if what else ""
-
-
 def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
     """Run a probe in this process and write the envelope; never returns."""
     status = 0
@@ -205,22 +171,6 @@ def files_of(names: Any) -> list[str]:
     """Files from which modules were loaded."""
     files = (getattr(sys.modules.get(name), "__file__", None) for name in list(names))
     return [file for file in files if isinstance(file, str)]
-
-
-def die_with_parent(at_once: bool = True) -> None:
-    """Have the kernel kill this process when its parent is gone (Linux), or no longer so."""
-    _prctl(1, signal.SIGKILL if at_once else 0)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of what descendants leave behind (Linux), to be able to end it."""
-    _prctl(36, 1)
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _fork(spec: dict[str, Any], run: Run, result_end: int, output_end: int) -> int:

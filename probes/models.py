@@ -2,118 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
+from . import tiny_config, tiny_inputs
+
 OWN = "tiny-glm4"
 """The name of our own model."""
-
-BATCH, LENGTH, VOCABULARY, PADDING = 2, 16, 64, 3
-"""Shape of a batch: sequences, tokens, vocabulary, and padding tokens at the end of the second sequence.
-
-Padding at the beginning would leave rows of the attention mask with nothing to attend to, for which torch 2.13's fused CPU
-attention gives wrong gradients: the plain step would be no measure of anything.
-"""
-
-LAYERS = 2
-"""Decoder layers of a model, where a probe does not need more."""
 
 DROPOUT = 0.1
 """Share of attention weights that is dropped where dropout is tried."""
 
-TINY: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 1,
-    # mixtures of experts
-    "moe_intermediate_size": 16,
-    "shared_expert_intermediate_size": 16,
-    "num_local_experts": 4,
-    "num_experts": 4,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "n_group": 1,
-    "topk_group": 1,
-    "first_k_dense_replace": 1,
-    # multi-head latent attention
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_nope_head_dim": 8,
-    "qk_rope_head_dim": 8,
-    "qk_head_dim": 16,
-    "v_head_dim": 8,
-    # older names
-    "n_embd": 32,
-    "n_layer": LAYERS,
-    "n_head": 4,
-    "n_inner": 64,
-    "n_positions": 128,
-    "ffn_dim": 64,
-    "sliding_window": 8,
-    # Which layers a step skips is left to chance: steps that are compared must run the same.
-    "layerdrop": 0.0,
-    "encoder_layerdrop": 0.0,
-    "decoder_layerdrop": 0.0,
-    "speech_encoder_layerdrop": 0.0,
-}
-"""What a configuration is cut down to, where it has the setting at all."""
-
-TINY_PARTS: dict[str, Any] = {
-    # towers for images and sound
-    "depth": 2,
-    "num_heads": 4,
-    "embed_dim": 32,
-    "out_hidden_size": 32,
-    "output_dim": 32,
-    "projection_dim": 32,
-    "projector_input_dim": 32,
-    "projector_output_dim": 32,
-    "vision_output_dim": 32,
-    "multi_modal_projector_bias": True,
-    "image_size": 28,
-    "patch_size": 14,
-    "max_num_tiles": 2,
-    "num_global_layers": 2,
-    "attention_heads": 4,
-    "d_model": 32,
-    "encoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "encoder_ffn_dim": 64,
-    "num_blocks": 2,
-    "linear_units": 64,
-    "ext_pw_out_channel": 32,
-    "deepstack_visual_indexes": [0],
-    "fullatt_block_indexes": [1],
-    "intermediate_layers_indices": [0],
-    "cross_attention_layers": [1],
-    # linear attention, and embeddings by layer
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 8,
-    "linear_value_head_dim": 8,
-    "global_head_dim": 8,
-    "hidden_size_per_layer_input": 8,
-    "vocab_size_per_layer_input": VOCABULARY,
-    "intermediate_size_mlp": 64,
-    "num_kv_shared_layers": 0,
-    "num_position_embeddings": 16,
-}
-"""The same for models of several parts."""
-
 MOST_PARAMETERS = 5_000_000
-"""Of a model that is built: one that does not get that small is not tried."""
+"""A model that does not get smaller than this is not tried."""
+
+INITIAL = 0.02
+"""Standard deviation of parameters that a class leaves without values, as transformers' models mostly have it."""
 
 
 class Model(NamedTuple):
@@ -134,7 +41,7 @@ class ModelUnavailableError(Exception):
     """The target cannot build the model that was asked for."""
 
 
-def build(name: str, convention: str, variant: str, layers: int = LAYERS) -> Model:
+def build(name: str, convention: str, variant: str, layers: int = tiny_config.LAYERS) -> Model:
     """Build the model of that name: ``tiny-glm4``, a transformers family, or a folder with a ``config.json``.
 
     Args:
@@ -222,7 +129,7 @@ def _candidates(config: Any) -> Iterator[tuple[Any, type]]:
 
 def _tiny(config: Any, kind: type, dropout: float | None, layers: int) -> torch.nn.Module:
     """A model, counted on the meta device before any memory is taken for it."""
-    shrink_all(config, layers)
+    tiny_config.shrink_all(config, layers)
     if dropout is not None:
         if not hasattr(config, "attention_dropout"):
             raise ModelUnavailableError(f"{kind.__name__} has no dropout in attention")
@@ -255,10 +162,6 @@ def _initialised(kind: type, config: Any) -> torch.nn.Module:
     return module
 
 
-INITIAL = 0.02
-"""Standard deviation of parameters that a class leaves without values, as transformers' models mostly have it."""
-
-
 def _local_config(folder: str) -> Any:
     from transformers import AutoConfig
 
@@ -269,95 +172,6 @@ def _local_config(folder: str) -> Any:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
         raise ModelUnavailableError(f"transformers cannot read {folder}/config.json: {error}") from error
-
-
-def shrink_all(config: Any, layers: int = LAYERS) -> None:
-    """Make a configuration and those of its parts tiny, in place."""
-    parts = [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
-    for part in parts:
-        shrink_all(part, layers)
-    for name, value in TINY_PARTS.items():
-        if _setting(config, name) is not None:
-            with contextlib.suppress(AttributeError, NotImplementedError):
-                setattr(config, name, value)
-    shrink(config, layers)
-
-
-def shrink(config: Any, layers: int = LAYERS) -> None:
-    """Make a configuration tiny and keep its architecture, in place."""
-    before = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
-    count = {"num_hidden_layers": layers, "n_layer": layers}
-    for name, value in {**TINY, **count, **_key_value_heads(config)}.items():
-        if _setting(config, name) is not None:
-            try:
-                setattr(config, name, value)
-            except (AttributeError, NotImplementedError):  # an alias or a computed value
-                continue
-    for name, value in list(vars(config).items()):
-        # What lists one value a layer is cut to the layers that are left.
-        if isinstance(value, list) and before and len(value) == before and before > layers:
-            setattr(config, name, value[:layers])
-    _plain_rope(config)
-    config.use_cache = False
-
-
-def _key_value_heads(config: Any) -> dict[str, int]:
-    """As many key-value heads as heads, one, or some: whichever kind of attention the architecture has."""
-    heads, shared = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
-    if shared is not None and shared in (1, heads):
-        return {"num_key_value_heads": 1 if shared == 1 else TINY["num_attention_heads"]}
-    return {}
-
-
-def _plain_rope(config: Any) -> None:
-    """Drop rotary scaling, whose tables are as long as the real model's heads; the rest of the rotation stays."""
-    if hasattr(config, "rope_scaling") and not getattr(config, "rope_parameters", None):
-        config.rope_scaling = _rope_scaling(config)
-    rope = getattr(config, "rope_parameters", None)
-    # Where the configuration does not say it, models have a default as long as the real heads.
-    if isinstance(rope, dict) and ("mrope_section" in rope or str(config.model_type) in THREE_WAY):
-        rope["mrope_section"] = _sections(config, rope)
-    if isinstance(rope, dict) and rope.get("rope_type", "default") not in PLAIN_ROPES:
-        kept = ("rope_theta", "partial_rotary_factor")
-        config.rope_parameters = {"rope_type": "default", **{key: rope[key] for key in kept if key in rope}}
-
-
-THREE_WAY = (
-    "qwen2_vl",
-    "qwen2_5_vl",
-    "qwen2_vl_text",
-    "qwen2_5_vl_text",
-    "qwen2_5_omni_text",
-    "glm4v_text",
-    "glm4v_moe_text",
-)
-"""Language models that rotate by time, height and width."""
-
-PLAIN_ROPES = ("default", "axial")
-"""Kinds of rotation that are as long as the heads are."""
-
-
-def _rope_scaling(config: Any) -> dict[str, Any] | None:
-    """What older releases keep apart: nothing, but for models that read it whatever it says."""
-    if str(config.model_type) in THREE_WAY:
-        return {"type": "default", "rope_type": "default", "mrope_section": _sections(config, {})}
-    return {"rope_type": "default"} if config.model_type == "mllama_text_model" else None
-
-
-def _sections(config: Any, rope: dict[str, Any]) -> list[int]:
-    """How many of a tiny head's frequencies go by time, height and width: as many as there are, shared out."""
-    share = float(rope.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None) or 1.0))
-    pairs = int((_setting(config, "head_dim") or TINY["head_dim"]) * share) // 2
-    side = pairs // 3
-    return [pairs - 2 * side, side, side]
-
-
-def _setting(config: Any, name: str) -> Any:
-    """A setting of a configuration, or nothing where it has none, or one for each layer."""
-    try:
-        return getattr(config, name, None)
-    except (AttributeError, ValueError, RuntimeError, NotImplementedError):
-        return None
 
 
 def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
@@ -371,38 +185,9 @@ def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _inputs(name: str, packed: bool) -> dict[str, Any]:
-    return with_settings(name, _packed_inputs() if packed else padded_inputs())
+    return with_settings(name, tiny_inputs.packed() if packed else tiny_inputs.padded())
 
 
 def with_settings(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """A batch, with what a model takes beside it in training."""
     return inputs if name == OWN else {**inputs, "use_cache": False}
-
-
-def fresh(inputs: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a batch for one forward pass: some models, such as XGLM, change their inputs in place."""
-    return {name: value.clone() if torch.is_tensor(value) else value for name, value in inputs.items()}
-
-
-def padded_inputs(batch: int = BATCH, length: int = LENGTH, padding: int = PADDING) -> dict[str, Any]:
-    """Random tokens [batch, length], the last sequence padded."""
-    tokens = torch.randint(2, VOCABULARY, (batch, length))  # [B, T]
-    mask = torch.ones_like(tokens)
-    mask[-1, length - padding :] = 0
-    tokens[-1, length - padding :] = 0
-    return {"input_ids": tokens, "attention_mask": mask, "labels": tokens.masked_fill(mask == 0, -100)}
-
-
-def _packed_inputs() -> dict[str, Any]:
-    """Two sequences in one row, with the keyword arguments that transformers' packing collator makes for flash-attention."""
-    tokens = torch.randint(2, VOCABULARY, (1, BATCH * LENGTH))  # [1, B * T]
-    ends = torch.arange(0, BATCH * LENGTH + 1, LENGTH, dtype=torch.int32)  # [B + 1]
-    return {
-        "input_ids": tokens,
-        "labels": tokens,
-        "position_ids": torch.arange(LENGTH).repeat(1, BATCH),
-        "cu_seq_lens_q": ends,
-        "cu_seq_lens_k": ends,
-        "max_length_q": LENGTH,
-        "max_length_k": LENGTH,
-    }

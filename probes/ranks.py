@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any, Callable
 
-from . import isolate, reads
+from . import processes, reads
 
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 
@@ -124,7 +124,7 @@ def in_rank(
     note: Note = lambda part: None,
 ) -> int:
     """Run a spec as one of the ranks, and leave the evidence for the probe; its exit status tells the launcher to go on."""
-    isolate.die_with_parent()
+    processes.die_with_parent()
     file = os.path.join(folder, os.environ["RANK"])
     with open(f"{file}.ended", "w", encoding="utf-8") as ended:
         # Tells the launcher's doing from a death of the rank's own, even where no Python code can run any more.

@@ -9,7 +9,22 @@ from typing import Any, Callable
 
 import torch
 
-from . import catalog, engines, failures, functions, isolate, loading, models, places, stack, stand_in, tuning, watch
+from . import (
+    catalog,
+    engines,
+    failures,
+    functions,
+    gradients,
+    loading,
+    models,
+    places,
+    shortages,
+    stack,
+    stand_in,
+    tiny_inputs,
+    tuning,
+    watch,
+)
 
 WRONG = 1e-4
 """Largest difference of a gradient, relative to its largest absolute value, that counts as equal in fp32.
@@ -19,12 +34,6 @@ Recomputation runs the same operations on the same values; what differs in pract
 
 WRONG_IN_SHORT = 2e-2
 """The same in bf16 and fp16, of which a few bits are lost in every sum."""
-
-CLEAR = 1e-3
-"""Least norm of the difference between two sets of gradients at which the loss can tell them apart in fp32."""
-
-STEP = 1e-2
-"""How far parameters are moved for that, along a direction of norm one."""
 
 Note = Callable[[dict[str, Any]], None]
 """Takes a part of the evidence as it comes."""
@@ -49,12 +58,12 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
     except (models.ModelUnavailableError, functions.FunctionUnavailableError) as error:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
-        if out := isolate.ran_out(error):
+        if out := shortages.ran_out(error):
             evidence.update(ended="skipped", why=out, unfit=True)
         else:
             evidence.update(ended="raised", error=failures.evidence(error, spy.last))
         if evidence["during"] == "backward" and evidence.get("error", {}).get("needs_cuda"):
-            # A backward pass that failed only for want of CUDA was not run; what the CPU can tell of it is told apart.
+            # A backward pass that failed only for lack of CUDA was not run; a simulation on the CPU is evidence of its own.
             evidence.update(ended="returned", forward_only=True, stand_in=_with_stand_in(spec))
     evidence.update(handovers=spy.seen, function_called=spy.calls, modules=stack.versions_loaded())
     evidence["missing"] = sorted(loading.ASKED)
@@ -71,10 +80,10 @@ def _kind(spec: dict[str, Any]) -> Any:
 
 
 def _with_stand_in(spec: dict[str, Any]) -> dict[str, Any]:
-    """The evidence of the same step with the CPU in the place of the GPU.
+    """The evidence of the same step, simulated on the CPU.
 
-    What such functions do about autocast is bound to the device. Where a step in another precision goes wrong, it is taken
-    in fp32: what goes wrong there too has another reason.
+    What such functions do about autocast depends on the device. Where a step in another precision goes wrong, the step is
+    taken again in fp32: a fault that stays has another reason.
     """
     evidence = _simulated(spec)
     if spec["setup"]["precision"] == "fp32" or not _fell_short(evidence):
@@ -94,7 +103,7 @@ def _simulated(spec: dict[str, Any]) -> dict[str, Any]:
         with stand_in.cpu_for_cuda():
             Step({**spec, "engine": "none", "ranks": 1}, evidence, spy, lambda part: None).run()
     except (Exception, SystemExit) as error:
-        if isolate.ran_out(error):
+        if shortages.ran_out(error):
             raise
         evidence.update(ended="raised", error=failures.evidence(error, spy.last))
     return evidence
@@ -110,8 +119,32 @@ class Step:
         """All of it, stage by stage."""
         torch.set_num_threads(1)
         torch.manual_seed(self.spec["seed"])
-
         self._enter("build")
+        self._build()
+        self._enter("plain")
+        plain, plain_bytes, seen_plain = self._plain()
+        self._enter("enable")
+        if self.spec["function"] != "none":
+            self._enable()
+        self._enter("engine")
+        self._wrap()
+        try:
+            saved = self._checkpointed()
+        finally:
+            self.evidence.update(self._insides(seen_plain))
+        once = self._gradients()
+        compared = self._compare(plain, once)
+        if compared["wrong"] and self._can_tell():
+            compared["confirmed"] = gradients.which_is_right(self.model.module, self.inputs, plain, once)
+        self.evidence.update(gradients=compared, saved_bytes={"plain": plain_bytes, "checkpointed": saved})
+        if self._is_of_interest() and self.spec["engine"] == "none":
+            self._checkpointed()
+            doubled = {name: _twice(one) for name, one in plain.items()}
+            self.evidence["accumulated"] = self._compare(doubled, self._gradients())
+        self._enter("")
+
+    def _build(self) -> None:
+        """The model as the job tunes it, and its inputs."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = models.build(self.spec["model"], self.spec["convention"], self.spec["variant"])
         self.precision = tuning.precision_of(self.spec["setup"], device.type)
@@ -135,46 +168,16 @@ class Step:
         )
         self.insides = watch.Insides(self.model.layers)
 
-        self._enter("plain")
+    def _plain(self) -> tuple[dict[str, Any], int, watch.Seen]:
+        """The step without checkpointing: its gradients, the bytes saved for backward, and what the layers did."""
         self.engine = engines.Engine(self.model.module)
         loss, plain_bytes = self._forward()
         self.engine.backward(loss)
         self.evidence["plain_loss"] = float(loss.detach())
-        plain, seen_plain = (
-            engines.averaged(self._gradients(), self.model.module, self.spec["ranks"]),
-            self.insides.take(),
-        )
+        plain = engines.averaged(self._gradients(), self.model.module, self.spec["ranks"])
+        seen = self.insides.take()
         self.model.module.zero_grad(set_to_none=True)
-
-        self._enter("enable")
-        if self.spec["function"] != "none":
-            self._enable()
-
-        self._enter("engine")
-        self.engine = engines.wrap(
-            self.spec["engine"],
-            self.model.module,
-            self.model.layers,
-            engines.Settings(
-                len(self.inputs["input_ids"]), self.precision, self.spec["setup"]["deepspeed"], self.spec["ranks"]
-            ),
-        )
-
-        try:
-            saved = self._checkpointed()
-        finally:
-            self.evidence.update(self._insides(seen_plain))
-        once = self._gradients()
-        gradients = self._compare(plain, once)
-        if gradients["wrong"] and self._can_tell():
-            gradients["confirmed"] = _which_is_right(self.model.module, self.inputs, plain, once)
-        self.evidence.update(gradients=gradients, saved_bytes={"plain": plain_bytes, "checkpointed": saved})
-
-        if self._is_of_interest() and self.spec["engine"] == "none":
-            self._checkpointed()
-            doubled = {name: _twice(one) for name, one in plain.items()}
-            self.evidence["accumulated"] = self._compare(doubled, self._gradients())
-        self._enter("")
+        return plain, plain_bytes, seen
 
     def _enter(self, stage: str) -> None:
         self.evidence["during"] = stage
@@ -191,6 +194,12 @@ class Step:
             self.note({"loaded": loaded})
         self.spy.install(base)
 
+    def _wrap(self) -> None:
+        """Put the engine around the model."""
+        batch, deepspeed = len(self.inputs["input_ids"]), self.spec["setup"]["deepspeed"]
+        settings = engines.Settings(batch, self.precision, deepspeed, self.spec["ranks"])
+        self.engine = engines.wrap(self.spec["engine"], self.model.module, self.model.layers, settings)
+
     def _is_of_interest(self) -> bool:
         """Whether the function is someone's own; torch's are known to cope with a second step and to reach into nothing."""
         function = str(self.spec["function"])
@@ -202,14 +211,14 @@ class Step:
         return bool(self.spec["engine"] == "none" and exact)
 
     def _compare(self, plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
-        return compare(plain, checkpointed, WRONG if self.precision == "fp32" else WRONG_IN_SHORT)
+        return gradients.compare(plain, checkpointed, WRONG if self.precision == "fp32" else WRONG_IN_SHORT)
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""
         torch.manual_seed(self.spec["seed"])  # dropout draws the same in every pass that is compared
         saved = watch.SavedBytes(self.model.module)
         with saved.hooks(), tuning.arithmetic(self.precision, self.device, self.is_in_weights):
-            loss = self.engine.forward(models.fresh(self.inputs)).loss
+            loss = self.engine.forward(tiny_inputs.fresh(self.inputs)).loss
         self.insides.forward_is_over()
         return loss, saved.total
 
@@ -245,60 +254,3 @@ class Step:
 
 def _twice(gradient: Any) -> Any:
     return None if gradient is None else 2 * gradient
-
-
-def compare(plain: dict[str, Any], checkpointed: dict[str, Any], tolerance: float) -> dict[str, Any]:
-    """Gradients of the checkpointed step against the plain one's.
-
-    ZeRO keeps zeros for a parameter that got no gradient, so all zeros where the plain gradient is not counts as missing.
-    """
-    missing, wrong, compared = [], [], 0
-    for name, expected in plain.items():
-        if expected is None or not bool(expected.any()):
-            continue
-        compared += 1
-        gradient = checkpointed.get(name)
-        if gradient is None or (not bool(gradient.any()) and bool(gradient.isfinite().all())):
-            missing.append(name)
-            continue
-        difference = float((gradient.to(expected.device) - expected).abs().max() / expected.abs().max())
-        if not difference <= tolerance:  # also true for NaN
-            wrong.append({"parameter": name, "difference": difference if difference == difference else 1e308})
-    return {"compared": compared, "missing": missing, "wrong": wrong}
-
-
-def _which_is_right(
-    module: torch.nn.Module, inputs: dict[str, Any], plain: dict[str, Any], checkpointed: dict[str, Any]
-) -> str:
-    """Which of two sets of gradients the loss itself bears out: ``plain``, ``checkpointed``, or nothing when unclear.
-
-    A kernel may be wrong in the plain step, and a checkpoint function be blamed for being right. So the loss is taken a
-    little to either side, along the direction in which the two sets differ most: its slope there is what a gradient claims.
-    """
-    both = {name: (plain[name], checkpointed[name]) for name in plain if plain[name] is not None}
-    apart = {name: one - other for name, (one, other) in both.items() if other is not None}
-    norm = torch.sqrt(sum((difference.double().pow(2).sum() for difference in apart.values()), torch.zeros(())))
-    if not bool(norm.isfinite()) or float(norm) < CLEAR:
-        return ""
-    direction = {name: difference / norm for name, difference in apart.items()}
-    claims = [sum(float((both[name][which] * direction[name]).sum()) for name in direction) for which in (0, 1)]
-    slope = (_loss_along(module, inputs, direction, STEP) - _loss_along(module, inputs, direction, -STEP)) / (2 * STEP)
-    off = [abs(slope - claim) for claim in claims]
-    if min(off) > max(off) / 3:
-        return ""
-    return "plain" if off[0] < off[1] else "checkpointed"
-
-
-def _loss_along(module: torch.nn.Module, inputs: dict[str, Any], direction: dict[str, Any], step: float) -> float:
-    """The loss with the parameters moved along a direction, without checkpointing; they are moved back."""
-    parameters = dict(module.named_parameters())
-    kept = {name: parameters[name].detach().clone() for name in direction}
-    module.eval()  # models checkpoint in training only
-    with torch.no_grad():
-        for name, along in direction.items():
-            parameters[name].add_(along.to(parameters[name].device), alpha=step)
-        loss = float(module(**models.fresh(inputs)).loss)
-        for name, value in kept.items():
-            parameters[name].copy_(value)
-    module.train()
-    return loss

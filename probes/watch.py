@@ -14,7 +14,7 @@ CACHE_KEYWORDS = frozenset({"use_cache", "past_key_value", "past_key_values", "l
 """Keyword arguments that transformers itself takes away under checkpointing, and rightly."""
 
 HANDOVERS = 8
-"""Different hand-overs that are kept."""
+"""How many different callables are kept."""
 
 
 class Seen(NamedTuple):
@@ -144,6 +144,16 @@ def lost_keywords(plain: Seen, checkpointed: Seen) -> list[dict[str, Any]]:
     return lost
 
 
+class Call(NamedTuple):
+    """A call of the checkpoint function."""
+
+    function: Callable[..., Any]
+    passed: Any
+    """The callable that was passed."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
 class Spy:
     """Stands between a model and its checkpoint function, and notes what is passed."""
 
@@ -152,8 +162,8 @@ class Spy:
         self.seen: list[dict[str, Any]] = []
         self.last: Any = None
         """The callable passed last."""
-        self.call: tuple[Any, ...] | None = None
-        """The last call: the checkpoint function, the callable, the arguments, the keyword arguments."""
+        self.call: Call | None = None
+        """The last call."""
 
     def install(self, model: torch.nn.Module) -> None:
         """Stand in front of every checkpoint function in a model."""
@@ -165,18 +175,18 @@ class Spy:
 
     def _in_front_of(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function, assigned=("__name__", "__qualname__", "__doc__"))
-        def checkpoint_function(handed: Any, *args: Any, **kwargs: Any) -> Any:
-            self._note(handed, kwargs, sys._getframe(1))
-            self.call = function, handed, args, kwargs
-            return function(handed, *args, **kwargs)
+        def checkpoint_function(passed: Any, *args: Any, **kwargs: Any) -> Any:
+            self._note(passed, kwargs, sys._getframe(1))
+            self.call = Call(function, passed, args, kwargs)
+            return function(passed, *args, **kwargs)
 
         return checkpoint_function
 
-    def _note(self, handed: Any, keywords: dict[str, Any], frame: Any) -> None:
+    def _note(self, passed: Any, keywords: dict[str, Any], frame: Any) -> None:
         self.calls += 1
-        self.last = handed
+        self.last = passed
         by = places.of_frame(frame)
-        text = callables.render(handed)
+        text = callables.render(passed)
         for known in self.seen:
             if (known["by"]["file"], known["by"]["line"], known["callable"]["text"]) == (by["file"], by["line"], text):
                 known["calls"] += 1
@@ -184,7 +194,7 @@ class Spy:
         if len(self.seen) < HANDOVERS:
             self.seen.append(
                 {
-                    "callable": callables.describe(handed),
+                    "callable": callables.describe(passed),
                     "by": by,
                     "keywords": sorted(keywords),
                     "calls": 1,

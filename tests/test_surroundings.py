@@ -160,7 +160,7 @@ def test_a_line_that_is_no_event_is_passed_over(line):
     ids=repr,
 )
 def test_what_ran_out_is_named_and_a_functions_own_fault_is_not_taken_for_it(error, said):
-    found = probes("isolate").ran_out(error)
+    found = probes("shortages").ran_out(error)
 
     assert said in found
     assert bool(found) == bool(said)

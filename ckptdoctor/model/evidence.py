@@ -197,7 +197,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """A calling convention of our own model; ``model``: what the model itself does."""
     variant: Variant = ""
     """``packed``: with the keyword arguments of flash-attention's packing; ``dropout``; ``frozen``: embeddings not trained;
-    ``course``: many steps on more layers, see ``probes/course.py``."""
+    ``course``: many steps on more layers, see ``probes/course/``."""
     timeout: float = 60.0
     """Seconds."""
     seed: int = 0

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from .. import catalog
-from ..functions import enable_torch, hand_to
+from ..functions import enable_torch, pass_to
 
 
 def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> None:
     """As axolotl's patch manager does."""
     function = getattr(module, catalog.FUNCTIONS[name]["needs"][0])
     if not hasattr(model, "_set_gradient_checkpointing"):
-        hand_to(model, functools.partial(function, use_reentrant=reentrant))
+        pass_to(model, functools.partial(function, use_reentrant=reentrant))
         return
     import transformers.modeling_utils
 

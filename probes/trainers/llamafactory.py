@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ..functions import FunctionUnavailableError, hand_to
+from ..functions import FunctionUnavailableError, pass_to
 
 
 def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> None:
@@ -22,4 +22,4 @@ def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> N
         raise FunctionUnavailableError("this LLaMA-Factory makes its function for models of transformers only")
     inner = module.get_unsloth_gradient_checkpointing_func() if is_unsloth else None
     inner = inner or functools.partial(checkpoint, use_reentrant=reentrant)
-    hand_to(model, module.get_custom_gradient_checkpointing_func(inner))
+    pass_to(model, module.get_custom_gradient_checkpointing_func(inner))

@@ -21,7 +21,7 @@ _MORE_SIZES = [
     ("v_head_dim", 8), ("n_embd", 32), ("n_layer", 2), ("n_head", 4), ("n_inner", 64), ("n_positions", 128), ("ffn_dim", 64),
     ("sliding_window", 8),
 ]  # fmt: skip
-"""The sizes that the probes take as well, ``probes/models.py``."""
+"""The sizes that the probes take as well, ``probes/tiny_config.py``."""
 
 
 def model(draft: Draft) -> str:

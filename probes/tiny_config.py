@@ -1,0 +1,187 @@
+"""Transformers' configurations made tiny: every architecture stays, with as few layers and heads as it can have."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from .tiny_inputs import VOCABULARY
+
+LAYERS = 2
+"""Decoder layers of a model, where a probe does not need more."""
+
+TINY: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+    # mixtures of experts
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "num_local_experts": 4,
+    "num_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    # multi-head latent attention
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "qk_head_dim": 16,
+    "v_head_dim": 8,
+    # older names
+    "n_embd": 32,
+    "n_layer": LAYERS,
+    "n_head": 4,
+    "n_inner": 64,
+    "n_positions": 128,
+    "ffn_dim": 64,
+    "sliding_window": 8,
+    # Which layers a step skips is left to chance: steps that are compared must run the same.
+    "layerdrop": 0.0,
+    "encoder_layerdrop": 0.0,
+    "decoder_layerdrop": 0.0,
+    "speech_encoder_layerdrop": 0.0,
+}
+"""Values for the settings that a configuration has."""
+
+TINY_PARTS: dict[str, Any] = {
+    # towers for images and sound
+    "depth": 2,
+    "num_heads": 4,
+    "embed_dim": 32,
+    "out_hidden_size": 32,
+    "output_dim": 32,
+    "projection_dim": 32,
+    "projector_input_dim": 32,
+    "projector_output_dim": 32,
+    "vision_output_dim": 32,
+    "multi_modal_projector_bias": True,
+    "image_size": 28,
+    "patch_size": 14,
+    "max_num_tiles": 2,
+    "num_global_layers": 2,
+    "attention_heads": 4,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "num_blocks": 2,
+    "linear_units": 64,
+    "ext_pw_out_channel": 32,
+    "deepstack_visual_indexes": [0],
+    "fullatt_block_indexes": [1],
+    "intermediate_layers_indices": [0],
+    "cross_attention_layers": [1],
+    # linear attention, and embeddings by layer
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "global_head_dim": 8,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "intermediate_size_mlp": 64,
+    "num_kv_shared_layers": 0,
+    "num_position_embeddings": 16,
+}
+"""The same for models of several parts."""
+
+
+def shrink_all(config: Any, layers: int = LAYERS) -> None:
+    """Make a configuration and those of its parts tiny, in place."""
+    parts = [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
+    for part in parts:
+        shrink_all(part, layers)
+    for name, value in TINY_PARTS.items():
+        if _setting(config, name) is not None:
+            with contextlib.suppress(AttributeError, NotImplementedError):
+                setattr(config, name, value)
+    shrink(config, layers)
+
+
+def shrink(config: Any, layers: int = LAYERS) -> None:
+    """Make a configuration tiny and keep its architecture, in place."""
+    before = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
+    count = {"num_hidden_layers": layers, "n_layer": layers}
+    for name, value in {**TINY, **count, **_key_value_heads(config)}.items():
+        if _setting(config, name) is not None:
+            try:
+                setattr(config, name, value)
+            except (AttributeError, NotImplementedError):  # an alias or a computed value
+                continue
+    for name, value in list(vars(config).items()):
+        # What lists one value a layer is cut to the layers that are left.
+        if isinstance(value, list) and before and len(value) == before and before > layers:
+            setattr(config, name, value[:layers])
+    _plain_rope(config)
+    config.use_cache = False
+
+
+def _key_value_heads(config: Any) -> dict[str, int]:
+    """As many key-value heads as heads, one, or some: whichever kind of attention the architecture has."""
+    heads, shared = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
+    if shared is not None and shared in (1, heads):
+        return {"num_key_value_heads": 1 if shared == 1 else TINY["num_attention_heads"]}
+    return {}
+
+
+def _plain_rope(config: Any) -> None:
+    """Drop rotary scaling, whose tables are as long as the real model's heads; the rest of the rotation stays."""
+    if hasattr(config, "rope_scaling") and not getattr(config, "rope_parameters", None):
+        config.rope_scaling = _rope_scaling(config)
+    rope = getattr(config, "rope_parameters", None)
+    # Where the configuration does not say it, models have a default as long as the real heads.
+    if isinstance(rope, dict) and ("mrope_section" in rope or str(config.model_type) in THREE_WAY):
+        rope["mrope_section"] = _sections(config, rope)
+    if isinstance(rope, dict) and rope.get("rope_type", "default") not in PLAIN_ROPES:
+        kept = ("rope_theta", "partial_rotary_factor")
+        config.rope_parameters = {"rope_type": "default", **{key: rope[key] for key in kept if key in rope}}
+
+
+THREE_WAY = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen2_vl_text",
+    "qwen2_5_vl_text",
+    "qwen2_5_omni_text",
+    "glm4v_text",
+    "glm4v_moe_text",
+)
+"""Language models that rotate by time, height and width."""
+
+PLAIN_ROPES = ("default", "axial")
+"""Kinds of rotation that are as long as the heads are."""
+
+
+def _rope_scaling(config: Any) -> dict[str, Any] | None:
+    """What older releases keep apart: nothing, but for models that read it whatever it says."""
+    if str(config.model_type) in THREE_WAY:
+        return {"type": "default", "rope_type": "default", "mrope_section": _sections(config, {})}
+    return {"rope_type": "default"} if config.model_type == "mllama_text_model" else None
+
+
+def _sections(config: Any, rope: dict[str, Any]) -> list[int]:
+    """How many of a tiny head's frequencies go by time, height and width: as many as there are, shared out."""
+    share = float(rope.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None) or 1.0))
+    pairs = int((_setting(config, "head_dim") or TINY["head_dim"]) * share) // 2
+    side = pairs // 3
+    return [pairs - 2 * side, side, side]
+
+
+def _setting(config: Any, name: str) -> Any:
+    """A setting of a configuration, or nothing where it has none, or one for each layer."""
+    try:
+        return getattr(config, name, None)
+    except (AttributeError, ValueError, RuntimeError, NotImplementedError):
+        return None
