@@ -29,7 +29,7 @@ TRAINERS = ("0.9.2", "0.9.3", "0.9.5")
 PROBE = """
 import sys
 from ckptdoctor.diagnose import diagnose
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 from ckptdoctor.planning.request import Request
 options = Options(functions=["torch", "llamafactory"], engines=["none"], conventions=["bound-method"])
 diagnose(Request(sys.argv[1], options=options, use_cache=False, find_remedies=False))

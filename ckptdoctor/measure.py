@@ -26,7 +26,7 @@ from ckptdoctor.matrix.run import matrix
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.plan import FALLBACK_FAMILIES, Options
+from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
 from ckptdoctor.store import locations
 
 

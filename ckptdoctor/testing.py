@@ -19,7 +19,7 @@ from typing import TypeVar
 from ckptdoctor import catalog
 from ckptdoctor.diagnose import diagnose
 from ckptdoctor.model.report import Report
-from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.options import OWN_MODEL
 from ckptdoctor.planning.request import build
 
 Test = TypeVar("Test", bound=Callable[..., object])

@@ -18,7 +18,7 @@ from ckptdoctor.matrix.fingerprints import Fingerprint
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 
 TRAINER = Axis("llamafactory", (Release("llamafactory", "0.9.2"),))
 

@@ -15,7 +15,7 @@ import pytest
 
 from ckptdoctor import __version__
 from ckptdoctor.cli import COMMANDS, SUMMARIES
-from ckptdoctor.planning.plan import named_functions
+from ckptdoctor.planning.options import named_functions
 from ckptdoctor.rules import RULES
 from ckptdoctor.store import locations
 from tests.conftest import call, on_linux, run

@@ -16,7 +16,7 @@ from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import Doing, Ended, Local, Refused, Task, at_once, perform
 from ckptdoctor.model.evidence import Environment, Package
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 
 FACTS = Environment("3.11.7", "/env/bin/python", "linux x86_64", (Package("torch", "2.13.0"), Package("peft", "0.15")))
 

@@ -14,7 +14,7 @@ from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.evidence import Evidence, Place
 from ckptdoctor.model.report import Finding, Gate
 from ckptdoctor.output import formats, render
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 from ckptdoctor.planning.request import Request
 from ckptdoctor.verdict import gate
 from ckptdoctor.verdict.gate import Policy

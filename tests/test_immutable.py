@@ -21,7 +21,8 @@ from ckptdoctor.model import evidence, report
 from ckptdoctor.model.evidence import Environment, Evidence, Package, Spec
 from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Remedy
-from ckptdoctor.planning.plan import Options, Plan, Planned
+from ckptdoctor.planning.options import Options
+from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import trial as trials
 from ckptdoctor.remedies.context import RemedyContext

@@ -12,7 +12,7 @@ from ckptdoctor.job.formats.llamafactory_arguments import refused as refused_by_
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
 from ckptdoctor.model.evidence import Environment, Package
-from ckptdoctor.planning.plan import Options, named_functions
+from ckptdoctor.planning.options import Options, named_functions
 from ckptdoctor.planning.request import Request, probe_request
 from tests.values import changed
 

@@ -20,7 +20,7 @@ from ckptdoctor.matrix.run import Work
 from ckptdoctor.matrix.store import Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment, Package
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 from tests.test_claims import Holder, held
 from tests.test_findings import raised, sound
 

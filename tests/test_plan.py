@@ -5,7 +5,7 @@ from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment, Package, Setup
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.planning import plan
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import COURSE, Options, in_the_wild
 
 
 def environment(*packages, trainers=(), families=("glm", "glm4", "llama", "qwen2")):
@@ -75,7 +75,7 @@ def test_conventions_are_evidence_not_subjects_beside_a_real_model():
 def test_our_own_model_is_judged_in_each_convention_that_transformers_has_used():
     made = plan.make(environment("torch==2.13.0"), Options(engines=["none"]))
     conventions = {one.spec.convention for one in made.probes if one.role == "subject"}
-    assert conventions == set(plan.in_the_wild())
+    assert conventions == set(in_the_wild())
     assert "transformers is not installed" in made.notes[0]
 
 
@@ -145,7 +145,7 @@ def test_the_environment_as_it_is_is_tried_where_no_engine_needs_deepspeed():
 
 
 def courses(options):
-    return {one.spec.function: one for one in plan.make(FULL, options).probes if one.spec.variant == plan.COURSE}
+    return {one.spec.function: one for one in plan.make(FULL, options).probes if one.spec.variant == COURSE}
 
 
 @pytest.mark.parametrize("more", [{"engines": ("zero3",)}, {"setup": Setup(precision="bf16", tuning="lora")}])

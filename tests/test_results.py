@@ -9,7 +9,7 @@ import pytest
 from ckptdoctor import results
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Report
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 from ckptdoctor.planning.request import Request
 from tests.values import changed
 

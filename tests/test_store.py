@@ -22,7 +22,7 @@ from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.matrix.store import FACTS, Store, key
 from ckptdoctor.model.evidence import Environment, Evidence, Package
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 from ckptdoctor.store import locations
 
 TARGET = Environment("3.11.7", "/env/bin/python", "linux x86_64", (Package("torch", "2.13.0"),), ("torch",))

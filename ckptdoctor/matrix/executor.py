@@ -25,7 +25,7 @@ from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 
 MEMORY = 1.5e9
 """Bytes that a lane with its probes may take."""

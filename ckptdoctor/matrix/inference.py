@@ -9,7 +9,7 @@ from ckptdoctor import catalog
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.fingerprints import Fingerprint, place_among
 from ckptdoctor.model.compatibility import Run
-from ckptdoctor.planning.plan import FALLBACK_FAMILIES
+from ckptdoctor.planning.options import FALLBACK_FAMILIES
 
 Fingerprints = Mapping[str, Mapping[str, Fingerprint | None]]
 """The fingerprint of each release, by package; None for a release that could not be read, and for packages that are not."""

@@ -11,7 +11,8 @@ from ckptdoctor.matrix.store import FACTS, Kept
 from ckptdoctor.model.compatibility import Fault, Judged, Run
 from ckptdoctor.model.evidence import Environment, Evidence, Place
 from ckptdoctor.model.report import Finding, ProbeResult, Verdict
-from ckptdoctor.planning.plan import Options, Plan, Planned
+from ckptdoctor.planning.options import Options
+from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found

@@ -15,7 +15,7 @@ from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Laid, Look
 from ckptdoctor.matrix.store import FACTS, Kept, Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 
 
 class Observer(Protocol):

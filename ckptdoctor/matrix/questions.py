@@ -16,16 +16,9 @@ from ckptdoctor.errors import TargetError
 from ckptdoctor.matrix import fingerprints
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.model.evidence import Environment, Package
-from ckptdoctor.planning.plan import (
-    Options,
-    Plan,
-    Planned,
-    as_installed,
-    choose_engines,
-    choose_functions,
-    choose_models,
-    usual_step,
-)
+from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
+from ckptdoctor.planning.options import Options
+from ckptdoctor.planning.plan import Plan, Planned, as_installed, usual_step
 
 
 class Trainer(msgspec.Struct):
@@ -92,7 +85,8 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
     )
     functions = choose_functions(environment, asked)
     engines = choose_engines(environment, asked)
-    for model in choose_models(environment, asked, made):
+    models, made.notes = choose_models(environment, asked)
+    for model in models:
         steps = (
             *usual_step(model, functions, engines, asked),
             *as_installed(model, functions, engines, asked, environment),

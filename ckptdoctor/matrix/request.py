@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckptdoctor.matrix.axes import Every
-from ckptdoctor.planning.plan import Options
+from ckptdoctor.planning.options import Options
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.model.version import __version__
-from ckptdoctor.planning.plan import FALLBACK_FAMILIES, OWN_MODEL, Options
+from ckptdoctor.planning.options import FALLBACK_FAMILIES, OWN_MODEL, Options
 from ckptdoctor.store import cache_eviction, locations, workspace
 
 READ = ("transformers", *catalog.with_functions())

@@ -27,7 +27,7 @@ from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.model.encoding import encode, encode_exactly
 from ckptdoctor.model.evidence import Environment, Evidence, Package
-from ckptdoctor.planning.plan import Options, named_functions
+from ckptdoctor.planning.options import Options, named_functions
 from ckptdoctor.store import locations
 
 FORMAT = 2

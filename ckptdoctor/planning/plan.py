@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Literal
 
 from msgspec import structs
 
 from ckptdoctor import catalog
-from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.errors import TargetError
 from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
 from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
-
-OWN_MODEL = "tiny-glm4"
-FALLBACK_FAMILIES = ("glm4", "glm", "llama")
-"""Families to probe with where none was chosen: the one that the fault began with, else its elder, else the commonest."""
-
-TORCH = ("torch:non-reentrant", "torch:reentrant")
-NO_FUNCTION = "none"
-COURSE: Variant = "course"
-"""The variant in which a function takes many steps, on more layers."""
+from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
+from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Options, in_the_wild, shares_entry
 
 Role = Literal["subject", "control", "convention", "advisory"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user wants probed; an empty choice means: whatever matters here."""
-
-    models: Sequence[str] = ()
-    functions: Sequence[str] = ()
-    engines: Sequence[str] = ()
-    conventions: Sequence[str] = ()
-    timeout: float = 60.0
-    """Seconds a probe."""
-    setup: Setup = field(default_factory=Setup)
-    """What a job does beside checkpointing."""
-    ranks: int = 1
-    """Processes of each probe under an engine of DeepSpeed's."""
-    variants: bool = True
-    """Whether a trainer's name stands for the variants of its function too."""
-    thorough: bool = False
-    """Whether all but torch's functions take the whole course, and all are tried under every engine."""
-    beside: Sequence[str] = ()
-    """Engines that are tried too, to tell whose fault it is, and do not count."""
 
 
 @dataclass(frozen=True)
@@ -83,28 +52,6 @@ class Plan:
         return {lane: self.specs(lane) for lane in (WITHOUT_DEEPSPEED, FULL_STACK)}
 
 
-def named_functions() -> tuple[str, ...]:
-    """The checkpoint functions that have a name here; others are given by file or module."""
-    return (*TORCH, "deepspeed", *catalog.functions())
-
-
-def shares_entry(function: str) -> bool:
-    """Whether a function is entered through its trainer's first one: it is tried where it may differ from that."""
-    found = catalog.functions().get(function)
-    return found is not None and found.shares_entry
-
-
-def in_the_wild() -> tuple[str, ...]:
-    """The calling conventions that some release of transformers uses."""
-    return tuple(name for name, one in catalog.conventions().items() if one.releases)
-
-
-def first_of_all(functions: Iterable[str]) -> set[str]:
-    """The functions that a remedy must fix: those with an entry of their own, where there are any."""
-    found = set(functions)
-    return {one for one in found if not shares_entry(one)} or found
-
-
 def lane_of(function: str, engine: str) -> Lane:
     """The process that a probe needs: DeepSpeed's own function and an engine of some package need all that is installed."""
     return FULL_STACK if function == "deepspeed" or catalog.engines()[engine].package else WITHOUT_DEEPSPEED
@@ -123,7 +70,7 @@ def make(environment: Environment, options: Options) -> Plan:
             "name the training environment with --python, or activate it first",
         )
     plan = Plan()
-    models = choose_models(environment, options, plan)
+    models, plan.notes = choose_models(environment, options)
     subjects = choose_functions(environment, options)
     engines = choose_engines(environment, options)
     for model in models:
@@ -245,122 +192,3 @@ def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]
             setup = Setup(precision=options.setup.precision)
             spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout, setup=setup)
             yield Planned(spec, "convention", WITHOUT_DEEPSPEED)
-
-
-def choose_models(environment: Environment, options: Options, plan: Plan) -> list[str]:
-    """The models that were asked for, or the family that fits; the plan notes where that is not the usual one.
-
-    Raises:
-        TargetError: The target has no such family.
-        UsageFault: The folder has no configuration.
-    """
-    if options.models:
-        return [_model(name, environment) for name in options.models]
-    installed = environment.version("transformers")
-    for family in FALLBACK_FAMILIES if installed else ():
-        if family in environment.families:
-            if family != FALLBACK_FAMILIES[0]:
-                plan.notes.append(f"transformers {installed} has no GLM-4-0414 (glm4): probed with '{family}'.")
-            return [family]
-    reason = f"transformers {installed} has no model to probe with" if installed else "transformers is not installed"
-    plan.notes.append(f"{reason}: probed with our own GLM-4, in each calling convention that transformers has used.")
-    return [OWN_MODEL]
-
-
-def _model(name: str, environment: Environment) -> str:
-    if name == OWN_MODEL or name in environment.families:
-        return name  # a folder of a family's name is given as ./glm4
-    if "/" in name or Path(name).is_dir():
-        folder = Path(name).expanduser().resolve()
-        if not (folder / "config.json").is_file():
-            raise UsageFault(f"{folder} has no config.json.", "give --model a model's folder, or a family such as glm4")
-        return str(folder)
-    if not environment.version("transformers"):
-        raise TargetError(
-            f"'{name}' needs transformers, which is not installed in the target.", f"use --model {OWN_MODEL}, our own"
-        )
-    if name not in environment.families:
-        near = get_close_matches(name, environment.families, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see transformers' documentation for its families"
-        raise TargetError(f"transformers {environment.version('transformers')} has no model family '{name}'.", hint)
-    return name
-
-
-def choose_functions(environment: Environment, options: Options) -> list[str]:
-    """The checkpoint functions that were asked for, or torch's and those of the installed trainers.
-
-    Raises:
-        TargetError: The target does not have one of them.
-        UsageFault: There is no such function or file.
-    """
-    if not options.functions:
-        return [*TORCH, *environment.trainers]
-    chosen: list[str] = []
-    for name in options.functions:
-        named = _function(name, environment)
-        exact = [found for found in named if found == name] if not options.variants else []
-        chosen += [found for found in exact or named if found not in chosen]
-    return chosen
-
-
-def _function(name: str, environment: Environment) -> list[str]:
-    if name == NO_FUNCTION:
-        return [name]  # a job that switches checkpointing off
-    if name == "torch":
-        return list(TORCH)
-    if name in TORCH:
-        return [name]
-    if name == "deepspeed":
-        _require(environment, "deepspeed", name)
-        return [name]
-    family = [function for function in catalog.functions() if name in (function, catalog.package_of(function))]
-    if family:
-        package = catalog.package_of(name)
-        _require(environment, package, name)
-        found = [function for function in family if function in environment.trainers]
-        if not found:
-            raise TargetError(
-                f"{package} {environment.version(package)} has no such checkpoint function.",
-                "it uses transformers' own: --checkpoint-fn torch",
-            )
-        return found
-    return [_users_own(name)]
-
-
-def _users_own(name: str) -> str:
-    where, _, function = name.rpartition(":")
-    if not where or not function:
-        near = get_close_matches(name, named_functions(), 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageFault(
-            f"There is no checkpoint function '{name}'.",
-            f"{hint}Give one of {', '.join(named_functions())}, or your own as file.py:function or package.module:function",
-        )
-    if not where.endswith(".py"):
-        return name
-    path = Path(where).expanduser().absolute()
-    if not path.is_file():
-        raise UsageFault(f"There is no file {path}.", "give --checkpoint-fn as file.py:function")
-    return f"{path}:{function}"
-
-
-def choose_engines(environment: Environment, options: Options) -> list[str]:
-    """The engines that were asked for, or all that can be had.
-
-    Raises:
-        TargetError: DeepSpeed is needed for one, and not installed.
-    """
-    if not options.engines:
-        return [one.name for one in catalog.engines().values() if not one.package or one.package in environment.stack]
-    for name in options.engines:
-        if package := catalog.engines()[name].package:
-            _require(environment, package, name)
-    return list(dict.fromkeys(options.engines))
-
-
-def _require(environment: Environment, package: str, wanted: str) -> None:
-    if not environment.version(package):
-        raise TargetError(
-            f"'{wanted}' needs {package}, which is not installed in {environment.executable}.",
-            f"install it there, or try it with --with {package}",
-        )

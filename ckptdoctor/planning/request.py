@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.plan import NO_FUNCTION, Options
+from ckptdoctor.planning.options import NO_FUNCTION, Options
 
 if TYPE_CHECKING:
     from ckptdoctor.job.reading import JobFile

@@ -12,7 +12,7 @@ from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Setup
 from ckptdoctor.model.lanes import FULL_STACK
 from ckptdoctor.model.report import Remedy
-from ckptdoctor.planning.plan import NO_FUNCTION, TORCH
+from ckptdoctor.planning.options import NO_FUNCTION, TORCH
 from ckptdoctor.remedies import versions
 from ckptdoctor.remedies.candidates import Candidate, Newer, by_step
 from ckptdoctor.remedies.context import RemedyContext

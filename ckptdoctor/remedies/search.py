@@ -14,7 +14,7 @@ from ckptdoctor.knowledge import Worked
 from ckptdoctor.model.compatibility import Cell
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import DECIDED
-from ckptdoctor.planning.plan import OWN_MODEL, first_of_all
+from ckptdoctor.planning.options import OWN_MODEL, first_of_all
 from ckptdoctor.remedies.candidates import Candidate, Newer, by_step
 from ckptdoctor.rules import Case
 from ckptdoctor.words.wording import listed

@@ -12,7 +12,8 @@ import msgspec
 
 from ckptdoctor.model.evidence import Environment, Spec
 from ckptdoctor.model.report import Finding, Remedy
-from ckptdoctor.planning.plan import Planned, shares_entry
+from ckptdoctor.planning.options import shares_entry
+from ckptdoctor.planning.plan import Planned
 from ckptdoctor.remedies import proof
 from ckptdoctor.remedies.context import RemedyContext
 from ckptdoctor.remedies.trial import Trial

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from ckptdoctor.model.report import Finding, Remedy
-from ckptdoctor.planning.plan import first_of_all
+from ckptdoctor.planning.options import first_of_all
 from ckptdoctor.remedies import proof, proven, versions
 from ckptdoctor.remedies.candidates import Candidate
 from ckptdoctor.remedies.context import RemedyContext

@@ -10,7 +10,8 @@ import msgspec
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
 from ckptdoctor.model.proof import Proven
 from ckptdoctor.model.report import Finding, Remedy
-from ckptdoctor.planning.plan import NO_FUNCTION, TORCH, Plan, Planned, first_of_all
+from ckptdoctor.planning.options import NO_FUNCTION, TORCH, first_of_all
+from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.remedies.context import RemedyContext
 from ckptdoctor.rules.common.case import IN_WORDS
 from ckptdoctor.verdict import findings

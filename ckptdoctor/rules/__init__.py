@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Severity
-from ckptdoctor.planning.plan import COURSE
+from ckptdoctor.planning.options import COURSE
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog
 from ckptdoctor.rules.common.rule import WHERE, Fired, Rule

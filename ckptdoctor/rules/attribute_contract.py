@@ -6,7 +6,7 @@ import re
 
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place, Setup
-from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.options import OWN_MODEL
 from ckptdoctor.rules.common.case import Case, works
 from ckptdoctor.rules.common.log import QUOTE, Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Fired, Rule

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
-from ckptdoctor.planning.plan import TORCH
+from ckptdoctor.planning.options import TORCH
 from ckptdoctor.rules.common.case import Case, works
 from ckptdoctor.rules.common.log import Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Fired, Rule

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
-from ckptdoctor.planning.plan import NO_FUNCTION, Plan, Planned
+from ckptdoctor.planning.options import NO_FUNCTION
+from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Fired, Rule, judge
 from ckptdoctor.store import locations
 from ckptdoctor.verdict import ruling_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
-from ckptdoctor.planning.plan import TORCH
+from ckptdoctor.planning.options import TORCH
 from ckptdoctor.rules import Case, Fired
 from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import engines_in_words

@@ -20,7 +20,7 @@ from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted
 from ckptdoctor.model.evidence import Spec
 from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
-from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.options import OWN_MODEL
 from tests.real.test_robust import WORKS, processes, wait_until
 
 pytestmark = pytest.mark.real

@@ -9,7 +9,7 @@ from ckptdoctor.bugreport.repro.draft import Draft, has_more
 from ckptdoctor.bugreport.repro.expected import HANGS, Expected, expect
 from ckptdoctor.bugreport.repro.script import write
 from ckptdoctor.model.report import Finding, ProbeResult, Report
-from ckptdoctor.planning.plan import shares_entry
+from ckptdoctor.planning.options import shares_entry
 
 __all__ = ["HANGS", "LIMIT", "OWN_FILE", "Expected", "Repro", "make"]
 

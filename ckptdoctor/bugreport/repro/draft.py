@@ -17,7 +17,7 @@ from ckptdoctor.bugreport.repro.expected import Expected
 from ckptdoctor.catalog.records import EngineReproduction
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import Finding, ProbeResult
-from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.options import OWN_MODEL
 from ckptdoctor.rules import RULES
 from ckptdoctor.rules.common.reproduction import Assertion
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ckptdoctor.model.evidence import Error, Evidence
 from ckptdoctor.model.report import Finding, ProbeResult
-from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.options import OWN_MODEL
 from ckptdoctor.rules import RULES
 from ckptdoctor.store import locations
 from ckptdoctor.words.wording import first_line, relative

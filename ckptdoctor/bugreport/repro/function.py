@@ -8,7 +8,7 @@ from ckptdoctor import catalog
 from ckptdoctor.bugreport.repro import trainers
 from ckptdoctor.bugreport.repro.draft import Draft, is_name, template
 from ckptdoctor.bugreport.repro.expected import travels
-from ckptdoctor.planning.plan import TORCH
+from ckptdoctor.planning.options import TORCH
 
 
 def switched_on(draft: Draft) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckptdoctor import catalog
 from ckptdoctor.bugreport.repro.draft import Draft, template
-from ckptdoctor.planning.plan import FALLBACK_FAMILIES
+from ckptdoctor.planning.options import FALLBACK_FAMILIES
 
 _SIZES = [
     ("vocab_size", 64), ("hidden_size", 32), ("intermediate_size", 64), ("num_hidden_layers", 2),

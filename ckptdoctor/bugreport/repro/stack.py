@@ -9,7 +9,7 @@ from packaging.version import InvalidVersion, Version
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import ProbeResult
-from ckptdoctor.planning.plan import OWN_MODEL
+from ckptdoctor.planning.options import OWN_MODEL
 
 
 def commands(environment: Environment, probe: ProbeResult) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import structs
 
 from ckptdoctor.model.evidence import Error, Evidence, Handover, Place, Setup, Spec
-from ckptdoctor.planning.plan import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Planned
+from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH
+from ckptdoctor.planning.plan import Planned
 from ckptdoctor.words.wording import error_line, relative
 
 IN_WORDS = {

@@ -1,0 +1,130 @@
+"""The models, checkpoint functions and engines to probe with: those that the user names, or those that fit the environment."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from ckptdoctor import catalog
+from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.planning.options import FALLBACK_FAMILIES, NO_FUNCTION, OWN_MODEL, TORCH, Options, named_functions
+
+
+def choose_models(environment: Environment, options: Options) -> tuple[list[str], list[str]]:
+    """The models to probe with, and what the reader must know of the choice.
+
+    Raises:
+        TargetError: The environment has no such family.
+        UsageFault: The folder has no configuration.
+    """
+    if options.models:
+        return [_model(name, environment) for name in options.models], []
+    installed = environment.version("transformers")
+    for family in FALLBACK_FAMILIES if installed else ():
+        if family in environment.families:
+            is_usual = family == FALLBACK_FAMILIES[0]
+            note = f"transformers {installed} has no GLM-4-0414 (glm4): probed with '{family}'."
+            return [family], [] if is_usual else [note]
+    reason = f"transformers {installed} has no model to probe with" if installed else "transformers is not installed"
+    note = f"{reason}: probed with our own GLM-4, in each calling convention that transformers has used."
+    return [OWN_MODEL], [note]
+
+
+def _model(name: str, environment: Environment) -> str:
+    if name == OWN_MODEL or name in environment.families:
+        return name  # a folder of a family's name is given as ./glm4
+    if "/" in name or Path(name).is_dir():
+        folder = Path(name).expanduser().resolve()
+        if not (folder / "config.json").is_file():
+            raise UsageFault(f"{folder} has no config.json.", "give --model a model's folder, or a family such as glm4")
+        return str(folder)
+    if not environment.version("transformers"):
+        raise TargetError(
+            f"'{name}' needs transformers, which is not installed in the target.", f"use --model {OWN_MODEL}, our own"
+        )
+    if name not in environment.families:
+        near = get_close_matches(name, environment.families, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see transformers' documentation for its families"
+        raise TargetError(f"transformers {environment.version('transformers')} has no model family '{name}'.", hint)
+    return name
+
+
+def choose_functions(environment: Environment, options: Options) -> list[str]:
+    """The checkpoint functions that the user names, or torch's and those of the installed trainers.
+
+    Raises:
+        TargetError: The environment does not have one of them.
+        UsageFault: There is no such function or file.
+    """
+    if not options.functions:
+        return [*TORCH, *environment.trainers]
+    chosen: list[str] = []
+    for name in options.functions:
+        named = _function(name, environment)
+        exact = [found for found in named if found == name] if not options.variants else []
+        chosen += [found for found in exact or named if found not in chosen]
+    return chosen
+
+
+def _function(name: str, environment: Environment) -> list[str]:
+    if name == NO_FUNCTION:
+        return [name]  # a job that switches checkpointing off
+    if name == "torch":
+        return list(TORCH)
+    if name in TORCH:
+        return [name]
+    if name == "deepspeed":
+        _require(environment, "deepspeed", name)
+        return [name]
+    family = [function for function in catalog.functions() if name in (function, catalog.package_of(function))]
+    if family:
+        package = catalog.package_of(name)
+        _require(environment, package, name)
+        found = [function for function in family if function in environment.trainers]
+        if not found:
+            raise TargetError(
+                f"{package} {environment.version(package)} has no such checkpoint function.",
+                "it uses transformers' own: --checkpoint-fn torch",
+            )
+        return found
+    return [_users_own(name)]
+
+
+def _users_own(name: str) -> str:
+    where, _, function = name.rpartition(":")
+    if not where or not function:
+        near = get_close_matches(name, named_functions(), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageFault(
+            f"There is no checkpoint function '{name}'.",
+            f"{hint}Give one of {', '.join(named_functions())}, or your own as file.py:function or package.module:function",
+        )
+    if not where.endswith(".py"):
+        return name
+    path = Path(where).expanduser().absolute()
+    if not path.is_file():
+        raise UsageFault(f"There is no file {path}.", "give --checkpoint-fn as file.py:function")
+    return f"{path}:{function}"
+
+
+def choose_engines(environment: Environment, options: Options) -> list[str]:
+    """The engines that the user names, or all that the environment can run.
+
+    Raises:
+        TargetError: DeepSpeed is needed for one, and not installed.
+    """
+    if not options.engines:
+        return [one.name for one in catalog.engines().values() if not one.package or one.package in environment.stack]
+    for name in options.engines:
+        if package := catalog.engines()[name].package:
+            _require(environment, package, name)
+    return list(dict.fromkeys(options.engines))
+
+
+def _require(environment: Environment, package: str, wanted: str) -> None:
+    if not environment.version(package):
+        raise TargetError(
+            f"'{wanted}' needs {package}, which is not installed in {environment.executable}.",
+            f"install it there, or try it with --with {package}",
+        )

@@ -1,0 +1,65 @@
+"""What can be probed, and what the user wants probed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ckptdoctor import catalog
+from ckptdoctor.model.evidence import Setup, Variant
+
+OWN_MODEL = "tiny-glm4"
+
+FALLBACK_FAMILIES = ("glm4", "glm", "llama")
+"""Families to probe with where none was chosen: the one that the fault began with, else its elder, else the commonest."""
+
+TORCH = ("torch:non-reentrant", "torch:reentrant")
+
+NO_FUNCTION = "none"
+
+COURSE: Variant = "course"
+"""The variant in which a function takes many steps, on more layers."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user wants probed; an empty choice means: whatever matters here."""
+
+    models: Sequence[str] = ()
+    functions: Sequence[str] = ()
+    engines: Sequence[str] = ()
+    conventions: Sequence[str] = ()
+    timeout: float = 60.0
+    """Seconds a probe."""
+    setup: Setup = field(default_factory=Setup)
+    """What a job does beside checkpointing."""
+    ranks: int = 1
+    """Processes of each probe under an engine of DeepSpeed's."""
+    variants: bool = True
+    """Whether a trainer's name stands for the variants of its function too."""
+    thorough: bool = False
+    """Whether all but torch's functions take the whole course, and all are tried under every engine."""
+    beside: Sequence[str] = ()
+    """Engines that are tried too, to tell whose fault it is, and do not count."""
+
+
+def named_functions() -> tuple[str, ...]:
+    """The checkpoint functions that have a name here; others are given by file or module."""
+    return (*TORCH, "deepspeed", *catalog.functions())
+
+
+def shares_entry(function: str) -> bool:
+    """Whether a function is entered through its trainer's first one: it is tried where it may differ from that."""
+    found = catalog.functions().get(function)
+    return found is not None and found.shares_entry
+
+
+def in_the_wild() -> tuple[str, ...]:
+    """The calling conventions that some release of transformers uses."""
+    return tuple(name for name, one in catalog.conventions().items() if one.releases)
+
+
+def first_of_all(functions: Iterable[str]) -> set[str]:
+    """The functions that a remedy must fix: those with an entry of their own, where there are any."""
+    found = set(functions)
+    return {one for one in found if not shares_entry(one)} or found
