@@ -16,7 +16,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ckptdoctor import catalog
-from ckptdoctor.bugreport import bundle, repro, templates
+from ckptdoctor.bugreport import bundle, endings, repro, runner, scripts, source, templates, zip_file
+from ckptdoctor.bugreport.machine import Facts
+from ckptdoctor.bugreport.redact import Redactor
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import (
     Environment,
@@ -165,7 +167,7 @@ def is_script(source):
 
 
 def test_a_warning_alone_and_what_raised_nothing_have_no_script():
-    assert list(bundle._scripts(report(probe(), severity="warning"))) == []
+    assert list(scripts.scripts(report(probe(), severity="warning"))) == []
     assert script_of(probe(ended="skipped", error=None), rule="CKPT900") is None
     assert script_of() is None
 
@@ -219,8 +221,8 @@ SAME = repro.Expected("AttributeError: no attribute '__self__'", "llamafactory/a
 
 @pytest.mark.parametrize("rank", ["", "[rank0]: "])
 def test_the_same_error_at_the_same_line_is_the_fault(rank):
-    ended = bundle.Ended(1, f"noise\n{TRACEBACK.format(rank)}later noise\n")
-    assert bundle.judge(SAME, ended)[0]
+    ended = endings.Ended(1, f"noise\n{TRACEBACK.format(rank)}later noise\n")
+    assert endings.judge(SAME, ended)[0]
     for other in (
         repro.Expected(SAME.error, SAME.file, 87),
         repro.Expected(SAME.error, "lamafactory/a.py", 86),
@@ -229,14 +231,14 @@ def test_the_same_error_at_the_same_line_is_the_fault(rank):
         repro.Expected(death=repro.HANGS),
         repro.Expected(death="the process ended with exit status 1"),
     ):
-        assert not bundle.judge(other, ended)[0], other
+        assert not endings.judge(other, ended)[0], other
 
 
 def test_only_the_last_error_counts():
     chained = f"{TRACEBACK.format('')}\nDuring handling of the above exception, another exception occurred:\n\n"
     chained += 'Traceback (most recent call last):\n  File "repro.py", line 9, in <module>\nValueError: other\n'
-    assert not bundle.judge(SAME, bundle.Ended(1, chained))[0]
-    assert bundle.judge(repro.Expected("ValueError: other"), bundle.Ended(1, chained)) == (True, "ValueError: other")
+    assert not endings.judge(SAME, endings.Ended(1, chained))[0]
+    assert endings.judge(repro.Expected("ValueError: other"), endings.Ended(1, chained)) == (True, "ValueError: other")
 
 
 @pytest.mark.parametrize(
@@ -253,14 +255,14 @@ def test_only_the_last_error_counts():
     ],
 )
 def test_a_process_that_ends_or_hangs_in_the_step_is_the_fault(death, status, output, reproduced):
-    assert bundle.judge(repro.Expected(death=death), bundle.Ended(status, output))[0] is reproduced
+    assert endings.judge(repro.Expected(death=death), endings.Ended(status, output))[0] is reproduced
 
 
 # The Markdown
 
 
 def ran(reproduced=True, source="import torch\n", tail="the end\n"):
-    return bundle.Ran("repro.py", source, "CKPT001", reproduced, "AttributeError: it", tail)
+    return scripts.Ran("repro.py", source, "CKPT001", reproduced, "AttributeError: it", tail)
 
 
 HEADS = {
@@ -366,15 +368,15 @@ def test_a_script_is_judged_after_redaction_and_says_what_that_took_away(tmp_pat
     work = tmp_path / "work"
     work.mkdir()
     secret = "horse" + "battery"
-    redactor = bundle.redact.Redactor(bundle.redact.Facts(secrets={"X": secret}))
-    target = bundle._Target(Path(sys.executable), report(probe()), work)
+    redactor = Redactor(Facts(secrets={"X": secret}))
+    target = runner.Runner(Path(sys.executable), report(probe()), work)
     for own, reproduced in (
         (f"password = '{secret}'\nraise ValueError(f'no {{password}}')\n", True),
         (f"password = '{secret}'\nif len(password) == 12: raise ValueError(f'no {{password}}')\n", False),
     ):
         script = repro.Repro("import own\n", repro.Expected(f"ValueError: no {secret}"), "p", {"own.py": own})
-        files = {"repro.py": script.source, "own.py": bundle.source.clean(own, redactor)[0]}
-        made = bundle._run(target, "repro.py", files, script, "CKPT010", redactor)
+        files = {"repro.py": script.source, "own.py": source.clean(own, redactor)[0]}
+        made = scripts.run(target, "repro.py", files, script, "CKPT010", redactor)
         assert made.reproduced is reproduced
         assert secret not in made.words + made.tail
         assert ("it does with what was taken out" in made.words) is not reproduced
@@ -390,15 +392,15 @@ def test_a_bad_place_is_refused_before_anything_runs(output, tmp_path, monkeypat
     (tmp_path / "there.zip").write_text("mine")
     (tmp_path / "loop.zip").symlink_to("nowhere")
     with pytest.raises(UsageFault):
-        bundle.require_place(output, force=False)
+        zip_file.require_place(output, force=False)
     if output == "there.zip":
-        assert bundle.require_place(output, force=True) == Path("there.zip")
+        assert zip_file.require_place(output, force=True) == Path("there.zip")
 
 
 def test_the_file_is_the_same_each_time_and_readable(tmp_path):
     members = {"report.md": "ä\ud800\n", "a/b.txt": "x"}
     for name in ("one.zip", "two.zip"):
-        bundle.write(members, tmp_path / name, force=False)
+        zip_file.write(members, tmp_path / name, force=False)
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     assert stat.S_IMODE((tmp_path / "one.zip").stat().st_mode) == 0o644
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
@@ -410,10 +412,10 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path):
     path = tmp_path / "x.zip"
     path.write_text("mine")
     with pytest.raises(UsageFault):
-        bundle.write({"a": "b"}, path, force=False)
+        zip_file.write({"a": "b"}, path, force=False)
     assert path.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [path]
-    bundle.write({"a": "b"}, path, force=True)
+    zip_file.write({"a": "b"}, path, force=True)
     assert zipfile.is_zipfile(path)
 
 
@@ -513,7 +515,7 @@ def leaky(tmp_path, monkeypatch):
 @pytest.mark.parametrize("template", ["", "axolotl"])
 def test_nothing_private_is_in_any_member_of_the_file(leaky, template):
     made = bundle.make(Request(python=sys.executable), template)
-    bundle.write(made.members, leaky / "x.zip", force=False)
+    zip_file.write(made.members, leaky / "x.zip", force=False)
     with zipfile.ZipFile(leaky / "x.zip") as archive:
         members = {name: archive.read(name).decode() for name in archive.namelist()}
     assert {
@@ -537,7 +539,7 @@ def test_nothing_private_is_in_any_member_of_the_file(leaky, template):
 
 
 def test_a_secret_that_is_left_stops_everything(leaky, monkeypatch):
-    monkeypatch.setattr(bundle.redact.Redactor, "clean", lambda self, text: text)
+    monkeypatch.setattr(Redactor, "clean", lambda self, text: text)
     with pytest.raises(bundle.LeakError) as caught:
         bundle.make(Request(python=sys.executable))
     assert "HF_TOKEN" in caught.value.message
@@ -564,11 +566,11 @@ def test_a_torch_that_does_not_import_is_worth_a_report(monkeypatch):
 
 def test_a_target_leaves_nothing_behind_and_a_flood_is_cut(tmp_path):
     (tmp_path / "work").mkdir()
-    target = bundle._Target(Path(sys.executable), report(probe()), tmp_path / "work")
+    target = runner.Runner(Path(sys.executable), report(probe()), tmp_path / "work")
     flood = "import sys\nfor _ in range(10**5): print('x' * 99)\nprint('end')\n"
     ended = target.run_script("repro.py", {"repro.py": flood})
     assert (ended.status, ended.output[-5:-1]) == (0, "\nend")
-    assert len(ended.output) <= bundle.KEPT
-    missing = bundle._Target(Path("/no/python"), report(probe()), tmp_path).collect_env()
+    assert len(ended.output) <= runner.KEPT
+    missing = runner.Runner(Path("/no/python"), report(probe()), tmp_path).collect_env()
     assert missing.startswith("torch.utils.collect_env told nothing: it did not come to an end in time")
     assert not os.path.exists("/no")  # noqa: PTH110

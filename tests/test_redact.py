@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from ckptdoctor.bugreport.redact import CACHE, HOME, PROJECT, TOKEN, VENV, Facts, Redactor, facts
+from ckptdoctor.bugreport.machine import Facts, facts
+from ckptdoctor.bugreport.placeholders import CACHE, HOME, PROJECT, TOKEN, VENV
+from ckptdoctor.bugreport.redact import Redactor
 
 HOME_FOLDER = "/home/zoe.keller"
 SECRETS = {

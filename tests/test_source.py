@@ -8,8 +8,9 @@ import json
 
 import pytest
 
-from ckptdoctor.bugreport import forms, model_config, private, source
-from ckptdoctor.bugreport.redact import Redactor, facts
+from ckptdoctor.bugreport import gitleaks_rules, model_config, private, source
+from ckptdoctor.bugreport.machine import facts
+from ckptdoctor.bugreport.redact import Redactor
 from ckptdoctor.model.evidence import Environment, Package
 
 HEX = "0f1e2d3c4b5a6978"
@@ -185,7 +186,7 @@ def test_a_path_below_packages_tells_the_file_wherever_it_is():
 
 
 def test_the_published_rules_are_all_read():
-    assert len(forms.published_rules()) > 200
+    assert len(gitleaks_rules.rules()) > 200
 
 
 # Packages, repositories, configurations

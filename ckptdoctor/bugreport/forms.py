@@ -1,33 +1,23 @@
-"""Secrets that are recognised without being known: by their form, by the name that they are given to, by their noise.
+"""Secrets that are recognised by their form, without being known.
 
-Two collections stand side by side: the rules of gitleaks, as its authors publish them (``gitleaks/gitleaks.toml``, MIT), and
-our own, for services of machine learning and for text that is no file: logs, headers, messages, escaped or cut.
+Two collections stand side by side: the rules of gitleaks, and our own, for services of machine learning and for text that is no
+file: logs, headers, messages, escaped or cut.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import sys
-import warnings
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
-from pathlib import Path
 
 if sys.version_info >= (3, 11):
-    import tomllib
+    pass
 else:
-    import tomli as tomllib
-
-TOKEN, USER, PHONE = "<token>", "<user>", "<phone>"
-
-# Runs are bounded everywhere: what a report holds may have been written to stall whoever reads it.
-SLASH = r"(?:/|\\{1,8}/|\\{1,8}u002f|%(?:25){0,3}2f)"
-# Where a word begins: also behind an escape, whose last character may be a letter.
-WORD = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9a-fA-F][0-9a-fA-F])|(?<=u00[0-9a-fA-F][0-9a-fA-F])|(?<=\\[nrt]))"
+    pass
+from ckptdoctor.bugreport import gitleaks_rules
+from ckptdoctor.bugreport.delimiters import SLASH, WORD
+from ckptdoctor.bugreport.placeholders import PHONE, TOKEN, USER
+from ckptdoctor.bugreport.secret_names import is_secret, names_a_secret
 
 Replacement = str | Callable[[re.Match[str]], str]
 
@@ -36,220 +26,12 @@ def hide(text: str) -> str:
     """The text without what looks like a secret; hiding once more changes nothing."""
     for pattern, by in (*_BLOCKS, *_IN_URLS, *_FORMS):
         text = pattern.sub(by, text)
-    text = _hide_published(text)
+    text = gitleaks_rules.hide(text)
     for pattern, by in (*_HEADERS, *_PHONES):
         text = pattern.sub(by, text)
     text = _ASSIGNED.sub(_assigned, text)
     return _without_key_ends(text)
 
-
-def hide_noise(text: str) -> str:
-    """The text without runs of characters that no person thought of; only for text of which nothing random is needed."""
-    return _RUN.sub(lambda found: TOKEN if _is_noise(found) else found[0], text)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# -- by the name ------------------------------------------------------------------------------------------------------
-
-_STRONG = _words(
-    "password passwords passwd passphrase passwort pwd secret secrets credential credentials cookie cookies authorization "
-    "webhook apikey dsn"
-)
-"""Last words of names whose values are secrets, whatever they look like."""
-
-_STRONG_KEYS = _words(
-    "api access private signing encryption account storage license licence ssh gpg deploy secret auth master service wandb "
-    "shared instrumentation"
-)
-_STRONG_TOKENS = _words(
-    "access api auth authentication bearer bot refresh session hf hub huggingface github gitlab wandb oauth private id jwt "
-    "personal deploy"
-)
-_WEAK = _words("token key pass pat sas sig signature auth pin session sessionid csrf csrftoken jsessionid phpsessid pw")
-"""Last words of names that hold a secret or something else: the value decides."""
-
-_PHONE_NAMES = _words("phone telephone tel mobile fax whatsapp")
-
-_OF_VOCABULARIES = _words("pad eos bos unk sep cls mask image special stop eot per next last video audio")
-"""Tokens of a vocabulary, which are no secrets."""
-
-_NO_VALUES = _words(
-    "none null true false str string bytes int bool float optional required any object dict list self default unset empty "
-    "missing invalid expected changeme xxx todo"
-)
-_OF_MODELS = _words(
-    "attn attention backward batch block bool bias bfloat bf conv cuda cpu dim dtype embed embedding expert experts float fp "
-    "forward gpu grad hidden int layer layers linear llama loss lora mask mlp model module norm proj qwen rank router run seed "
-    "self shard state step tensor test uint version weight weights zero stage epoch"
-)
-
-
-def names_a_secret(name: str) -> str:
-    """What a name says of its value: ``strong`` for a secret, ``weak`` for one that may be, ``phone``, or nothing."""
-    words = [word.lower() for word in re.findall(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[A-Z]", name[-120:])]
-    while len(words) > 1 and words[-1] in ("id", "value", "val", "str", "string"):
-        if words[-2:] == ["connection", "string"]:
-            return "strong"
-        words.pop()
-    if not words:
-        return ""
-    last, before = words[-1], words[-2] if len(words) > 1 else ""
-    if before in _OF_VOCABULARIES and last == "token":
-        return ""
-    if last in _STRONG or (last == "key" and before in _STRONG_KEYS) or (last == "token" and before in _STRONG_TOKENS):
-        return "strong"
-    if last in _PHONE_NAMES or (last == "number" and before in _PHONE_NAMES):
-        return "phone"
-    return "weak" if last in _WEAK else ""
-
-
-def is_secret(name: str, value: str) -> bool:
-    """Whether a value that is given to a name is a secret: ``MAX_TOKEN=512`` and ``CACHE_KEY="past"`` are none.
-
-    Args:
-        name: Of a variable, an argument or a field.
-        value: What it is given, without quotes.
-    """
-    kind, value = names_a_secret(name), value.strip()
-    if not kind or len(value) < 4 or value.lower() in _NO_VALUES or _REFERENCE.match(value):
-        return False
-    if kind == "phone":
-        return len(re.findall(r"\d", value)) >= 7 and not re.search(r"[A-Za-z]{4}", value)
-    if kind == "strong":
-        return True
-    return looks_made_up(value)
-
-
-def looks_made_up(value: str) -> bool:
-    """Whether a text has digits among letters, and is no name of a layer, a type, a file or a call."""
-    if len(value) < 8 or re.search(r"\s", value) or not (re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
-        return False
-    return not re.search(r"[(\[<{]", value) and not _is_made_of_words(value)
-
-
-def _is_made_of_words(text: str) -> bool:
-    """``model.layers.0.weight``, ``bfloat16``, ``step_100``: words and short numbers."""
-    pieces = [piece for piece in re.split(r"[^A-Za-z0-9]+", text) if piece]
-    return all(map(_is_word, pieces))
-
-
-def _is_word(piece: str) -> bool:
-    if piece.isdigit():
-        return len(piece) <= 8
-    if piece.isalpha():
-        return (
-            piece.islower()
-            or piece.istitle()
-            or piece.isupper()
-            or bool(re.fullmatch(r"(?:[A-Z]?[a-z]+|[A-Z]+)+", piece))
-        )
-    found = re.fullmatch(r"([a-z]+|[A-Z]+)(\d{1,3})([a-z]?)", piece)
-    return bool(found and (found[1].lower() in _OF_MODELS or len(found[1]) <= 2))
-
-
-_REFERENCE = re.compile(
-    r"<|\$|%\(|\{|\*{3}|(?:os|self|args|config|cfg|settings|env|kwargs|opts?|options)\.|getenv|environ\b|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$"
-    r"|[~.]{0,2}/|[\w.-]+\($"
-)
-"""Values that stand for another one: a placeholder, a variable, a file."""
-
-
-# -- by noise ---------------------------------------------------------------------------------------------------------
-
-_RUN = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{20,4096}={0,2}(?![A-Za-z0-9+/=_-])")
-_HASHES = re.compile(
-    r"(?:commit|revision|rev|sha\d*|md5|hash|checksum|digest|blob|tree|fingerprint)\W{1,12}$", re.IGNORECASE
-)
-
-
-def _is_noise(found: re.Match[str]) -> bool:
-    text = found[0]
-    before = found.string[max(0, found.start() - 40) : found.start()]
-    if re.fullmatch(r"[0-9a-fA-F-]+", text):
-        if not re.search(r"[A-Fa-f]", text) or not re.search(r"\d", text) or len(set(text)) < 8:
-            return False
-        return not _HASHES.search(before)
-    return any(map(_is_random, re.split(r"[-_/+=]", text)))
-
-
-def _is_random(piece: str) -> bool:
-    """Whether letters and digits change too often for words: ``Seq2SeqTrainingArguments`` is made of some."""
-    if len(piece) < 16 or sum(map(len, re.findall(r"[A-Z]?[a-z]{3,}", piece))) > len(piece) / 2:
-        return False
-    kinds = ["A" if char.isupper() else "a" if char.isalpha() else "1" for char in piece]
-    changes = sum(one != other for one, other in pairwise(kinds)) / len(piece)
-    numbers = len(re.findall(r"\d+", piece))
-    return (numbers >= 2 and changes >= 0.3) or (len(piece) >= 20 and changes >= 0.5)
-
-
-def _entropy(text: str) -> float:
-    """Bits a character, as gitleaks counts them."""
-    return -sum(count / len(text) * math.log2(count / len(text)) for count in Counter(text).values()) if text else 0.0
-
-
-# -- gitleaks ---------------------------------------------------------------------------------------------------------
-
-_NOT_USED = {
-    "generic-api-key": "our own judges names and values",
-    "curl-auth-header": "our own reads headers; this one takes time without bounds",
-    "curl-auth-user": "takes time without bounds",
-    "kubernetes-secret-yaml": "for files of one kind only",
-    "private-key": "our own knows blocks that are cut",
-}
-_END = r"""(?:[\x60'"\s;]|\\[nr]|$)"""
-
-
-@dataclass(frozen=True)
-class _Rule:
-    keywords: tuple[str, ...]
-    pattern: re.Pattern[str]
-    group: int
-    entropy: float
-
-    def hide(self, text: str) -> str:
-        return self.pattern.sub(self._replaced, text)
-
-    def _replaced(self, found: re.Match[str]) -> str:
-        group = self.group or next((at for at in range(1, 1 + (found.re.groups or 0)) if found[at]), 0)
-        if _entropy(found[group]) < self.entropy:
-            return found[0]
-        start, end = found.start(group) - found.start(), found.end(group) - found.start()
-        return found[0][:start] + TOKEN + found[0][end:]
-
-
-@cache
-def published_rules() -> tuple[_Rule, ...]:
-    """The rules of gitleaks that judge text by itself, for Python's ``re``."""
-    file = Path(__file__).parent / "gitleaks" / "gitleaks.toml"
-    rules = tomllib.loads(file.read_text(encoding="utf-8"))["rules"]
-    return tuple(
-        _Rule(tuple(rule["keywords"]), _translated(rule["regex"]), rule.get("secretGroup", 0), rule.get("entropy", 0.0))
-        for rule in rules
-        if "regex" in rule and rule["id"] not in _NOT_USED
-    )
-
-
-def _translated(regex: str) -> re.Pattern[str]:
-    """A pattern of Go's as one of Python's; it may end before any sign, since text here is more than files of code."""
-    flags = re.ASCII | (re.IGNORECASE if "(?i)" in regex else 0)
-    regex = regex.replace("(?i)", "").replace(r"\z", r"\Z").replace(_END, r"(?![A-Za-z0-9])")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # brackets in a set, which mean the same to Go
-        return re.compile(re.sub(r"^(\(?)\\b", lambda found: found[1] + WORD, regex), flags)
-
-
-def _hide_published(text: str) -> str:
-    lower = text.lower()
-    for rule in published_rules():
-        if any(keyword in lower for keyword in rule.keywords):
-            text = rule.hide(text)
-    return text
-
-
-# -- our own ----------------------------------------------------------------------------------------------------------
 
 _BLOCKS: list[tuple[re.Pattern[str], Replacement]] = [
     # Key blocks, also without their end; what is left of one that lacks its beginning is looked for in `_without_key_ends`.
@@ -263,6 +45,7 @@ _BLOCKS: list[tuple[re.Pattern[str], Replacement]] = [
     ),
     (re.compile(r"\b(ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+) AAAA[\w+/=]+(?: \S+@\S+)?"), rf"\g<1> {TOKEN}"),
 ]
+
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 
 
@@ -374,6 +157,7 @@ _HEADERS: list[tuple[re.Pattern[str], Replacement]] = [
 ]
 
 _DIGITS = r"\d(?:[ ()./-]{0,2}\d)"
+
 _PHONES: list[tuple[re.Pattern[str], Replacement]] = [
     (re.compile(rf"(?<![\w.+*/^-])\+(?=[1-9]){_DIGITS}{{7,13}}(?![\w.])"), PHONE),
     (re.compile(r"(?<![\w.-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w.-])"), PHONE),
@@ -387,6 +171,7 @@ _PHONES: list[tuple[re.Pattern[str], Replacement]] = [
 ]
 
 _QUOTED = r"\\*\"[^\"\n]*\"|\\*'[^'\n]*'"
+
 _ASSIGNED = re.compile(
     r"(?P<head>(?<![A-Za-z0-9])(?P<name>[\w.-]{0,60}?"
     r"(?:token|secret|pass|pwd|pw|key|cred|auth|cookie|sess|webhook|phone|mobile|sig|pat|sas|dsn|csrf|pin|connection_?string)[\w-]{0,16})"
@@ -413,17 +198,3 @@ def _assigned(found: re.Match[str]) -> str:
 def _is_code(value: str) -> bool:
     """Whether a value without quotes is another name for the same thing, such as ``password=db_password``."""
     return bool(re.fullmatch(r"[A-Za-z_][\w.]*", value)) and bool(names_a_secret(value.rpartition(".")[2]))
-
-
-# -- hosts ------------------------------------------------------------------------------------------------------------
-
-HOST = "<host>"
-_HOSTS = _words("host hostname server endpoint addr address proxy registry broker nameserver gateway")
-
-
-def is_host(name: str, value: str) -> bool:
-    """Whether a name is given a machine's name or address: ``connect(host="db7")``."""
-    words = re.findall(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+", name[-60:])
-    if not words or words[-1].lower() not in _HOSTS or value.lower() in ("localhost", *_NO_VALUES):
-        return False
-    return bool(re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z0-9-]{2,63}(?:\.[A-Za-z0-9-]{1,63}){0,6}", value))

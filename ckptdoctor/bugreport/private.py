@@ -11,13 +11,13 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog
-from ckptdoctor.bugreport import redact
+from ckptdoctor.bugreport import vocabulary
 from ckptdoctor.model.evidence import Environment, Package
 
 PACKAGE, REPOSITORY = "<package>", "<repository>"
 
 _PUBLIC_PACKAGES = frozenset(
-    redact.COMMON
+    vocabulary.COMMON
     | {
         "accelerate", "apex", "bitsandbytes", "causal-conv1d", "ckptdoctor", "datasets", "flash-attn", "flash-attn-3",
         "liger-kernel", "llama-factory", "lm-eval", "mamba-ssm", "megatron-core", "modelscope", "numpy",

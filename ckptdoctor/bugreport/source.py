@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import libcst as cst
 
-from ckptdoctor.bugreport import forms
+from ckptdoctor.bugreport import noise, secret_names
+from ckptdoctor.bugreport.placeholders import HOST, TOKEN
 from ckptdoctor.bugreport.redact import Redactor
 
 _TAKES_NAMES = re.compile(
@@ -36,7 +37,7 @@ def clean(text: str, redactor: Redactor) -> tuple[str, list[str]]:
         tree = cst.parse_module(text)
     except (cst.ParserSyntaxError, RecursionError):
         # No program that could be run: lines are all that there is to keep.
-        return "\n".join(forms.hide_noise(redactor.clean(line)) for line in text.split("\n")), []
+        return "\n".join(noise.hide_noise(redactor.clean(line)) for line in text.split("\n")), []
     visitor = _Cleaner(redactor)
     return tree.visit(visitor).code, visitor.found
 
@@ -98,7 +99,7 @@ class _Cleaner(cst.CSTTransformer):
         cleaned = self._cleaned(value)
         lines = value.count("\n")
         if cleaned != value and (cleaned.count("\n") != lines or re.search(r"[{}\"'\\]", cleaned)):
-            cleaned = forms.TOKEN + "\n" * lines
+            cleaned = TOKEN + "\n" * lines
         return updated_node.with_changes(value=cleaned)
 
     def leave_Comment(self, original_node: cst.Comment, updated_node: cst.Comment) -> cst.Comment:  # noqa: N802
@@ -109,7 +110,7 @@ class _Cleaner(cst.CSTTransformer):
         return updated_node.with_changes(value=cleaned) if cleaned.isidentifier() else updated_node
 
     def leave_Integer(self, original_node: cst.Integer, updated_node: cst.Integer) -> cst.Integer:  # noqa: N802
-        is_private = any(forms.names_a_secret(name) in ("strong", "phone") for name in self._names[-1:])
+        is_private = any(secret_names.names_a_secret(name) in ("strong", "phone") for name in self._names[-1:])
         return updated_node.with_changes(value="0") if is_private and len(updated_node.value) >= 6 else updated_node
 
     def _whole(self, original: cst.CSTNode, node: Any) -> cst.CSTNode:
@@ -119,7 +120,7 @@ class _Cleaner(cst.CSTTransformer):
             return cast("cst.CSTNode", node)
         value = "".join(map(_value, before))
         cleaned = self._cleaned(value)
-        if cleaned == value or forms.TOKEN not in cleaned:
+        if cleaned == value or TOKEN not in cleaned:
             return cast("cst.CSTNode", node)
         return _refilled(node, iter([cleaned] + [""] * (len(after) - 1)))
 
@@ -128,17 +129,17 @@ class _Cleaner(cst.CSTTransformer):
         for depth, name in enumerate(reversed(self._names[-3:])):
             if not name or (depth and " " in value):  # a sentence further in is a label
                 break
-            if value != forms.TOKEN and forms.is_secret(name, value):
+            if value != TOKEN and secret_names.is_secret(name, value):
                 self.found.append(value)
-                return forms.TOKEN
-            if forms.is_host(name, value):
+                return TOKEN
+            if secret_names.is_host(name, value):
                 self.found.append(value)
-                return forms.HOST
+                return HOST
         return self._text(value)
 
     def _text(self, text: str) -> str:
-        cleaned = forms.hide_noise(self._redactor.clean(text))
-        if cleaned.count(forms.TOKEN) > text.count(forms.TOKEN):
+        cleaned = noise.hide_noise(self._redactor.clean(text))
+        if cleaned.count(TOKEN) > text.count(TOKEN):
             self.found += _taken_out(text, cleaned)
         return cleaned
 
@@ -168,7 +169,7 @@ def _of_call(node: cst.Call) -> str | None:
     """For ``setdefault("X_TOKEN", "...")``, the first argument; what a function is asked for by name is no value."""
     first = node.args[0].value if node.args else None
     if len(node.args) > 1 and isinstance(first, cst.SimpleString):
-        return _value(first) if forms.names_a_secret(_value(first)) else ""
+        return _value(first) if secret_names.names_a_secret(_value(first)) else ""
     function = _dotted(node.func)
     return "" if _TAKES_NAMES.search(function) else None
 
@@ -242,9 +243,7 @@ def _taken_out(text: str, cleaned: str) -> Iterator[str]:
     """What stood where a token is hidden now, as far as what is around it tells."""
     parts = re.split(r"(<[a-z]+>)", cleaned)
     found = re.fullmatch(
-        "".join(
-            "(.*?)" if part == forms.TOKEN else ".*?" if at % 2 else re.escape(part) for at, part in enumerate(parts)
-        ),
+        "".join("(.*?)" if part == TOKEN else ".*?" if at % 2 else re.escape(part) for at, part in enumerate(parts)),
         text,
         re.DOTALL,
     )

@@ -50,12 +50,12 @@ def command(output: str, template: str | None, force: bool, request: Request) ->
 
     Exit status: 0 the report was made, 2 wrong usage, 3 there is nothing to report on.
     """  # noqa: D301 - click wants the character itself
-    from ckptdoctor.bugreport import bundle
+    from ckptdoctor.bugreport import bundle, zip_file
 
-    path = bundle.require_place(output, force)
+    path = zip_file.require_place(output, force)
     with progress.reporter() as reporter:
         made = bundle.make(request, template or "", reporter)
-    bundle.write(made.members, path, force)
+    zip_file.write(made.members, path, force)
     printing.write(_summary(made, output, path.stat().st_size))
     return ExitStatus.OK
 
