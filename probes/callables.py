@@ -17,7 +17,7 @@ DEPTH = 8
 
 
 def describe(function: Any, depth: int = DEPTH) -> dict[str, Any]:
-    """The make-up of a callable, outermost first; see ``Makeup`` on the doctor's side for the fields."""
+    """What a callable is made of, outermost first; see ``CallableInfo`` on the doctor's side for the fields."""
     inner = _inner(function)
     described: dict[str, Any] = {
         "kind": _kind(function),
@@ -51,7 +51,7 @@ def render(function: Any, depth: int = DEPTH) -> str:
 
 
 def parts(function: Any) -> Iterator[tuple[str, Any]]:
-    """Every object in a callable's make-up that a checkpoint function may reach into, with the way to it."""
+    """Every object in a callable that a checkpoint function may read, with the way to it."""
     yield from _parts("callable", function, DEPTH)
 
 

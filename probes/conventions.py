@@ -1,4 +1,4 @@
-"""The ways in which a model can hand a decoder layer to its checkpoint function.
+"""The ways in which a model can pass a decoder layer to its checkpoint function.
 
 A checkpoint function that looks inside the callable it is given (for ``__self__``, say) works with some of them and
 fails with others. Each convention builds its callable on the very line that passes it on.
@@ -17,7 +17,7 @@ from torch import nn
 Checkpoint = Callable[..., Any]
 """``checkpoint(function, *inputs)`` runs ``function(*inputs)`` and returns what it returned."""
 
-HandOver = Callable[[nn.Module, torch.Tensor, "dict[str, Any]", Checkpoint], Any]
+Convention = Callable[[nn.Module, torch.Tensor, "dict[str, Any]", Checkpoint], Any]
 """Given a layer, its input [B, T, C] and its keywords in the order of its signature, calls the checkpoint function."""
 
 
@@ -69,11 +69,11 @@ def wraps(layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any
 def deepspeed_partial(
     layer: nn.Module, hidden_states: torch.Tensor, keywords: dict[str, Any], checkpoint: Checkpoint
 ) -> Any:
-    """Replaces the layer's forward by a partial of it, the first time, and hands that over."""
+    """Replaces the layer's forward by a partial of it, the first time, and passes the partial."""
     return checkpoint(vars(layer).setdefault("forward", partial(layer.forward)), hidden_states, *keywords.values())
 
 
-def named(name: str) -> HandOver:
+def named(name: str) -> Convention:
     """The calling convention of that name, a record in the doctor's catalog: ``partial-bound`` is ``partial_bound`` here."""
-    found: HandOver = globals()[name.replace("-", "_")]
+    found: Convention = globals()[name.replace("-", "_")]
     return found

@@ -21,12 +21,12 @@ _LAZY = "because of the following error (look up to see its traceback)"
 _LOOKUPS = frozenset({"__getattr__", "__getattribute__"})
 
 
-def evidence(error: BaseException, handed: Any = None) -> dict[str, Any]:
+def evidence(error: BaseException, passed: Any = None) -> dict[str, Any]:
     """What an exception tells.
 
     Args:
         error: The exception, with its traceback.
-        handed: The callable that was handed to the checkpoint function last, to tell whether the attribute that is
+        passed: The callable that was passed to the checkpoint function last, to tell whether the attribute that is
             missing was read from it.
     """
     error, walked = _unwrapped(error)
@@ -37,7 +37,7 @@ def evidence(error: BaseException, handed: Any = None) -> dict[str, Any]:
         "frames": frames,
         "needs_cuda": _needs_cuda(walked),
     }
-    attribute = _attribute(error, walked, handed)
+    attribute = _attribute(error, walked, passed)
     if attribute:
         found["attribute"] = attribute
     return found
@@ -70,7 +70,7 @@ def _needs_cuda(walked: list[tuple[FrameType, int]]) -> bool:
     return any(frame.f_code.co_filename.endswith(initialisation) for frame, _ in walked)
 
 
-def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], handed: Any) -> dict[str, Any] | None:
+def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], passed: Any) -> dict[str, Any] | None:
     """The attribute that an AttributeError is about, and where its object stands in the callable passed."""
     if not isinstance(error, AttributeError):
         return None
@@ -79,7 +79,7 @@ def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], handed
     if not name:
         return None
     target = _object(error, walked)
-    held = callables.parts(handed) if handed is not None else ()
+    held = callables.parts(passed) if passed is not None else ()
     where, found = next(
         (
             (path, part)

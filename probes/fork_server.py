@@ -7,7 +7,7 @@ What it reads back::
     {"pid": 4711}                                       for each lane, in the order of the requests
     {"ended": 4711, "status": 0}                        when it is gone, as ``os.waitpid`` puts it
 
-Nothing of the stack but torch and what it imports itself is loaded here, so each lane may lay other releases over it.
+Nothing of the stack but torch and what it imports itself is loaded here, so each lane may add other releases in an overlay.
 """
 
 from __future__ import annotations

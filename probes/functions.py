@@ -55,7 +55,7 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
 
 
 def pass_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
-    """Make a model hand its layers to this very function."""
+    """Make a model pass its layers to this very function."""
     if hasattr(model, "_set_gradient_checkpointing"):
         model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=function)
     else:
@@ -113,7 +113,7 @@ def _replaced(module: Any, function: Any, file: str) -> Any:
     parent, _, name = home.__name__.rpartition(".")
     if parent in sys.modules:
         setattr(sys.modules[parent], name, fresh)
-    # One that only hands the function on takes it from the new one.
+    # A module that only imports the function takes it from the new one.
     return fresh if home is module else importlib.reload(module)
 
 

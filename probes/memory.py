@@ -1,4 +1,4 @@
-"""How much memory is in use, whoever keeps it: autograd, a list, a context, or the CPU in the place of a GPU."""
+"""How much memory is in use, whoever keeps it: autograd, a list, a context, or a simulated GPU."""
 
 from __future__ import annotations
 

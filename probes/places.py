@@ -95,7 +95,7 @@ def warm_up() -> None:
 
 
 def look_first_in(folders: list[str]) -> None:
-    """Lay folders of packages over those that are there, and forget who owned what without them."""
+    """Add folders of packages ahead of the others, and forget which distribution owned which file before."""
     sys.path[:0] = folders
     owner.cache_clear()
     _distribution_of.cache_clear()

@@ -1,4 +1,4 @@
-"""The CPU in the place of a GPU that is not there."""
+"""A GPU that is simulated on the CPU."""
 
 from __future__ import annotations
 

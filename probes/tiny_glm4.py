@@ -185,7 +185,7 @@ class TinyGlm4ForCausalLM(nn.Module):  # type: ignore[misc]
 
     Args:
         config: Sizes.
-        convention: The name of a calling convention: how layers are handed to the checkpoint function.
+        convention: The name of a calling convention: how layers are passed to the checkpoint function.
     """
 
     def __init__(self, config: TinyGlm4Config, convention: str) -> None:

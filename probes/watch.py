@@ -13,7 +13,7 @@ from . import callables, places
 CACHE_KEYWORDS = frozenset({"use_cache", "past_key_value", "past_key_values", "layer_past", "cache_position"})
 """Keyword arguments that transformers itself takes away under checkpointing, and rightly."""
 
-HANDOVERS = 8
+MOST_KEPT = 8
 """How many different callables are kept."""
 
 
@@ -191,7 +191,7 @@ class Spy:
             if (known["by"]["file"], known["by"]["line"], known["callable"]["text"]) == (by["file"], by["line"], text):
                 known["calls"] += 1
                 return
-        if len(self.seen) < HANDOVERS:
+        if len(self.seen) < MOST_KEPT:
             self.seen.append(
                 {
                     "callable": callables.describe(passed),

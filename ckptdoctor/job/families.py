@@ -1,4 +1,4 @@
-"""A model's family, guessed from its name where its configuration is not at hand."""
+"""A model's family, guessed from its name where there is no configuration."""
 
 from __future__ import annotations
 

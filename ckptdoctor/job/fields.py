@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.job import files
+from ckptdoctor.job import json_text, settings_text
 from ckptdoctor.words.wording import listed
 
 _YES = {"true", "t", "yes", "y", "on", "1"}
@@ -101,7 +101,7 @@ class Fields:
         is_text = False
         if isinstance(value, str) and value.startswith("{"):
             is_text = True
-            value = files.parse_json(value, f"`{self._prefix}{name}` of {self.source}")
+            value = json_text.parse_json(value, f"`{self._prefix}{name}` of {self.source}")
         if value is None or value == "":
             value = {}
         if not isinstance(value, Mapping):
@@ -121,7 +121,7 @@ class Fields:
 
     def others(self, known: Iterable[str], reason: str) -> list[str]:
         """The same for every setting but those that are known."""
-        names = [name for name in self.values if name not in known and files.is_plain(name)]
+        names = [name for name in self.values if name not in known and settings_text.is_plain(name)]
         return self._together(dict.fromkeys(names, reason))
 
     def sentence(self, name: str, reason: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.job import files
+from ckptdoctor.job import files, settings_text
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.job import Job
@@ -28,10 +28,10 @@ class JobFile:
             UsageFault: There is no such file, or it holds no settings.
         """
         self._source = str(path)
-        self._strict_fault: files.StrictFault | None = None
+        self._strict_fault: settings_text.StrictFault | None = None
         try:
             self._values = files.load(self._source)
-        except files.StrictFault as fault:
+        except settings_text.StrictFault as fault:
             self._strict_fault, self._values = fault, fault.values
 
     def interpreted(self, versions: Mapping[str, str] | None = None, choice: Choice = NO_CHOICE) -> Job:
@@ -42,7 +42,7 @@ class JobFile:
         """
         releases = Releases(versions or {})
         job = self._format(releases).read(Fields(self._source, self._values), releases, choice)
-        job.keys = [name for name in self._values if files.is_plain(name)]
+        job.keys = [name for name in self._values if settings_text.is_plain(name)]
         return job
 
     def _format(self, releases: Releases) -> Format:

@@ -1,4 +1,4 @@
-"""What can be probed, and what the user wants probed."""
+"""What can be probed, and what the user wants to probe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckptdoctor.model.evidence import Setup, Variant
 OWN_MODEL = "tiny-glm4"
 
 FALLBACK_FAMILIES = ("glm4", "glm", "llama")
-"""Families to probe with where none was chosen: the one that the fault began with, else its elder, else the commonest."""
+"""Families to probe with where none was chosen: the first that the environment has. The fault was first seen with ``glm4``."""
 
 TORCH = ("torch:non-reentrant", "torch:reentrant")
 
@@ -23,7 +23,7 @@ COURSE: Variant = "course"
 
 @dataclass(frozen=True)
 class Options:
-    """What the user wants probed; an empty choice means: whatever matters here."""
+    """What the user wants to probe; an empty choice stands for all that matters in the environment."""
 
     models: Sequence[str] = ()
     functions: Sequence[str] = ()

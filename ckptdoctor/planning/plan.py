@@ -105,15 +105,15 @@ def as_installed(
 ) -> Iterator[Planned]:
     """The usual step without an engine and with nothing hidden, where no engine of DeepSpeed's is tried with all installed.
 
-    Hiding DeepSpeed shows whom to blame. Whether the environment works is shown by the environment as it is: transformers
-    imports DeepSpeed wherever it is installed.
+    Hiding DeepSpeed shows whether DeepSpeed is to blame. But only the environment as it is shows whether it works:
+    transformers imports DeepSpeed wherever it is installed.
     """
     takes_all_installed = any(catalog.engines()[engine].package for engine in engines)
     if "deepspeed" not in environment.stack or "none" not in engines or takes_all_installed:
         return
     convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
-        if function != "deepspeed":  # it is tried with DeepSpeed at hand in any case
+        if function != "deepspeed":  # it is always tried with DeepSpeed installed
             spec = structs.replace(_spec(model, function, "none", convention, options), as_installed=True)
             yield Planned(spec, "subject" if function in subjects else "control", FULL_STACK)
 

@@ -1,9 +1,11 @@
-"""Lets checkpoint functions find the layer that they look for, in callables of another shape than they were written for.
+"""One file and over 300 lines: every Python of a job imports it at start-up, from ``PYTHONPATH``, under this one name.
 
-``install`` waits for transformers and puts a guard around each checkpoint function that a model is given. The guard
-hands on what it gets, untouched. Only where the function asks that callable for something which it lacks, before the layer
-has run, is the function called anew, with a callable that has it. Python 3.9 and later, standard library only; torch is used
-once the program itself has imported it.
+Adapts the callables that models pass, so that checkpoint functions written for another shape find the layer in them.
+
+``install`` waits for transformers and puts a guard around each checkpoint function that a model is given. The guard passes on
+what it gets, unchanged. Only where the function asks the callable for an attribute that it lacks, before the layer has run,
+the guard calls the function again with a callable that has the attribute. Python 3.9 and later, standard library only; torch
+is used once the program itself has imported it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ MODULE = "transformers.modeling_utils"
 METHOD = "_set_gradient_checkpointing"
 ARGUMENT = "gradient_checkpointing_func"
 OWNERS = ("torch", "deepspeed")
-"""Packages whose checkpoint functions ask the callable for nothing and are left alone."""
+"""Packages whose checkpoint functions need no attribute of the callable; they get no guard."""
 
 shadowed_has_run = False
 """Whether the ``sitecustomize`` behind ours was taken care of in this process."""
 
 _MOST_PARTS = 1000
-"""A callable of more parts than this is nothing that a model passes."""
+"""No model passes a callable of more parts."""
 
 _MISSING = re.compile(r"'([^']+)' object has no attribute '(__self__|func)'")
 
@@ -40,7 +42,7 @@ _said = False
 
 
 class Finder:
-    """Finds transformers' module as everybody else would, and has a word to say once it is executed."""
+    """Finds transformers' module as everybody else would, and adapts the module after it was executed."""
 
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None
@@ -123,13 +125,13 @@ def guard(function: Any) -> Any:
     Returns:
         The guard, or the very same object where none is needed: around torch's and DeepSpeed's own, and around a guard.
     """
-    if isinstance(function, Border) or not callable(function) or _needs_none(function):
+    if isinstance(function, Guard) or not callable(function) or _needs_none(function):
         return function
-    return Border(function)
+    return Guard(function)
 
 
-class Border:
-    """Stands before a checkpoint function, and looks like it."""
+class Guard:
+    """Stands in front of a checkpoint function, and looks like it."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -144,7 +146,7 @@ class Border:
     def __repr__(self) -> str:
         return f"<guard around {self._ckptdoctor_function!r}>"
 
-    def __deepcopy__(self, memo: Any) -> Border:
+    def __deepcopy__(self, memo: Any) -> Guard:
         return self  # as a function does
 
     def __reduce__(self) -> Any:
@@ -152,33 +154,33 @@ class Border:
         return functools.partial, (self._ckptdoctor_function,)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, with another callable where it cannot do with the one that it is given."""
+        """Call the function, with an adapted callable where it needs one."""
         if not args or _is_compiling():
             return self._ckptdoctor_function(*args, **kwargs)
-        handed, shape = args[0], _shape(args[0])
+        passed, shape = args[0], _shape(args[0])
         if shape not in self._ckptdoctor_adapts:
             try:
-                with _watched(handed if shape not in self._ckptdoctor_fits else None) as has_run:
+                with _watched(passed if shape not in self._ckptdoctor_fits else None) as has_run:
                     result = self._ckptdoctor_function(*args, **kwargs)
                 self._ckptdoctor_fits.add(shape)
                 return result
             except AttributeError as error:
-                adapted = None if has_run else self._cure(error, handed)
+                adapted = None if has_run else self._adapted_for(error, passed)
                 if adapted is None:
                     raise
             self._ckptdoctor_adapts.add(shape)
         else:
-            adapted = adapt(handed) or handed
+            adapted = adapt(passed) or passed
         return self._ckptdoctor_function(adapted, *args[1:], **kwargs)
 
-    def _cure(self, error: AttributeError, handed: Any) -> Handed | None:
+    def _adapted_for(self, error: AttributeError, passed: Any) -> Adapted | None:
         """What to pass instead, if the error is the callable's lacking something, and the layer has not run."""
         try:
-            adapted = adapt(handed)
+            adapted = adapt(passed)
             if adapted is None:
                 return None
-            layer, name = layer_of(handed), _missing(error, handed)
-            if not name or not hasattr(adapted, name) or _ran(error, handed, layer):
+            layer, name = layer_of(passed), _missing(error, passed)
+            if not name or not hasattr(adapted, name) or _ran(error, passed, layer):
                 return None
             _announce(f"adapting what {type(layer).__name__} is passed as, for {_label(self)}, which reads `{name}`")
             return adapted
@@ -187,14 +189,14 @@ class Border:
 
 
 @contextmanager
-def _watched(handed: Any) -> Iterator[list[bool]]:
+def _watched(passed: Any) -> Iterator[list[bool]]:
     """Watch whether a layer, or any module in it, is run; a list that is no longer empty then.
 
     A model may pass the layer's bare forward, which runs no hook of the layer itself; so all of its modules are
     watched. This slows modules down a little, so that it is done for the first callable of each shape only.
     """
     has_run: list[bool] = []
-    layer = None if handed is None else layer_of(handed)
+    layer = None if passed is None else layer_of(passed)
     if layer is None:
         yield has_run
         return
@@ -243,27 +245,27 @@ def _owners(function: Any) -> Iterator[str]:
         yield str((owner if isinstance(owner, type) else type(owner)).__module__)
 
 
-def _shape(handed: Any) -> tuple[type, ...]:
+def _shape(passed: Any) -> tuple[type, ...]:
     """What a callable is a partial of what of; those of one shape fit a function, or do not, alike."""
-    types = [type(handed)]
-    while isinstance(handed, functools.partial):
-        handed = handed.func
-        types.append(type(handed))
+    types = [type(passed)]
+    while isinstance(passed, functools.partial):
+        passed = passed.func
+        types.append(type(passed))
     return tuple(types)
 
 
 # -- what a callable is made of ---------------------------------------------------------------------------------------
 
 
-def layer_of(handed: Any) -> Any:
+def layer_of(passed: Any) -> Any:
     """The layer that a callable runs: the ``torch.nn.Module`` that it holds; None if it holds none."""
     base = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
-    return None if base is None else next((part for part in _parts(handed, base) if isinstance(part, base)), None)
+    return None if base is None else next((part for part in _parts(passed, base) if isinstance(part, base)), None)
 
 
-def _parts(handed: Any, base: type) -> Iterator[Any]:
+def _parts(passed: Any, base: type) -> Iterator[Any]:
     """A callable and all that it is made of, what it closes over last: that may hold other modules besides the layer."""
-    pending: list[Any] = [handed]
+    pending: list[Any] = [passed]
     closures: list[Any] = []
     seen: dict[int, Any] = {}  # alive, so that no id is given twice
     while (pending or closures) and len(seen) < _MOST_PARTS:
@@ -282,9 +284,9 @@ def _parts(handed: Any, base: type) -> Iterator[Any]:
                 closures.append(cell.cell_contents)
 
 
-def _missing(error: AttributeError, handed: Any) -> str:
+def _missing(error: AttributeError, passed: Any) -> str:
     """The attribute that a callable, or a part of it, was asked for and lacks; empty if the error is of something else."""
-    parts = list(_parts(handed, sys.modules["torch"].nn.Module))
+    parts = list(_parts(passed, sys.modules["torch"].nn.Module))
     name, owner = getattr(error, "name", None), getattr(error, "obj", None)
     if name and owner is not None:
         return name if any(owner is part for part in parts) else ""
@@ -295,10 +297,10 @@ def _missing(error: AttributeError, handed: Any) -> str:
     return found[2] if found[1] in types else ""
 
 
-def _ran(error: AttributeError, handed: Any, layer: Any) -> bool:
+def _ran(error: AttributeError, passed: Any, layer: Any) -> bool:
     """Whether an error comes from below the callable."""
     base = sys.modules["torch"].nn.Module
-    codes = {code for whole in (handed, layer.forward) for code in map(_code, _parts(whole, base)) if code}
+    codes = {code for whole in (passed, layer.forward) for code in map(_code, _parts(whole, base)) if code}
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code in codes:
@@ -317,10 +319,10 @@ def _code(part: Any) -> CodeType | None:
 # -- the callable that fits -------------------------------------------------------------------------------------------
 
 
-def adapt(handed: Any) -> Handed | None:
+def adapt(passed: Any) -> Adapted | None:
     """Make a callable in which every checkpoint function finds the layer; None where there is no layer in it."""
-    layer = layer_of(handed)
-    return None if layer is None else Handed(handed, Layer(layer, handed))
+    layer = layer_of(passed)
+    return None if layer is None else Adapted(passed, Layer(layer, passed))
 
 
 class Bound:
@@ -347,7 +349,7 @@ class Bound:
         return f"<{self._ckptdoctor_original!r}, adapted>"
 
 
-class Handed(Bound):
+class Adapted(Bound):
     """Looks like a partial of a bound method as well, which binds nothing."""
 
     def __init__(self, original: Callable[..., Any], layer: Layer) -> None:
@@ -403,14 +405,14 @@ class Layer:
 
 def _label(function: Any) -> str:
     """The code behind a checkpoint function, for people."""
-    function = next(part for part in _wrappers(function) if not isinstance(part, Border))
+    function = next(part for part in _wrappers(function) if not isinstance(part, Guard))
     code = getattr(function, "__code__", None)
     name = getattr(code, "co_name", "") or getattr(function, "__qualname__", "") or type(function).__qualname__
     return f"{next(_owners(function))}.{name}"
 
 
 def _announce(text: str) -> None:
-    """Say it once in a job, by its first process."""
+    """Tell it once in a job, from its first process."""
     global _said
     rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
     if not _said and rank == "0":

@@ -43,7 +43,7 @@ def _run_shadowed() -> None:
     if spec is None or spec.loader is None:
         return
     module = importlib.util.module_from_spec(spec)
-    sys.modules["sitecustomize"] = module  # the import that is going on hands out what it finds here at its end
+    sys.modules["sitecustomize"] = module  # the import that is going on returns what it finds here at its end
     spec.loader.exec_module(module)
 
 

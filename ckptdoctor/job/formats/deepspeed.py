@@ -44,7 +44,7 @@ KEPT = (
     "activation_checkpointing",
     "compile",
 )
-"""Sections that are handed on. Others have no part in a step, are not tried, or may hold keys to somebody's account."""
+"""Sections that are passed on. Others have no part in a step, are not tried, or may hold keys to somebody's account."""
 
 UNTRIED = {
     "amp": "mixed precision by NVIDIA's apex.",
