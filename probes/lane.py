@@ -85,7 +85,7 @@ def _serve(specs: list[dict[str, Any]], workers: int, channel: bridge.Channel, r
     """Run all specs, some at once; whether the doctor is still there at the end."""
     waiting, running = list(specs), list[isolate.Child]()
     fork = processes.can_fork()
-    processes.die_with_parent(at_once=False)  # the end of input is noticed here, in time to end what probes started
+    processes.die_with_parent(is_on=False)  # the end of input is noticed here, in time to end what probes started
     try:
         while waiting or running:
             while waiting and len(running) < workers:

@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 
-def die_with_parent(at_once: bool = True) -> None:
-    """Have the kernel kill this process when its parent is gone (Linux), or no longer so."""
-    _prctl(1, signal.SIGKILL if at_once else 0)
+def die_with_parent(is_on: bool = True) -> None:
+    """Have the kernel kill this process when its parent ends (Linux), or switch that off."""
+    _prctl(1, signal.SIGKILL if is_on else 0)
 
 
 def adopt_orphans() -> None:

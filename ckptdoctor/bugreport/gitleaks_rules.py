@@ -19,11 +19,11 @@ from ckptdoctor.bugreport.delimiters import WORD
 from ckptdoctor.bugreport.placeholders import TOKEN
 
 _NOT_USED = {
-    "generic-api-key": "our own judges names and values",
-    "curl-auth-header": "our own reads headers; this one takes time without bounds",
-    "curl-auth-user": "takes time without bounds",
+    "generic-api-key": "our own rules judge names and values",
+    "curl-auth-header": "our own rules read headers; this rule takes unbounded time",
+    "curl-auth-user": "takes unbounded time",
     "kubernetes-secret-yaml": "for files of one kind only",
-    "private-key": "our own knows blocks that are cut",
+    "private-key": "our own rules know blocks that are cut",
 }
 
 _END = r"""(?:[\x60'"\s;]|\\[nr]|$)"""

@@ -1,4 +1,4 @@
-"""Runs of characters that no person thought of."""
+"""Runs of random characters, which may be secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HASHES = re.compile(
 
 
 def hide_noise(text: str) -> str:
-    """The text without runs of characters that no person thought of; only for text of which nothing random is needed."""
+    """The text without runs of random characters; only for text in which nothing random is needed."""
     return _RUN.sub(lambda found: TOKEN if _is_noise(found) else found[0], text)
 
 

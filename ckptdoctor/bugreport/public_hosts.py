@@ -1,4 +1,4 @@
-"""Hosts that everybody uses: they tell nothing about who names them."""
+"""Hosts that everybody uses: a name of one tells nothing about the user."""
 
 from __future__ import annotations
 

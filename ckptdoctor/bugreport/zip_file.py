@@ -15,7 +15,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def require_place(output: str, force: bool) -> Path:
-    """The file to write to, looked at before anything is run.
+    """The file to write to; it is checked before anything is run.
 
     Args:
         output: As the user gave it.

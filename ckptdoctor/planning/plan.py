@@ -24,10 +24,10 @@ class Planned:
 
     Attributes:
         spec: What to run.
-        role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` tells with which
-            calling conventions a function copes, whether or not this stack uses them. ``advisory`` concerns a function
+        role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` shows which
+            calling conventions a function supports, whether or not this stack uses them. ``advisory`` concerns a function
             that nobody asked for.
-        lane: In which of the target's processes it runs.
+        lane: The process of the environment that it runs in.
     """
 
     spec: Spec
@@ -43,7 +43,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def specs(self, lane: Lane) -> list[Spec]:
-        """What to run in one lane, what takes longest first: nothing else then waits for it in the end."""
+        """What to run in one lane; the longest probes come first, so that nothing waits for them in the end."""
         found = [planned.spec for planned in self.probes if planned.lane == lane]
         return sorted(found, key=lambda spec: spec.variant != COURSE)
 
