@@ -51,7 +51,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     key = results.key(target.python, target.overlay, request, job)
     if request.use_cache and (known := results.load(key)) is not None:
         return known
-    with target.session(target.overlay, request.workers or _cores()) as session:
+    with target.session(target.overlay, request.at_once or _cores()) as session:
         environment = target.inspect(target.overlay, session).environment
         probes = probe_request(request, job, environment)
         if probes.unjudged:
@@ -92,7 +92,7 @@ def _find(request: Request, environment: Environment, plan: Plan, session: Sessi
     """Run the probes, and judge what they observed."""
     if request.find_remedies:
         remedies.warm_up()
-    return findings.find(environment, plan, session.examine(plan.by_lane()))
+    return findings.find(environment, plan, session.examine(plan.by_worker()))
 
 
 def _with_remedies(

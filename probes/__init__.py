@@ -6,8 +6,8 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``__main__`` loads this folder as a package under a private name, so that it never shadows a package of the target.
 
 ==================  =================================================================================================
-``lane``            the process that the doctor talks to: imports the stack once, forks a child for each probe
-``fork_server``     the process that imports torch once and forks lanes, for many combinations of packages
+``worker``          the process that the doctor talks to: imports the stack once, forks a child for each probe
+``fork_server``     the process that imports torch once and forks workers, for many combinations of packages
 ``bridge``          the two pipes to the doctor: requests and events
 ``importing``       the stack, imported once for all probes that are forked afterwards
 ``isolate``         one child: its pipes, its time limit, its end

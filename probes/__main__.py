@@ -102,4 +102,4 @@ if __name__ == "__main__":
     folders = tuple(folder for folder in os.environ.get("CKPTDOCTOR_OWN", "").split(os.pathsep) if folder)
     if folders:
         keep_bytecode_out_of_the_target(folders, os.environ["CKPTDOCTOR_BYTECODE"])
-    sys.exit(load("fork_server" if sys.argv[1:2] == ["--fork-server"] else "lane").main())
+    sys.exit(load("fork_server" if sys.argv[1:2] == ["--fork-server"] else "worker").main())

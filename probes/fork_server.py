@@ -1,13 +1,13 @@
-"""The process from which lanes are forked: it imports torch once, for as many combinations of packages as there are.
+"""The process from which workers are forked: it imports torch once, for as many combinations of packages as there are.
 
-The doctor sends three descriptors for each lane over a socket: for requests, for events, and for what it prints.
+The doctor sends three descriptors for each worker over a socket: for requests, for events, and for what it prints.
 What it reads back::
 
-    {"fork": true, "loaded": ["torch", "numpy", ...]}   once: top-level modules that every lane will share
-    {"pid": 4711}                                       for each lane, in the order of the requests
+    {"fork": true, "loaded": ["torch", "numpy", ...]}   once: top-level modules that every worker will share
+    {"pid": 4711}                                       for each worker, in the order of the requests
     {"ended": 4711, "status": 0}                        when it is gone, as ``os.waitpid`` puts it
 
-Nothing of the stack but torch and what it imports itself is loaded here, so each lane may add other releases in an overlay.
+Nothing of the stack but torch and what it imports itself is loaded here, so each worker may add other releases in an overlay.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import socket
 import sys
 from typing import Any
 
-from . import importing, lane, processes
+from . import importing, processes, worker
 
 POLL = 0.05
-"""Seconds between looks at lanes that may have ended."""
+"""Seconds between looks at workers that may have ended."""
 
 
 def main() -> int:
-    """Import torch, then fork a lane for each request until the doctor closes the socket."""
+    """Import torch, then fork a worker for each request until the doctor closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the doctor sees to an interrupt
     processes.die_with_parent()
     wire = socket.socket(fileno=int(sys.argv[2]))
     wire.set_inheritable(False)
     gc.disable()
-    with contextlib.suppress(Exception):  # each lane tries again, and reports it
+    with contextlib.suppress(Exception):  # each worker tries again, and reports it
         importing.import_torch()
     gc.freeze()
     gc.enable()
@@ -49,7 +49,7 @@ def _tell(wire: socket.socket, **said: Any) -> None:
 
 
 def _take_request(wire: socket.socket) -> bool:
-    """Fork a lane if one is asked for in time; whether the doctor is still there."""
+    """Fork a worker if one is asked for in time; whether the doctor is still there."""
     wire.settimeout(POLL)
     try:
         data, descriptors, _, _ = socket.recv_fds(wire, 1, 3)
@@ -83,7 +83,7 @@ def _fork(wire: socket.socket, descriptors: list[int]) -> int:
         for number in (1, 2):
             os.dup2(output, number)
         os.close(output)
-        status = lane.serve(requests_from, events_to)
+        status = worker.serve(requests_from, events_to)
     except BaseException:
         import traceback
 

@@ -14,7 +14,7 @@ from . import catalog, isolate, places
 from .bridge import Channel
 
 OPENING = "CKPTDOCTOR_OPENING"
-"""Environment variable through which a spawned child is told how its lane was opened."""
+"""Environment variable through which a spawned child is told how its worker was opened."""
 
 BROKEN: dict[str, dict[str, Any]] = {}
 """What could not be imported, with the error as evidence."""

@@ -23,7 +23,7 @@ DUMP = 2.0
 """Seconds before the time limit at which a hanging probe prints where it hangs."""
 
 PRIVATE: set[int] = set()
-"""Descriptors of the lane's own, which a probe must not write to."""
+"""Descriptors of the worker's own, which a probe must not write to."""
 
 Run = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
 """Runs a spec and returns its evidence, telling parts of it as they come."""

@@ -21,6 +21,7 @@ from ckptdoctor.bugreport.machine import Facts
 from ckptdoctor.bugreport.redact import Redactor
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import (
+    CallableInfo,
     Environment,
     Error,
     Evidence,
@@ -28,7 +29,6 @@ from ckptdoctor.model.evidence import (
     Handover,
     Layer,
     Loaded,
-    Makeup,
     Package,
     Place,
 )
@@ -41,7 +41,7 @@ READER = Place(
     f"{SITE}/llamafactory/model/model_utils/checkpointing.py", 86, "f", "llamafactory", "0.9.2", "func.__self__"
 )
 GIVER = Place(f"{SITE}/transformers/models/glm4/modeling_glm4.py", 577, "forward", "transformers", "4.51.3", "x = f(")
-PARTIAL = Makeup("functools.partial", "functools.partial(Layer.__call__)", "functools.partial")
+PARTIAL = CallableInfo("functools.partial", "functools.partial(Layer.__call__)", "functools.partial")
 ERROR = Error("AttributeError", "'functools.partial' object has no attribute '__self__'", [GIVER, READER])
 VERSIONS = {"torch": "2.13.0+cpu", "transformers": "4.51.3", "llamafactory": "0.9.2", "deepspeed": "0.16.4"}
 

@@ -466,7 +466,7 @@ def test_the_doctor_imports_nothing_of_the_patients(file):
 
 
 @pytest.mark.parametrize("file", PROBES, ids=lambda file: file.name)
-def test_probes_import_nothing_but_the_patients_own(file):
+def test_probes_import_nothing_but_the_environments_own(file):
     assert set(imported(file)) <= sys.stdlib_module_names | LOOKED_AT
 
 

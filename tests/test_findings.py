@@ -7,20 +7,20 @@ import pytest
 
 from ckptdoctor.model.evidence import (
     Attribute,
+    CallableInfo,
     Error,
     Evidence,
     Gradients,
     Handover,
     Layer,
-    Makeup,
     Place,
     SavedBytes,
     Setup,
     Spec,
     WrongGradient,
 )
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Report
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules.common.case import BEFORE
 from ckptdoctor.verdict import findings, gate
@@ -28,7 +28,7 @@ from tests.test_plan import FULL
 
 MODEL = Place("/s/transformers/m.py", 577, "forward", "transformers", "4.51.3", "partial(")
 READER = Place("/s/llamafactory/c.py", 86, "f", "llamafactory", "0.9.2", "func.__self__")
-HANDED = Handover(Makeup("functools.partial", "functools.partial(L.__call__)", "functools.partial"), MODEL)
+HANDED = Handover(CallableInfo("functools.partial", "functools.partial(L.__call__)", "functools.partial"), MODEL)
 
 
 def sound(spec, **more):

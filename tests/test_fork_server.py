@@ -1,4 +1,4 @@
-"""Whoever waits for the process that lanes are forked from is told when it is given up."""
+"""Whoever waits for the process that workers are forked from is told when it is given up."""
 
 from __future__ import annotations
 

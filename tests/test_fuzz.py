@@ -20,8 +20,8 @@ from ckptdoctor.environment import process, session
 from ckptdoctor.errors import DoctorError, UsageFault
 from ckptdoctor.job import reading
 from ckptdoctor.model.evidence import Environment, Spec
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import SCHEMA, Report
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED
 from ckptdoctor.output import Style
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.verdict import findings, gate

@@ -19,8 +19,8 @@ from ckptdoctor.fix import carry_out
 from ckptdoctor.job import files
 from ckptdoctor.model import evidence, report
 from ckptdoctor.model.evidence import Environment, Evidence, Package, Spec
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Remedy
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED
 from ckptdoctor.planning.options import Options
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
@@ -74,13 +74,13 @@ class Runs:
     """A session in which every probe comes out as told; it says which were run."""
 
     files = ()
-    workers = 1
+    at_once = 1
 
     def __init__(self, make):
         self.make, self.ran = make, []
 
     def examine(self, specs, replacements=None):
-        self.ran = [spec for lane in specs.values() for spec in lane]
+        self.ran = [spec for worker in specs.values() for spec in worker]
         return [self.make(spec) for spec in self.ran]
 
     def write(self, name, text):

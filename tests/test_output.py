@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from ckptdoctor.model.evidence import Attribute, Environment, Error, Evidence, Makeup, Package, Place
+from ckptdoctor.model.evidence import Attribute, CallableInfo, Environment, Error, Evidence, Package, Place
 from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report, RuledOut
 from ckptdoctor.output import Style, formats, render
 from ckptdoctor.output.report.json import schema, schema_text
@@ -112,7 +112,7 @@ def finding() -> Finding:
             probes=[f"glm4/llamafactory/{engine}" for engine in ("none", "zero1", "zero2", "zero3", "fsdp")],
             culprit=CULPRIT,
             passed_by=GIVER,
-            callable=Makeup(
+            callable=CallableInfo(
                 "functools.partial",
                 "functools.partial(Glm4DecoderLayer.__call__)",
                 "functools.partial",

@@ -3,7 +3,7 @@ import pytest
 from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment, Package, Setup
-from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
+from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.planning import plan
 from ckptdoctor.planning.options import COURSE, Options, in_the_wild
 
@@ -51,7 +51,7 @@ def test_a_trainers_function_is_tried_under_every_engine_beside_its_controls():
 def test_only_deepspeeds_engines_and_function_run_where_deepspeed_is():
     for one in plan.make(FULL, Options()).probes:
         needs = one.spec.engine.startswith("zero") or one.spec.function == "deepspeed"
-        assert one.lane == (FULL_STACK if needs else WITHOUT_DEEPSPEED)
+        assert one.worker == (FULL_STACK if needs else WITHOUT_DEEPSPEED)
 
 
 def test_without_deepspeed_no_engine_of_its_is_planned():
@@ -136,7 +136,7 @@ def test_a_family_of_functions_is_chosen_by_its_trainer():
 def test_the_environment_as_it_is_is_tried_where_no_engine_needs_deepspeed():
     """Hiding DeepSpeed shows whom to blame, and never that the environment works."""
     made = plan.make(FULL, Options(functions=["llamafactory"], engines=["none"]))
-    tried = {one.spec.id: (one.role, one.lane) for one in made.probes if one.spec.as_installed}
+    tried = {one.spec.id: (one.role, one.worker) for one in made.probes if one.spec.as_installed}
     assert tried["glm4/llamafactory/none/as installed"] == ("subject", FULL_STACK)
     assert tried["glm4/none/none/as installed"] == ("control", FULL_STACK)
     # Engines of DeepSpeed's run with all that is installed in any case; without DeepSpeed nothing is hidden.
@@ -151,7 +151,7 @@ def courses(options):
 @pytest.mark.parametrize("more", [{"engines": ("zero3",)}, {"setup": Setup(precision="bf16", tuning="lora")}])
 def test_a_course_is_the_functions_own_and_counts_whatever_engine_or_job_it_is_for(more):
     [(name, course)] = courses(Options(**more)).items()
-    assert (name, course.role, course.lane) == ("llamafactory", "subject", WITHOUT_DEEPSPEED)
+    assert (name, course.role, course.worker) == ("llamafactory", "subject", WITHOUT_DEEPSPEED)
     assert (course.spec.engine, course.spec.setup) == ("none", Setup())
 
 
@@ -163,7 +163,7 @@ def test_a_thorough_plan_has_all_but_torchs_functions_take_the_whole_course_and_
     assert not any(one.spec.thorough for one in usual.values())
     assert thorough.keys() == {"deepspeed", "llamafactory", "llamafactory:unsloth"}
     assert all(one.spec.thorough for one in thorough.values())
-    assert thorough["deepspeed"].lane == FULL_STACK
+    assert thorough["deepspeed"].worker == FULL_STACK
     under = {
         one.spec.engine for one in plan.make(FULL, Options(thorough=True)).probes if "unsloth" in one.spec.function
     }

@@ -6,8 +6,8 @@ import pytest
 
 from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment, Evidence, Package, Spec
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
 from ckptdoctor.model.report import Finding, ProbeResult, Remedy
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import proven

@@ -5,7 +5,7 @@ from ckptdoctor import knowledge
 from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Judged, Map, Run
 from ckptdoctor.model.evidence import Error, Evidence, Place, Spec
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED
 from ckptdoctor.planning.plan import Planned
 from ckptdoctor.remedies import candidates, search, versions
 from ckptdoctor.rules import Case

@@ -1,4 +1,4 @@
-"""One fork server of a target that has imported torch, from which lanes are forked."""
+"""One fork server of a target that has imported torch, from which workers are forked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWER = 60.0
 
 
 class Forked:
-    """A lane that was forked, in the place of a ``subprocess.Popen``."""
+    """A worker that was forked, in the place of a ``subprocess.Popen``."""
 
     def __init__(self, fork_server: ForkServer, pid: int, ends: tuple[IO[bytes], IO[bytes], IO[bytes]]) -> None:
         self.pid = pid
@@ -47,7 +47,7 @@ class Forked:
 
 
 class ForkServer:
-    """Forks lanes of one target. Use as a context manager; several threads may use it at once.
+    """Forks workers of one target. Use as a context manager; several threads may use it at once.
 
     It is to be made in a thread that outlives it: the kernel ends it together with the thread that started it.
     """
@@ -67,7 +67,7 @@ class ForkServer:
         self._pids: deque[int] = deque()
         self._ended: dict[int, int] = {}
         self._loaded: frozenset[str] | None = None
-        """Top-level modules that every lane shares; none while torch is being imported."""
+        """Top-level modules that every worker shares; none while torch is being imported."""
         self._is_gone = False
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -85,13 +85,13 @@ class ForkServer:
             self._workspace.remove()
 
     def suits(self, overlay: Path) -> bool:
-        """Whether a lane with this overlay may be forked: it must not hold what is imported here already."""
+        """Whether a worker with this overlay may be forked: it must not hold what is imported here already."""
         with self._news:
             self._news.wait_for(lambda: self._loaded is not None or self._is_gone, READY)
             return self._loaded is not None and not self._is_gone and not (_tops(overlay) & self._loaded)
 
     def fork(self) -> Forked | None:
-        """A new lane, or nothing when the process is gone."""
+        """A new worker, or nothing when the process is gone."""
         pipes = [os.pipe() for _ in range(3)]
         (request, ours_in), (ours_out, event), (ours_err, other) = pipes
         ends = (os.fdopen(ours_in, "wb"), os.fdopen(ours_out, "rb"), os.fdopen(ours_err, "rb"))
@@ -111,7 +111,7 @@ class ForkServer:
                 with self._news:
                     if self._news.wait_for(lambda: self._pids or self._is_gone, ANSWER) and self._pids:
                         return self._pids.popleft()
-            self._give_up()  # an answer that comes later would be taken for another lane's
+            self._give_up()  # an answer that comes later would be taken for another worker's
         return None
 
     def _give_up(self) -> None:
@@ -120,7 +120,7 @@ class ForkServer:
             self._news.notify_all()
 
     def status(self, pid: int, timeout: float | None) -> int:
-        """How a lane ended, negative for a signal.
+        """How a worker ended, negative for a signal.
 
         Raises:
             subprocess.TimeoutExpired: It has not ended in time.
@@ -130,7 +130,7 @@ class ForkServer:
             if pid in self._ended:
                 return self._ended[pid]
             if self._is_gone:
-                return -signal.SIGKILL  # the kernel ends the lanes with it
+                return -signal.SIGKILL  # the kernel ends the workers with it
         raise subprocess.TimeoutExpired(str(pid), timeout or 0)
 
     def _listen(self) -> None:

@@ -96,8 +96,8 @@ def _why_not(error: OSError) -> str:
     return ""
 
 
-def start_lane(python: Path, environ: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a lane in a fresh interpreter, with pipes of its own for requests and events.
+def start_worker(python: Path, environ: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a worker in a fresh interpreter, with pipes of its own for requests and events.
 
     Its standard streams belong to the environment, which may print anything, and at any time, before the probes' first line.
 
@@ -106,7 +106,7 @@ def start_lane(python: Path, environ: Mapping[str, str], folder: Path) -> subpro
     """
     (request, ours_in), (ours_out, event) = os.pipe(), os.pipe()
     try:
-        process = start(python, environ, folder, "--lane", str(request), str(event), pass_fds=(request, event))
+        process = start(python, environ, folder, "--worker", str(request), str(event), pass_fds=(request, event))
     except BaseException:
         os.close(ours_in)
         os.close(ours_out)
@@ -120,7 +120,7 @@ def start_lane(python: Path, environ: Mapping[str, str], folder: Path) -> subpro
 
 
 class Process:
-    """One lane's process: lines of JSON out and in."""
+    """One worker's process: lines of JSON out and in."""
 
     def __init__(self, started: Started, opening: dict[str, Any]) -> None:
         self.output = b""

@@ -16,10 +16,10 @@ import msgspec
 from ckptdoctor import catalog
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.inspection import Inspection
-from ckptdoctor.environment.process import Process, environment, start_lane
+from ckptdoctor.environment.process import Process, environment, start_worker
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED, Lane
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED, Worker
 from ckptdoctor.store import locations
 from ckptdoctor.store.workspace import Workspace, hold, uninterrupted
 from ckptdoctor.words.wording import first_line
@@ -37,7 +37,7 @@ COMPILES = ("deepspeed",)
 """What may wait for a compiler at one line for minutes."""
 
 GRACE = 30.0
-"""Seconds over the longest time limit after which a lane that says nothing is taken for dead."""
+"""Seconds over the longest time limit after which a worker that says nothing is taken for dead."""
 
 OUT_OF_MEMORY = ("MemoryError", "failed to map segment", "annot allocate memory")
 """Parts of an error of which the cause is a limit on memory."""
@@ -63,7 +63,7 @@ class Session:
         self,
         python: Path,
         overlay: Path | None,
-        workers: int,
+        at_once: int,
         cache: Path,
         progress: Progress = lambda _: None,
         fork_server: ForkServer | None = None,
@@ -75,10 +75,10 @@ class Session:
         Args:
             python: The target's interpreter.
             overlay: A folder of packages to lay over it.
-            workers: Probes at a time in each lane.
+            at_once: Probes at a time in each worker.
             cache: Where compiled files are kept.
             progress: Told what is going on, a few words at a time.
-            fork_server: Where lanes are forked from, if the overlay allows that; otherwise each is a fresh interpreter.
+            fork_server: Where workers are forked from, if the overlay allows that; otherwise each is a fresh interpreter.
             stop: Once set, an examination that is under way ends.
             adapted: Start its processes as ``ckptdoctor run`` starts a job's.
         """
@@ -93,9 +93,9 @@ class Session:
             fork_server if fork_server is not None and overlay is not None and fork_server.suits(overlay) else None
         )
         self._stop = stop or threading.Event()
-        self.workers = workers
+        self.at_once = at_once
         self._progress = progress
-        self._lanes: dict[Lane, Process] = {}
+        self._workers: dict[Worker, Process] = {}
         self._workspace = Workspace()
         self._folder = self._workspace.folder
         (self._folder / "work").mkdir()
@@ -111,11 +111,11 @@ class Session:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         with uninterrupted():
-            for process in self._lanes.values():
+            for process in self._workers.values():
                 process.hang_up()
-            for process in self._lanes.values():
+            for process in self._workers.values():
                 process.close()
-            self._lanes.clear()
+            self._workers.clear()
             self._workspace.remove()
 
     def look(self) -> Environment:
@@ -143,7 +143,7 @@ class Session:
 
     def _does_not_start(self, process: Process) -> TargetError:
         death, words = process.death(), process.last_words()
-        self._lanes.pop(WITHOUT_DEEPSPEED, None)
+        self._workers.pop(WITHOUT_DEEPSPEED, None)
         return TargetError(
             f"{self.python} {death} before anything was imported" + (f": {words}." if words else "."),
             f"try `{self.python} -c 'print(1)'`; the target needs Python 3.9 or later",
@@ -151,15 +151,15 @@ class Session:
 
     def examine(
         self,
-        specs: Mapping[Lane, Sequence[Spec]],
+        specs: Mapping[Worker, Sequence[Spec]],
         replacements: Mapping[str, str] | None = None,
         laid: Mapping[str, Path] | None = None,
         each: Callable[[Evidence], None] = lambda _: None,
     ) -> list[Evidence]:
-        """Run probes, every lane's at the same time as the others'.
+        """Run probes, every worker's at the same time as the others'.
 
         Args:
-            specs: What to run, by lane.
+            specs: What to run, by worker.
             replacements: For a checkpoint function, by its name: a file to load in place of the installed one.
             laid: For a requirement that specs are added to with: the folder of packages that meets it.
             each: Told of each piece of evidence as it comes.
@@ -171,7 +171,7 @@ class Session:
             Interrupted: It was stopped.
         """
         more = _More(replacements or {}, laid or {}, each)
-        rounds = [_Round(self, lane, list(wanted), more) for lane, wanted in specs.items() if wanted]
+        rounds = [_Round(self, worker, list(wanted), more) for worker, wanted in specs.items() if wanted]
         while any(not one.is_done for one in rounds):
             if self._stop.is_set():
                 raise Interrupted
@@ -185,15 +185,15 @@ class Session:
         (folder / name).write_bytes(text.encode())
         return folder / name
 
-    def _open(self, lane: Lane, facts: bool = False) -> Process:
-        if lane not in self._lanes:
+    def _open(self, worker: Worker, facts: bool = False) -> Process:
+        if worker not in self._workers:
             paths = [str(self._overlay)] if self._overlay else []
-            opening = {"hide": list(lane), "paths": paths, "facts": facts, "look": LOOK, "catalog": catalog.sent()}
+            opening = {"hide": list(worker), "paths": paths, "facts": facts, "look": LOOK, "catalog": catalog.sent()}
             forked = self._fork_server.fork() if self._fork_server else None
-            self._lanes[lane] = Process(
-                forked or start_lane(self.python, self._environ, self._folder / "work"), opening
+            self._workers[worker] = Process(
+                forked or start_worker(self.python, self._environ, self._folder / "work"), opening
             )
-        return self._lanes[lane]
+        return self._workers[worker]
 
     def _check_broken(self, event: dict[str, Any]) -> None:
         """Give up when torch itself does not import; anything else that does not is its own probes' evidence."""
@@ -213,8 +213,8 @@ class Session:
         self.reads.variables.update(reads.get("variables", ()))
         self.reads.untraced.update(reads.get("untraced", ()))
 
-    def _discard(self, lane: Lane) -> None:
-        self._lanes.pop(lane).kill()
+    def _discard(self, worker: Worker) -> None:
+        self._workers.pop(worker).kill()
 
 
 def inspection_of(event: Mapping[str, Any], python: Path) -> Inspection:
@@ -256,15 +256,15 @@ class _More(NamedTuple):
 
 
 class _Round:
-    """The probes of one lane, until all have come to an end.
+    """The probes of one worker, until all have come to an end.
 
-    A lane that dies takes running probes with it. It is opened anew for those that were not to blame, and the suspects
-    are run one at a time, so that only the one that kills its lane is reported as crashed.
+    A worker that dies takes running probes with it. It is opened anew for those that were not to blame, and the suspects
+    are run one at a time, so that only the one that kills its worker is reported as crashed.
     """
 
-    def __init__(self, session: Session, lane: Lane, specs: list[Spec], more: _More) -> None:
+    def __init__(self, session: Session, worker: Worker, specs: list[Spec], more: _More) -> None:
         self.evidence: list[Evidence] = []
-        self._session, self._lane, self._more = session, lane, more
+        self._session, self._worker, self._more = session, worker, more
         self._waiting = {spec.id: spec for spec in specs}
         self._started: set[str] = set()
         self._suspects: list[Spec] = []
@@ -272,15 +272,15 @@ class _Round:
         """Probes that have crashed once, and are tried again alone."""
         self._crashed: set[str] = set()
         self._busy = 0
-        """Requests to the lane that it has not reported idle after."""
+        """Requests to the worker that it has not reported idle after."""
         self._stands_at = ""
         self._stands_since = 0.0
         self._limit = max(spec.timeout for spec in specs) + GRACE
-        self._send(list(self._waiting.values()), session.workers)
+        self._send(list(self._waiting.values()), session.at_once)
 
     @property
     def is_done(self) -> bool:
-        """Whether every probe has its evidence, and the lane has nothing more to say."""
+        """Whether every probe has its evidence, and the worker has nothing more to say."""
         return not self._waiting and not self._busy and not self._again
 
     def advance(self, timeout: float) -> None:
@@ -297,14 +297,14 @@ class _Round:
         except EOFError:
             self._bury(self._process.death())
 
-    def _send(self, specs: list[Spec], workers: int) -> None:
-        self._was_idle = self._lane in self._session._lanes
-        self._process = self._session._open(self._lane)
+    def _send(self, specs: list[Spec], at_once: int) -> None:
+        self._was_idle = self._worker in self._session._workers
+        self._process = self._session._open(self._worker)
         self._stage = "starting"
         self._started.clear()
         self._busy += 1
         self._heard = time.monotonic()
-        self._process.send({"specs": [self._more.whole(spec) for spec in specs], "workers": workers})
+        self._process.send({"specs": [self._more.whole(spec) for spec in specs], "at_once": at_once})
 
     def _handle(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -379,7 +379,7 @@ class _Round:
 
     def _bury(self, how: str) -> None:
         words = "" if self._stands_at else self._process.last_words()
-        self._session._discard(self._lane)
+        self._session._discard(self._worker)
         self._busy = 0
         if self._was_idle and self._stage == "starting":
             self._go_on()  # it died before it was asked: with its fork server, or for want of memory
@@ -408,7 +408,7 @@ class _Round:
         if self._suspects:
             self._next_suspect()
         elif self._waiting:
-            self._send(list(self._waiting.values()), self._session.workers)
+            self._send(list(self._waiting.values()), self._session.at_once)
 
     def _next_suspect(self) -> None:
         """Run one suspect alone; after the last, all that is left."""
@@ -416,4 +416,4 @@ class _Round:
         if self._suspects:
             self._send([self._suspects[0]], 1)
         else:
-            self._send(list(self._waiting.values()), self._session.workers)
+            self._send(list(self._waiting.values()), self._session.at_once)

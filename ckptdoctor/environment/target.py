@@ -44,12 +44,12 @@ class Target:
     def session(
         self,
         overlay: Path | None,
-        workers: int = 1,
+        at_once: int = 1,
         fork_server: ForkServer | None = None,
         adapted: bool = False,
     ) -> Session:
         """Processes of the target with an overlay, to run probes in; see ``Session``."""
-        return Session(self.python, overlay, workers, self.cache, self._progress, fork_server, adapted=adapted)
+        return Session(self.python, overlay, at_once, self.cache, self._progress, fork_server, adapted=adapted)
 
     def inspect(
         self, overlay: Path | None, session: Session | None = None, fork_server: ForkServer | None = None

@@ -24,11 +24,11 @@ from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.questions import Trainer
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
-from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
+from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED, Worker
 from ckptdoctor.planning.options import Options
 
 MEMORY = 1.5e9
-"""Bytes that a lane with its probes may take."""
+"""Bytes that a worker with its probes may take."""
 
 PAUSE = 0.5
 """Seconds between two looks at whether another run has ended with a base."""
@@ -132,12 +132,12 @@ class Local:
         # Those of one Python follow each other, so that few fork servers are alive at a time.
         waiting = sorted(tasks, key=lambda task: task.base)
         left = Counter(_python(task.base) for task in tasks)
-        workers = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
+        at_once = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
         running = 0
         while left.total():
             while running < self._jobs and (task := _claimed(waiting, claim)):
                 running += 1
-                self._pool.submit(self._guarded, task, workers, events)
+                self._pool.submit(self._guarded, task, at_once, events)
             if not running:
                 yield Doing(waiting[0].base, f"waiting for another run, which measures {_over(waiting[0].base)}")
             try:
@@ -159,10 +159,10 @@ class Local:
         self._environments.close()  # what waits for a fork server must not wait on
         self._pool.shutdown(cancel_futures=True)
 
-    def _guarded(self, task: Task, workers: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
+    def _guarded(self, task: Task, at_once: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
         try:
             if task.combinations and not self._stop.is_set():
-                perform(task, self._environments, workers, self._stop, events.put)
+                perform(task, self._environments, at_once, self._stop, events.put)
             events.put(Ended(task.base))
         except Interrupted:
             pass
@@ -180,14 +180,14 @@ def _claimed(waiting: list[Task], claim: Claim) -> Task | None:
 
 
 def perform(
-    task: Task, environments: Environments, workers: int, stop: threading.Event, tell: Callable[[Event], None]
+    task: Task, environments: Environments, at_once: int, stop: threading.Event, tell: Callable[[Event], None]
 ) -> None:
     """Lay what a task needs, and run its probes.
 
     Args:
         task: What to run.
         environments: Makes what it runs in.
-        workers: Probes at a time.
+        at_once: Probes at a time.
         stop: Once set, the work ends with ``Interrupted``.
         tell: Told of everything as it comes.
     """
@@ -198,17 +198,17 @@ def perform(
         fork_server = environments.fork_server(base) if overlay else None
         if stop.is_set():
             raise Interrupted
-        with Session(python, overlay, workers, environments.cache, lambda _: None, fork_server, stop) as session:
+        with Session(python, overlay, at_once, environments.cache, lambda _: None, fork_server, stop) as session:
             facts = session.look()
             tell(Looked(base, facts))
             laid, trainers = _lay_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
             tell(Doing(base, f"{len(wanted)} probes with {_over(base)}"))
-            lanes = {
-                lane: [spec for spec, where in wanted.items() if where == lane]
-                for lane in (WITHOUT_DEEPSPEED, FULL_STACK)
+            workers = {
+                worker: [spec for spec, where in wanted.items() if where == worker]
+                for worker in (WITHOUT_DEEPSPEED, FULL_STACK)
             }
-            session.examine(lanes, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
+            session.examine(workers, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
     except TargetError as error:
         tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
     except OSError as error:  # a full disk above all, which others may have room on by then
@@ -237,9 +237,9 @@ def _lay_trainers(
     return laid, trainers
 
 
-def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict[Spec, Lane]:
-    """What has to be run, each once, with the lane it belongs to."""
-    wanted: dict[Spec, Lane] = {}
+def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict[Spec, Worker]:
+    """What has to be run, each once, with the worker it belongs to."""
+    wanted: dict[Spec, Worker] = {}
     for combination in task.combinations:
         if combination.laid and combination.laid not in trainers:
             continue
@@ -247,7 +247,7 @@ def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict
             planned = questions.plan(combination, facts, trainers.get(combination.laid), task.options)
         except TargetError:
             continue  # the same error is its result, where it is judged
-        wanted.update({one.spec: one.lane for one in planned.probes if one.spec.id not in task.done})
+        wanted.update({one.spec: one.worker for one in planned.probes if one.spec.id not in task.done})
     return wanted
 
 

@@ -55,7 +55,7 @@ def _without_overlays(planned: Plan, evidence: dict[str, Evidence]) -> tuple[Pla
     plan, observed = Plan(), []
     for one in planned.probes:
         spec = msgspec.structs.replace(one.spec, laid="")
-        plan.probes.append(Planned(spec, one.role, one.lane))
+        plan.probes.append(Planned(spec, one.role, one.worker))
         observed.append(msgspec.structs.replace(evidence[one.spec.id], id=spec.id))
     return plan, observed
 

@@ -66,7 +66,7 @@ def _name(requirement: str) -> str:
 
 
 def plan(combination: Combination, facts: Environment, trainer: Trainer | None, options: Options) -> Plan:
-    """The probes that judge a combination, in the lanes they belong to.
+    """The probes that judge a combination, in the workers they belong to.
 
     Args:
         combination: What is to be judged.

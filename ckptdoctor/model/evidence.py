@@ -34,7 +34,7 @@ class Place(msgspec.Struct, frozen=True):
         return (self.file, self.line) == (other.file, other.line)
 
 
-class Makeup(msgspec.Struct, frozen=True, omit_defaults=True):
+class CallableInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a callable is made of, outermost first."""
 
     kind: str
@@ -47,7 +47,7 @@ class Makeup(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the code of the innermost function stands."""
     keywords: tuple[str, ...] = ()
     """Names of keyword arguments bound into it, at any depth."""
-    inner: Makeup | None = None
+    inner: CallableInfo | None = None
     """What a partial or a wrapper holds."""
 
 
@@ -76,7 +76,7 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True):
 class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
     """A callable as a model handed it to the checkpoint function."""
 
-    callable: Makeup
+    callable: CallableInfo
     by: Place
     """The line that called the checkpoint function."""
     keywords: tuple[str, ...] = ()
@@ -261,7 +261,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     forward_only: bool = False
     """The function needs CUDA in backward and there is none: only its forward was judged."""
     stand_in: Evidence | None = None
-    """Then, the same step without an engine and with the CPU in the place of the GPU."""
+    """Then, the same step without an engine and with the CPU in place of the GPU."""
     steps: tuple[Evidence, ...] = ()
     """Of a course: every step, as evidence of its own."""
     when: str = ""

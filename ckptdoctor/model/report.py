@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ckptdoctor.model.evidence import Environment, Error, Evidence, Makeup, Place
+from ckptdoctor.model.evidence import CallableInfo, Environment, Error, Evidence, Place
 from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.proof import IN_WORDS, Proven
 
@@ -88,7 +88,7 @@ class Finding(msgspec.Struct, frozen=True):
     culprit: Place | None = None
     """Who reads the attribute, or whose code did it."""
     passed_by: Place | None = None
-    callable: Makeup | None = None
+    callable: CallableInfo | None = None
     error: Error | None = None
     ruled_out: tuple[RuledOut, ...] = ()
     remedies: tuple[Remedy, ...] = ()

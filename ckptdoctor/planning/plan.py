@@ -11,7 +11,7 @@ from msgspec import structs
 from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
 from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
-from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED, Lane
+from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED, Worker
 from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
 from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Options, in_the_wild, shares_entry
 
@@ -27,12 +27,12 @@ class Planned:
         role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` shows which
             calling conventions a function supports, whether or not this stack uses them. ``advisory`` concerns a function
             that nobody asked for.
-        lane: The process of the environment that it runs in.
+        worker: The process of the environment that it runs in.
     """
 
     spec: Spec
     role: Role
-    lane: Lane
+    worker: Worker
 
 
 @dataclass
@@ -42,17 +42,17 @@ class Plan:
     probes: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def specs(self, lane: Lane) -> list[Spec]:
-        """What to run in one lane; the longest probes come first, so that nothing waits for them in the end."""
-        found = [planned.spec for planned in self.probes if planned.lane == lane]
+    def specs(self, worker: Worker) -> list[Spec]:
+        """What to run in one worker; the longest probes come first, so that nothing waits for them in the end."""
+        found = [planned.spec for planned in self.probes if planned.worker == worker]
         return sorted(found, key=lambda spec: spec.variant != COURSE)
 
-    def by_lane(self) -> dict[Lane, list[Spec]]:
-        """What to run in each lane."""
-        return {lane: self.specs(lane) for lane in (WITHOUT_DEEPSPEED, FULL_STACK)}
+    def by_worker(self) -> dict[Worker, list[Spec]]:
+        """What to run in each worker."""
+        return {worker: self.specs(worker) for worker in (WITHOUT_DEEPSPEED, FULL_STACK)}
 
 
-def lane_of(function: str, engine: str) -> Lane:
+def worker_of(function: str, engine: str) -> Worker:
     """The process that a probe needs: DeepSpeed's own function and an engine of some package need all that is installed."""
     return FULL_STACK if function == "deepspeed" or catalog.engines()[engine].package else WITHOUT_DEEPSPEED
 
@@ -97,7 +97,7 @@ def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], opti
                 if not _is_worth_it(function, engine, options):
                     continue
                 role: Role = "subject" if function in subjects and engine in engines else "control"
-                yield Planned(_spec(model, function, engine, convention, options), role, lane_of(function, engine))
+                yield Planned(_spec(model, function, engine, convention, options), role, worker_of(function, engine))
 
 
 def as_installed(
@@ -155,7 +155,7 @@ def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator
             continue
         for variant in _variants_of(model, function):
             spec = Spec(model, function, "none", convention, variant, options.timeout)
-            yield Planned(spec, "subject", lane_of(function, "none"))
+            yield Planned(spec, "subject", worker_of(function, "none"))
 
 
 def _variants_of(model: str, function: str) -> Iterator[Variant]:
@@ -181,7 +181,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
         if is_known and not options.thorough:
             continue
         spec = Spec(model, function, "none", convention, COURSE, 2 * options.timeout, thorough=options.thorough)
-        yield Planned(spec, "subject", lane_of(function, "none"))
+        yield Planned(spec, "subject", worker_of(function, "none"))
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:

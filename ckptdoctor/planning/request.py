@@ -23,7 +23,7 @@ class Request:
         requirements: What to lay over it.
         with_dependencies: Lay trainers in with their dependencies.
         options: What to probe.
-        workers: Probes at a time in each lane; 0 for as many as there are cores.
+        at_once: Probes at a time in each worker; 0 for as many as there are cores.
         use_cache: Answer from the last run where nothing has changed.
         find_remedies: Look for what fixes each finding, and try it where that can be done here.
         verify: Try every remedy, and drop those that do not help.
@@ -34,7 +34,7 @@ class Request:
     requirements: Sequence[str] = ()
     with_dependencies: bool = False
     options: Options = field(default_factory=Options)
-    workers: int = 0
+    at_once: int = 0
     use_cache: bool = True
     find_remedies: bool = True
     verify: bool = False
@@ -65,7 +65,7 @@ def build(
         requirements=requirements,
         with_dependencies=with_deps,
         options=Options(models, functions, engines, conventions, timeout, ranks=nproc, thorough=thorough),
-        workers=jobs or 0,
+        at_once=jobs or 0,
         use_cache=use_cache,
         find_remedies=find_remedies,
         verify=verify,

@@ -14,7 +14,7 @@ from ckptdoctor.environment.inspection import Inspection
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.target import Target
 from ckptdoctor.model.evidence import Environment, Spec
-from ckptdoctor.model.lanes import Lane
+from ckptdoctor.model.workers import Worker
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import released
@@ -58,9 +58,9 @@ class RemedyContext:
         """What is run again."""
         return [planned for planned in self.plan.probes if planned.role in ROLES]
 
-    def specs(self, probes: Iterable[Planned] | None = None) -> dict[Lane, list[Spec]]:
-        """What is run again by lane: some probes, or all that concern this stack."""
-        return Plan(self.probes if probes is None else list(probes)).by_lane()
+    def specs(self, probes: Iterable[Planned] | None = None) -> dict[Worker, list[Spec]]:
+        """What is run again by worker: some probes, or all that concern this stack."""
+        return Plan(self.probes if probes is None else list(probes)).by_worker()
 
     @functools.cached_property
     def edited(self) -> dict[str, str]:
@@ -83,7 +83,7 @@ class RemedyContext:
 
     def another(self, overlay: Path | None) -> Session:
         """The target with another overlay, to be examined."""
-        return self.target.session(overlay, self.session.workers, self._fork_server_for(overlay))
+        return self.target.session(overlay, self.session.at_once, self._fork_server_for(overlay))
 
     def _fork_server_for(self, overlay: Path | None) -> ForkServer | None:
         return self.fork_server if overlay is not None else None

@@ -10,8 +10,8 @@ from packaging.version import Version
 from ckptdoctor import knowledge
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Setup
-from ckptdoctor.model.lanes import FULL_STACK
 from ckptdoctor.model.report import Remedy
+from ckptdoctor.model.workers import FULL_STACK
 from ckptdoctor.planning.options import NO_FUNCTION, TORCH
 from ckptdoctor.remedies import versions
 from ckptdoctor.remedies.candidates import Candidate, Newer, by_step
@@ -24,7 +24,7 @@ PACKAGE = "deepspeed"
 
 def concerns(cases: Sequence[Case]) -> bool:
     """Whether a finding needs DeepSpeed: every probe of it had DeepSpeed at hand, and the same model trains without."""
-    return bool(cases) and all(case.planned.lane == FULL_STACK and _trains_without(case) for case in cases)
+    return bool(cases) and all(case.planned.worker == FULL_STACK and _trains_without(case) for case in cases)
 
 
 def _trains_without(case: Case) -> bool:

@@ -139,5 +139,5 @@ def _replaced(file: str, replacement: Path, context: RemedyContext) -> dict[str,
 def with_adapter(finding: Finding, context: RemedyContext) -> Trial:
     """Try the way in which ``ckptdoctor run`` starts a job."""
     target = context.target
-    with target.session(target.overlay, context.session.workers, adapted=True) as session:
+    with target.session(target.overlay, context.session.at_once, adapted=True) as session:
         return judge_all(session.examine(context.specs()), finding, context, context.environment)

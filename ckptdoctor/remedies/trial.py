@@ -28,7 +28,7 @@ class Trial:
         kept: Probes that had worked, and do again.
         lost: Those that do not.
         now: The rules that each of the probes that had failed now trips.
-        stood_in: Functions that were tried with the CPU in the place of the GPU in backward.
+        stood_in: Functions that were tried with the CPU in place of the GPU in backward.
         changes: Releases that came to be installed, by package.
         breaks: Declared requirements that these break.
         passed: All probes that work.

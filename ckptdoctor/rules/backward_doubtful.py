@@ -57,7 +57,7 @@ RULE = Rule(
     meaning="A function that needs a GPU in backward fails when simulated on the CPU.",
     explanation="""\
 Some checkpoint functions send tensors to CUDA in backward. Where there is no GPU, the step is taken once more with the CPU
-in the place of the GPU: what such a function computes in backward does not depend on the device. It fails if it unpacks what
+in place of the GPU: what such a function computes in backward does not depend on the device. It fails if it unpacks what
 a layer returns as a tuple, say, and the release of transformers has layers that return a tensor.
 
 The rule fires when the simulated step raises an error with no part of CUDA in it, loses gradients or gives wrong ones. Such a

@@ -13,7 +13,7 @@ from ckptdoctor import catalog
 from ckptdoctor.environment import overlay
 from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Spec
-from ckptdoctor.model.lanes import FULL_STACK, WITHOUT_DEEPSPEED
+from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.remedies.patch import patch
 from ckptdoctor.rules.common.case import is_sound
 from tests.conftest import STACK, TORCH, TRAINER, build, check, run
@@ -144,8 +144,8 @@ def specs(convention_of, models, engines=ENGINES):
     for model in models:
         for convention in convention_of:
             for engine in engines:
-                lane = WITHOUT_DEEPSPEED if engine == "none" else FULL_STACK
-                found[lane].append(Spec(model, "llamafactory", engine, convention, timeout=120))
+                worker = WITHOUT_DEEPSPEED if engine == "none" else FULL_STACK
+                found[worker].append(Spec(model, "llamafactory", engine, convention, timeout=120))
     return found
 
 

@@ -1,4 +1,4 @@
-"""One fork server from which lanes are forked: they see their own packages, and one that dies takes no other along."""
+"""One fork server from which workers are forked: they see their own packages, and one that dies takes no other along."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckptdoctor.environment.process import Process
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted
 from ckptdoctor.model.evidence import Spec
-from ckptdoctor.model.lanes import WITHOUT_DEEPSPEED
+from ckptdoctor.model.workers import WITHOUT_DEEPSPEED
 from ckptdoctor.planning.options import OWN_MODEL
 from tests.real.test_robust import WORKS, processes, wait_until
 
@@ -82,10 +82,10 @@ def is_dead(pid):
 
 
 def is_forked(session):
-    return isinstance(session._lanes[WITHOUT_DEEPSPEED]._process, Forked)
+    return isinstance(session._workers[WITHOUT_DEEPSPEED]._process, Forked)
 
 
-def test_each_lane_sees_its_own_overlay(examine, tmp_path):
+def test_each_worker_sees_its_own_overlay(examine, tmp_path):
     sessions = {release: examine(overlay(tmp_path / release, release=release)) for release in ("1.0", "2.0")}
 
     for release, session in sessions.items():
@@ -96,7 +96,7 @@ def test_each_lane_sees_its_own_overlay(examine, tmp_path):
         assert found[MINE].loaded.place.file == str(tmp_path / release / "mine_of_the_overlay.py")
 
 
-def test_a_lane_that_dies_is_reported_and_the_others_go_on(examine, tmp_path):
+def test_a_worker_that_dies_is_reported_and_the_others_go_on(examine, tmp_path):
     kills = examine(overlay(tmp_path / "kills", "import os; os.kill(os.getppid(), 9)"))
     other = examine(overlay(tmp_path / "other"))
     other.look()
@@ -108,12 +108,12 @@ def test_a_lane_that_dies_is_reported_and_the_others_go_on(examine, tmp_path):
 
     assert (found[MINE].ended, "SIGKILL" in found[MINE].why) == ("crashed", True)
     assert {found[name].ended for name in (GOOD, "none")} == {"returned"}
-    # Where the one that kills came to an end last, there was nothing more to open a lane for.
-    assert WITHOUT_DEEPSPEED not in kills._lanes or is_forked(kills)
+    # Where the one that kills came to an end last, there was nothing more to open a worker for.
+    assert WITHOUT_DEEPSPEED not in kills._workers or is_forked(kills)
     assert {name: one.ended for name, one in results.items()} == {MINE: "returned", GOOD: "returned"}
 
 
-def test_a_probe_that_dies_in_a_forked_lane_says_how(examine, tmp_path):
+def test_a_probe_that_dies_in_a_forked_worker_says_how(examine, tmp_path):
     found = run(examine(overlay(tmp_path / "overlay", "import os; os.kill(os.getpid(), 11)")), MINE)
 
     assert found[MINE].ended == "crashed"
@@ -127,7 +127,7 @@ def test_a_fork_server_that_dies_is_done_without(examine, fork_server, tmp_path)
 
     os.kill(fork_server._process.pid, signal.SIGKILL)
     fork_server._process.wait(60)
-    assert wait_until(lambda: is_dead(first._lanes[WITHOUT_DEEPSPEED]._process.pid), 60)
+    assert wait_until(lambda: is_dead(first._workers[WITHOUT_DEEPSPEED]._process.pid), 60)
 
     second = examine(overlay(tmp_path / "second"))
     for session in (first, second):
@@ -136,7 +136,7 @@ def test_a_fork_server_that_dies_is_done_without(examine, fork_server, tmp_path)
     assert not is_forked(second)
 
 
-def test_a_fork_server_that_dies_while_lanes_are_at_work_costs_no_result(examine, fork_server, tmp_path):
+def test_a_fork_server_that_dies_while_workers_are_at_work_costs_no_result(examine, fork_server, tmp_path):
     marker = tmp_path / "marker"
     before = f"import os, time; os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(2))"
     session = examine(overlay(tmp_path / "overlay", before))
@@ -184,7 +184,7 @@ def test_what_is_stopped_ends_and_leaves_no_process(examine, fork_server, own_tm
     assert wait_until(lambda: set(processes(own_tmp)) == {str(fork_server._process.pid)}, 3), alone
 
 
-def test_closing_a_fork_server_ends_its_lanes(torch_python, cache, own_tmp, tmp_path):
+def test_closing_a_fork_server_ends_its_workers(torch_python, cache, own_tmp, tmp_path):
     marker, stop, ended = tmp_path / "hangs", threading.Event(), []
     folder = overlay(tmp_path / "overlay", f"import time; open({str(marker)!r}, 'w').close(); time.sleep(600)")
 
@@ -207,7 +207,7 @@ def test_closing_a_fork_server_ends_its_lanes(torch_python, cache, own_tmp, tmp_
     assert list(own_tmp.iterdir()) == []
 
 
-def test_a_fork_server_whose_torch_does_not_import_leaves_it_to_the_lanes(bare_python, cache, own_tmp, tmp_path):
+def test_a_fork_server_whose_torch_does_not_import_leaves_it_to_the_workers(bare_python, cache, own_tmp, tmp_path):
     with (
         ForkServer(bare_python, cache) as made,
         Session(bare_python, overlay(tmp_path / "o"), 1, cache, fork_server=made) as session,

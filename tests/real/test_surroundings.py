@@ -108,7 +108,7 @@ def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
 def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_python, tmp_path, monkeypatch):
     from ckptdoctor.environment import session
     from ckptdoctor.model.evidence import Spec
-    from ckptdoctor.model.lanes import FULL_STACK
+    from ckptdoctor.model.workers import FULL_STACK
 
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("import time\n\ntime.sleep(600)\n")

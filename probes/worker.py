@@ -4,7 +4,7 @@ One JSON object a line, both ways. Requests on a descriptor of their own::
 
     {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true, "look": 30, "catalog": {...}}   first, exactly once
                                                      (look: seconds)
-    {"specs": [...], "workers": 2}                                  any number of times
+    {"specs": [...], "at_once": 2}                                  any number of times
     end of input                                                    close
 
 Events on a descriptor of their own, since the environment may print anything on the standard ones::
@@ -65,7 +65,7 @@ def serve(requests_from: int, events_to: int) -> int:
         channel.send("facts", environment={**environment, "trainers": loading.available()}, requires=requires)
     while (request := requests.wait()) is not None:
         importing.prepare(request["specs"], channel)
-        if not _serve(request["specs"], request["workers"], channel, requests):
+        if not _serve(request["specs"], request["at_once"], channel, requests):
             break
         channel.send("idle", files=isolate.files_of(sys.modules), reads=reads.told())
     processes.end_orphans()
@@ -81,14 +81,14 @@ def _open(opening: dict[str, Any]) -> None:
     sys.path[:0] = opening["paths"]
 
 
-def _serve(specs: list[dict[str, Any]], workers: int, channel: bridge.Channel, requests: bridge.Requests) -> bool:
+def _serve(specs: list[dict[str, Any]], at_once: int, channel: bridge.Channel, requests: bridge.Requests) -> bool:
     """Run all specs, some at once; whether the doctor is still there at the end."""
     waiting, running = list(specs), list[isolate.Child]()
     fork = processes.can_fork()
     processes.die_with_parent(is_on=False)  # the end of input is noticed here, in time to end what probes started
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and len(running) < at_once:
                 spec = waiting[0]
                 try:
                     child = isolate.Child(spec, _run, fork)
