@@ -1,4 +1,4 @@
-"""Writes a patched file into a training environment, and takes it back.
+"""Writes a patched file into an environment, and takes it back. One file, since the order of its steps is its safety.
 
 Beside the file stand its original, byte for byte, and a record. They come before the file is replaced and go after it was
 restored, the record last: whenever the work is cut off, the file is wholly the old or wholly the new one, and the new one
@@ -7,25 +7,22 @@ can be taken back.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import secrets
-import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.fix import installed
+from ckptdoctor.fix.replacing import digest, forget_bytecode, put, put_link, read, sync
+from ckptdoctor.fix.whose_file import is_below, require_own, require_unchanged
 from ckptdoctor.model.version import __version__
 
 SCHEMA = "ckptdoctor/patch/1"
@@ -36,8 +33,6 @@ PATIENCE = 60.0
 """Seconds to wait for another process that changes files in the same folder."""
 LEFT_OVER = re.compile(r"\..+\.ckptdoctor-[0-9a-f]{16}\.tmp")
 """What a kill leaves half written."""
-NOTHING_RUN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-"""Settings by which git starts no program that a repository names."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def _apply(patch: Patch) -> Applied:
     record = _describe(patch)
     _sweep(file)
     # An unchecked pyc would hide the patch: gone before the patch is there, so that no kill can leave the two together.
-    _forget_bytecode(file)
+    forget_bytecode(file)
     try:
         _write(patch, record)
     except BaseException:
@@ -114,7 +109,7 @@ def _apply(patch: Patch) -> Applied:
                 _clean(file)
         raise
     with suppress(UsageFault):  # a program may have compiled the old source meanwhile; Python sees that it is old
-        _forget_bytecode(file)
+        forget_bytecode(file)
     return record
 
 
@@ -138,7 +133,7 @@ def revert(file: Path, force: bool = False) -> Applied:
             _drop_orphan(file)
             raise UsageFault(f"{file} carries no record of a patch.", "name a file that ckptdoctor fix has patched")
         _require_writable(file)
-        now = _digest(_read(file))
+        now = digest(read(file))
         if not _is_installed_anew(file, record, now):
             if now == record.patched_sha256 or (force and now != record.original_sha256):
                 _restore(file, record)
@@ -194,7 +189,7 @@ def sweep(folder: Path) -> None:
 def state(file: Path) -> Applied | None:
     """The record of a file that is, right now, the patched one."""
     record = _read_record(file)
-    return record if record and _digest(_read(file)) == record.patched_sha256 else None
+    return record if record and digest(read(file)) == record.patched_sha256 else None
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -205,17 +200,17 @@ def _require_patchable(patch: Patch, force: bool) -> None:
     if state(file):
         raise UsageFault(f"{file} is patched already.", f"take the patch back first: {REVERT}")
     # An overlay's packages may themselves be links into a cache: what is found by way of it counts as its own.
-    if patch.overlay is not None and (_is_below(file, patch.overlay) or file.is_relative_to(patch.overlay)):
+    if patch.overlay is not None and (is_below(file, patch.overlay) or file.is_relative_to(patch.overlay)):
         raise UsageFault(
             f"{file} comes from the overlay, which is not part of the environment.",
             "leave out --with, or install that release first",
         )
-    if _read(file) != patch.original:
+    if read(file) != patch.original:
         raise UsageFault(f"{file} is not the file that was diagnosed.", "run ckptdoctor fix again")
     _require_writable(file)
     if not force:
-        _require_unchanged(file)
-        _require_own(file, patch.prefix)
+        require_unchanged(file)
+        require_own(file, patch.prefix)
 
 
 def _require_writable(file: Path) -> None:
@@ -262,123 +257,6 @@ def _complaints(file: Path) -> Iterator[None]:
         raise UsageFault(f"{file} cannot be replaced: {reason}.", "make its folder writable, with room left") from error
 
 
-# -- whose file it is -------------------------------------------------------------------------------------------------
-
-
-def _require_unchanged(file: Path) -> None:
-    """Changes that no version control could bring back are not mixed with a patch."""
-    status = _git(file, "status", "--porcelain", "--untracked-files=all", "--ignore-submodules=all", "--", file.name)
-    if status is None or _is_outside_of_git(status):
-        return
-    if status.returncode:
-        raise UsageFault(
-            f"{file} lies in a git work tree, and git cannot tell whether it has local changes.",
-            "see what git status says there, or patch it all the same with --force",
-        )
-    if status.stdout:
-        raise UsageFault(
-            f"{file} has local changes that are not committed.", "commit them, or patch it all the same with --force"
-        )
-
-
-def _require_own(file: Path, prefix: Path) -> None:
-    if _is_below(file, prefix) or _is_tracked(file) or _is_editable(file, prefix):
-        return
-    raise UsageFault(
-        f"{file} lies outside of the environment, and others may use it.",
-        "diagnose the environment that it belongs to, or patch it all the same with --force",
-    )
-
-
-def _place(file: Path) -> Path:
-    """Where a file really lies; one that is a link itself lies where the link does."""
-    return file.parent.resolve() / file.name
-
-
-def _is_below(file: Path, folder: Path) -> bool:
-    return _place(file).is_relative_to(folder.resolve())
-
-
-def _is_tracked(file: Path) -> bool:
-    """Whether it is a file of a project under git; one that git ignores, such as another environment's, is not."""
-    listed = _git(file, "ls-files", "--error-unmatch", "--", file.name)
-    return listed is not None and listed.returncode == 0
-
-
-def _is_editable(file: Path, prefix: Path) -> bool:
-    """Whether it belongs to a project that is installed into this environment from where it is worked on."""
-    for note in prefix.glob("lib*/python*/*-packages/*.dist-info/direct_url.json"):
-        project = _editable_project(note)
-        if project and _is_below(file, project):
-            # An environment may lie in a project's folder, and is none of its sources.
-            inner = _place(file).relative_to(project.resolve()).parts
-            return not {"site-packages", "dist-packages"}.intersection(inner)
-    return False
-
-
-def _editable_project(note: Path) -> Path | None:
-    """The folder that a ``direct_url.json`` (PEP 610) names as an editable project."""
-    try:
-        content = msgspec.json.decode(_read(note) or b"", type=_DirectUrl)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    url = urlsplit(content.url)
-    return Path(unquote(url.path)) if content.dir_info.editable and url.scheme == "file" else None
-
-
-class _DirInfo(msgspec.Struct):
-    editable: bool = False
-
-
-class _DirectUrl(msgspec.Struct):
-    url: str
-    dir_info: _DirInfo = msgspec.field(default_factory=_DirInfo)
-
-
-def _git(file: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """What git says in a file's folder; nothing where there is no git, or no repository to ask."""
-    git = shutil.which("git")
-    folder = file.parent.resolve()
-    if git is None or not any((place / ".git").exists() for place in (folder, *folder.parents)):
-        return None
-    # A file name is a name, not a pattern; and what a repository may ask to be run is not run.
-    command = [git, "-C", str(folder), "--literal-pathspecs", *NOTHING_RUN, *arguments]
-    try:
-        return _run(command, _git_environment(git, folder))
-    except (OSError, subprocess.TimeoutExpired):
-        return subprocess.CompletedProcess(command, 1, "", "")
-
-
-def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=20,
-        check=False,
-    )
-
-
-def _git_environment(git: str, folder: Path) -> dict[str, str]:
-    """The user's git settings, no repository but the folder's own, and none of that repository's filters."""
-    kept = ("GIT_EXEC_PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
-    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
-    filters = _run([git, "-C", str(folder), "config", "-z", "--name-only", "--get-regexp", r"^filter\."], environment)
-    names = [name for name in filters.stdout.split("\0") if name]
-    for number, name in enumerate(names):
-        environment[f"GIT_CONFIG_KEY_{number}"] = name
-        environment[f"GIT_CONFIG_VALUE_{number}"] = "false" if name.endswith(".required") else ""
-    return environment | {"GIT_CONFIG_COUNT": str(len(names))}
-
-
-def _is_outside_of_git(ran: subprocess.CompletedProcess[str]) -> bool:
-    return ran.returncode != 0 and ("not a git repository" in ran.stderr or "must be run in a work tree" in ran.stderr)
-
-
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
@@ -389,8 +267,8 @@ def _describe(patch: Patch) -> Applied:
         version=__version__,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         file=patch.file.name,
-        original_sha256=_digest(patch.original),
-        patched_sha256=_digest(patch.patched),
+        original_sha256=digest(patch.original),
+        patched_sha256=digest(patch.patched),
         mode=stat.S_IMODE(status.st_mode),
         mtime_ns=status.st_mtime_ns,
         why=patch.why,
@@ -406,9 +284,9 @@ def _write(patch: Patch, record: Applied) -> None:
     _clean(file)
     plain = record.mode & 0o666
     _list(file, True)
-    _put(file, _beside(file, ORIGINAL), patch.original, plain)
-    _put(file, _beside(file, RECORD), msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n", plain)
-    _put(file, file, patch.patched, record.mode, _another_second(record.mtime_ns))
+    put(file, _beside(file, ORIGINAL), patch.original, plain)
+    put(file, _beside(file, RECORD), msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n", plain)
+    put(file, file, patch.patched, record.mode, _another_second(record.mtime_ns))
 
 
 def _another_second(mtime_ns: int) -> int:
@@ -421,66 +299,18 @@ def _another_second(mtime_ns: int) -> int:
 
 
 def _restore(file: Path, record: Applied) -> None:
-    original = _read(_beside(file, ORIGINAL))
-    if original is None or _digest(original) != record.original_sha256:
+    original = read(_beside(file, ORIGINAL))
+    if original is None or digest(original) != record.original_sha256:
         what = "is missing" if original is None else "was changed"
         raise UsageFault(f"The original of {file} that was kept {what}.", "install the package again")
-    _forget_bytecode(file)
+    forget_bytecode(file)
     # A link that leads nowhere by now would leave the environment without the file.
     if record.link and (file.parent / record.link).is_file():
-        _put_link(file, record.link)
+        put_link(file, record.link)
     else:
-        _put(file, file, original, record.mode, record.mtime_ns)
+        put(file, file, original, record.mode, record.mtime_ns)
     with suppress(UsageFault):
-        _forget_bytecode(file)
-
-
-def _put(file: Path, path: Path, content: bytes, mode: int, mtime_ns: int | None = None) -> None:
-    """Write a file beside the patched one, or itself: whole or not at all, and always a new inode.
-
-    Other names of the old inode, such as a package cache's hard link, keep the old content.
-    """
-    temporary = _temporary(file)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            _own(handle, file)
-            os.fchmod(handle, mode)
-            if mtime_ns is not None:
-                os.utime(handle, ns=(mtime_ns, mtime_ns))
-            os.fsync(handle)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def _put_link(file: Path, link: str) -> None:
-    temporary = _temporary(file)
-    temporary.symlink_to(link)
-    temporary.replace(file)
-    _sync(file.parent)
-
-
-def _own(handle: int, file: Path) -> None:
-    """Root leaves the file to whom it belonged."""
-    if os.geteuid() == 0:
-        with suppress(OSError):
-            status = (file if file.exists() else file.parent).stat()
-            os.fchown(handle, status.st_uid, status.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    # Some network file systems sync files and no folders.
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        forget_bytecode(file)
 
 
 # -- what stands beside a file ----------------------------------------------------------------------------------------
@@ -488,10 +318,6 @@ def _sync(folder: Path) -> None:
 
 def _beside(file: Path, suffix: str) -> Path:
     return file.with_name(file.name + suffix)
-
-
-def _temporary(file: Path) -> Path:
-    return file.with_name(f".{file.name}.ckptdoctor-{secrets.token_hex(8)}.tmp")
 
 
 def _sweep(file: Path) -> None:
@@ -505,7 +331,7 @@ def _clean(file: Path) -> None:
     """Remove what was kept; the record last, since what it names is found by it."""
     for suffix in (ORIGINAL, RECORD):
         _beside(file, suffix).unlink(missing_ok=True)
-        _sync(file.parent)
+        sync(file.parent)
     _list(file, False)
 
 
@@ -520,60 +346,20 @@ def _list(file: Path, is_kept: bool) -> None:
         status, old = owner.record.stat(), owner.record.read_bytes()
         new = installed.listing(old, owner.name, (ORIGINAL, RECORD) if is_kept else (), (ORIGINAL, RECORD))
         if new != old:
-            _put(owner.record, owner.record, new, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+            put(owner.record, owner.record, new, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
 
 
 def _drop_orphan(file: Path) -> None:
     """An original without a record: a kill came between the two, if it is what the file holds."""
-    kept = _read(_beside(file, ORIGINAL))
-    if kept is not None and kept == _read(file):
+    kept = read(_beside(file, ORIGINAL))
+    if kept is not None and kept == read(file):
         _clean(file)
 
 
 def _read_record(file: Path) -> Applied | None:
-    content = _read(_beside(file, RECORD))
+    content = read(_beside(file, RECORD))
     try:
         record = msgspec.json.decode(content or b"", type=Applied)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return record if record.schema == SCHEMA else None
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return None
-
-
-def _digest(content: bytes | None) -> str:
-    return "" if content is None else hashlib.sha256(content).hexdigest()
-
-
-# -- bytecode ---------------------------------------------------------------------------------------------------------
-
-
-def _forget_bytecode(file: Path) -> None:
-    """Remove the compiled forms of a module, which Python makes anew.
-
-    Raises:
-        UsageFault: One stays that Python would take without a look at the source.
-    """
-    compiled = re.compile(re.escape(file.stem) + r"\.[^.]+(\.opt-[^.]+)?\.pyc")
-    folder = file.parent / "__pycache__"
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in (path for path in found if compiled.fullmatch(path.name)):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            if _is_unchecked(path):
-                raise UsageFault(
-                    f"{path} cannot be removed, and Python would run it in place of the new source.",
-                    "make that folder writable",
-                ) from error
-
-
-def _is_unchecked(pyc: Path) -> bool:
-    """Whether it is told by a hash that nobody checks (PEP 552); what cannot be read may be."""
-    header = (_read(pyc) or b"")[4:8]
-    return len(header) < 4 or int.from_bytes(header, "little") & 0b11 == 0b01
