@@ -74,6 +74,10 @@ def watch_files() -> None:
             if original in supports:
                 supports.add(watched)
         setattr(os, name, watched)
+        # Until Python 3.10, pathlib has functions of its own for this, taken from os when it was imported.
+        accessor = getattr(sys.modules.get("pathlib"), "_NormalAccessor", None)
+        if hasattr(accessor, name):
+            setattr(accessor, name, staticmethod(watched))
 
 
 def _stat(original: Any, path: Any, *args: Any, **kwargs: Any) -> Any:

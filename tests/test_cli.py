@@ -462,7 +462,7 @@ def test_the_doctor_imports_nothing_of_the_patients(file):
         declared |= {"pytest"}  # of those who use it
 
     assert LOOKED_AT.isdisjoint(imported(file))
-    assert set(imported(file)) <= sys.stdlib_module_names | declared | {"tomli"}
+    assert set(imported(file)) <= sys.stdlib_module_names | declared | {"tomli", "tomllib"}
 
 
 @pytest.mark.parametrize("file", PROBES, ids=lambda file: file.name)

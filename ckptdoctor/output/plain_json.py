@@ -27,4 +27,15 @@ def schema_of(type_: type, name: str, title: str) -> dict[str, Any]:
     root = definitions.pop(reference["$ref"].rpartition("/")[2])
     root["properties"]["schema"] = {"const": name}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name}
-    return {**head, **root, "title": title, "$defs": definitions}
+    found: dict[str, Any] = _in_order({**head, **root, "title": title, "$defs": definitions})
+    return found
+
+
+def _in_order(part: Any) -> Any:
+    """The same with alternatives in an order of their own: Python's versions differ in the order of a union's types."""
+    if isinstance(part, dict):
+        whole = {name: _in_order(value) for name, value in part.items()}
+        if "anyOf" in whole:
+            whole["anyOf"].sort(key=lambda one: (one == {"type": "null"}, str(one)))
+        return whole
+    return [_in_order(one) for one in part] if isinstance(part, (list, tuple)) else part
