@@ -276,7 +276,11 @@ def test_server_without_ranges(server):
         pass
 
 
-@pytest.mark.parametrize("page", [404, 500, b"", b"no zip file", wheel("pack", "1.0", CODE)[:-30]])
+@pytest.mark.parametrize(
+    "page",
+    [404, 500, b"", b"no zip file", wheel("pack", "1.0", CODE)[:-30]],
+    ids=["gone", "fails", "empty", "no-zip", "cut"],
+)
 def test_wheels_that_are_broken_or_gone(server, tmp_path: Path, page):
     server.pages["/w.whl"] = page
     with pytest.raises(UnreadableError), opened(at(f"{server.url}/w.whl")):
