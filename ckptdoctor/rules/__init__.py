@@ -18,9 +18,9 @@ from ckptdoctor.model.report import Severity
 from ckptdoctor.planning.options import COURSE
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog
-from ckptdoctor.rules.common.rule import WHERE, Fired, Rule
+from ckptdoctor.rules.common.rule import WHERE, Rule, RuleHit
 
-__all__ = ["NOT_DIAGNOSED", "RULES", "Case", "Fired", "Rule", "discover", "implied", "in_log", "judge", "label_of"]
+__all__ = ["NOT_DIAGNOSED", "RULES", "Case", "Rule", "RuleHit", "discover", "implied", "in_log", "judge", "label_of"]
 
 
 def discover() -> dict[str, Rule]:
@@ -63,7 +63,7 @@ def in_log() -> list[tuple[Rule, InLog]]:
     return sorted(readers, key=lambda reader: (reader[0].code in following, reader[0].code))
 
 
-def judge(case: Case) -> list[tuple[Rule, Fired]]:
+def judge(case: Case) -> list[tuple[Rule, RuleHit]]:
     """The rules that fire on a probe, without those that only follow from another one.
 
     What a rule says of a variant alone, which not every job has, is a warning. A course is what every job has, but for the
@@ -84,11 +84,11 @@ def judge(case: Case) -> list[tuple[Rule, Fired]]:
     return [(RULES[code], found) for code, found in fired.items() if code not in left_out]
 
 
-def _all(case: Case) -> dict[str, Fired]:
+def _all(case: Case) -> dict[str, RuleHit]:
     return {code: found for code, rule in RULES.items() if (found := rule.judge(case)) is not None}
 
 
-def _of_course(case: Case) -> dict[str, Fired]:
+def _of_course(case: Case) -> dict[str, RuleHit]:
     """What the rules say of the first step at which they fire, each, and of the whole."""
     fired = {code: one for code, one in _all(case).items() if case.evidence.ended != "returned"}
     for step in case.steps():
@@ -105,5 +105,5 @@ def _of_course(case: Case) -> dict[str, Fired]:
     return fired
 
 
-def _at_most(fired: Fired, severity: Severity) -> Fired:
+def _at_most(fired: RuleHit, severity: Severity) -> RuleHit:
     return replace(fired, severity=severity) if fired.severity == "error" else fired

@@ -9,11 +9,11 @@ from ckptdoctor.model.evidence import Error, Place, Setup
 from ckptdoctor.planning.options import OWN_MODEL
 from ckptdoctor.rules.common.case import Case, works
 from ckptdoctor.rules.common.log import QUOTE, Frame, InLog, LogContext, LogError, LogVerdict, Message
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import owner
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires on an attribute missing from the callable passed, and on what experiments show to be the same."""
     error, handover = case.evidence.error, case.handover
     if not case.is_checkpointed or case.evidence.ended != "raised" or error is None or handover is None:
@@ -28,7 +28,7 @@ def judge(case: Case) -> Fired | None:
         return None
     reader = _reader(error, handover.by)
     what = f"reads `{error.attribute.name}` from" if is_read and error.attribute else "cannot work with"
-    return Fired(
+    return RuleHit(
         title=f"{owner(reader, case.spec.function)} {what} a callable that {_has_none(case, error)}",
         detail=(
             f"{owner(handover.by, case.model_text)} passes each layer to the checkpoint function as "

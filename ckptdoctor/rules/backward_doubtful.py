@@ -6,11 +6,11 @@ from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules.common.case import Case, innermost_own, is_sound
 from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict
 from ckptdoctor.rules.common.measured import at_measured_line
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import counted
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when the step fails with the CPU in the place of the missing GPU, for a reason that has no part of CUDA in it."""
     tried = case.evidence.stand_in
     if not case.evidence.forward_only or tried is None or is_sound(tried) or case.is_undecided:
@@ -19,7 +19,7 @@ def judge(case: Case) -> Fired | None:
         return None  # the loss shows that the step without checkpointing is the wrong one
     raised_at = innermost_own(tried.error.frames) if tried.error is not None else None
     does, detail = _what(tried)
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} {does} when simulated on the CPU{case.variant_text}",
         detail=f"There is no GPU here. The failure has nothing to do with the device. {detail}",
         culprit=raised_at or case.function,

@@ -9,11 +9,11 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.rules.common.case import Case, innermost_own
 from ckptdoctor.rules.common.log import QUOTE, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.measured import at_measured_line
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import engines_in_words
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires on an exception, a crash or a hang that the same step without checkpointing does not have."""
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended not in ("raised", "crashed", "timeout"):
@@ -25,7 +25,7 @@ def judge(case: Case) -> Fired | None:
         return None
     under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     what = {"raised": "raises", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} {what} where the same step without checkpointing runs",
         detail=f"In {evidence.during or 'the step'}{under}{case.step_text}: {case.happened}",
         culprit=_where(case),

@@ -7,11 +7,11 @@ import re
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict, LogWarning, Message
 from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import listed
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when a parameter that has a gradient without checkpointing has none with it."""
     gradients = case.evidence.gradients
     if gradients is not None and not gradients.missing and case.evidence.accumulated:
@@ -21,7 +21,7 @@ def judge(case: Case) -> Fired | None:
     control = case.control()
     if control is not None and control.gradients is not None and control.gradients.missing:
         return None
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} loses gradients{case.variant_text}: parameters are never trained, and nothing says so",
         detail=(
             f"No gradient reached {listed(gradients.missing)}, which have one without checkpointing. The optimizer leaves "

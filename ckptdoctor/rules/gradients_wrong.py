@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from ckptdoctor.model.evidence import Arithmetic
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import listed
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when a gradient differs from the plain step's, and the engine alone does not change it."""
     gradients, when = case.evidence.gradients, ""
     if gradients is not None and not gradients.wrong and case.evidence.accumulated:
@@ -28,7 +28,7 @@ def judge(case: Case) -> Fired | None:
     if _plain_is_wrong(case):
         return None
     worst = max(gradients.wrong, key=lambda one: one.difference)
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} gives wrong gradients{case.variant_text}: training goes on, towards something else",
         detail=(
             f"{len(gradients.wrong)} of {gradients.compared} gradients that were compared differ{when} from those "
@@ -41,8 +41,8 @@ def judge(case: Case) -> Fired | None:
     )
 
 
-def _hides(case: Case, hidden: Sequence[str]) -> Fired:
-    return Fired(
+def _hides(case: Case, hidden: Sequence[str]) -> RuleHit:
+    return RuleHit(
         title=f"{case.spec.function} hides gradients that are not numbers: a step that should be skipped is taken",
         detail=f"Without checkpointing {listed(hidden)} are NaN or infinite in the same step, and with it they look sound.",
         culprit=case.function,
@@ -50,9 +50,9 @@ def _hides(case: Case, hidden: Sequence[str]) -> Fired:
     )
 
 
-def _in_other_arithmetic(case: Case, layers: Sequence[Arithmetic]) -> Fired:
+def _in_other_arithmetic(case: Case, layers: Sequence[Arithmetic]) -> RuleHit:
     one = layers[0]
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} recomputes in another precision than the forward pass{case.variant_text}",
         detail=f"{one.layer} ran in {one.forward} at first, and again in {one.recomputed}. So gradients are another step's.",
         culprit=case.function,

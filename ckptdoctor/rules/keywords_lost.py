@@ -6,19 +6,19 @@ from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.model.report import Severity
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import Assertion
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import listed
 
 PACKING = frozenset({"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"})
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when keyword arguments reach the inside of a layer without checkpointing only."""
     lost = sorted({keyword for one in case.evidence.keywords_lost for keyword in one.keywords})
     if not case.is_checkpointed or not lost or case.evidence.ended == "skipped":
         return None
     by_model = _lost_with_torch_too(case)
-    return Fired(
+    return RuleHit(
         title=f"{_who(case, by_model)} loses keyword arguments on their way to the layer",
         detail=_detail(lost, case.evidence),
         severity=_severity(lost, case),

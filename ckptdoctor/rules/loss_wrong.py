@@ -6,13 +6,13 @@ import math
 
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import Assertion
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the loss without checkpointing, that counts as equal."""
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when the loss of the checkpointed step is not that of the plain one."""
     loss, plain = case.evidence.loss, case.evidence.plain_loss
     if not case.is_checkpointed or case.evidence.during == "forward" or plain is None or not math.isfinite(plain):
@@ -24,7 +24,7 @@ def judge(case: Case) -> Fired | None:
     if loss is not None and math.isfinite(loss) and abs(loss - plain) <= tolerance * max(abs(plain), 1e-12):
         return None
     shown = "not a finite number" if loss is None or not math.isfinite(loss) else f"{loss:.8g}"
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} changes the loss{case.step_text}",
         detail=f"The loss of the step is {shown} with checkpointing and {plain:.8g} without.",
         culprit=case.function,

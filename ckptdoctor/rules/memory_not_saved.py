@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import Assertion
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 FELL = 0.9
 """Share of the bytes saved without checkpointing below which they count as fallen; real functions reach a fifth here."""
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when the bytes kept for backward did not fall, or when memory grows from step to step."""
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended != "returned":
@@ -43,8 +43,8 @@ def judge(case: Case) -> Fired | None:
     return None
 
 
-def _fired(case: Case, what: str, detail: str) -> Fired:
-    return Fired(
+def _fired(case: Case, what: str, detail: str) -> RuleHit:
+    return RuleHit(
         title=f"{case.spec.function} {what}",
         detail=detail,
         culprit=case.function,

@@ -7,10 +7,10 @@ import itertools
 from ckptdoctor.model.evidence import Evidence, Layer
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import RUNS_OF_LAYERS, Assertion
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when a layer was not run again in backward."""
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended != "returned" or evidence.forward_only or not evidence.layers:
@@ -20,7 +20,7 @@ def judge(case: Case) -> Fired | None:
         return None
     detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward{case.step_text}."
     if not evidence.function_called:
-        return Fired(
+        return RuleHit(
             title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, and nothing says so",
             detail=f"{detail} The model accepts that checkpointing is switched on, and does nothing about it.",
             culprit=evidence.model_place,
@@ -30,7 +30,7 @@ def judge(case: Case) -> Fired | None:
     course = case.course()
     if course is not None and (on_purpose := _on_purpose(course, case)) is not None:
         return on_purpose
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} does not checkpoint{case.step_text}: training goes on without it, and nothing says so",
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
         culprit=case.function,
@@ -42,7 +42,7 @@ def _kept(evidence: Evidence) -> list[Layer]:
     return [layer for layer in evidence.layers if layer.reached and layer.forwards <= layer.in_forward]
 
 
-def _on_purpose(course: Case, case: Case) -> Fired | None:
+def _on_purpose(course: Case, case: Case) -> RuleHit | None:
     """What is done on purpose, or may be: some of the layers in every step, or another way to save memory.
 
     It is told by the whole course: the same layers in every step, and memory that falls accordingly.
@@ -60,7 +60,7 @@ def _on_purpose(course: Case, case: Case) -> Fired | None:
     if 2 * left > len(pattern) + 1 or saved.checkpointed > FELL * saved.plain:
         return None
     is_regular = _is_regular(pattern)
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} checkpoints {'some of the' if not is_regular else _which(pattern)} layers",
         detail=(
             f"In every step, {len(pattern) - left} of {len(pattern)} layers were recomputed in backward, and the bytes kept "
@@ -72,8 +72,8 @@ def _on_purpose(course: Case, case: Case) -> Fired | None:
     )
 
 
-def _trained_only(case: Case, kept: int) -> Fired:
-    return Fired(
+def _trained_only(case: Case, kept: int) -> RuleHit:
+    return RuleHit(
         title=f"{case.spec.function} checkpoints only the layers that are trained",
         detail=(
             f"{kept} of {len(case.evidence.layers)} layers are frozen and were not recomputed in backward{case.step_text}: "
@@ -100,8 +100,8 @@ def _which(pattern: tuple[bool, ...]) -> str:
     return "all but the last of the" if sum(pattern) == 1 else "only every few of the"
 
 
-def _offloads(case: Case, step: Evidence) -> Fired:
-    return Fired(
+def _offloads(case: Case, step: Evidence) -> RuleHit:
+    return RuleHit(
         title=f"{case.spec.function} offloads activations to the CPU, and recomputes nothing",
         detail=(
             f"In the forward pass {step.moved_bytes} bytes were sent to the CPU, and brought back in backward. That saves the "

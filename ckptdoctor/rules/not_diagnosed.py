@@ -8,21 +8,21 @@ from itertools import pairwise
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules import attribute_contract
 from ckptdoctor.rules.common.case import BEFORE, Case, innermost_own, works
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import engines_in_words, listed, owner, relative
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when a probe ended before checkpointing came into it, or fails for want of something else than checkpointing."""
     evidence = case.evidence
     if evidence.missing and not works(evidence) and attribute_contract.judge(case) is None:
-        return Fired(
+        return RuleHit(
             title=f"{case.spec.function} needs {listed(evidence.missing)}, not installed here",
             detail="A stub replaced the missing package, so this result means nothing.",
             culprit=case.function,
         )
     if case.is_undecided:
-        return Fired(
+        return RuleHit(
             title=f"{case.spec.function} needs a GPU in backward, and there is none here",
             detail=f"Only its forward pass was judged. {_why_undecided(evidence)}",
             culprit=case.function,
@@ -31,7 +31,7 @@ def judge(case: Case) -> Fired | None:
     if evidence.ended == "returned" or case.is_impossible_variant:
         return None
     if evidence.unfit:
-        return Fired(title=f"This machine cannot run the step under {_engine(case)}", detail=f"{evidence.why}.")
+        return RuleHit(title=f"This machine cannot run the step under {_engine(case)}", detail=f"{evidence.why}.")
     came_too_early = evidence.ended == "skipped" or case.ended_before_checkpointing or case.fails_to_import
     needs_cuda = bool(evidence.error and evidence.error.needs_cuda)
     if not came_too_early and not _fails_anyway(case) and not needs_cuda:
@@ -45,11 +45,11 @@ def _fails_anyway(case: Case) -> bool:
     return not case.is_checkpointed if control is None else control.ended != "returned"
 
 
-def _lacking(case: Case) -> Fired | None:
+def _lacking(case: Case) -> RuleHit | None:
     """Something is missing that the step needs: a GPU, a package that can be imported, a program."""
     evidence = case.evidence
     if evidence.error and evidence.error.needs_cuda:
-        return Fired(
+        return RuleHit(
             title=f"{case.spec.function} needs CUDA in its forward pass, and there is no GPU here",
             detail=f"It was not judged. {evidence.why}".rstrip(),
             culprit=case.function,
@@ -60,14 +60,14 @@ def _lacking(case: Case) -> Fired | None:
     if not program:
         return None
     caller = innermost_own(evidence.error.frames if evidence.error else [])
-    return Fired(
+    return RuleHit(
         title=f"{owner(caller, 'A package')} runs `{program}`, a program that is not on this machine",
         detail=f"Install `{program}` with the system's package manager, or use --engine to leave this engine out.",
         culprit=caller,
     )
 
 
-def _failing(case: Case) -> Fired:
+def _failing(case: Case) -> RuleHit:
     """The step, or what comes before it, fails for another reason than checkpointing."""
     evidence = case.evidence
     title, detail = f"{case.spec.model} under {_engine(case)} cannot be probed here", evidence.why
@@ -79,7 +79,7 @@ def _failing(case: Case) -> Fired:
         detail = f"So nothing can be said of checkpointing there. {evidence.why}".rstrip()
     elif case.fails_to_import:
         title = f"{case.spec.function} cannot be imported"
-    return Fired(title=title, detail=detail, culprit=case.raised_at)
+    return RuleHit(title=title, detail=detail, culprit=case.raised_at)
 
 
 def _engine(case: Case) -> str:
@@ -92,7 +92,7 @@ def _does_not_import(evidence: Evidence) -> bool:
     return is_import_error and evidence.during in BEFORE
 
 
-def _import_fault(case: Case) -> Fired:
+def _import_fault(case: Case) -> RuleHit:
     """The model cannot be imported: which line fails, and whether it takes DeepSpeed."""
     error = case.evidence.error
     frames = error.frames if error else []
@@ -110,7 +110,7 @@ def _import_fault(case: Case) -> Fired:
     if works_alone:
         detail += " The model can be imported where DeepSpeed is hidden."
     beside = " beside the installed DeepSpeed" if works_alone else ""
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.model} cannot be imported{beside}",
         detail=detail.strip(),
         culprit=others[-1] if others else own[-1] if own else case.raised_at,

@@ -11,11 +11,11 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.planning.options import TORCH
 from ckptdoctor.rules.common.case import Case, works
 from ckptdoctor.rules.common.log import Frame, InLog, LogContext, LogError, LogVerdict, Message
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import engines_in_words, first_line
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires on torch's CheckpointError."""
     error = case.evidence.error
     if not case.is_checkpointed or error is None or not error.type.endswith("CheckpointError"):
@@ -26,12 +26,12 @@ def judge(case: Case) -> Fired | None:
     if engine is not None or case.fails_alike_with_torch():
         also = ", and with its own checkpoint function too" if case.spec.function not in TORCH else ""
         alone = " Without an engine, the same step trains." if engine is not None else ""
-        return Fired(
+        return RuleHit(
             title=f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not go together here",
             detail=f"torch raised CheckpointError in backward{under}{also}: {first}{alone}",
             culprit=engine,
         )
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
         detail=f"torch raised CheckpointError in backward{under}{case.step_text}: {first}",
         culprit=case.function,

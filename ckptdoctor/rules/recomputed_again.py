@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import RUNS_OF_LAYERS, Assertion
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when a layer's forward ran more than twice."""
     if not case.is_checkpointed or case.evidence.ended != "returned":
         return None
@@ -15,7 +15,7 @@ def judge(case: Case) -> Fired | None:
     if not again:
         return None
     worst = max(again, key=lambda layer: layer.forwards / layer.plain)
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} recomputes layers more than once: same loss, slower training",
         detail=(
             f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ckptdoctor.rules.common.case import Case
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import listed
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when a step leaves modes, random numbers, parameters or what is frozen other than they were."""
     changed = list(case.evidence.changed)
     gradients = case.evidence.gradients
@@ -15,7 +15,7 @@ def judge(case: Case) -> Fired | None:
         changed.append(f"gradients of parameters that are frozen ({listed(gradients.unexpected)})")
     if not case.is_checkpointed or not changed:
         return None
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} changes {listed(changed)}{case.variant_text}, and leaves it changed",
         detail="The same step without checkpointing leaves all of it as it was. Whatever runs next runs in another state.",
         culprit=case.function,

@@ -9,7 +9,7 @@ from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.planning.options import NO_FUNCTION
 from ckptdoctor.planning.plan import Plan, Planned
-from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Fired, Rule, judge
+from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Rule, RuleHit, judge
 from ckptdoctor.store import locations
 from ckptdoctor.verdict import ruling_out
 from ckptdoctor.words.wording import counted, engines_in_words, listed
@@ -164,7 +164,7 @@ def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> 
     others = {planned.spec.id: (planned, by_id[planned.spec.id]) for planned in plan.probes if planned.spec.id in by_id}
     cases = tuple(Case(planned, one, others) for planned, one in others.values())
     probes: list[ProbeResult] = []
-    groups: dict[Key, list[tuple[Rule, Fired, Case]]] = {}
+    groups: dict[Key, list[tuple[Rule, RuleHit, Case]]] = {}
     for case in cases:
         fired = judge(case)
         probes.append(_probe(case, tuple(rule.code for rule, _ in fired)))
@@ -175,7 +175,7 @@ def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> 
     return Found(cases, tuple(probes), tuple(found))
 
 
-def _key(rule: Rule, fired: Fired) -> Key:
+def _key(rule: Rule, fired: RuleHit) -> Key:
     """What makes two firings one fault: the same rule at the same lines, and the same thing said of it."""
     culprit, handed = fired.culprit, fired.passed_by
     if handed is not None and handed.file.startswith(str(locations.probes())):
@@ -188,7 +188,7 @@ def _key(rule: Rule, fired: Fired) -> Key:
     )
 
 
-def _finding(group: list[tuple[Rule, Fired, Case]], environment: Environment) -> Finding:
+def _finding(group: list[tuple[Rule, RuleHit, Case]], environment: Environment) -> Finding:
     rule, fired, case = group[0]
     cases = [one for _, _, one in group]
     handover = case.handover if fired.passed_by else None

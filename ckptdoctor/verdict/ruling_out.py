@@ -6,12 +6,12 @@ from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
 from ckptdoctor.planning.options import TORCH
-from ckptdoctor.rules import Case, Fired
+from ckptdoctor.rules import Case, RuleHit
 from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import engines_in_words
 
 
-def find(cases: list[Case], fired: Fired, environment: Environment) -> tuple[RuledOut, ...]:
+def find(cases: list[Case], fired: RuleHit, environment: Environment) -> tuple[RuledOut, ...]:
     """The packages that a finding clears.
 
     Args:
@@ -29,7 +29,7 @@ def find(cases: list[Case], fired: Fired, environment: Environment) -> tuple[Rul
     return tuple(one for one in found if one is not None and one.package not in accused)
 
 
-def _deepspeed(cases: list[Case], fired: Fired, environment: Environment) -> RuledOut | None:
+def _deepspeed(cases: list[Case], fired: RuleHit, environment: Environment) -> RuledOut | None:
     """DeepSpeed, when the same happens in a process that has not imported it, with every model and function."""
     without = {_what(case): found for case in cases if (found := _without_deepspeed(case))}
     version = environment.version("deepspeed")
@@ -54,7 +54,7 @@ def _without_deepspeed(case: Case) -> list[Evidence]:
     return [one for one in same if one.modules and "deepspeed" not in one.modules]
 
 
-def _at_which_lines(cases: list[Case], fired: Fired) -> str:
+def _at_which_lines(cases: list[Case], fired: RuleHit) -> str:
     """Where all the probes stopped, as part of a sentence; empty where that is not one place, or no exception."""
     errors = [case.evidence.error for case in cases]
     ends = {(error.frames[-1].file, error.frames[-1].line) for error in errors if error and error.frames}

@@ -16,7 +16,7 @@ WHERE = "where"
 
 
 @dataclass(frozen=True)
-class Fired:
+class RuleHit:
     """What a rule says of a probe."""
 
     title: str
@@ -55,7 +55,7 @@ class Rule:
     meaning: str
     explanation: str
     links: tuple[str, ...]
-    judge: Callable[[Case], Fired | None]
+    judge: Callable[[Case], RuleHit | None]
     implies: tuple[str, ...] = ()
     label: str = WHERE
     reads_callable: bool = False

@@ -7,15 +7,15 @@ import re
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict, LogWarning, Message
 from ckptdoctor.rules.common.reproduction import Assertion
-from ckptdoctor.rules.common.rule import Fired, Rule
+from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 
-def judge(case: Case) -> Fired | None:
+def judge(case: Case) -> RuleHit | None:
     """Fires when the checkpoint function was called more often than there are layers."""
     called, layers = case.evidence.function_called, len(case.evidence.layers)
     if not case.is_checkpointed or called <= layers:
         return None
-    return Fired(
+    return RuleHit(
         title=f"{case.spec.function} is called more than once a layer",
         detail=f"It was called {called} times in a step, for {layers} layers.",
         culprit=case.passed_by,
