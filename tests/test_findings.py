@@ -333,7 +333,7 @@ def test_an_environment_that_imports_only_with_deepspeed_hidden_is_not_ok():
     assert found.verdict()[0] == "error"
     (finding,) = found.findings
     assert (finding.rule, finding.culprit) == ("CKPT900", ENTERS)
-    assert "beside the installed DeepSpeed" in finding.title
+    assert "with the installed DeepSpeed" in finding.title
     assert "import each other: transformers/modeling_utils.py:158" in finding.detail
     assert _environment(sound, sound).verdict()[0] == "ok"
 
@@ -348,7 +348,7 @@ def test_a_missing_program_of_the_machines_is_told_as_that():
 
     found = judge(make=lost, control=lost, torch=lost)
     (finding,) = found.findings
-    assert "runs `numactl`, a program that is not on this machine" in finding.title
+    assert "needs the program `numactl`, which is not on this machine" in finding.title
     assert (finding.culprit, "Install `numactl`" in finding.detail) == (caller, True)
 
 

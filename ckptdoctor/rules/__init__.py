@@ -1,9 +1,9 @@
-"""Rules: what turns evidence into findings. One file a rule; ``RULES`` is all of them by code.
+"""Rules turn evidence into findings. There is one file per rule; ``RULES`` has all rules by code.
 
-A rule looks at one probe at a time, in the light of all that were run (``Case``), and says whether it fires and with what
-detail. What belongs together is put together afterwards, in ``ckptdoctor.verdict.findings``.
+A rule judges one probe at a time and may look at all other probes (``Case``). It returns a ``RuleHit``, or nothing.
+``ckptdoctor.verdict.findings`` groups the hits into findings.
 
-Every module in this folder is a rule: it defines ``RULE``. What rules are made of is in ``ckptdoctor.rules.common``.
+Every module in this folder is a rule and defines ``RULE``. The parts of a rule are in ``ckptdoctor.rules.common``.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def discover() -> dict[str, Rule]:
 RULES = discover()
 
 NOT_DIAGNOSED = next(code for code, rule in RULES.items() if rule.not_judged)
-"""What could not be diagnosed: no fault, and never without consequence."""
+"""The code of the rule for probes that could not be judged. It is no fault, but it always counts."""
 
 NON_REENTRANT = "torch:non-reentrant"
 
 
 def label_of(code: str, culprit: Place | None, usual: str = WHERE) -> str:
-    """The label of a finding's line to blame: what the line did, ``usual`` where the rule has no word for it.
+    """The label of the line to blame in a finding: what the line did, or ``usual`` if the rule has no label.
 
     A stored map or report may name a rule that this version does not know.
     """
@@ -48,7 +48,7 @@ def label_of(code: str, culprit: Place | None, usual: str = WHERE) -> str:
 
 
 def implied(codes: Iterable[str]) -> set[str]:
-    """The rules that only follow from others."""
+    """The rules that are only consequences of the given ones."""
     rules = [RULES[code] for code in codes]
     found = {code for rule in rules for code in rule.implies}
     if any(rule.not_judged for rule in rules):
@@ -57,17 +57,17 @@ def implied(codes: Iterable[str]) -> set[str]:
 
 
 def in_log() -> list[tuple[Rule, InLog]]:
-    """The rules that a log may show; those that others imply come last, since they take what no other explains."""
+    """The rules that a log may show. Rules that others imply come last: they take the errors that no other rule explains."""
     following = implied(code for code, rule in RULES.items() if not rule.not_judged)
     readers = [(rule, rule.in_log) for rule in RULES.values() if rule.in_log is not None]
     return sorted(readers, key=lambda reader: (reader[0].code in following, reader[0].code))
 
 
 def judge(case: Case) -> list[tuple[Rule, RuleHit]]:
-    """The rules that fire on a probe, without those that only follow from another one.
+    """The rules that fire on a probe, without those that are only a consequence of another one.
 
-    What a rule says of a variant alone, which not every job has, is a warning. A course is what every job has, but for the
-    steps of it that are marked as rare. What could not be diagnosed stays what it is.
+    A hit on a variant alone is a warning, because not every job has the variant. Every job has the course, except for its
+    steps that are marked as rare. ``NOT_DIAGNOSED`` is never turned into a warning.
     """
     fired = _of_course(case) if case.evidence.steps else _all(case)
     usual = _all(case.usual) if case.usual is not None and fired else {}
@@ -75,7 +75,7 @@ def judge(case: Case) -> list[tuple[Rule, RuleHit]]:
         return []
     has_failed = any(one.severity == "error" for one in usual.values()) and not case.usual_is_lost
     if case.spec.variant == COURSE and has_failed:
-        # What fails at its first step has no course to speak of.
+        # If the first step fails, the rest of the course means nothing.
         fired = {code: one for code, one in fired.items() if code in usual}
     elif case.usual is not None and case.spec.variant != COURSE:
         kept = {*usual, NOT_DIAGNOSED}
@@ -89,7 +89,7 @@ def _all(case: Case) -> dict[str, RuleHit]:
 
 
 def _of_course(case: Case) -> dict[str, RuleHit]:
-    """What the rules say of the first step at which they fire, each, and of the whole."""
+    """The hit of each rule at the first step at which it fires, and on the course as a whole."""
     fired = {code: one for code, one in _all(case).items() if case.evidence.ended != "returned"}
     for step in case.steps():
         evidence = step.evidence

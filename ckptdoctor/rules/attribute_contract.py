@@ -1,4 +1,4 @@
-"""CKPT001: a checkpoint function reaches into the callable for what is not there."""
+"""CKPT001: a checkpoint function reads an attribute that the callable does not have."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ckptdoctor.words.wording import owner
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires on an attribute missing from the callable passed, and on what experiments show to be the same."""
+    """Fires if the callable lacks an attribute, or if experiments show that the function cannot work with the callable."""
     error, handover = case.evidence.error, case.handover
     if not case.is_checkpointed or case.evidence.ended != "raised" or error is None or handover is None:
         return None
     if case.evidence.during != "forward" or error.needs_cuda or not error.frames:
         return None
-    # Without checkpointing, or with torch's function, the layer's own code would fail just the same.
+    # An error of the layer's own code also appears without checkpointing, or with torch's function.
     if not case.is_sound_without_checkpointing() and not case.passes_with_torch():
         return None
     is_read = error.attribute is not None and bool(error.attribute.in_callable)
@@ -42,11 +42,11 @@ def judge(case: Case) -> RuleHit | None:
 def _has_none(case: Case, error: Error) -> str:
     if error.attribute is not None and error.attribute.in_callable:
         return "does not have it"
-    return f"{owner(case.handover.by, case.model_text)} passes" if case.handover else "it was given"
+    return f"{owner(case.handover.by, case.model_text)} passes" if case.handover else "was passed to it"
 
 
 def _reader(error: Error, handed_by: Place) -> Place:
-    """The innermost frame below the hand-over that is not a library's helper."""
+    """The innermost frame below the line that passes the layer, without helpers of libraries."""
     below = error.frames
     for index, frame in enumerate(error.frames):
         if frame.is_at(handed_by):
@@ -58,9 +58,9 @@ def _reader(error: Error, handed_by: Place) -> Place:
 def _shown_by_experiment(case: Case) -> bool:
     """Whether the function fails on this callable before the layer runs, and works with another calling convention."""
     if case.evidence.error is not None and case.evidence.error.type == "RecursionError":
-        return False  # the layer was found in the callable, and called again and again
+        return False  # the function found the layer, and calls it again and again
     ran = any(layer.forwards for layer in case.evidence.layers)
-    # The other conventions are tried without an engine: what shows under one only has another reason.
+    # The other conventions are tried without an engine. A failure under an engine only has another cause.
     return not ran and bool(case.passes_with_torch()) and case.shows_in_the_usual_step() and bool(works_with(case))
 
 
@@ -78,12 +78,12 @@ def works_with(case: Case) -> list[str]:
 
 
 def _is_alike(one: Setup, other: Setup) -> bool:
-    """Whether two steps differ in the calling convention alone; a failure in bf16 or with LoRA only has another reason."""
+    """Whether two steps have the same tuning and precision: a failure with bf16 or LoRA only has another cause."""
     return (one.tuning, one.precision) == (other.tuning, other.precision)
 
 
 def _package(function: str) -> str:
-    """A trainer's package, which all functions of it share; a function of the user's own stands for itself alone."""
+    """The package of a trainer's function; for a function of the user's own, its name."""
     return catalog.package_of(function) if function in catalog.functions() else function
 
 
@@ -93,13 +93,13 @@ def _package(function: str) -> str:
 _OBJECT = rf"(?<![\w.]){QUOTE}(?P<object>[A-Za-z_][\w.]{{0,80}}){QUOTE}\s{{1,3}}object\s{{1,3}}has\s{{1,3}}no\s{{1,3}}attribute"
 _READS = re.compile(rf"{_OBJECT}\s{{1,3}}{QUOTE}(?P<name>__self__|__func__|func)\b{QUOTE}")
 _READS_OWNER = re.compile(rf"{_OBJECT}\s{{1,3}}{QUOTE}(?P<name>__self__)\b{QUOTE}")
-"""The message alone, which for another attribute may be about anything."""
+"""The message alone. With another attribute, the message may be about anything."""
 
 _CALLABLES = ("functools.partial", "function", "method", "builtin_function_or_method", "method-wrapper")
 
 
 def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
-    """Recognises a checkpoint function that reads what the callable does not have."""
+    """Recognises a checkpoint function that reads an attribute that the callable does not have."""
     found = _READS.search(error.message)
     if error.name != "AttributeError" or not found:
         return None
@@ -112,7 +112,7 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
     passed_at = error.passed_at(reader_at)
     reader = error.frames[reader_at]
     passed_by = error.frames[passed_at] if passed_at is not None else None
-    # Where something was left out on the way, the layer's own code may have stood there.
+    # If frames are left out in between, they may be the layer's own code.
     is_cut = passed_at is not None and passed_at < error.cut_at and not reader.is_checkpoint_function
     if error.is_cut_before_error or passed_at == reader_at or is_cut:
         return _cut_short(error, name, kind)
@@ -122,13 +122,13 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
 
 
 def _is_in_layer(between: list[Frame], reader: Frame) -> bool:
-    """Whether the layer's own code had been reached: a checkpoint function was passed, or a module entered."""
+    """Whether the layer's own code was reached: a frame in between is in a checkpoint file, or enters a module."""
     passed = not reader.is_checkpoint_function and any(frame.is_checkpoint_file for frame in between)
     return passed or any(frame.enters_layer for frame in between)
 
 
 def _read(reader: Frame, passed_by: Frame | None, name: str, kind: str, error: LogError) -> LogVerdict | None:
-    """The line that reads is there: is it a checkpoint function's?"""
+    """The verdict if the line that reads the attribute is in the traceback."""
     reads = f".{name}" in reader.place.code
     if not reader.is_checkpoint_file and not (reads and (passed_by or reader.is_checkpoint_function)):
         return None
@@ -146,7 +146,7 @@ def _read(reader: Frame, passed_by: Frame | None, name: str, kind: str, error: L
 
 
 def _cut_short(error: LogError, name: str, kind: str) -> LogVerdict | None:
-    """The frame that reads is missing: only a line that passes the layer, or a function on the way, is suspicious."""
+    """The verdict if the frame that reads the attribute is missing: other frames may show a checkpoint function."""
     passed_at = error.passed_at(len(error.frames) - 1)
     touches = passed_at is not None or any(frame.is_checkpoint_function for frame in error.frames)
     if not touches and kind not in _CALLABLES:
@@ -157,8 +157,8 @@ def _cut_short(error: LogError, name: str, kind: str) -> LogVerdict | None:
 
 def _suspected(error: LogError, name: str, why: str, passed_by: Place | None = None) -> LogVerdict:
     summary = (
-        f"It looks like {CODE}, a checkpoint function that reads `{name}` from what it is given, but {why}, and "
-        "other code may fail with the same message."
+        f"It looks like {CODE}, a checkpoint function that reads `{name}` from the callable passed to it, but {why}. "
+        "Other code can fail with the same message."
     )
     doubts = ["The frame that reads the attribute is not in the text."]
     return LogVerdict("suspected", summary, None, passed_by, doubts, _fixes(error))
@@ -167,10 +167,10 @@ def _suspected(error: LogError, name: str, why: str, passed_by: Place | None = N
 def _fixes(error: LogError) -> list[str]:
     name = next((frame.place.package for frame in error.frames if catalog.is_trainer(frame.place.package)), "")
     return [
-        f"If other releases may be installed: `ckptdoctor known{f' {name}' if name else ''}` lists which releases of "
+        f"If you can install other releases: `ckptdoctor known{f' {name}' if name else ''}` lists which releases of "
         f"{name or 'the trainers'} and of transformers work together.",
-        "If packages must stay as they are: `ckptdoctor run -- <command>` adapts the callable in the running job.",
-        "If the environment is at hand: `ckptdoctor fix` tries releases, a patch and settings, and offers what works.",
+        "If the packages must not change: `ckptdoctor run -- <command>` adapts the callable in the running job.",
+        "If you have the environment: `ckptdoctor fix` tries other releases, a patch and settings, and offers what works.",
     ]
 
 
@@ -179,23 +179,26 @@ CODE = "CKPT001"
 RULE = Rule(
     code=CODE,
     name="attribute-contract",
-    meaning="The checkpoint function reads an attribute that the callable it is given does not have.",
+    meaning="The checkpoint function reads an attribute that the callable passed to it does not have.",
     explanation="""\
-A model does not call torch's `checkpoint` itself. It hands each decoder layer to a *checkpoint function* that the trainer
-installed, as some callable plus arguments. Nothing says what kind of callable. The trainer's function reaches into it for
-the layer, as in `func.__self__`, which works for a bound method and for nothing else. When the model's side changes its
-calling convention, training dies in its first forward pass:
+A model does not call torch's `checkpoint` itself. The model passes each decoder layer to a *checkpoint function* that the
+trainer installed. The layer is passed as a callable, and no interface says which kind of callable. The trainer's function
+looks for the layer in the callable, for example with `func.__self__`. This works for a bound method and for nothing else.
+When transformers changes the kind of callable, training fails in its first forward pass:
 
     AttributeError: 'functools.partial' object has no attribute '__self__'
     AttributeError: 'function' object has no attribute '__self__'
 
-It is recognised by what happens, not by the message: the attribute is missing from an object in the make-up of the very
-callable that was passed, or the function fails before the layer runs although it works with another calling
-convention, while torch's own function trains the same model with the same callable.
+ckptdoctor does not go by the message. The rule fires in two cases:
 
-DeepSpeed is often blamed. The probes run with DeepSpeed not imported at all show whether it has any part in it.
+- The attribute is missing from the callable that was passed, or from an object inside this callable.
+- The function fails before the layer runs, and works with another calling convention. torch's own function trains the same
+  model with the same callable.
 
-What helps is a pair of releases that agree, or a checkpoint function that finds the layer in whatever it is given.""",
+DeepSpeed is often blamed. ckptdoctor runs the same step in a process without DeepSpeed and compares the result.
+
+Fixes: releases of the trainer and of transformers that work together, or a checkpoint function that finds the layer in any
+callable.""",
     links=(
         "https://github.com/hiyouga/LLaMA-Factory/issues/7779",
         "https://github.com/hiyouga/LLaMA-Factory/issues/7699",

@@ -11,17 +11,17 @@ from ckptdoctor.words.wording import counted
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires when the step fails with the CPU in the place of the missing GPU, for a reason that has no part of CUDA in it."""
+    """Fires if the step fails when simulated on the CPU, with an error that does not involve CUDA."""
     tried = case.evidence.stand_in
     if not case.evidence.forward_only or tried is None or is_sound(tried) or case.is_undecided:
         return None
     if tried.gradients is not None and tried.gradients.confirmed == "checkpointed":
-        return None  # the loss shows that the step without checkpointing is the wrong one
+        return None  # the loss shows that the gradients without checkpointing are wrong
     raised_at = innermost_own(tried.error.frames) if tried.error is not None else None
     does, detail = _what(tried)
     return RuleHit(
         title=f"{case.spec.function} {does} when simulated on the CPU{case.variant_text}",
-        detail=f"There is no GPU here. The failure has nothing to do with the device. {detail}",
+        detail=f"There is no GPU here, so backward was simulated on the CPU. {detail} It is likely to fail on a GPU as well.",
         culprit=raised_at or case.function,
         passed_by=case.passed_by,
         error=tried.error,
@@ -31,7 +31,7 @@ def judge(case: Case) -> RuleHit | None:
 def _what(tried: Evidence) -> tuple[str, str]:
     """What the simulated step does, and the details."""
     if tried.error is not None:
-        return "fails in backward", "It shows on a GPU too."
+        return "fails in backward", "Neither the error nor the line that raised it involves CUDA."
     for gradients in (tried.gradients, tried.accumulated):
         if gradients is not None and (gradients.missing or gradients.wrong):
             missing, wrong = len(gradients.missing), len(gradients.wrong)
@@ -39,11 +39,11 @@ def _what(tried: Evidence) -> tuple[str, str]:
             again = " after a second step" if gradients is tried.accumulated else ""
             of = f"Of {counted(gradients.compared, 'gradient')}{again}"
             return does, f"{of}, {missing} {'is' if missing == 1 else 'are'} missing and {wrong} wrong."
-    return "does not recompute each layer exactly once", "Layers ran too often, or not again in backward."
+    return "does not recompute each layer exactly once", "A layer ran too often, or did not run again in backward."
 
 
 def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
-    """Recognises a failure at a line that was seen to fail in the simulation, with an error that a GPU gives as well."""
+    """Recognises an error at a line that failed in a measured simulation; the same error appears on a GPU."""
     if error.name not in ("ValueError", "TypeError") or "unpack" not in error.message:
         return None
     return at_measured_line(error, CODE, "when simulated on the CPU", lambda fault: True)
@@ -56,13 +56,13 @@ RULE = Rule(
     name="backward-doubtful",
     meaning="A function that needs a GPU in backward fails when simulated on the CPU.",
     explanation="""\
-Some checkpoint functions send tensors to CUDA in backward. Where there is no GPU, the step is taken once more with the CPU
-in place of the GPU: what such a function computes in backward does not depend on the device. It fails if it unpacks what
-a layer returns as a tuple, say, and the release of transformers has layers that return a tensor.
+Some checkpoint functions move tensors to CUDA in backward. On a machine without a GPU, ckptdoctor runs the step again and
+simulates the GPU on the CPU. What such a function computes in backward does not depend on the device. One example of a
+failure: the function unpacks the layer's output as a tuple, but the layer returns a tensor.
 
-The rule fires when the simulated step raises an error with no part of CUDA in it, loses gradients or gives wrong ones. Such a
-failure shows on a GPU too. Where the simulated step itself asks for CUDA, nothing is known: the function is *not judged*
-(CKPT900), and ckptdoctor ends with status 3.""",
+The rule fires if the simulated step raises an error that does not involve CUDA, loses gradients or gives wrong gradients.
+Such a step is likely to fail on a GPU as well; it was not run on one. If the simulated step itself asks for CUDA, the
+function is *not judged* (CKPT900), and ckptdoctor exits with status 3.""",
     links=(),
     judge=judge,
     in_log=InLog(judge_log),

@@ -1,4 +1,4 @@
-"""CKPT010: the step fails with checkpointing, and not without."""
+"""CKPT010: the step fails with checkpointing and runs without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckptdoctor.words.wording import engines_in_words
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires on an exception, a crash or a hang that the same step without checkpointing does not have."""
+    """Fires on an exception, a crash or a hang if the same step runs without checkpointing."""
     evidence = case.evidence
     if not case.is_checkpointed or evidence.ended not in ("raised", "crashed", "timeout"):
         return None
@@ -24,9 +24,9 @@ def judge(case: Case) -> RuleHit | None:
     if control is None or control.ended != "returned":
         return None
     under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
-    what = {"raised": "raises", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
+    what = {"raised": "raises an error", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
     return RuleHit(
-        title=f"{case.spec.function} {what} where the same step without checkpointing runs",
+        title=f"{case.spec.function} {what}; the same step runs without checkpointing",
         detail=f"In {evidence.during or 'the step'}{under}{case.step_text}: {case.happened}",
         culprit=_where(case),
         passed_by=case.passed_by,
@@ -42,13 +42,13 @@ def _where(case: Case) -> Place | None:
 
 
 _METHODS = r"_set_gradient_checkpointing|(?:gradient|activation)_checkpointing_enable|enable_gradient_checkpointing"
-"""What a model switches checkpointing on with."""
+"""The methods of a model that switch checkpointing on."""
 
 _NOT_SWITCHED = re.compile(
     rf"(?:{QUOTE}[A-Za-z_][\w.]{{0,80}}{QUOTE} )?object has no attribute {QUOTE}"
     rf"(?:_gradient_checkpointing_func|{_METHODS})\b"
 )
-"""A model without what checkpointing is switched on with."""
+"""A model that lacks such a method."""
 
 _REFUSES = re.compile(
     rf"\b(?:{_METHODS})\(\) "
@@ -60,10 +60,10 @@ _REENTRANT_KEYWORD = re.compile(
     r"(?<!__init__\(\) )got an unexpected keyword argument 'use_reentrant'"
     r"|missing \d{1,2} required [a-z -]{0,40}arguments?: [^\n]{0,200}'use_reentrant'"
 )
-"""A checkpoint function that does not take, or demands, what torch's takes."""
+"""A checkpoint function that does not take `use_reentrant`, or demands it."""
 
 _REENTRANT_DEMANDED = re.compile(r"please pass in use_reentrant=|use_reentrant parameter should be passed explicitly")
-"""What torch demands; it also warns in these words."""
+"""torch demands the argument in these words, and also warns in them."""
 
 _UNSUPPORTED = re.compile(r"\b[A-Z]\w{2,80} does not support gradient checkpointing")
 
@@ -72,7 +72,7 @@ _INCOMPATIBLE = re.compile(
     r"|Checkpointing is not compatible with \.grad\(\)"
     r"|none of output has requires_grad=True, this checkpoint\(\) is not necessary"
 )
-"""What torch's checkpoint function raises for its own sake."""
+"""Errors that torch's checkpoint function raises about checkpointing itself."""
 
 _READY_ONCE = re.compile(r"Expected to mark a variable ready only once|has been marked as ready twice")
 _SECOND_BACKWARD = re.compile(r"backward through (?:the )?graph a second time")
@@ -80,13 +80,13 @@ _RECURSION = re.compile(r"maximum recursion depth exceeded")
 _SWITCHES_ON = re.compile(rf"\b(?:{_METHODS}|_prepare_model_for_gradient_checkpointing)\(")
 
 _NAMES_REENTRANT = "multiple reentrant backward passes"
-"""DistributedDataParallel names reentrant checkpointing as a cause, as it does since torch 1.9."""
+"""DistributedDataParallel names reentrant checkpointing as a cause, since torch 1.9."""
 
-_WHETHER = "Whether the step runs without checkpointing is not in the text; `ckptdoctor check` tries it."
+_WHETHER = "The text does not say whether the step runs without checkpointing; `ckptdoctor check` tries it."
 
 
 def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
-    """Recognises what is raised under checkpointing only, by what it is, where it is raised, or what the writer says."""
+    """Recognises errors of checkpointing by the message, by the line that raised them, or by what the writer says."""
     found = (
         at_measured_line(error, CODE, "with this error", lambda fault: fault.error.startswith(f"{error.type}:"))
         or (_by_the_text(error, context) if error.is_certain else None)
@@ -102,11 +102,11 @@ def _by_the_text(error: LogError, context: LogContext) -> LogVerdict | None:
     passed_by = frames[passed_at].place if passed_at is not None and frames[passed_at] != last else None
     raised_at = last.place if last else None
     if _is_of_checkpointing(error):
-        summary = f"The step raises what only checkpointing raises: {error.text}"
+        summary = f"Only checkpointing raises this error: {error.text}"
         return LogVerdict("ours", summary, raised_at, passed_by, [_WHETHER])
     if _READY_ONCE.search(error.message) and _may_be_reentrant(error, context):
         return _suspected(
-            "DistributedDataParallel names reentrant checkpointing as one of the causes of this error, among others."
+            "DistributedDataParallel names reentrant checkpointing as one of several causes of this error."
         )
     if _repeats(error, context):
         return _suspected(f"{error.text}, and the text says that checkpointing is used.", None, passed_by)
@@ -119,11 +119,14 @@ def _by_the_text(error: LogError, context: LogContext) -> LogVerdict | None:
 
 
 def _by_the_writer(error: LogError, context: LogContext) -> LogVerdict | None:
-    """By what the writer says, since an error of a layer does not tell."""
+    """By what the writer says: an error raised in a layer does not show whether checkpointing is the cause."""
     if not context.runs_without:
         return None
-    found = _suspected(f"the writer says that it runs without checkpointing. {error.text}")
-    return replace(found, doubts=[_WHETHER.replace("not in the text", "said, not shown")])
+    found = _suspected(f"the writer says that the step runs without checkpointing. {error.text}")
+    return replace(
+        found,
+        doubts=["The text itself does not show that the step runs without checkpointing; `ckptdoctor check` tries it."],
+    )
 
 
 def _suspected(what: str, culprit: Place | None = None, passed_by: Place | None = None) -> LogVerdict:
@@ -131,7 +134,7 @@ def _suspected(what: str, culprit: Place | None = None, passed_by: Place | None 
 
 
 def _is_of_checkpointing(error: LogError) -> bool:
-    """Whether it is raised for checkpointing's own sake."""
+    """Whether the error is about checkpointing itself."""
     if error.name.endswith("Warning"):
         return False
     last = error.frames[error.innermost_own] if error.frames else None
@@ -146,13 +149,13 @@ def _is_of_checkpointing(error: LogError) -> bool:
 
 
 def _may_be_reentrant(error: LogError, context: LogContext) -> bool:
-    """Whether the text has more than the error, which parameters that are used twice raise as well."""
+    """Whether the text shows more than the error: parameters that are used twice raise the same error."""
     is_named = _NAMES_REENTRANT in context.signs
     return context.is_checkpointing or is_named or any(frame.is_checkpoint_file for frame in error.frames)
 
 
 def _repeats(error: LogError, context: LogContext) -> bool:
-    """A recursion without end, or a second backward pass, where checkpointing runs a layer again."""
+    """Endless recursion, or a second backward pass, in a text that shows checkpointing."""
     if not (_RECURSION.search(error.message) or _SECOND_BACKWARD.search(error.message)):
         return False
     if error.frames:
@@ -188,10 +191,10 @@ IN_LOG = InLog(
 RULE = Rule(
     code=CODE,
     name="does-not-run",
-    meaning="The step raises, crashes or hangs with checkpointing, and runs without it.",
+    meaning="With checkpointing, the step raises an error, crashes or hangs. Without it, the step runs.",
     explanation="""\
-The same model under the same engine trains without checkpointing, and fails with this checkpoint function in a way that no
-other rule explains: another exception, a killed process, a step that never ends.""",
+The same model trains with the same engine without checkpointing. With this checkpoint function, the step raises an error,
+the process is killed, or the step does not finish in time. No other rule explains the failure.""",
     links=("https://github.com/NVIDIA-NeMo/Automodel/issues/1621",),
     judge=judge,
     in_log=IN_LOG,

@@ -22,10 +22,10 @@ def judge(case: Case) -> RuleHit | None:
     if control is not None and control.gradients is not None and control.gradients.missing:
         return None
     return RuleHit(
-        title=f"{case.spec.function} loses gradients{case.variant_text}: parameters are never trained, and nothing says so",
+        title=f"{case.spec.function} loses gradients{case.variant_text}: parameters stay untrained, without any error",
         detail=(
-            f"No gradient reached {listed(gradients.missing)}, which have one without checkpointing. The optimizer leaves "
-            f"such parameters as they are.{_unless(case)}"
+            f"No gradient reached {listed(gradients.missing)}. Without checkpointing, a gradient does. The optimizer does not "
+            f"change parameters without a gradient.{_unless(case)}"
         ),
         culprit=case.function,
         passed_by=case.passed_by,
@@ -35,7 +35,7 @@ def judge(case: Case) -> RuleHit | None:
 def _unless(case: Case) -> str:
     if case.spec.variant != "frozen" and "torch:reentrant" not in case.evidence.torch_too:
         return ""
-    return " It does not happen once `model.enable_input_require_grads()` was called, as PEFT does."
+    return " To prevent it, call `model.enable_input_require_grads()` before training, as PEFT does."
 
 
 # In a log
@@ -44,7 +44,7 @@ def _unless(case: Case) -> str:
 _NO_GRAPH = re.compile(r"element \d{1,4}(?: or \d{1,4})? of tensors does not require grad")
 
 _WARNING = "None of the inputs have requires_grad=True"
-"""What torch warns of when nothing that enters a reentrant checkpoint requires grad."""
+"""torch's warning if no input of a reentrant checkpoint requires a gradient."""
 
 _FIXES = [
     "If the embeddings are frozen, as under PEFT: call `model.enable_input_require_grads()` before training.",
@@ -53,7 +53,7 @@ _FIXES = [
 
 
 def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
-    """Recognises a loss without a graph, where checkpointing is to blame for it."""
+    """Recognises a loss without a graph, if checkpointing is the cause."""
     if not _NO_GRAPH.search(error.message):
         return None
     frames = [one.place for one in error.frames if one.is_checkpoint_function or one.passes_layer]
@@ -62,7 +62,7 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
         shown = "torch's warning about the inputs" if is_warned else "the traceback"
         return LogVerdict(
             "ours",
-            "Gradients are lost: nothing that enters the reentrant checkpoint requires grad, so the loss has no graph "
+            "Gradients are lost: no input of the reentrant checkpoint requires a gradient, so the loss has no graph "
             f"({shown} shows it).",
             frames[-1] if frames else None,
             fixes=_FIXES,
@@ -70,17 +70,17 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
     if context.is_checkpointing:
         return LogVerdict(
             "suspected",
-            f"It looks like {CODE}: the loss has no graph, and the text says that checkpointing is used; under reentrant "
-            "checkpointing that is so when nothing that enters a checkpoint requires grad.",
+            f"It looks like {CODE}: the loss has no graph, and the text says that checkpointing is used. Reentrant "
+            "checkpointing has this effect if no input of a checkpoint requires a gradient.",
             doubts=[
-                "torch's warning about the inputs of a checkpoint is not in the text; a loss loses its graph otherwise too."
+                "torch's warning about checkpoint inputs is not in the text. Other faults also leave a loss without a graph."
             ],
             fixes=_FIXES,
         )
     return LogVerdict(
         "not ours",
         f"{error.text}. Neither torch's warning about checkpoint inputs nor a checkpoint function is in the text.",
-        doubts=[f"Gradients lost under reentrant checkpointing ({CODE}) end like this as well, after that warning."],
+        doubts=[f"Gradients lost under reentrant checkpointing ({CODE}) end in the same error, after that warning."],
     )
 
 
@@ -93,12 +93,12 @@ IN_LOG = InLog(
         _WARNING,
         alone=LogVerdict(
             "suspected",
-            f"It looks like {CODE}: torch warns that nothing that enters a checkpoint requires grad; whether anything in "
-            "there is to be trained is not in the text.",
+            f"It looks like {CODE}: torch warns that no input of a checkpoint requires a gradient. The text does not say "
+            "whether parameters inside should be trained.",
             fixes=_FIXES,
         ),
-        beside=f"torch warns that nothing that enters a checkpoint requires grad ({CODE}); what is frozen on purpose makes "
-        "it warn as well.",
+        beside=f"torch warns that no input of a checkpoint requires a gradient ({CODE}). torch also warns if layers are frozen "
+        "on purpose.",
     ),
 )
 
@@ -118,12 +118,15 @@ RULE = Rule(
     name="gradients-missing",
     meaning="Trainable parameters get no gradient under checkpointing.",
     explanation="""\
-A parameter that gets a gradient without checkpointing gets none with it (or zeros, under ZeRO), and is silently left
-untrained. The usual cause is a reentrant checkpoint function whose inputs do not require grad: with frozen embeddings the
-first layer's input does not, so autograd never enters the layer. A checkpoint function that detaches its output or runs
-the layer without recomputation under `no_grad` does the same.
+A parameter gets a gradient without checkpointing. With checkpointing, the parameter gets no gradient, or zeros under ZeRO.
+The parameter is not trained, and no error is raised. Usual causes:
 
-For frozen embeddings, `model.enable_input_require_grads()` or `use_reentrant=False` helps.""",
+- Reentrant checkpointing, and no input of the layer requires a gradient. With frozen embeddings, the input of the first
+  layer does not require one, so autograd skips the layer.
+- The checkpoint function detaches its output.
+- The checkpoint function runs the layer under `no_grad` and does not run it again in backward.
+
+Fix for frozen embeddings: call `model.enable_input_require_grads()`, or set `use_reentrant=False`.""",
     links=("https://github.com/huggingface/transformers/issues/23170",),
     judge=judge,
     implies=("CKPT002", "CKPT008"),

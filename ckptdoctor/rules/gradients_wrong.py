@@ -1,4 +1,4 @@
-"""CKPT005: gradients are not those of the same model without checkpointing."""
+"""CKPT005: gradients differ from those of the same model without checkpointing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckptdoctor.words.wording import listed
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires when a gradient differs from the plain step's, and the engine alone does not change it."""
+    """Fires if a gradient differs from the step without checkpointing, and the engine alone does not change the gradient."""
     gradients, when = case.evidence.gradients, ""
     if gradients is not None and not gradients.wrong and case.evidence.accumulated:
         gradients, when = case.evidence.accumulated, " after a second step"
@@ -29,11 +29,11 @@ def judge(case: Case) -> RuleHit | None:
         return None
     worst = max(gradients.wrong, key=lambda one: one.difference)
     return RuleHit(
-        title=f"{case.spec.function} gives wrong gradients{case.variant_text}: training goes on, towards something else",
+        title=f"{case.spec.function} gives wrong gradients{case.variant_text}: training continues without any error",
         detail=(
-            f"{len(gradients.wrong)} of {gradients.compared} gradients that were compared differ{when} from those "
-            f"without checkpointing, the most in {worst.parameter}: "
-            f"by {worst.difference:.2g} times the largest value of the right gradient."
+            f"{len(gradients.wrong)} of {gradients.compared} compared gradients differ{when} from those "
+            f"without checkpointing. The largest difference is in {worst.parameter}: "
+            f"{worst.difference:.2g} times the largest value of the right gradient."
             f"{_because(case)}"
         ),
         culprit=case.function,
@@ -43,8 +43,8 @@ def judge(case: Case) -> RuleHit | None:
 
 def _hides(case: Case, hidden: Sequence[str]) -> RuleHit:
     return RuleHit(
-        title=f"{case.spec.function} hides gradients that are not numbers: a step that should be skipped is taken",
-        detail=f"Without checkpointing {listed(hidden)} are NaN or infinite in the same step, and with it they look sound.",
+        title=f"{case.spec.function} hides gradients that are NaN or infinite: the optimizer takes a step that it should skip",
+        detail=f"Without checkpointing, {listed(hidden)} are NaN or infinite in this step. With it, they are finite.",
         culprit=case.function,
         passed_by=case.passed_by,
     )
@@ -54,7 +54,7 @@ def _in_other_arithmetic(case: Case, layers: Sequence[Arithmetic]) -> RuleHit:
     one = layers[0]
     return RuleHit(
         title=f"{case.spec.function} recomputes in another precision than the forward pass{case.variant_text}",
-        detail=f"{one.layer} ran in {one.forward} at first, and again in {one.recomputed}. So gradients are another step's.",
+        detail=f"{one.layer} ran in {one.forward} in the forward pass and in {one.recomputed} in recomputation.",
         culprit=case.function,
         passed_by=case.passed_by,
     )
@@ -63,7 +63,7 @@ def _in_other_arithmetic(case: Case, layers: Sequence[Arithmetic]) -> RuleHit:
 def _because(case: Case) -> str:
     if case.spec.variant != "dropout":
         return ""
-    return " Without dropout they are right: recomputation draws other random numbers than the forward pass did."
+    return " Without dropout, they are right: recomputation draws other random numbers than the forward pass."
 
 
 def _plain_is_wrong(case: Case) -> bool:
@@ -92,13 +92,14 @@ RULE = Rule(
     name="gradients-wrong",
     meaning="Gradients under checkpointing differ from those without it.",
     explanation="""\
-Recomputation must give the very values of the forward pass. Where it does not, gradients are wrong while the loss of the
-step is right: arguments are dropped or changed on recomputation, the state of the random number generator is not restored,
-or the output is scaled on the way.
+Recomputation must give exactly the values of the forward pass. If it does not, the loss of the step is right and the
+gradients are wrong. Usual causes: the function drops or changes arguments in recomputation, does not restore the random state
+(dropout), or scales the output.
 
-It is recognised by comparing every parameter's gradient, in fp32, with the same step without checkpointing; the largest
-difference that counts as equal is a ten-thousandth of the gradient's largest value. Which of the two is right is then told
-by the loss itself, taken a little to either side: a wrong kernel in the plain step is not held against the function.""",
+ckptdoctor compares the gradient of every parameter, in fp32, with the same step without checkpointing. Differences up to a
+ten-thousandth of the gradient's largest value are ignored. ckptdoctor then changes the parameters a little and measures the
+loss, to find out which of the two gradients is right. So a wrong kernel in the step without checkpointing is not blamed on
+the checkpoint function.""",
     links=(),
     judge=judge,
     assertion=ASSERTION,

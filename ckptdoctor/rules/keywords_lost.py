@@ -13,7 +13,7 @@ PACKING = frozenset({"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_leng
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires when keyword arguments reach the inside of a layer without checkpointing only."""
+    """Fires if keyword arguments reach the inside of a layer only without checkpointing."""
     lost = sorted({keyword for one in case.evidence.keywords_lost for keyword in one.keywords})
     if not case.is_checkpointed or not lost or case.evidence.ended == "skipped":
         return None
@@ -37,17 +37,17 @@ def _who(case: Case, by_model: bool) -> str:
 
 
 def _detail(lost: list[str], evidence: Evidence) -> str:
-    text = f"{listed(lost)} reached the layer without checkpointing, and did not with it."
+    text = f"{listed(lost)} reach the layer without checkpointing and do not reach it with checkpointing."
     if set(lost) <= PACKING:
         text += (
-            " They matter to flash-attention with packed sequences, where attention then runs across the borders of "
-            "sequences; without packing nothing is lost."
+            " Flash-attention needs them for packed sequences. Without them, attention crosses from one packed sequence "
+            "into the next. Jobs without packing are not affected."
         )
     return text
 
 
 def _severity(lost: list[str], case: Case) -> Severity:
-    """An error when it changes what is computed here; packing's keywords do so with flash-attention only."""
+    """An error if their loss changes what is computed here. Keywords for packing matter only with flash-attention."""
     gradients = case.evidence.gradients
     changed = case.evidence.ended != "returned" or bool(gradients and (gradients.wrong or gradients.missing))
     return "error" if changed or not set(lost) <= PACKING else "warning"
@@ -85,13 +85,18 @@ RULE = Rule(
     name="keywords-lost",
     meaning="Keyword arguments that a layer gets without checkpointing do not reach it with checkpointing.",
     explanation="""\
-A layer is called with keyword arguments: an attention mask, position embeddings, flash-attention's sequence borders. A
-calling convention that leaves them out, or a checkpoint function that takes the layer out of the callable and calls it
-without what was bound into the callable, loses them. Training goes on with another attention than was asked for.
+A layer is called with keyword arguments, such as an attention mask, position embeddings, or flash-attention's lengths of
+packed sequences. Under checkpointing they get lost in one of two places:
 
-It is recognised inside the layer: which keyword arguments its submodules get, with and without checkpointing. What
-transformers itself takes away under checkpointing (the key-value cache) does not count. Keyword arguments that only
-packing with flash-attention uses are a warning, since without packing there are none to lose.""",
+- The model does not pass them to the checkpoint function.
+- The checkpoint function takes the layer out of a `functools.partial` and calls the layer without the keyword arguments of
+  the partial.
+
+Training continues with another attention than the job asks for.
+
+ckptdoctor compares the keyword arguments that the submodules of each layer get, with and without checkpointing. The key-value
+cache does not count: transformers removes the cache under checkpointing on purpose. Keyword arguments that only packing with
+flash-attention uses are a warning, because jobs without packing do not have them.""",
     links=("https://github.com/huggingface/transformers/issues/35509",),
     judge=judge,
     implies=("CKPT005", "CKPT009", "CKPT010"),

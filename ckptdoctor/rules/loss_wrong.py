@@ -1,4 +1,4 @@
-"""CKPT009: the loss is not finite, or not the same."""
+"""CKPT009: the loss is not finite, or differs from the loss without checkpointing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TOLERANCE = 1e-4
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires when the loss of the checkpointed step is not that of the plain one."""
+    """Fires if the loss differs from the loss of the step without checkpointing."""
     loss, plain = case.evidence.loss, case.evidence.plain_loss
     if not case.is_checkpointed or case.evidence.during == "forward" or plain is None or not math.isfinite(plain):
         return None
     if case.evidence.ended not in ("returned", "raised") or case.evidence.during not in ("", "backward"):
         return None
-    # JSON has no NaN: a loss that is not a number arrives as none at all.
+    # JSON has no NaN: such a loss arrives as None.
     tolerance = min(case.evidence.rounding or TOLERANCE, TOLERANCE)
     if loss is not None and math.isfinite(loss) and abs(loss - plain) <= tolerance * max(abs(plain), 1e-12):
         return None
@@ -51,8 +51,8 @@ RULE = Rule(
     name="loss-wrong",
     meaning="The loss under checkpointing is not finite, or differs from the loss without it.",
     explanation="""\
-The forward pass computes the same with and without checkpointing. Where the loss differs, the checkpoint function runs
-something else than it was given, or changes what comes out.""",
+The forward pass computes the same values with and without checkpointing. If the loss differs, the checkpoint function runs
+something else than the callable it got, or changes the output.""",
     links=(),
     judge=judge,
     implies=("CKPT005",),

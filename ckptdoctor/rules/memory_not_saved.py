@@ -1,4 +1,4 @@
-"""CKPT008: layers are recomputed, and their activations kept all the same."""
+"""CKPT008: layers are recomputed, but their activations are kept as well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ckptdoctor.rules.common.reproduction import Assertion
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 FELL = 0.9
-"""Share of the bytes saved without checkpointing below which they count as fallen; real functions reach a fifth here."""
+"""Bytes count as fallen below this share of the bytes without checkpointing; real functions reach a fifth."""
 
 
 def judge(case: Case) -> RuleHit | None:
@@ -18,17 +18,17 @@ def judge(case: Case) -> RuleHit | None:
     if evidence.grew:
         return _fired(
             case,
-            "keeps more memory after every step: training ends out of memory",
-            f"Memory in use grows by {evidence.grew} bytes in each step of the same size; without checkpointing it does not.",
+            "keeps more memory after every step: training will run out of memory",
+            f"Memory in use grows by {evidence.grew} bytes in each step of the same size. Without checkpointing, it does not.",
         )
     saved, held, control = evidence.saved_bytes, evidence.held_bytes, case.control()
     if saved is None:
         return None
-    # An engine may save more by itself; what it saves without checkpointing is the measure then.
+    # An engine may save more by itself. Then its bytes without checkpointing are the reference.
     plain = max(saved.plain, control.saved_bytes.checkpointed if control and control.saved_bytes else 0)
     if evidence.steps or evidence.when:
         plain = saved.plain  # a model of another size
-    why = "keeps as much for backward as without checkpointing: slower, and no memory saved"
+    why = "keeps as much for backward as without checkpointing: slower, and no memory is saved"
     if saved.checkpointed >= FELL * plain:
         return _fired(
             case, why, f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without."
@@ -38,7 +38,7 @@ def judge(case: Case) -> RuleHit | None:
             case,
             why,
             f"Autograd keeps {saved.checkpointed} bytes for backward with checkpointing, {plain} without. But memory in use "
-            f"grew by {held.checkpointed} bytes in the forward pass, {held.plain} without: something else keeps activations.",
+            f"grew by {held.checkpointed} bytes in the forward pass, {held.plain} without: activations are kept elsewhere.",
         )
     return None
 
@@ -83,14 +83,14 @@ plain = loss_and_bytes(model)[1]
 RULE = Rule(
     code="CKPT008",
     name="memory-not-saved",
-    meaning="Checkpointing is on, and as many bytes as without it are kept for backward.",
+    meaning="Checkpointing is on, but as many bytes are kept for backward as without it.",
     explanation="""\
-The point of checkpointing is to keep less for backward. A function that runs the layer with gradients enabled and
-recomputes it as well pays the time and saves nothing.
+Checkpointing must keep less memory for backward. A function that runs the layer with gradients enabled and also recomputes
+the layer takes more time and saves no memory.
 
-It is recognised by adding up, in the forward pass, the tensors that autograd keeps, parameters and repeats left out, and by the
-memory in use, whoever holds it: a list, a context, a copy on the CPU. The rule fires as well when memory in use grows from
-step to step.""",
+ckptdoctor adds up the tensors that autograd keeps in the forward pass, without parameters and duplicates. It also measures
+the memory in use, because a function may keep activations in a list, in its context or as a copy on the CPU. The rule also
+fires if memory in use grows from step to step.""",
     links=(),
     judge=judge,
     assertion=ASSERTION,

@@ -1,4 +1,4 @@
-"""CKPT002: training runs on with checkpointing off."""
+"""CKPT002: checkpointing is switched on, but layers are not recomputed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def judge(case: Case) -> RuleHit | None:
     detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward{case.step_text}."
     if not evidence.function_called:
         return RuleHit(
-            title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, and nothing says so",
-            detail=f"{detail} The model accepts that checkpointing is switched on, and does nothing about it.",
+            title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, without any error",
+            detail=f"{detail} Switching checkpointing on raises no error and has no effect on this model.",
             culprit=evidence.model_place,
         )
     if not any(layer.trained for layer in kept) and any(layer.trained for layer in evidence.layers):
@@ -31,7 +31,7 @@ def judge(case: Case) -> RuleHit | None:
     if course is not None and (on_purpose := _on_purpose(course, case)) is not None:
         return on_purpose
     return RuleHit(
-        title=f"{case.spec.function} does not checkpoint{case.step_text}: training goes on without it, and nothing says so",
+        title=f"{case.spec.function} does not checkpoint{case.step_text}: checkpointing is off, without any error",
         detail=f"{detail} The checkpoint function was called {evidence.function_called} times.",
         culprit=case.function,
         passed_by=case.passed_by,
@@ -43,9 +43,9 @@ def _kept(evidence: Evidence) -> list[Layer]:
 
 
 def _on_purpose(course: Case, case: Case) -> RuleHit | None:
-    """What is done on purpose, or may be: some of the layers in every step, or another way to save memory.
+    """The hit if layers are skipped on purpose, or may be: some of the layers in every step, or offloading.
 
-    It is told by the whole course: the same layers in every step, and memory that falls accordingly.
+    The whole course shows it: the same layers in every step, and memory that falls accordingly.
     """
     steps = [step.evidence for step in course.steps() if step.evidence.layers and not step.evidence.rare]
     patterns = {tuple(layer in _kept(step) for layer in step.layers) for step in steps}
@@ -77,7 +77,7 @@ def _trained_only(case: Case, kept: int) -> RuleHit:
         title=f"{case.spec.function} checkpoints only the layers that are trained",
         detail=(
             f"{kept} of {len(case.evidence.layers)} layers are frozen and were not recomputed in backward{case.step_text}: "
-            "what backward needs of them was kept."
+            "their activations were kept."
         ),
         severity="note",
         culprit=case.function,
@@ -86,7 +86,7 @@ def _trained_only(case: Case, kept: int) -> RuleHit:
 
 
 FELL = 0.9
-"""Share of the bytes saved without checkpointing below which they count as fallen."""
+"""Bytes count as fallen below this share of the bytes without checkpointing."""
 
 
 def _is_regular(pattern: tuple[bool, ...]) -> bool:
@@ -102,10 +102,10 @@ def _which(pattern: tuple[bool, ...]) -> str:
 
 def _offloads(case: Case, step: Evidence) -> RuleHit:
     return RuleHit(
-        title=f"{case.spec.function} offloads activations to the CPU, and recomputes nothing",
+        title=f"{case.spec.function} offloads activations to the CPU and recomputes nothing",
         detail=(
-            f"In the forward pass {step.moved_bytes} bytes were sent to the CPU, and brought back in backward. That saves the "
-            "GPU's memory, and takes the CPU's."
+            f"The forward pass moved {step.moved_bytes} bytes to the CPU, and backward moved them back. This saves GPU memory "
+            "and uses CPU memory."
         ),
         severity="note",
         culprit=case.function,
@@ -126,16 +126,20 @@ assert not idle, f"layers that are not run again in backward: {idle}"
 RULE = Rule(
     code="CKPT002",
     name="not-checkpointed",
-    meaning="Checkpointing is switched on, yet layers are not recomputed: it is silently off.",
+    meaning="Checkpointing is switched on, but layers are not recomputed.",
     explanation="""\
-Every layer must run twice in a training step: once in the forward pass, and once more in backward to recompute what was
-not kept. Where a layer runs only once, its activations were kept and no memory is saved, although the configuration says
-otherwise. The job then runs out of memory at a size at which it should not, and nothing in the log says why.
+With checkpointing, every layer runs twice in a training step: in the forward pass, and again in backward to recompute what
+was not kept. A layer that runs only once has kept its activations, so no memory is saved. The job runs out of memory at a
+size that should fit, and the log does not say why.
 
-It is recognised by counting the calls of the submodules inside each layer, in the forward pass and in backward. What is done
-on purpose is a note: the same layers at even distances are left out in every step and memory falls accordingly, only
-layers that are trained are recomputed, or activations are sent to the CPU. Where it cannot be told whether it is on purpose,
-it is a warning.""",
+ckptdoctor counts the calls of the submodules inside each layer, in the forward pass and in backward. If the function skips
+layers on purpose, the finding is a note. On purpose means one of these:
+
+- The function skips the same layers in every step, at even distances, and memory use falls accordingly.
+- The function recomputes only the layers that are trained.
+- The function moves activations to the CPU instead.
+
+If ckptdoctor cannot tell whether layers are skipped on purpose, the finding is a warning.""",
     links=(),
     judge=judge,
     implies=("CKPT008",),

@@ -1,4 +1,4 @@
-"""CKPT900: a probe could not be judged, so nothing is claimed."""
+"""CKPT900: a probe could not be judged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckptdoctor.words.wording import engines_in_words, listed, owner, relative
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires when a probe ended before checkpointing came into it, or fails for want of something else than checkpointing."""
+    """Fires if a probe ended before checkpointing was used, or failed for another reason than checkpointing."""
     evidence = case.evidence
     if evidence.missing and not works(evidence) and attribute_contract.judge(case) is None:
         return RuleHit(
@@ -46,12 +46,12 @@ def _fails_anyway(case: Case) -> bool:
 
 
 def _lacking(case: Case) -> RuleHit | None:
-    """Something is missing that the step needs: a GPU, a package that can be imported, a program."""
+    """The hit if the step lacks a GPU, an importable package or a program."""
     evidence = case.evidence
     if evidence.error and evidence.error.needs_cuda:
         return RuleHit(
             title=f"{case.spec.function} needs CUDA in its forward pass, and there is no GPU here",
-            detail=f"It was not judged. {evidence.why}".rstrip(),
+            detail=f"The function was not judged. {evidence.why}".rstrip(),
             culprit=case.function,
         )
     if _does_not_import(evidence):
@@ -61,22 +61,22 @@ def _lacking(case: Case) -> RuleHit | None:
         return None
     caller = innermost_own(evidence.error.frames if evidence.error else [])
     return RuleHit(
-        title=f"{owner(caller, 'A package')} runs `{program}`, a program that is not on this machine",
-        detail=f"Install `{program}` with the system's package manager, or use --engine to leave this engine out.",
+        title=f"{owner(caller, 'A package')} needs the program `{program}`, which is not on this machine",
+        detail=f"Install `{program}` with the system's package manager, or leave this engine out with --engine.",
         culprit=caller,
     )
 
 
 def _failing(case: Case) -> RuleHit:
-    """The step, or what comes before it, fails for another reason than checkpointing."""
+    """The hit if the step, or the code before it, fails for another reason than checkpointing."""
     evidence = case.evidence
     title, detail = f"{case.spec.model} under {_engine(case)} cannot be probed here", evidence.why
     if lost := case.lost_control():
-        title = f"The step without checkpointing did not come to an end under {_engine(case)}"
-        detail = f"So nothing can be said of checkpointing there. It ended so: {lost.why}."
+        title = f"The step without checkpointing did not finish under {_engine(case)}"
+        detail = f"So checkpointing cannot be judged there. The step ended like this: {lost.why}."
     elif case.is_checkpointed and case.control() is not None and _fails_anyway(case):
-        title = f"The step fails without checkpointing as well, under {_engine(case)}"
-        detail = f"So nothing can be said of checkpointing there. {evidence.why}".rstrip()
+        title = f"The step also fails without checkpointing, under {_engine(case)}"
+        detail = f"So checkpointing cannot be judged there. {evidence.why}".rstrip()
     elif case.fails_to_import:
         title = f"{case.spec.function} cannot be imported"
     return RuleHit(title=title, detail=detail, culprit=case.raised_at)
@@ -93,23 +93,23 @@ def _does_not_import(evidence: Evidence) -> bool:
 
 
 def _import_fault(case: Case) -> RuleHit:
-    """The model cannot be imported: which line fails, and whether it takes DeepSpeed."""
+    """The hit if the model cannot be imported: which line fails, and whether DeepSpeed is needed for the failure."""
     error = case.evidence.error
     frames = error.frames if error else []
     own = [frame for frame in frames if frame.package not in ("", "python")]
     circle = error is not None and "partially initialized module" in error.message
-    # In a circle, the package that is entered half-way is the one to load first; who enters it again is the culprit.
+    # In a circular import, the first package is half loaded. The package that imports it again is the culprit.
     others = [frame for frame in own if frame.package != own[0].package] if circle and own else []
     alone = case.without_deepspeed()
     works_alone = alone is not None and alone.during not in BEFORE
     detail = ""
     if others:
-        borders = [before for before, after in pairwise(own) if before.package != after.package]
-        route = ", then ".join(f"{relative(one.file)}:{one.line}" for one in borders)
+        crossings = [before for before, after in pairwise(own) if before.package != after.package]
+        route = ", then ".join(f"{relative(one.file)}:{one.line}" for one in crossings)
         detail = f"{owner(own[0], 'One package')} and {owner(others[-1], 'another')} import each other: {route}."
     if works_alone:
-        detail += " The model can be imported where DeepSpeed is hidden."
-    beside = " beside the installed DeepSpeed" if works_alone else ""
+        detail += " With DeepSpeed hidden, the model can be imported."
+    beside = " with the installed DeepSpeed" if works_alone else ""
     return RuleHit(
         title=f"{case.spec.model} cannot be imported{beside}",
         detail=detail.strip(),
@@ -118,7 +118,7 @@ def _import_fault(case: Case) -> RuleHit:
 
 
 def _missing_program(evidence: Evidence) -> str:
-    """The program that a package wanted to run, and that is not there; empty where that is not the error."""
+    """The program that a package could not start because it is not installed; empty for any other error."""
     error = evidence.error
     if error is None or error.type != "FileNotFoundError" or not error.frames:
         return ""
@@ -131,29 +131,31 @@ def _why_undecided(evidence: Evidence) -> str:
     if tried is None:
         return "The backward pass was not simulated."
     if tried.error is not None:
-        return "Simulated on the CPU, its backward pass still asks for a GPU."
-    return f"Simulated on the CPU, its backward pass is right in {tried.precision} only, not in {evidence.precision}."
+        return "When simulated on the CPU, its backward pass still asks for a GPU."
+    return (
+        f"When simulated on the CPU, its backward pass is right in {tried.precision} and not in {evidence.precision}."
+    )
 
 
 RULE = Rule(
     code="CKPT900",
     name="not-diagnosed",
-    meaning="The target could not be diagnosed, as a whole or in part.",
+    meaning="Part or all of the environment could not be diagnosed.",
     explanation="""\
-A package does not import or is missing, a model cannot be built, or the step fails without checkpointing too. That is a
-stack that cannot be diagnosed, which is neither a stack that works nor one that triggers a fault: ckptdoctor ends with
-status 3 unless it has found something else.
+ckptdoctor could not find out whether checkpointing works. It exits with status 3, unless another rule found an error. Causes:
 
-A machine that runs out of memory, processes, open files or shared memory ends with status 3 as well. So does a probe that fails
-beside a step without checkpointing that was killed or timed out: whose fault it is cannot be told. A step without
-checkpointing, or with torch's own function, that alone does not end takes nothing from a function that trains soundly: a note
-names it.
+- A package is missing or cannot be imported, or the model cannot be built.
+- The step also fails without checkpointing.
+- The machine ran out of memory, processes, open files or shared memory.
+- The step without checkpointing was killed or timed out, and the step with checkpointing fails. The cause cannot be told.
+- The checkpoint function needs a GPU, this machine has none, and a simulation on the CPU does not show how the function
+  behaves. The function is *not judged*.
 
-A checkpoint function that needs a GPU is *not judged* on a machine without one, if not even its simulation on the CPU shows
-how it behaves. Status 3 too: nothing is known of it.
+If the step without checkpointing or the step with torch's own function does not finish, and the function under test trains
+correctly, the function still counts as working. A note names the step that did not finish.
 
-Leave out what you do not use: `--engine none` for a job without DeepSpeed, `--checkpoint-fn torch` for one that does not
-use the trainer's own function.""",
+Fix: leave out what you do not use. `--engine none` is for a job without DeepSpeed, `--checkpoint-fn torch` for a job that
+does not use the trainer's own function.""",
     links=(),
     judge=judge,
     not_judged=True,

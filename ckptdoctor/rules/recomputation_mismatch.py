@@ -1,4 +1,4 @@
-"""CKPT007: torch finds that recomputation gave something else."""
+"""CKPT007: torch raises CheckpointError in backward."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def judge(case: Case) -> RuleHit | None:
     first = error.message.strip().splitlines()[0] if error.message.strip() else ""
     engine = _engine_to_blame(case)
     if engine is not None or case.fails_alike_with_torch():
-        also = ", and with its own checkpoint function too" if case.spec.function not in TORCH else ""
+        also = ", also with torch's own checkpoint function" if case.spec.function not in TORCH else ""
         alone = " Without an engine, the same step trains." if engine is not None else ""
         return RuleHit(
-            title=f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not go together here",
+            title=f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not work together here",
             detail=f"torch raised CheckpointError in backward{under}{also}: {first}{alone}",
             culprit=engine,
         )
     return RuleHit(
-        title=f"{case.spec.function}: what is recomputed in backward is not what the forward pass saved",
+        title=f"{case.spec.function}: recomputation saves other tensors than the forward pass",
         detail=f"torch raised CheckpointError in backward{under}{case.step_text}: {first}",
         culprit=case.function,
         passed_by=case.passed_by,
@@ -40,7 +40,7 @@ def judge(case: Case) -> RuleHit | None:
 
 
 def _engine_to_blame(case: Case) -> Place | None:
-    """DeepSpeed's innermost line, where torch's own function fails under it, and the same step trains without an engine."""
+    """DeepSpeed's innermost line, if torch's own function fails under it and the same step trains without an engine."""
     error, alone = case.evidence.error, case.sibling(engine="none")
     if not catalog.needs(case.spec.engine, "deepspeed") or error is None or alone is None or not works(alone):
         return None
@@ -62,23 +62,23 @@ _MISMATCH = re.compile(
 """torch's CheckpointError since torch 2.1."""
 
 _WRAPPED_MISMATCH = re.compile(_MISMATCH.pattern.replace(" ", ""))
-"""The same words, wrapped within one."""
+"""The same words, wrapped in the middle of a word."""
 
 _RECOMPUTED = re.compile(
     r"recomput\w{1,6}\b[^.\n]{0,60}\b(?:mismatch\w{0,2}|do(?:es)? not match|differs?)\b[^\n]{0,200}checkpoint"
     r"|checkpoint[^\n]{0,200}\b(?:mismatch\w{0,2}|differs?)\b[^.\n]{0,60}recomput",
     re.IGNORECASE,
 )
-"""The same in the words of people."""
+"""The same error as people describe it."""
 
 _METADATA = re.compile(r"\b(?:saved|recomputed) metadata:\s{0,40}\{")
-"""The lines with which torch lists what differs."""
+"""The lines in which torch lists the difference."""
 
 _TYPE = re.compile(r"(?<![\w.])torch\.utils\.checkpoint\.CheckpointError\b(?!\s{0,3}(?:,|\)|as\b|:$))")
 
 
 def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
-    """Recognises torch's CheckpointError; other packages call errors of loading and saving so as well."""
+    """Recognises torch's CheckpointError; other packages have errors of that name for loading and saving."""
     if error.name != "CheckpointError":
         return None
     has_words = bool(
@@ -94,8 +94,8 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
     if context.is_checkpointing or _runs_backward(error.frames):
         return LogVerdict(
             "suspected",
-            f"It looks like {CODE}: torch's error is called {error.name}, but what it said is not in the text.",
-            doubts=["What differs between the two runs of the layer is not in the text."],
+            f"It looks like {CODE}: torch's error has the name {error.name}, but its message is not in the text.",
+            doubts=["The text does not say what differs between the two runs of the layer."],
             fixes=_fixes(error),
         )
     return None
@@ -103,12 +103,12 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
 
 def _explained(error: LogError, has_words: bool, lists_metadata: bool) -> LogVerdict:
     differs = difference(error.words)
-    doubts = [] if differs else ["What differs between the two runs of the layer is not in the text."]
+    doubts = [] if differs else ["The text does not say what differs between the two runs of the layer."]
     if not error.frames:
-        doubts.append("There is no traceback with it.")
+        doubts.append("The text has no traceback.")
     if differs and differs.is_emptied:
         doubts.append(
-            "One side has the shape [0], as a parameter has that ZeRO 3 has partitioned; that is a hint, no proof."
+            "One side has the shape [0]. A parameter that ZeRO 3 has partitioned has this shape; that is a hint, not a proof."
         )
     if _is_wrapped_twice(error) and any(frame.passes_layer for frame in error.frames):
         doubts.append(
@@ -117,7 +117,7 @@ def _explained(error: LogError, has_words: bool, lists_metadata: bool) -> LogVer
     what = differs.sentence if differs else first_line(error.message).removeprefix("torch.utils.checkpoint: ")
     return LogVerdict(
         "ours",
-        "torch finds in backward that the recomputed layer saved other tensors than its forward pass did"
+        "torch reports in backward that the recomputed layer saved other tensors than its forward pass"
         f"{f': {what}' if has_words or differs else '.'}",
         doubts=doubts,
         fixes=_fixes(error),
@@ -136,11 +136,11 @@ def _is_wrapped_twice(error: LogError) -> bool:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs between what the forward pass saved and what its recomputation did.
+    """The difference between the tensors that the forward pass saved and those that recomputation saved.
 
     Attributes:
-        sentence: What it is, in words.
-        kind: In what they differ first.
+        sentence: The difference in words.
+        kind: The first property that differs.
         is_emptied: One side has no elements.
     """
 
@@ -156,7 +156,7 @@ _COUNTS = re.compile(
 _PAIR = re.compile(
     r"saved metadata:\s{0,40}\{(?P<saved>[^{}]{1,400})\}\s{1,40}recomputed metadata:\s{0,40}\{(?P<again>[^{}]{1,400})\}"
 )
-"""Both lines with which torch, and nobody else, says what differs."""
+"""The two lines in which torch, and nothing else, reports the difference."""
 
 _FIELDS: tuple[tuple[Literal["shape", "dtype", "device"], re.Pattern[str]], ...] = (
     ("shape", re.compile(r"'shape': torch\.Size\((?P<value>\[[\d, ]{0,100}\])\)")),
@@ -167,7 +167,7 @@ _POSITION = re.compile(r"tensor at position (?P<position>\d{1,9})")
 
 
 def difference(words: str) -> Difference | None:
-    """What torch's message, in one line, says that differs; nothing where it does not get as far."""
+    """The difference that torch's message, in one line, reports; nothing if the message is cut before it."""
     if counts := _COUNTS.search(words):
         sentence = f"{counts['forward']} tensors were saved in the forward pass and {counts['again']} in recomputation."
         return Difference(sentence, "count")
@@ -192,23 +192,23 @@ def _fixes(error: LogError) -> list[str]:
     found = []
     if is_emptied:
         found.append(
-            "If adapters beside frozen parameters (PEFT) are trained under DeepSpeed ZeRO 3: set "
+            "If you train adapters with frozen parameters (PEFT) under DeepSpeed ZeRO 3: set "
             "`gradient_checkpointing_kwargs={'use_reentrant': True}`."
         )
     if _is_wrapped_twice(error):
         found.append("If both FSDP and the trainer checkpoint the layers: keep one of the two settings.")
     if differs and differs.kind == "count":
-        found.append("If layers choose experts: keep the router's output, or exclude the router from checkpointing.")
+        found.append("If the model is a mixture of experts: keep the router's output, or do not checkpoint the router.")
     if differs and differs.kind == "shape" and not is_emptied:
         found.append("If a key-value cache is on in training: set `use_cache=False`.")
     if differs and differs.kind == "dtype":
         found.append(
-            "If FSDP2 casts the inputs of a layer (mixed precision): use a newer torch, which is reported to help."
+            "If FSDP2 casts the inputs of a layer (mixed precision): use a newer torch; users report that it helps."
         )
-    # Reentrant checkpointing is no fix in general: it does not compare, and trains with other values than were computed.
+    # Reentrant checkpointing is no fix in general: torch does not compare then, and gradients may be wrong.
     found.append(
-        "If the cause is not clear: train in `with torch.utils.checkpoint.set_checkpoint_debug_enabled(True):`, which makes "
-        "torch list the operators of both runs."
+        "If the cause is not clear: train in `with torch.utils.checkpoint.set_checkpoint_debug_enabled(True):`. torch then "
+        "lists the operators of both runs."
     )
     return found
 
@@ -231,14 +231,14 @@ RULE = Rule(
     name="recomputation-mismatch",
     meaning="torch raises CheckpointError: recomputation saved other tensors than the forward pass did.",
     explanation="""\
-With `use_reentrant=False`, torch checks that the recomputed layer saves the same tensors, by number, shape and type, as
-the first run did, and raises `CheckpointError` where it does not:
+With `use_reentrant=False`, torch checks that the recomputed layer saves the same tensors as the forward pass: the same
+number, shapes and types. If they differ, torch raises `CheckpointError`:
 
     torch.utils.checkpoint.CheckpointError: torch.utils.checkpoint: Recomputed values for the following tensors have
     different metadata than during the forward pass.
 
-Something differs between the two runs: parameters that ZeRO 3 has partitioned at one of the two moments, a branch on
-training state, autocast, a compiled graph. With `use_reentrant=True` there is no such check.""",
+Something differs between the two runs of the layer. Usual causes: parameters that ZeRO 3 has partitioned in only one of the
+two runs, a branch on training state, autocast, a compiled graph. With `use_reentrant=True`, torch does not check.""",
     links=(
         "https://github.com/huggingface/transformers/issues/47254",
         "https://github.com/deepspeedai/DeepSpeed/issues/8130",

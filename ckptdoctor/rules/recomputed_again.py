@@ -1,4 +1,4 @@
-"""CKPT003: layers are recomputed more often than once."""
+"""CKPT003: layers are recomputed more than once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def judge(case: Case) -> RuleHit | None:
         title=f"{case.spec.function} recomputes layers more than once: same loss, slower training",
         detail=(
             f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "
-            f"training step{case.step_text}; twice is what checkpointing needs."
+            f"training step{case.step_text}. Checkpointing needs two runs."
         ),
         culprit=case.function,
         passed_by=case.passed_by,
@@ -40,11 +40,10 @@ RULE = Rule(
     name="recomputed-again",
     meaning="A layer's forward runs more than twice in a training step.",
     explanation="""\
-Two mechanisms checkpoint the same layer: a trainer wraps layers that already checkpoint themselves, say. Loss and
-gradients stay right, so nothing is noticed but the time, which grows by a forward pass for each needless recomputation.
+Two mechanisms checkpoint the same layer. For example, a trainer wraps layers that already checkpoint themselves. Loss and
+gradients stay right. Each extra recomputation costs the time of one forward pass.
 
-It is recognised by counting the calls of the submodules inside each layer: one in the forward pass and one in backward
-are right.""",
+ckptdoctor counts the calls of the submodules inside each layer. One call in the forward pass and one in backward are right.""",
     links=("https://github.com/unslothai/unsloth/issues/2674",),
     judge=judge,
     assertion=ASSERTION,

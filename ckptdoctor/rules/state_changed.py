@@ -1,4 +1,4 @@
-"""CKPT012: the checkpoint function leaves something else than it found."""
+"""CKPT012: the checkpoint function changes state and does not restore it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ckptdoctor.words.wording import listed
 
 
 def judge(case: Case) -> RuleHit | None:
-    """Fires when a step leaves modes, random numbers, parameters or what is frozen other than they were."""
+    """Fires if a step changes modes, random states, parameters or which parameters are frozen, and does not restore them."""
     changed = list(case.evidence.changed)
     gradients = case.evidence.gradients
     if gradients is not None and gradients.unexpected:
@@ -16,8 +16,8 @@ def judge(case: Case) -> RuleHit | None:
     if not case.is_checkpointed or not changed:
         return None
     return RuleHit(
-        title=f"{case.spec.function} changes {listed(changed)}{case.variant_text}, and leaves it changed",
-        detail="The same step without checkpointing leaves all of it as it was. Whatever runs next runs in another state.",
+        title=f"{case.spec.function} changes {listed(changed)}{case.variant_text} and does not restore it",
+        detail="The same step without checkpointing restores everything. The code that runs next runs in a changed state.",
         culprit=case.function,
         passed_by=case.passed_by,
     )
@@ -26,14 +26,14 @@ def judge(case: Case) -> RuleHit | None:
 RULE = Rule(
     code="CKPT012",
     name="state-changed",
-    meaning="The checkpoint function changes global state or the model, and leaves it changed.",
+    meaning="The checkpoint function changes global state or the model and does not restore it.",
     explanation="""\
-A checkpoint function runs a layer twice and returns its output. Everything else must be as before: the state of random number
-generators, the grad mode, autocast, the default dtype, anomaly mode, train and eval mode, which parameters are frozen, their
-values, hooks. Where a function leaves one of these changed, the step itself may be right and the next one is not: the same
-dropout masks come again, gradients stop, frozen parameters are trained.
+A checkpoint function runs a layer twice and returns its output. Nothing else may change: random states, grad mode, autocast,
+default dtype, anomaly mode, train and eval mode, hooks, which parameters are frozen, parameter values. If a function changes
+one of these and does not restore it, the current step may be right and the next steps are wrong. Examples: the same dropout
+mask in every step, missing gradients, frozen parameters that are trained.
 
-It is recognised by comparing all of these before and after steps of a short training run.""",
+ckptdoctor compares this state before and after each step of a short training run.""",
     links=(),
     judge=judge,
     seen_anyway=True,

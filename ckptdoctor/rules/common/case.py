@@ -1,4 +1,4 @@
-"""What a rule sees of a probe."""
+"""A probe as a rule sees it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IN_WORDS = {
 
 
 OF_THE_WHOLE = ("handovers", "loaded", "missing", "modules", "model_class", "family", "model_place")
-"""What is noted of a course as a whole and holds for each of its steps."""
+"""Evidence that is recorded once for a course and holds for each of its steps."""
 
 BEFORE = ("load", "build", "plain")
 """Stages before checkpointing is switched on."""
@@ -33,7 +33,7 @@ BEFORE = ("load", "build", "plain")
 
 @dataclass(frozen=True)
 class Case:
-    """One probe with its evidence, among all that were run."""
+    """One probe with its evidence, and all other probes."""
 
     planned: Planned
     evidence: Evidence
@@ -52,12 +52,12 @@ class Case:
 
     @property
     def handover(self) -> Handover | None:
-        """The last kind of hand-over that was seen, at which a probe that raised stopped."""
+        """The last way in which the layer was passed; a probe that raised an error stopped there."""
         return self.evidence.handovers[-1] if self.evidence.handovers else None
 
     @property
     def passed_by(self) -> Place | None:
-        """The line of that hand-over."""
+        """The line that passed the layer."""
         return self.handover.by if self.handover else None
 
     @property
@@ -67,28 +67,28 @@ class Case:
 
     @property
     def happened(self) -> str:
-        """What ended a probe that did not return, in one line."""
+        """Why a probe did not return, in one line."""
         return error_line(self.evidence.error) if self.evidence.error else self.evidence.why
 
     @property
     def ended_before_checkpointing(self) -> bool:
-        """Whether the probe ended at a stage that checkpointing has no part in."""
+        """Whether the probe ended before checkpointing was switched on."""
         return self.evidence.during in BEFORE
 
     @property
     def is_impossible_variant(self) -> bool:
-        """Whether this stack cannot do the variant at all: it fails by itself before checkpointing comes into it."""
+        """Whether this stack cannot run the variant at all: the variant fails before checkpointing is switched on."""
         gave_up = self.evidence.ended in ("raised", "skipped") and not self.evidence.unfit
         return bool(self.spec.variant) and gave_up and self.ended_before_checkpointing
 
     @property
     def function(self) -> Place | None:
-        """Where the checkpoint function stands, as far as it was loaded."""
+        """Where the checkpoint function is defined, if it was loaded."""
         return self.evidence.loaded.place if self.evidence.loaded else None
 
     @property
     def usual(self) -> Case | None:
-        """The same without the variant, where this is one; of a course, as the job has it."""
+        """The same probe without the variant; for a course, the usual step of the job."""
         if not self.spec.variant:
             return None
         found = self.others.get(Spec(**{**self._fields(), "variant": ""}).id)
@@ -102,16 +102,16 @@ class Case:
 
     @property
     def usual_is_lost(self) -> bool:
-        """Whether the same without the variant came to no end, so that it says nothing of this one."""
+        """Whether the probe without the variant did not finish, so that it says nothing about this one."""
         return self.usual is not None and self.usual.evidence.is_lost
 
     @property
     def needs_its_engine(self) -> bool:
-        """Whether this is the course of a function that fails without the engine that was asked for: it has none."""
+        """Whether this is the course of a function that only works with an engine: a course runs without one."""
         usual = self.usual if self.spec.variant == COURSE else None
         if usual is None or usual.planned.role != "control" or works(usual.evidence):
             return False
-        # A step that came to no end tells of the function only where its course ends in the same way.
+        # A step that did not finish counts only if the course ends in the same way.
         ends_alike = self.evidence.ended == usual.evidence.ended and not usual.evidence.unfit
         return ends_alike or not usual.evidence.is_lost
 
@@ -134,13 +134,13 @@ class Case:
         ]
 
     def course(self) -> Case | None:
-        """The course of the same function on the same model, where it was run as far as to its first step."""
+        """The course of the same function on the same model, if at least its first step was run."""
         alone = {"engine": "none", "ranks": 1, "as_installed": False, "setup": Setup()}
         found = self.others.get(Spec(**{**self._fields(), **alone, "variant": COURSE}).id)
         return Case(*found, self.others) if found and found[1].steps else None
 
     def sibling(self, **changes: object) -> Evidence | None:
-        """The evidence of the probe that differs in nothing but ``changes``, where it was run.
+        """The evidence of the probe that differs only in ``changes``, if it was run.
 
         Without an engine there are no ranks.
         """
@@ -152,21 +152,21 @@ class Case:
         return {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
 
     def without_deepspeed(self) -> Evidence | None:
-        """The same without an engine, in a process from which DeepSpeed is hidden; nothing where this is it."""
+        """The same step without an engine and with DeepSpeed hidden; nothing if this probe is that step."""
         is_it = self.spec.engine == "none" and not self.spec.as_installed
         return None if is_it else self.sibling(engine="none", as_installed=False)
 
     def control(self) -> Evidence | None:
-        """The same without checkpointing."""
+        """The same step without checkpointing."""
         return self.sibling(function=NO_FUNCTION, variant="")
 
     def lost_control(self) -> Evidence | None:
-        """The same without checkpointing, where it ended for a reason that says nothing of the step itself."""
+        """The same step without checkpointing, if it ended for a reason that says nothing about the step."""
         control = self.control() if self.is_checkpointed else None
         return control if control is not None and control.is_lost else None
 
     def is_sound_without_checkpointing(self) -> bool:
-        """Whether the model trains under this engine when nothing is checkpointed."""
+        """Whether the model trains under this engine without checkpointing."""
         control = self.control()
         return control is None or control.ended == "returned"
 
@@ -175,9 +175,9 @@ class Case:
         return [evidence.id for evidence in self.with_torch() if is_sound(evidence)]
 
     def with_torch(self) -> list[Evidence]:
-        """The evidence of torch's own functions on the same model under the same engine, as far as they were run.
+        """The evidence of torch's own functions on the same model under the same engine, if they were run.
 
-        Where a job sets whether checkpointing is reentrant, the other one is no counterpart.
+        If a job sets ``use_reentrant``, only torch's function with the same setting is compared.
         """
         reentrant = self.spec.setup.reentrant
         names = TORCH if reentrant is None else ("torch:reentrant" if reentrant else "torch:non-reentrant",)
@@ -191,12 +191,12 @@ class Case:
         return usual is not None and self.stops_like(usual)
 
     def stops_like(self, other: Evidence) -> bool:
-        """Whether both probes stopped in an exception that was raised at the very same line."""
+        """Whether both probes stopped in an exception raised at the same line."""
         ends = [one.error.frames[-1] for one in (self.evidence, other) if one.error and one.error.frames]
         return len(ends) == 2 and ends[0].is_at(ends[1])
 
     def fails_alike_with_torch(self) -> bool:
-        """Whether torch's own non-reentrant function ends in the same kind of error, so that nobody else's is to blame."""
+        """Whether torch's own non-reentrant function fails with the same type of error: then no other is to blame."""
         if self.spec.function in TORCH:
             return False
         alike = self.sibling(function="torch:non-reentrant")
@@ -205,7 +205,7 @@ class Case:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether only a GPU can tell how backward behaves: nothing that the CPU could try in its place says it."""
+        """Whether only a GPU can show how backward behaves: the simulation on the CPU does not show it."""
         evidence = self.evidence
         if not evidence.forward_only or works(evidence):
             return False
@@ -216,7 +216,7 @@ class Case:
 
     @property
     def fails_to_import(self) -> bool:
-        """Whether the checkpoint function's own module, or what it needs, could not even be imported."""
+        """Whether the checkpoint function's module, or a module that it needs, cannot be imported."""
         error = self.evidence.error
         if error is None or self.evidence.during != "enable":
             return False
@@ -243,7 +243,7 @@ def is_sound(evidence: Evidence) -> bool:
 
 
 def works(evidence: Evidence) -> bool:
-    """Sound, or for a function that needs a GPU which is not there: sound when simulated on the CPU."""
+    """Sound; for a function that needs a GPU on a machine without one, sound when simulated on the CPU."""
     if not evidence.forward_only:
         return is_sound(evidence)
     tried = evidence.stand_in
@@ -251,11 +251,11 @@ def works(evidence: Evidence) -> bool:
 
 
 _CUDA = re.compile(r"cuda|\bgpus?\b|nvidia|triton|accelerator|dummy base class", re.IGNORECASE)
-"""What speaks of a GPU in a message or a line of code; torch's classes for streams and events are dummies without CUDA."""
+"""Words that point to a GPU in a message or a line of code. Without CUDA, torch's streams and events are dummy classes."""
 
 
 def involves_cuda(error: Error) -> bool:
-    """Whether the missing GPU may have a part in an error: it says so, or the line that raised it does."""
+    """Whether the missing GPU may be the cause of an error, by its message or by the line that raised it."""
     own = innermost_own(error.frames)
     lines = [frame for frame in (own, *error.frames[-1:]) if frame is not None]
     in_cuda = any(
@@ -265,6 +265,6 @@ def involves_cuda(error: Error) -> bool:
 
 
 def innermost_own(frames: Sequence[Place]) -> Place | None:
-    """The innermost frame that is neither torch's nor Python's own: helpers raise on behalf of whoever calls them."""
+    """The innermost frame outside of torch and Python: their helpers raise errors on behalf of the caller."""
     own = [frame for frame in frames if frame.package not in ("python", "torch")]
     return own[-1] if own else None

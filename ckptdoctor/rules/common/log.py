@@ -1,7 +1,7 @@
-"""What a rule sees of a log, and what it says of an error in it.
+"""A log as a rule sees it, and the verdict of a rule on an error in the log.
 
-``ckptdoctor.explain`` reads the log: it finds the errors and tells what part each line of a traceback plays in
-checkpointing. A rule looks at one error at a time.
+``ckptdoctor.explain`` reads the log: it finds the errors and the role of each traceback line in checkpointing. A rule
+judges one error at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ckptdoctor.model.explanation import ErrorVerdict
 from ckptdoctor.words.wording import first_line
 
 CROPPED = "…"
-"""What a line of code ends with that did not fit its box."""
+"""The end of a line of code that did not fit its box."""
 
 QUOTE = r"[\"'`]{0,2}"
 """In a pattern: quotes as Python, Markdown and people set them around a name."""
@@ -25,22 +25,22 @@ _CERTAIN = re.compile(r"(?:Error|Exception|Interrupt|Exit|Iteration|Group|Warnin
 
 
 def is_named_as_error(type_: str) -> bool:
-    """Whether a type is named as errors are."""
+    """Whether a type has the name of an error."""
     return bool(_CERTAIN.search(type_))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A line of a traceback, and its part in checkpointing.
+    """A line of a traceback, and its role in checkpointing.
 
     Attributes:
         place: The line, with the package that owns it.
         is_checkpoint_file: The file is known to hold checkpoint functions and little else.
-        is_checkpoint_function: The code is a checkpoint function's, by its file or its name.
-        passes_layer: The line calls a checkpoint function, beyond doubt.
+        is_checkpoint_function: The code belongs to a checkpoint function, by its file or its name.
+        passes_layer: The line certainly calls a checkpoint function.
         may_pass_layer: The line may call a checkpoint function.
-        is_helper: The code is a library's, and stands between the caller and the function, or below both.
-        enters_layer: The line runs a module: what is below is the layer's own code.
+        is_helper: The code belongs to a library, between the caller and the function, or below both.
+        enters_layer: The line runs a module. The frames below are the layer's own code.
     """
 
     place: Place
@@ -62,14 +62,14 @@ class LogError:
     """An error as a log shows it.
 
     Attributes:
-        type: As written, e.g. ``torch.utils.checkpoint.CheckpointError``.
-        message: Its text, without what torch adds as a tip.
+        type: The type as written, e.g. ``torch.utils.checkpoint.CheckpointError``.
+        message: The message, without the tip that torch adds.
         frames: Outermost first.
-        line: Where the error stands in the log.
-        labels: Processes that showed it, e.g. ``rank3``.
-        follows: How it came out of the error before it, empty when it did not.
-        cut_at: As many frames come before something that was left out, -1 where nothing was.
-        is_tangled: Lines of several processes are mixed in it.
+        line: The line of the log that shows the error.
+        labels: Processes that raised it, e.g. ``rank3``.
+        follows: How the error before led to this one; empty if it did not.
+        cut_at: Number of frames before a gap in the traceback; -1 if there is no gap.
+        is_tangled: Lines of several processes are mixed in the traceback.
         is_mention: The text has the message without the type, or the type without the message.
     """
 
@@ -85,12 +85,12 @@ class LogError:
 
     @property
     def is_cut_before_error(self) -> bool:
-        """Whether something was left out between the last frame and the error."""
+        """Whether frames are missing between the last frame and the error."""
         return bool(self.frames) and self.cut_at == len(self.frames)
 
     @property
     def is_certain(self) -> bool:
-        """Whether its type is named as errors are: a progress bar's line looks like an error as well."""
+        """Whether the type has the name of an error: the line of a progress bar can look like an error too."""
         return is_named_as_error(self.type) or "." in self.type
 
     @property
@@ -115,16 +115,16 @@ class LogError:
         return own[-1] if own else len(self.frames) - 1
 
     def passed_at(self, until: int) -> int | None:
-        """Index of the innermost frame up to there that calls a checkpoint function, or from which one was called."""
+        """Index of the innermost frame up to ``until`` that calls a checkpoint function."""
         for at in range(until, -1, -1):
             if self.frames[at].path.endswith("torch/autograd/__init__.py"):
-                return None  # in backward, whoever passed the layer has long returned
+                return None  # in backward, the line that passed the layer is no longer on the stack
             if self.frames[at].may_pass_layer and not self.frames[at].is_checkpoint_file:
                 return at
         return self._model_above(until)
 
     def _model_above(self, until: int) -> int | None:
-        """Where the source line is missing or cropped: the frame of a model right above the checkpoint function."""
+        """The frame of a model right above the checkpoint function, if its source line is missing or cropped."""
         first = next((at for at in range(until + 1) if self.frames[at].is_checkpoint_file), None)
         if first is None:
             return None
@@ -141,10 +141,10 @@ class LogContext:
     """What the rest of the log says.
 
     Attributes:
-        warnings: The texts of those warnings of rules (``LogWarning.text``) that it shows.
-        signs: Those of the rules' ``InLog.signs`` that it has.
-        is_checkpointing: By a setting, by what libraries print, or in the writer's words.
-        runs_without: The writer says that it runs without checkpointing.
+        warnings: The warnings of rules (``LogWarning.text``) that the log shows.
+        signs: The ``InLog.signs`` of rules that the log shows.
+        is_checkpointing: A setting, the output of a library or the writer says that checkpointing is used.
+        runs_without: The writer says that the step runs without checkpointing.
     """
 
     warnings: frozenset[str] = frozenset()
@@ -155,18 +155,18 @@ class LogContext:
 
 @dataclass(frozen=True)
 class LogVerdict:
-    """What an error amounts to.
+    """The verdict of a rule on an error in a log.
 
     Attributes:
-        verdict: Ours only where the text itself shows it.
+        verdict: ``ours`` only if the text itself shows the fault.
         summary: One sentence.
-        culprit: Whose code reads, or raised.
+        culprit: The line that read the attribute, or raised the error.
         passed_by: The line that called the checkpoint function.
-        doubts: What the text does not tell.
-        fixes: What to do, likeliest first, each with the condition under which it helps.
-        rests_on_frames: Mixed frames of several processes make it doubtful.
-        is_unmistakable: Nothing but the fault writes such a text, so a mere mention shows it.
-        rule: A rule's code, empty when it is not ours; ``explain`` fills it in.
+        doubts: What the text does not say.
+        fixes: What to do, most likely first, each with the condition under which it helps.
+        rests_on_frames: The verdict is doubtful if frames of several processes are mixed.
+        is_unmistakable: Only this fault writes such a text, so a mention is enough.
+        rule: The rule's code, empty if the fault is not ours; ``explain`` fills it in.
     """
 
     verdict: ErrorVerdict
@@ -181,23 +181,23 @@ class LogVerdict:
 
 
 class Message(NamedTuple):
-    """How an error is worded, so that it is found where its type is left out."""
+    """The wording of an error, to find it in a text without its type."""
 
     words: re.Pattern[str]
     type: str
-    """The type of error whose message it is."""
+    """The type of error that has this message."""
     word: str = ""
-    """A pattern of a word that every such line has: lines without one of these are passed over quickly."""
+    """A pattern of a word that every such line has. Lines without such a word are skipped quickly."""
 
 
 class LogWarning(NamedTuple):
-    """A warning that goes before a fault."""
+    """A warning that comes before a fault."""
 
     text: str
     alone: LogVerdict
-    """What it amounts to in a log without any error."""
+    """The verdict if the log has the warning and no error."""
     beside: str
-    """What to say of it beside an error that is not ours."""
+    """What to say about the warning if the log's error is not ours."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,11 @@ class InLog:
     """How a rule shows in a log.
 
     Attributes:
-        judge: Says what an error amounts to, or nothing where the rule has no say in it.
-        messages: How its errors are worded.
-        long_messages: Names of its errors whose message goes over several lines.
-        signs: Texts that the judge wants to know of, wherever in the log they stand.
-        warning: What libraries warn of before.
+        judge: The verdict on an error, or nothing if the rule does not apply.
+        messages: The wordings of its errors.
+        long_messages: Names of its errors whose message has several lines.
+        signs: Texts that the judge looks for anywhere in the log.
+        warning: The warning that libraries print before the error.
     """
 
     judge: Callable[[LogError, LogContext], LogVerdict | None]

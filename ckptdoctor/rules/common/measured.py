@@ -1,4 +1,4 @@
-"""Errors in a log that were raised at a line at which the shipped knowledge saw a checkpoint function fail."""
+"""Errors in a log, raised at a line where a checkpoint function failed in the shipped measurements."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ckptdoctor.words.wording import owner
 
 
 def at_measured_line(error: LogError, rule: str, how: str, fits: Callable[[Fault], bool]) -> LogVerdict | None:
-    """The verdict on an error at a line at which a fault was measured; nothing where there is none.
+    """The verdict on an error at a line where a fault was measured; nothing for any other line.
 
     Args:
         error: The error.
-        rule: Code of the rule that the fault must be of.
-        how: In which way it was seen to fail there, as the end of a clause.
+        rule: Code of the rule of the fault.
+        how: How the function failed there, as the end of a clause.
         fits: Whether the error may be that fault.
     """
     for frame in reversed(error.frames):
@@ -26,7 +26,7 @@ def at_measured_line(error: LogError, rule: str, how: str, fits: Callable[[Fault
         passed_at = error.passed_at(error.frames.index(frame))
         return LogVerdict(
             "ours",
-            f"{owner(frame.place, 'The checkpoint function')} fails at a line at which it was measured to fail {how}: "
+            f"{owner(frame.place, 'The checkpoint function')} fails at a line where it also failed in a measurement, {how}: "
             f"{error.text}",
             frame.place,
             error.frames[passed_at].place if passed_at is not None else None,
@@ -35,7 +35,7 @@ def at_measured_line(error: LogError, rule: str, how: str, fits: Callable[[Fault
 
 
 def _faults_at(frame: Frame) -> Iterator[Fault]:
-    """The faults that were measured at the very line."""
+    """The faults that were measured at the line."""
     for place, fault in _faults().get(frame.place.line, []):
         is_there = frame.path.endswith(f"/{place.file}")
         if is_there and (not frame.place.code or _is_line(frame.place.code, place.code)):
@@ -51,7 +51,7 @@ def _is_line(shown: str, code: str) -> bool:
 @functools.cache
 def _faults() -> dict[int, list[tuple[Place, Fault]]]:
     """All faults that were measured, by the line of their culprit."""
-    from ckptdoctor import knowledge  # takes a while to import, and only logs need it
+    from ckptdoctor import knowledge  # slow to import, and only logs need it
 
     found: dict[int, list[tuple[Place, Fault]]] = {}
     seen = set()

@@ -1,7 +1,7 @@
-"""What a script of a bug report asserts where a fault raises nothing, and the measures that several rules share.
+"""What the script of a bug report asserts if a fault raises no error, and lines that several rules share.
 
 All texts are lines of Python. Two names are filled in: ``$run`` is the model, or the engine around it; ``$gradient`` is the
-gradient of ``parameter``, also where an engine keeps it.
+gradient of ``parameter``, even if an engine stores it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def _never(evidence: Evidence) -> bool:
 
 @dataclass(frozen=True)
 class Assertion:
-    """What shows a silent fault.
+    """The assertion that shows a silent fault.
 
     Attributes:
         message: How the message of the assertion begins.
         check: The lines that assert it, after the step.
-        before: Lines that take the measure, before checkpointing is switched on.
+        before: Lines that run the step without checkpointing, for comparison.
         forward: The forward pass.
         precedes_backward: It is asserted before the backward pass, which may raise an error.
         needs_second_step: Whether the fault shows only once the gradients of two steps are added.
@@ -38,7 +38,7 @@ class Assertion:
 
 
 def accumulates(wrong: Callable[[Gradients], list[object]]) -> Callable[[Evidence], bool]:
-    """Whether gradients are right in the first step, so that only a second one shows what is wrong with them."""
+    """Whether gradients are right in the first step and wrong after a second one."""
 
     def needs_second_step(evidence: Evidence) -> bool:
         return evidence.gradients is not None and not wrong(evidence.gradients)

@@ -1,4 +1,4 @@
-"""What a rule is, and what it says of a probe."""
+"""A rule, and its hit on a probe."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ckptdoctor.rules.common.log import InLog
 from ckptdoctor.rules.common.reproduction import Assertion
 
 WHERE = "where"
-"""The label of a line to blame of which nothing more is known."""
+"""The label of a line to blame if the rule has no other."""
 
 
 @dataclass(frozen=True)
 class RuleHit:
-    """What a rule says of a probe."""
+    """A rule that fired on a probe: what is wrong, and which line is to blame."""
 
     title: str
     detail: str
@@ -25,7 +25,7 @@ class RuleHit:
     culprit: Place | None = None
     passed_by: Place | None = None
     error: Error | None = None
-    """The error that it is about, where it is not the one that ended the probe."""
+    """The error, if it is not the one that ended the probe."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Rule:
         code: ``CKPT001``.
         name: A slug that leads to the rule's page.
         meaning: One line.
-        explanation: Markdown: what happens, why, how it is recognised, what fixes it.
+        explanation: Markdown: what happens, why, how ckptdoctor recognises it, what fixes it.
         links: Public reports.
         judge: Says whether the rule fires on a case.
-        implies: Codes of rules that only follow from this one.
-        label: What the line to blame did, as the head of a line: ``read by``.
-        reads_callable: The function fails for what it reads from the callable: other releases, a patch of the line that
-            reads, or the no-touch way may fix it.
+        implies: Codes of rules that are only a consequence of this one.
+        label: What the line to blame did, e.g. ``read by``.
+        reads_callable: The function fails because of an attribute that it reads from the callable. Other releases, a patch
+            of that line, or the no-touch way may fix it.
         not_judged: It says that a probe could not be judged. It always counts, and implies every rule that is not
             ``seen_anyway``.
-        seen_anyway: What it says holds even where the probe as a whole could not be judged.
-        in_log: How ``explain`` recognises it in a log; nothing for a fault that no log shows.
-        assertion: What the script of a bug report asserts; nothing for a fault that raises an error by itself.
+        seen_anyway: The hit is valid even if the probe as a whole could not be judged.
+        in_log: How ``explain`` recognises the fault in a log; nothing if no log shows it.
+        assertion: What the script of a bug report asserts; nothing if the fault raises an error.
     """
 
     code: str
@@ -65,6 +65,6 @@ class Rule:
     assertion: Assertion | None = None
 
     def label_of(self, culprit: Place | None) -> str:
-        """The label of a line to blame; a line that raises an error of its own has no other part."""
+        """The label of a line to blame; ``where`` for a line that raises an error itself."""
         is_raise = culprit is not None and culprit.code.startswith("raise ")
         return WHERE if is_raise else self.label
