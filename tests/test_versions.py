@@ -210,7 +210,7 @@ def test_what_is_known_of_a_release_is_not_known_of_an_edited_copy(known):
 def test_the_release_itself_takes_the_place_of_an_edited_copy(known):
     known(measured("4.51.3", "0.9.2"))
     [remedy] = remedies(edited=["transformers"])
-    assert "in the place of the edited copy" in remedy.title
+    assert "instead of the edited copy" in remedy.title
     assert list(remedy.commands) == [
         "/envs/train/bin/python -m pip install --force-reinstall --no-deps 'transformers==4.51.3'"
     ]

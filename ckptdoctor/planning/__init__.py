@@ -1,1 +1,1 @@
-"""What is asked, and which probes that comes to."""
+"""The request, and the probes to run for it."""

@@ -1,4 +1,4 @@
-"""The models, checkpoint functions and engines to probe with: those that the user names, or those that fit the environment."""
+"""The models, checkpoint functions and engines to probe: the ones that the user names, or the ones that fit the environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckptdoctor.planning.options import FALLBACK_FAMILIES, NO_FUNCTION, OWN_MODE
 
 
 def choose_models(environment: Environment, options: Options) -> tuple[list[str], list[str]]:
-    """The models to probe with, and what the reader must know of the choice.
+    """The models to probe, and what the reader must know about the choice.
 
     Raises:
         TargetError: The environment has no such family.
@@ -33,7 +33,7 @@ def choose_models(environment: Environment, options: Options) -> tuple[list[str]
 
 def _model(name: str, environment: Environment) -> str:
     if name == OWN_MODEL or name in environment.families:
-        return name  # a folder of a family's name is given as ./glm4
+        return name  # a folder with the name of a family is given as ./glm4
     if "/" in name or Path(name).is_dir():
         folder = Path(name).expanduser().resolve()
         if not (folder / "config.json").is_file():

@@ -11,7 +11,7 @@ from ckptdoctor.model.evidence import Setup, Variant
 OWN_MODEL = "tiny-glm4"
 
 FALLBACK_FAMILIES = ("glm4", "glm", "llama")
-"""Families to probe with where none was chosen: the first that the environment has. The fault was first seen with ``glm4``."""
+"""Families to probe if the user names none: the first that the environment has. The fault was first seen with ``glm4``."""
 
 TORCH = ("torch:non-reentrant", "torch:reentrant")
 
@@ -23,24 +23,24 @@ COURSE: Variant = "course"
 
 @dataclass(frozen=True)
 class Options:
-    """What the user wants to probe; an empty choice stands for all that matters in the environment."""
+    """What the user wants to probe; an empty choice means everything that matters in the environment."""
 
     models: Sequence[str] = ()
     functions: Sequence[str] = ()
     engines: Sequence[str] = ()
     conventions: Sequence[str] = ()
     timeout: float = 60.0
-    """Seconds a probe."""
+    """Seconds per probe."""
     setup: Setup = field(default_factory=Setup)
     """What a job does beside checkpointing."""
     ranks: int = 1
     """Processes of each probe under an engine of DeepSpeed's."""
     variants: bool = True
-    """Whether a trainer's name stands for the variants of its function too."""
+    """Whether a trainer's name includes the variants of its function."""
     thorough: bool = False
-    """Whether all but torch's functions take the whole course, and all are tried under every engine."""
+    """Whether all functions except torch's run the whole course, and all are tried under every engine."""
     beside: Sequence[str] = ()
-    """Engines that are tried too, to tell whose fault it is, and do not count."""
+    """Engines that are tried for comparison and do not count."""
 
 
 def named_functions() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which probes to run, and what each is for."""
+"""Which probes to run, and the purpose of each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Role = Literal["subject", "control", "convention", "advisory"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A probe and what it is for.
+    """A probe and its purpose.
 
     Attributes:
         spec: What to run.
-        role: ``subject`` counts for the verdict. ``control`` shows what is not to blame. ``convention`` shows which
+        role: ``subject`` counts for the verdict. ``control`` rules packages out. ``convention`` shows which
             calling conventions a function supports, whether or not this stack uses them. ``advisory`` concerns a function
             that nobody asked for.
         worker: The process of the environment that it runs in.
@@ -37,23 +37,23 @@ class Planned:
 
 @dataclass
 class Plan:
-    """The probes, and what the reader must know of how they were chosen."""
+    """The probes, and what the reader must know about the choice."""
 
     probes: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def specs(self, worker: Worker) -> list[Spec]:
-        """What to run in one worker; the longest probes come first, so that nothing waits for them in the end."""
+        """The probes of one worker; the longest come first, so that none runs alone at the end."""
         found = [planned.spec for planned in self.probes if planned.worker == worker]
         return sorted(found, key=lambda spec: spec.variant != COURSE)
 
     def by_worker(self) -> dict[Worker, list[Spec]]:
-        """What to run in each worker."""
+        """The probes of each worker."""
         return {worker: self.specs(worker) for worker in (WITHOUT_DEEPSPEED, FULL_STACK)}
 
 
 def worker_of(function: str, engine: str) -> Worker:
-    """The process that a probe needs: DeepSpeed's own function and an engine of some package need all that is installed."""
+    """The worker that a probe needs: DeepSpeed's own function and engines from packages need the full stack."""
     return FULL_STACK if function == "deepspeed" or catalog.engines()[engine].package else WITHOUT_DEEPSPEED
 
 
@@ -61,7 +61,7 @@ def make(environment: Environment, options: Options) -> Plan:
     """Choose the probes for a target.
 
     Raises:
-        TargetError: The target lacks what was asked for, or torch.
+        TargetError: The target lacks torch, or something that the user named.
         UsageFault: There is no such model, function, engine or convention.
     """
     if not environment.version("torch"):
@@ -89,7 +89,7 @@ def make(environment: Environment, options: Options) -> Plan:
 
 
 def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
-    """Every function under every engine, beside the engine without checkpointing and torch's own functions."""
+    """Every function under every engine, and the engine without checkpointing and with torch's own functions."""
     conventions = (options.conventions or in_the_wild()) if model == OWN_MODEL else ("model",)
     for engine in dict.fromkeys((*engines, *options.beside)):
         for convention in conventions:
@@ -103,10 +103,10 @@ def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], opti
 def as_installed(
     model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
 ) -> Iterator[Planned]:
-    """The usual step without an engine and with nothing hidden, where no engine of DeepSpeed's is tried with all installed.
+    """The usual step without an engine and without hiding DeepSpeed, if no DeepSpeed engine is tried.
 
-    Hiding DeepSpeed shows whether DeepSpeed is to blame. But only the environment as it is shows whether it works:
-    transformers imports DeepSpeed wherever it is installed.
+    Hiding DeepSpeed shows whether DeepSpeed is to blame. Only the unchanged environment shows whether it works: transformers
+    imports DeepSpeed if it is installed.
     """
     takes_all_installed = any(catalog.engines()[engine].package for engine in engines)
     if "deepspeed" not in environment.stack or "none" not in engines or takes_all_installed:
@@ -121,7 +121,7 @@ def as_installed(
 def _other_way_round(
     model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
 ) -> Iterator[Planned]:
-    """Trainers' functions with what a job sets of reentrant checkpointing turned round: whether that would help."""
+    """Trainers' functions with the opposite of the job's ``use_reentrant``: does this setting help?"""
     if options.setup.reentrant is None or model == OWN_MODEL:
         return
     turned = replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant))
@@ -133,13 +133,13 @@ def _other_way_round(
 
 def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:
     ranks = options.ranks if catalog.engines()[engine].record.ranks else 1
-    # Each rank imports the stack anew, and all share the cores.
+    # Each rank imports the stack again, and all ranks share the cores.
     timeout = options.timeout * (1 + ranks) if ranks > 1 else options.timeout
     return Spec(model, function, engine, convention, timeout=timeout, setup=options.setup, ranks=ranks)
 
 
 def _is_worth_it(function: str, engine: str, options: Options) -> bool:
-    """Whether a combination may tell more than its neighbours do; whatever was asked for by name is."""
+    """Whether a combination may show more than similar ones; a combination that the user names always counts."""
     if options.thorough or options.functions:
         return True
     if engine == "partial" and function in TORCH:
@@ -148,7 +148,7 @@ def _is_worth_it(function: str, engine: str, options: Options) -> bool:
 
 
 def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
-    """What some jobs do and others do not: packing with flash-attention's keywords, dropout, frozen embeddings."""
+    """Variants that only some jobs use: packing with flash-attention's keywords, dropout, frozen embeddings."""
     convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in subjects:
         if shares_entry(function) and not options.functions:
@@ -169,13 +169,13 @@ def _variants_of(model: str, function: str) -> Iterator[Variant]:
 
 
 def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
-    """The beginning of a training run for each function that is someone's own; torch's are known to get through it.
+    """A short training run for each function that is not torch's own; torch's functions are known to pass.
 
-    It is the function's own, whatever a job sets besides: full tuning in fp32 without an engine, and bf16 where that matters.
+    The run does not use the other settings of a job: full tuning in fp32 without an engine, and bf16 where that matters.
     """
     convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in subjects:
-        if function in (NO_FUNCTION, *TORCH):  # where torch's own do not get through, nobody is blamed
+        if function in (NO_FUNCTION, *TORCH):  # if torch's own functions fail, no function is blamed
             continue
         is_known = function == "deepspeed" or (shares_entry(function) and not options.functions)
         if is_known and not options.thorough:
@@ -185,7 +185,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
-    """With which conventions each function copes that is not torch's own, which copes with all."""
+    """Each function that is not torch's own, with each calling convention; torch's own functions support all."""
     own = [name for name in subjects if name not in (*TORCH, "deepspeed") and not shares_entry(name)]
     for function in own:
         for convention in options.conventions or catalog.conventions():

@@ -1,4 +1,4 @@
-"""What is asked of the doctor."""
+"""The request: what to diagnose."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be diagnosed.
+    """What to diagnose.
 
     Attributes:
         python: The target, as ``--python`` takes it; ``None`` for the active environment.
-        requirements: What to lay over it.
-        with_dependencies: Lay trainers in with their dependencies.
+        requirements: Packages to add to the overlay.
+        with_dependencies: Add trainers to the overlay with their dependencies.
         options: What to probe.
-        at_once: Probes at a time in each worker; 0 for as many as there are cores.
-        use_cache: Answer from the last run where nothing has changed.
-        find_remedies: Look for what fixes each finding, and try it where that can be done here.
-        verify: Try every remedy, and drop those that do not help.
-        job: A job file, to probe that very job; ``None`` for the environment.
+        at_once: Probes at a time in each worker; 0 for one per core.
+        use_cache: Use the last report if nothing has changed.
+        find_remedies: Look for remedies for each finding, and try them if possible.
+        verify: Try every remedy, and drop remedies that do not help.
+        job: A job file, to probe this job; ``None`` for the environment.
     """
 
     python: str | None = None
@@ -59,7 +59,7 @@ def build(
     find_remedies: bool = True,
     verify: bool = False,
 ) -> Request:
-    """A request from what the command line and the Python interface take, by their names."""
+    """A request from the options of the command line and of the Python interface."""
     return Request(
         python=python,
         requirements=requirements,
@@ -74,22 +74,22 @@ def build(
 
 
 class ProbeRequest(NamedTuple):
-    """What is to be probed in a target, and what the reader must know of how that was decided."""
+    """What to probe in a target, and what the reader must know about the choice."""
 
     options: Options
     job: str = ""
     """The job in one line."""
     notes: tuple[str, ...] = ()
     stand_in: str = ""
-    """Where another model stands in for the job's: the sentence that says so; empty where the job's own is tried."""
+    """The sentence that says that another model was used instead of the job's; empty if the job's model is tried."""
     unjudged: tuple[str, ...] = ()
-    """Why nothing of the job can be judged, and so nothing is run."""
+    """Why the job cannot be judged. Then nothing is run."""
 
 
 def probe_request(request: Request, job: JobFile | None, environment: Environment) -> ProbeRequest:
-    """What a request comes to in a target: what its options say, or what its job will do there.
+    """What to probe for a request: what its options say, or what its job will do in the target.
 
-    Beside the engines that are asked for the step is taken without one, to tell whose fault it is.
+    The step is also run without an engine, to find out whether the engine is the cause.
 
     Args:
         request: What is to be diagnosed.
@@ -97,7 +97,7 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         environment: The target.
 
     Raises:
-        UsageFault: The file is no job's, or what it says is said otherwise as well.
+        UsageFault: The file is not a job file, or options contradict the job.
     """
     if job is None:
         engines = request.options.engines
@@ -110,9 +110,9 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
 
     options = request.options
     if options.engines:
-        raise UsageFault("--engine and --job both say what is to be probed.", "leave --engine out: the job says it")
+        raise UsageFault("--engine cannot be combined with --job.", "leave --engine out: the job sets the engine")
     if len(options.models) > 1:
-        raise UsageFault("A job has one model, and --model is given several times.", "give --model once")
+        raise UsageFault("--model is given several times, but a job has one model.", "give --model once")
     given = options.models[0] if options.models else ""
     versions = {name: environment.version(name) for name in environment.stack}
     found = job.interpreted(versions, Choice(given, environment.families))
@@ -128,19 +128,23 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         variants=bool(options.functions) or not found.functions,
         beside=["none"],
     )
-    notes = [f"Not tried here: {one}" for one in found.untried]
+    notes = [f"Not tried: {one}" for one in found.untried]
     told = formats()[found.trainer]
     if not found.unjudged:
         release = f"{found.trainer} {environment.version(found.trainer)}"
         refused = told.refused(found.keys, environment)
-        notes += [f"`{name}`: {release} has no such argument, and refuses the job." for name in refused]
+        notes += [f"`{name}`: {release} has no such argument and rejects the job." for name in refused]
     if options.functions:
-        notes.append("--checkpoint-fn takes the place of the job's own checkpoint function, which was not tried.")
+        notes.append(
+            "--checkpoint-fn was used instead of the job's own checkpoint function. The job's own was not tried."
+        )
     is_own = bool(given or found.model) or not told.names_model
     stand_in = "" if is_own else _stand_in(found.model_name)
     return ProbeRequest(chosen, summary(found), tuple(notes), stand_in, tuple(found.unjudged))
 
 
 def _stand_in(name: str) -> str:
-    own = f"The job's own model, {name}, was" if name else "The job names no model; its own was"
-    return f"{own} not tried: give its family or its folder with --model."
+    own = (
+        f"The job's own model, {name}, was not tried." if name else "The job names no model, so its own was not tried."
+    )
+    return f"{own} Give its family or its folder with --model."

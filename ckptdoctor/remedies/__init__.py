@@ -1,4 +1,4 @@
-"""What fixes a finding: only what is known to work with this very stack, or was tried on it, the smallest change first."""
+"""Remedies for findings: each is known to work with this stack or was tried on it; the smallest change comes first."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def find(context: RemedyContext, verify: bool) -> tuple[Finding, ...]:
-    """Look for what fixes each finding, most practical first, and judge it by the whole stack.
+    """Look for remedies for each finding, most practical first, and judge them by the whole stack.
 
-    A warning is not looked into, and what could not be judged only where the cause is plain or needs DeepSpeed.
+    Warnings get no remedies. ``NOT_DIAGNOSED`` gets remedies only if the cause is clear or needs DeepSpeed.
 
     Args:
-        context: The target and all that the probes amount to.
-        verify: Try each remedy, and drop what does not help.
+        context: The target and the results of its probes.
+        verify: Try each remedy, and drop remedies that do not help.
 
     Returns:
         The findings, those at severity ``error`` with their remedies.
@@ -42,7 +42,7 @@ def _find(finding: Finding, context: RemedyContext, verify: bool) -> Finding:
         name = missing.module(cases)
         lacking = missing.find(name, finding, cases, context) if name else Proposal()
         if lacking.remedies or not deepspeed.concerns(cases):
-            return lacking.attached_to(finding, (f"what has the module {name}",) if name else ())
+            return lacking.attached_to(finding, (f"a package or folder with the module {name}",) if name else ())
         proposal = proven.releases(finding, cases, context) if verify else proven.likely(finding, cases, context)
         unsearched = proposal.unsearched or lacking.unsearched
         return proposal._replace(unsearched=unsearched).attached_to(finding, ("releases of deepspeed",))
@@ -56,8 +56,8 @@ def _find(finding: Finding, context: RemedyContext, verify: bool) -> Finding:
 
 
 def warm_up() -> None:
-    """Import what a patch is made with while the probes run; it takes as long as several of them."""
-    with suppress(RuntimeError):  # where no more threads can be started it waits until it is needed
+    """Import the patch library while the probes run: the import takes as long as several probes."""
+    with suppress(RuntimeError):  # if no more threads can be started, the import happens when it is needed
         threading.Thread(target=importlib.import_module, args=("ckptdoctor.remedies.patch",), daemon=True).start()
 
 
@@ -69,10 +69,10 @@ def unmet_pins(environment: Environment) -> list[str]:
 
 
 def edited(context: RemedyContext) -> list[str]:
-    """Packages that are not as released, where something was found: what is known of the release is not offered."""
+    """Notes on packages that differ from their release: the measurements of the release do not apply to them."""
     if not any(one.severity == "error" for one in context.found.findings):
         return []
     return [
-        f"{name} {context.environment.version(name)} is not as released: {why}. What is known of that release is not used."
+        f"{name} {context.environment.version(name)} differs from its release: {why}. Measurements of the release do not count."
         for name, why in context.edited.items()
     ]

@@ -15,7 +15,7 @@ Newer = Callable[[str, str], Sequence[str]]
 
 
 def nothing_newer(package: str, after: str) -> list[str]:
-    """Has candidates tried without asking an index which releases there are."""
+    """Candidates without asking an index for its releases."""
     return []
 
 
@@ -24,9 +24,9 @@ class Candidate:
     """Releases to change to.
 
     Attributes:
-        changes: Release by package; empty for whichever fits.
-        works: What is known of them with the rest of the stack; nothing for a guess, which must be tried.
-        anew: Packages whose version stays: the release takes the place of an edited copy.
+        changes: Release by package; an empty release means any that fits.
+        works: Measurements of them with the rest of the stack; empty for a guess, which must be tried.
+        anew: Packages whose version stays: the release replaces an edited copy.
     """
 
     changes: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The commands that install what was tried."""
+"""The commands that install the releases that were tried."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ckptdoctor.model.evidence import Environment
 
 
 def commands(requirements: Iterable[str], environment: Environment, anew: Collection[str] = ()) -> list[str]:
-    """What installs requirements as they were tried, with pip where the target has it and with uv.
+    """The commands that install requirements as they were tried, with pip if the target has pip, and with uv.
 
-    A trainer goes in alone, all else with what it requires; so does a release that takes the place of an edited copy, since
-    what it requires is there.
+    A trainer is installed without its dependencies, and so is a release that replaces an edited copy. All other packages are
+    installed with their dependencies.
     """
     executable = shlex.quote(environment.executable)
     pip = shutil.which("pip")
@@ -31,7 +31,7 @@ def _command(wanted: Sequence[str], install: str, anew: Collection[str]) -> str:
     others = [one for one in wanted if one not in (*alone, *again)]
     parts = [f"{install} {_quoted(others)}"] if others else []
     parts += [f"{install} --no-deps {_quoted(alone)}"] if alone else []
-    # pip takes an edited copy of the same version for the release unless it is told otherwise.
+    # Without this option, pip keeps an edited copy of the same version.
     parts += [f"{install} --force-reinstall --no-deps {_quoted(again)}"] if again else []
     return " && ".join(parts)
 

@@ -1,4 +1,4 @@
-"""What a remedy is looked for in: the target, what was run in it, and what was found."""
+"""The context of a remedy: the target, the probes that were run in it, and the findings."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from ckptdoctor.verdict.findings import Found
 Progress = Callable[[str], None]
 
 VARIED = ("transformers", "deepspeed", *catalog.with_functions())
-"""Packages of which other releases may help."""
+"""Packages of which another release may help."""
 
 ROLES = ("subject", "control")
-"""Probes that are run again: what concerns this stack."""
+"""Roles of probes that are run again with a remedy."""
 
 
 @dataclass(frozen=True)
 class RemedyContext:
-    """What remedies are tried on, and what was found there.
+    """The target on which remedies are tried, and its findings.
 
     Attributes:
         target: The target, with the overlay that the diagnosis was made with.
-        request: What was asked.
+        request: The request.
         environment: The target as the report shows it.
-        plan: What was run.
-        found: What came of it.
-        session: The target's processes, still at hand.
-        closing: Ends what is started here, once the remedies are found.
-        progress: Told what is going on.
+        plan: The probes that were run.
+        found: The findings.
+        session: The target's processes, still running.
+        closing: Ends the processes that are started here, once the remedies are found.
+        progress: Receives progress messages.
     """
 
     target: Target
@@ -55,26 +55,26 @@ class RemedyContext:
 
     @property
     def probes(self) -> list[Planned]:
-        """What is run again."""
+        """The probes that are run again."""
         return [planned for planned in self.plan.probes if planned.role in ROLES]
 
     def specs(self, probes: Iterable[Planned] | None = None) -> dict[Worker, list[Spec]]:
-        """What is run again by worker: some probes, or all that concern this stack."""
+        """The probes to run again, by worker: some, or all that concern this stack."""
         return Plan(self.probes if probes is None else list(probes)).by_worker()
 
     @functools.cached_property
     def edited(self) -> dict[str, str]:
-        """Packages whose releases are tried and that are not as released, each with the reason."""
+        """Packages whose releases are tried and that differ from their release, each with the reason."""
         return released.edited(self.environment, VARIED, self.session.files)
 
     @functools.cached_property
     def before(self) -> Environment:
-        """The target with what was added to it, and all that each package requires."""
+        """The target with its overlay, and the requirements of each package."""
         return self.inspect(self.target.overlay).with_every_requirement()
 
     @functools.cached_property
     def fork_server(self) -> ForkServer:
-        """Where what is tried in an overlay is started from: torch is imported once for all."""
+        """The fork server for trials in overlays: torch is imported once for all trials."""
         return self.closing.enter_context(ForkServer(self.target.python, self.target.cache))
 
     def inspect(self, overlay: Path | None) -> Inspection:

@@ -23,7 +23,7 @@ PACKAGE = "deepspeed"
 
 
 def concerns(cases: Sequence[Case]) -> bool:
-    """Whether a finding needs DeepSpeed: every probe of it had DeepSpeed at hand, and the same model trains without."""
+    """Whether a finding needs DeepSpeed: all its probes ran with DeepSpeed, and the same model trains without."""
     return bool(cases) and all(case.planned.worker == FULL_STACK and _trains_without(case) for case in cases)
 
 
@@ -38,8 +38,8 @@ def _trains_without(case: Case) -> bool:
 def known(cases: Sequence[Case], context: RemedyContext) -> dict[str, Run]:
     """Releases that were measured to work with the rest of this stack, under the engines of the finding, by release.
 
-    Where the step fails without checkpointing too, what was measured with torch's own functions tells enough: that the model
-    trains. What a job does beside checkpointing was not measured.
+    If the step also fails without checkpointing, measurements with torch's own functions are enough: they show that the model
+    trains. Other settings of a job were not measured.
     """
     environment = context.environment
     transformers = environment.version("transformers")
@@ -71,7 +71,7 @@ def _is_ok(case: Case, run: Run, context: RemedyContext) -> bool:
 
 
 def candidates(cases: Sequence[Case], context: RemedyContext, newer: Newer) -> list[Candidate]:
-    """What is known to work, the smallest step first; where nothing is, newer releases and the next older one as guesses."""
+    """Releases that are known to work, the smallest step first; else newer ones and the next older one, as guesses."""
     installed = context.environment.version(PACKAGE)
     measured = by_step(known(cases, context), installed)
     if measured:
@@ -84,8 +84,8 @@ def candidates(cases: Sequence[Case], context: RemedyContext, newer: Newer) -> l
 
 
 def remedy(candidate: Candidate, cases: Sequence[Case], context: RemedyContext) -> Remedy:
-    """A candidate as it is offered, with what is known of it."""
-    cost = "one package changes; what it requires itself may follow"
+    """A candidate as a remedy, with its measurements."""
+    cost = "one package changes; its dependencies may change too"
     made = msgspec.structs.replace(versions.bare(candidate, context.environment), cost=cost)
     run = known(cases, context).get(candidate.changes[PACKAGE])
     if run is None:

@@ -1,4 +1,4 @@
-"""What helps where a step could not be judged for want of a module: a package of the stack, or a folder of the user's."""
+"""Remedies for a missing module: a package of the stack, or a folder of the user's."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ckptdoctor.rules import NOT_DIAGNOSED, Case
 from ckptdoctor.words.wording import listed
 
 PARENTS = 3
-"""Folders above the user's file that are looked in."""
+"""Folders above the user's file that are searched."""
 
 _MISSING = re.compile(r"(?:[Nn]o module named|no module) '([\w.]+)'")
 
 
 def module(cases: Sequence[Case]) -> str:
-    """The module that is missing for all the probes of a finding; empty where there is none."""
+    """The module that all probes of a finding lack; empty if there is none."""
     names = {_missing(case) for case in cases}
     return names.pop() if len(names) == 1 else ""
 
 
 def find(name: str, finding: Finding, cases: Sequence[Case], context: RemedyContext) -> Proposal:
-    """What makes a missing module importable."""
+    """Remedies that make a missing module importable."""
     package = name.partition(".")[0]
-    # These are installed under the name of their module. Of others the name is not known, and none is guessed at.
+    # These packages have the name of their module. For other modules the package name is not known and not guessed.
     if package in catalog.packages().stack:
         return _install(package, finding, context)
     folder = next(_folders(package, cases), None)
@@ -48,7 +48,7 @@ def _missing(case: Case) -> str:
 
 
 def _install(package: str, finding: Finding, context: RemedyContext) -> Proposal:
-    """The release of a package that goes with what is installed, once it was added in an overlay and let the step be judged."""
+    """The release of a package that fits the installed ones, if the step can be judged with it in an overlay."""
     context.progress(f"trying {package}")
     try:
         trial = proof.with_releases(Candidate({package: ""}), finding, context)
@@ -62,7 +62,7 @@ def _install(package: str, finding: Finding, context: RemedyContext) -> Proposal
     made = msgspec.structs.replace(
         versions.bare(Candidate(changes), context.environment),
         title=f"install {package}",
-        cost=f"new: {listed([f'{name} {release}' for name, release in changes.items()], 6)}; all others stay",
+        cost=f"new: {listed([f'{name} {release}' for name, release in changes.items()], 6)}; no other package changes",
         breaks=trial.breaks,
         commands=tuple(commands([f"{name}=={one}" for name, one in changes.items()], context.environment)),
     )
@@ -72,7 +72,7 @@ def _install(package: str, finding: Finding, context: RemedyContext) -> Proposal
 def _came(trial: Trial) -> str:
     rules = sorted({rule for found in trial.now.values() for rule in found})
     count = len(trial.fixed) + len(trial.failing)
-    judged = f"{count} probe{'' if count == 1 else 's'} can be judged then"
+    judged = f"{count} probe{'' if count == 1 else 's'} can be judged with it"
     return f"{judged}, and end in {listed(rules)}" if rules else f"{judged}, and are ok"
 
 
@@ -89,8 +89,8 @@ def _on_path(name: str, folder: Path) -> Remedy:
     return Remedy(
         kind="setting",
         title=f"put the folder that has {name} on PYTHONPATH",
-        cost="every start of the job needs it",
-        evidence=f"{folder} has the module; not run with it",
+        cost="required at every start of the job",
+        evidence=f"{folder} has the module; not tried",
         commands=(f"export PYTHONPATH={shlex.quote(str(folder))}${{PYTHONPATH:+:$PYTHONPATH}}",),
     )
 
@@ -98,7 +98,7 @@ def _on_path(name: str, folder: Path) -> Remedy:
 def _importable(name: str) -> Remedy:
     return Remedy(
         kind="setting",
-        title=f"make {name} importable: install the package that has it, or put its folder on PYTHONPATH",
+        title=f"make {name} importable: install its package, or put its folder on PYTHONPATH",
         cost="none",
-        evidence="the error names the module; not run with it",
+        evidence="the error names the module; not tried",
     )

@@ -1,4 +1,4 @@
-"""Releases on the index that are newer than what is known."""
+"""Releases on the index that are newer than the measured ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ckptdoctor.remedies.candidates import Newer
 
 @contextmanager
 def on_the_index(python: str) -> Iterator[Newer]:
-    """Looks on the index for what is newer than the knowledge; offline there is nothing newer.
+    """Newer releases on the index than the measured ones; none when offline.
 
     Args:
         python: The version of the target's Python: only releases for it count.

@@ -1,7 +1,8 @@
 """Rewrites how a trainer's checkpoint function finds the layer in the callable it is given.
 
 Such functions read ``func.__self__`` or ``func.func.__self__``, which only fits the callables of the transformers
-version they were written against. The patch asks a small helper instead, which knows every shape models have used.
+version they were written against. The patch calls a small helper instead, which knows every kind of callable that models
+have used.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _layer_of(func):
 
 
 def patch(source: str, line: int) -> str | None:
-    """Fix the reads of the layer that fail on other shapes of callable.
+    """Fix the reads of the layer that fail on other kinds of callable.
 
     The read at ``line`` tells which parameter holds the callable. Reads through parameters of that name are fixed in
     the whole module; other parameters may hold things that are no layer's callable and are left alone.
@@ -82,7 +83,7 @@ def patch(source: str, line: int) -> str | None:
     reads = {node: name for node, name in found.reads.items() if name in found.failing}
     helper = _free_name("_layer_of", source)
     patched = wrapper.module.visit(_Mend(reads, helper))
-    # A callable that is only handed on needs no helper.
+    # A callable that is only passed on needs no helper.
     return _with_helper(patched, helper).code if helper in patched.code else patched.code
 
 
@@ -151,7 +152,7 @@ def _root(node: cst.Attribute) -> cst.Name | None:
 
 
 class _Mend(cst.CSTTransformer):
-    """Puts the helper's answer in place of the reads, and the callable itself where it is to be run."""
+    """Replaces the reads by a call of the helper, and keeps the callable itself where it is run."""
 
     def __init__(self, reads: Mapping[cst.CSTNode, str], helper: str) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class _Mend(cst.CSTTransformer):
         return cst.Call(cst.Name(self.helper), [argument], lpar=updated_node.lpar, rpar=updated_node.rpar)
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:  # noqa: N802
-        # Running the layer in place of the callable would lose the keywords that a partial binds.
+        # Running the layer instead of the callable would lose the keywords that a partial binds.
         called = self._read_in(original_node.func)
         if called is not None:
             updated_node = updated_node.with_changes(func=cst.Name(called))

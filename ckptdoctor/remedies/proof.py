@@ -1,4 +1,4 @@
-"""Trying a remedy before it is offered: all that was run, run again with it, beside the target and never in it."""
+"""Tries a remedy before it is offered: runs all probes again with it, without changing the target."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ckptdoctor.remedies.trial import Trial, judge_all, judge_failing
 
 
 class Untried(Exception):  # noqa: N818 - nothing is wrong with the remedy
-    """A remedy could not be tried, for a reason that says nothing about it: no network, no room."""
+    """A remedy could not be tried for an outside reason, such as no network or no disk space."""
 
 
 class LacksModel(Exception):  # noqa: N818 - nothing is wrong
@@ -31,15 +31,15 @@ class LacksModel(Exception):  # noqa: N818 - nothing is wrong
 def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext) -> Trial | None:
     """Try other releases, in an overlay.
 
-    What another release of a trainer requires and nobody has installed is added as well, if that does no harm; what is left
-    of it counts among the requirements that the change breaks.
+    Missing dependencies of a trainer's release are added as well, if they do no harm. Those that stay missing count as
+    requirements that the change breaks.
 
     Returns:
-        What came of it; nothing where the releases cannot be had for this target, together or at all.
+        The trial; nothing if the releases cannot be installed for this target, together or at all.
 
     Raises:
         LacksModel: The release of transformers does not have the model.
-        Untried: They cannot be had just now.
+        Untried: They cannot be fetched now.
     """
     try:
         overlay = _overlay(candidate, context)
@@ -66,7 +66,7 @@ def _lacks_model(after: Environment, context: RemedyContext) -> bool:
 def _with_lacking(
     candidate: Candidate, lacking: Sequence[str], finding: Finding, context: RemedyContext
 ) -> Trial | None:
-    """The same with what is lacking added too; nothing where that cannot be had or spoils it."""
+    """The same trial with missing dependencies added; nothing if they cannot be installed or break the step."""
     try:
         overlay = _overlay(candidate, context, lacking)
     except UnobtainableError:
@@ -91,9 +91,9 @@ def _tried(overlay: Path, candidate: Candidate, finding: Finding, context: Remed
 
 
 def _lacking(requirements: Sequence[str], before: Environment, after: Environment) -> list[str]:
-    """What trainers newly require and can be added; what belongs to torch comes in its own builds and is left alone.
+    """New dependencies of trainers that can be added. Packages of torch have their own builds and are not added.
 
-    Where the installed release lacks something already, only its function is there to be looked at, and no training.
+    If the installed release already lacks a dependency, only its function can be tried, not a whole training.
     """
     named = set(map(_name, requirements))
     whole = [name for name in sorted(named & catalog.trainers().keys()) if pins.is_whole(name, before)]
@@ -114,7 +114,7 @@ def _overlay(candidate: Candidate, context: RemedyContext, more: Sequence[str] =
 
 
 def with_file(file: str, replacement: Path, finding: Finding, context: RemedyContext) -> Trial:
-    """Try a patched file in the place of an installed one, with every probe."""
+    """Try a patched file instead of an installed one, with every probe."""
     evidence = context.session.examine(context.specs(), _replaced(file, replacement, context))
     return judge_all(evidence, finding, context, context.environment)
 
@@ -122,13 +122,13 @@ def with_file(file: str, replacement: Path, finding: Finding, context: RemedyCon
 def on_failing(
     file: str, replacement: Path, finding: Finding, context: RemedyContext, again: Sequence[Planned]
 ) -> Trial:
-    """Try a patched file in the place of an installed one, with some of the probes that failed."""
+    """Try a patched file instead of an installed one, with some of the probes that failed."""
     evidence = context.session.examine(context.specs(again), _replaced(file, replacement, context))
     return judge_failing(evidence, finding, context, again)
 
 
 def _replaced(file: str, replacement: Path, context: RemedyContext) -> dict[str, str]:
-    """For each checkpoint function that a file defines: the file to load in its place."""
+    """For each checkpoint function of a file: the file to load instead."""
     return {
         case.spec.function: str(replacement)
         for case in context.found.cases

@@ -1,4 +1,4 @@
-"""What a search for remedies ends in."""
+"""The result of a search for remedies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ckptdoctor.model.report import Finding, Remedy
 
 
 class Proposal(NamedTuple):
-    """Remedies for a finding, and what else the reader must know of the search."""
+    """Remedies for a finding, and notes on the search."""
 
     remedies: tuple[Remedy, ...] = ()
     impasse: str = ""
-    """Where no release of the trainer works with the installed transformers: that, and which newest pair does."""
+    """If no release of the trainer works with the installed transformers: a sentence on it, with the newest pair that works."""
     unsearched: str = ""
-    """What could not be tried just now, and why: one sentence."""
+    """One sentence: what could not be tried now, and why."""
 
     def and_also(self, *others: Remedy) -> Proposal:
         """The same with more remedies."""
@@ -26,8 +26,8 @@ class Proposal(NamedTuple):
         """The finding with its remedies.
 
         Args:
-            finding: What was looked into.
-            searched: What was looked for: kinds of remedies.
+            finding: The finding.
+            searched: The kinds of remedies that were searched for.
         """
         return msgspec.structs.replace(
             finding, remedies=self.remedies, searched=searched, impasse=self.impasse, unsearched=self.unsearched

@@ -1,4 +1,4 @@
-"""The remedies for a finding, each tried before it is offered, what changes least first."""
+"""The remedies for a finding, each tried before it is offered; the smallest change comes first."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ckptdoctor.rules import RULES, Case
 from ckptdoctor.words.wording import listed
 
 Offer = Callable[[Candidate], Remedy]
-"""A candidate as it is offered, with what is known of it."""
+"""A candidate as a remedy, with its measurements."""
 
 TRIES = 3
-"""Releases with the same code that are run before the search for one that helps is given up."""
+"""Releases with the same code that are tried before the search ends."""
 
 LOOKS = 12
-"""Releases with the same code that are looked for: of some there is none for the target's Python."""
+"""Releases with the same code that are considered: some do not exist for the target's Python."""
 
 KINDS = ("version", "patch", "adapter", "setting")
-"""By how little they change, and how long they last."""
+"""Kinds of remedies, the smallest and most lasting change first."""
 
 
 def find(finding: Finding, context: RemedyContext) -> Proposal:
-    """The remedies for a finding, each run on this very stack with what had failed and what had passed.
+    """The remedies for a finding, each run on this stack with the probes that failed and those that passed.
 
-    Releases that cannot be fetched just now are offered as far as they are known, and are not marked as proven.
+    Releases that cannot be fetched now are offered if they were measured, and are not marked as proven.
     """
     cases = context.found.cases_of(finding)
     found = releases(finding, cases, context).and_also(
@@ -49,12 +49,12 @@ def find(finding: Finding, context: RemedyContext) -> Proposal:
 
 
 def _weight(remedy: Remedy) -> tuple[int, bool, bool, int]:
-    """How much a remedy changes: no broken pin before any, few packages before many; the rest keeps its order."""
+    """Sort key of a remedy: no broken pin before any, few packages before many; the rest keeps its order."""
     return KINDS.index(remedy.kind), not remedy.proven, bool(remedy.breaks), len(remedy.changes)
 
 
 def releases(finding: Finding, cases: list[Case], context: RemedyContext) -> Proposal:
-    """Changes of releases, each run: from what is known, and from the index where nothing is."""
+    """Changes of releases, each tried: measured ones, and releases from the index if none was measured."""
     with on_the_index(context.environment.python) as newer:
         if deepspeed.concerns(cases):
             return _deepspeed(finding, cases, context, newer)
@@ -63,9 +63,9 @@ def releases(finding: Finding, cases: list[Case], context: RemedyContext) -> Pro
 
 
 def likely(finding: Finding, cases: list[Case], context: RemedyContext) -> Proposal:
-    """What is known to work with this very stack, not run again; where nothing is, the likeliest releases, run.
+    """Releases that are known to work with this stack, without another run; if there are none, the likeliest, tried here.
 
-    What to try is told by other model families and by the newest releases that are known; the index is not asked.
+    Other model families and the newest measured releases show what to try; the index is not asked.
     """
     if deepspeed.concerns(cases):
         known = deepspeed.candidates(cases, context, nothing_newer)[:1] if deepspeed.known(cases, context) else []
@@ -80,7 +80,7 @@ def likely(finding: Finding, cases: list[Case], context: RemedyContext) -> Propo
 
 
 class _Tried(NamedTuple):
-    """The first candidate that helps, if any does, and those that were run before it and do not."""
+    """The first candidate that helps, if any, and the candidates that were tried before and do not help."""
 
     remedies: tuple[Remedy, ...] = ()
     without_success: tuple[Candidate, ...] = ()
@@ -94,7 +94,7 @@ def _versions(
         return _first(candidates, lambda one: versions.remedy(one, looked_for), finding, context, tries)
 
     trainers = first(looked_for.trainer_releases(newer))
-    # A guess costs a download of transformers: it is not made where something is known to help.
+    # A guess costs a download of transformers, so none is tried if a release is known to help.
     models = first(looked_for.transformers_releases(None if trainers.remedies else newer))
     pair = _Tried() if trainers.remedies else _pair(models, looked_for, first)
     impasse = ""
@@ -113,19 +113,19 @@ def _deepspeed(
     impasse = ""
     if found.without_success and not found.remedies:
         names = listed([one.changes[deepspeed.PACKAGE] for one in found.without_success])
-        impasse = f"The same happens with every other release of deepspeed that was tried here: {names}."
+        impasse = f"The step also fails with every other release of deepspeed that was tried here: {names}."
     return Proposal(found.remedies, impasse, found.unsearched)
 
 
 def _pair(models: _Tried, looked_for: Search, first: Callable[[Iterable[Candidate]], _Tried]) -> _Tried:
-    """The newest pair, where it is another one than what comes of changing transformers alone."""
+    """The newest pair, if it differs from the result of changing transformers alone."""
     newest = looked_for.newest_pair()
     reached = _whole(models.remedies, looked_for)
     return _Tried() if newest and reached == newest.changes else first(looked_for.other_pairs())
 
 
 def _whole(found: Sequence[Remedy], looked_for: Search) -> dict[str, str] | None:
-    """The pair that a remedy comes to."""
+    """The pair of releases that a remedy results in."""
     installed = {"transformers": looked_for.transformers, looked_for.package: looked_for.trainer}
     return {name: found[0].changes.get(name, release) for name, release in installed.items()} if found else None
 
@@ -133,7 +133,7 @@ def _whole(found: Sequence[Remedy], looked_for: Search) -> dict[str, str] | None
 def _first(
     candidates: Iterable[Candidate], offer: Offer, finding: Finding, context: RemedyContext, tries: int
 ) -> _Tried:
-    """The first candidate that helps; one that is known to, where none can be had just now."""
+    """The first candidate that helps; if none can be fetched now, one that is known to help."""
     tried: list[Candidate] = []
     lacking: list[Version] = []
     for candidate in list(candidates)[:LOOKS]:
@@ -162,20 +162,20 @@ def _first(
 
 
 def _untried(made: Remedy, why: str) -> tuple[Remedy, ...]:
-    """A remedy that could not be run, where something is known of it."""
+    """A remedy that could not be tried, if it was measured."""
     evidence = f"{made.evidence}; not tried here: {why}"
     return (msgspec.structs.replace(made, evidence=evidence),) if made.evidence else ()
 
 
 def release(made: Remedy, trial: Trial, finding: Finding, context: RemedyContext, anew: Collection[str]) -> Remedy:
-    """A change of releases that was run, with all that came to be installed."""
+    """A change of releases that was tried, with all packages that were installed."""
     changes = dict(trial.changes or made.changes)
     names = [f"{name} {release}" for name, release in changes.items()]
     count = "one package changes" if len(names) == 1 else f"{len(names)} packages change"
     exact = [f"{name}=={release}" for name, release in changes.items()]
     whole = msgspec.structs.replace(
         made,
-        cost=f"{count}: {listed(names, 6)}; all others stay{trial.shortcomings(context)}",
+        cost=f"{count}: {listed(names, 6)}; no other package changes{trial.shortcomings(context)}",
         changes=changes,
         breaks=trial.breaks,
         commands=tuple(commands(exact, context.environment, anew)),
@@ -184,7 +184,7 @@ def release(made: Remedy, trial: Trial, finding: Finding, context: RemedyContext
 
 
 def _adapter(finding: Finding, cases: list[Case], context: RemedyContext) -> list[Remedy]:
-    """The no-touch way, which adapts models of transformers' only."""
+    """The no-touch way; it only works for models of transformers."""
     if not RULES[finding.rule].reads_callable or not cases:
         return []
     context.progress("trying the no-touch way")
@@ -193,16 +193,16 @@ def _adapter(finding: Finding, cases: list[Case], context: RemedyContext) -> lis
         return []
     made = Remedy(
         kind="adapter",
-        title="start the job through ckptdoctor, which adapts what the function is given; no file changes",
-        cost=f"every start of the job needs it{trial.shortcomings(context)}",
+        title="start the job with `ckptdoctor run`, which adapts the callable; no file changes",
+        cost=f"required at every start of the job{trial.shortcomings(context)}",
         evidence="",
         commands=(f"ckptdoctor run -- {_start(cases, context)}",),
     )
-    return [trial.proves(made, finding, "so started")]
+    return [trial.proves(made, finding, "with the job started this way")]
 
 
 def _start(cases: list[Case], context: RemedyContext) -> str:
-    """The command that starts the job, as far as it is known."""
+    """The command that starts the job, if it is known."""
     trainers = [catalog.trainer_of(case.spec.function) for case in cases]
     starts = {trainer.start if trainer else "" for trainer in trainers}
     job = shlex.quote(context.request.job) if context.request.job else "JOB.yaml"

@@ -1,4 +1,4 @@
-"""Whether an installed package is what its release ships: nothing that is known of a release is known of an edited copy."""
+"""Whether an installed package equals its release: measurements of a release do not apply to an edited copy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def edited(environment: Environment, names: Iterable[str], loaded: Iterable[str]) -> dict[str, str]:
-    """Packages that are not as released, each with the reason as a clause.
+    """Packages that differ from their release, each with the reason as a clause.
 
-    A package whose installer kept no record of its files counts as released, since nothing shows that it was changed.
+    A package without an installer's record of its files counts as unchanged.
 
     Args:
         environment: The target, with what was added to it.
         names: The packages that matter.
-        loaded: Files that the probes loaded: only those are compared with the installer's record.
+        loaded: Files that the probes loaded. Only these are compared with the installer's record.
     """
     files = sorted(set(loaded))
     found = {}

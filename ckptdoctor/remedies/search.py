@@ -1,4 +1,4 @@
-"""What is known of releases that train some model families: measured ones first, then what is worth a try."""
+"""Releases that train some model families: measured ones first, then guesses."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for: releases with which a trainer's functions train some model families.
+    """A search for releases with which a trainer's functions train some model families.
 
     Attributes:
         package: The trainer.
         models: Model families; each must train.
         functions: The trainer's functions that fail.
         environment: The target.
-        edited: Installed packages that are not as released: nothing that is known of their release is known of them.
-        is_usual: Whether the fault was seen in the usual step, which was measured. Nothing is known of packed sequences and
-            other variants.
+        edited: Installed packages that differ from their release, so its measurements do not apply.
+        is_usual: Whether the fault was seen in the usual step. Only this step was measured, not packed sequences and other
+            variants.
     """
 
     package: str
@@ -55,11 +55,11 @@ class Search:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the knowledge is of these families and this step."""
+        """Whether these families and this step were measured."""
         return self.is_usual and set(self.models) <= set(knowledge.load().models())
 
     def trainer_releases(self, newer: Newer | None = None) -> list[Candidate]:
-        """Other releases of the trainer, the smallest step first; with ``newer`` guesses, where nothing is known."""
+        """Other releases of the trainer, the smallest step first; guesses with ``newer``, if none was measured."""
         known = self._known("version", transformers=self.transformers)
         found = self._as_released(self.package, known)
         found += [Candidate({self.package: one}, tuple(known[one])) for one in by_step(known, self.trainer)]
@@ -68,12 +68,12 @@ class Search:
         likely = by_step(self._likely("version", transformers=self.transformers), self.trainer)
         guesses = self._newer(self.package, self.trainer, newer)
         if self.transformers not in self._axis("transformers"):
-            # Nothing is known of this transformers: the newest of all is the likeliest to get on with it.
+            # This transformers was not measured: the newest trainer is the likeliest to work with it.
             guesses += [one for one in self._axis(self.package)[-1:] if one != self.trainer]
         return [Candidate({self.package: one}) for one in dict.fromkeys([*likely, *guesses])]
 
     def transformers_releases(self, newer: Newer | None = None) -> list[Candidate]:
-        """Other releases of transformers, likewise."""
+        """Other releases of transformers, in the same way."""
         known = self._known("transformers", **{self.package: self.trainer})
         found = self._as_released("transformers", known)
         found += [Candidate({"transformers": one}, tuple(known[one])) for one in by_step(known, self.transformers)]
@@ -83,7 +83,7 @@ class Search:
         if self.trainer in self._axis(self.package):
             guesses, trainer = guesses[:1], self.trainer
         else:
-            # A release of the trainer that is newer than the knowledge is likely to get on with what the last one did.
+            # A trainer newer than the measurements is likely to work with the same transformers as the last measured one.
             trainer = (self._axis(self.package) or [""])[-1]
         likely = by_step(self._likely("transformers", **{self.package: trainer}), self.transformers)
         return [Candidate({"transformers": one}) for one in dict.fromkeys([*guesses, *likely])]
@@ -103,7 +103,7 @@ class Search:
         ]
 
     def other_pairs(self) -> list[Candidate]:
-        """Those in which both are other releases than the installed ones."""
+        """Pairs in which both releases differ from the installed ones."""
         return [
             one
             for one in self.pairs()
@@ -115,11 +115,11 @@ class Search:
         return next(iter(self.pairs()), None)
 
     def impasse(self, pair: Mapping[str, str] | None = None, tried: Sequence[str] | None = None) -> str:
-        """That no release of the trainer works with the installed transformers, and which newest pair does; or nothing.
+        """A sentence if no release of the trainer works with the installed transformers, with the newest pair that works.
 
         Args:
-            pair: The newest pair that was found to work here; what is known otherwise.
-            tried: Other releases of the trainer that were run here, and did not help.
+            pair: The newest pair that worked here; by default, the newest measured one.
+            tried: Other releases of the trainer that were tried here and did not help.
         """
         which = self._which(tried)
         if not which:
@@ -130,12 +130,12 @@ class Search:
         if pair is None and not self.is_measured:
             return f"{none}; with other releases {listed(self.models)} was not measured."
         if pair is None:
-            return f"{none}, and none that works with another is known."
+            return f"{none}, and no pair that works is known."
         newest = f"transformers {pair['transformers']} with {self.package} {pair[self.package]}"
         return f"{none}; the newest pair that works is {newest}."
 
     def _which(self, tried: Sequence[str] | None) -> str:
-        """The releases of which it can be said that none works; empty where one does, or may."""
+        """The releases that do not work, as the start of a sentence; empty if one works, or may work."""
         here = [] if "transformers" in self.edited or not self.is_usual else self._cells_here()
         if not here:
             also = sorted({*(tried or ()), self.trainer}, key=Version)
@@ -146,7 +146,7 @@ class Search:
         return f"No release of {self.package} up to {newest}"
 
     def _cells_here(self) -> list[Cell]:
-        """What is known of the trainer's releases with the installed transformers and each of the families."""
+        """Measurements of the trainer's releases with the installed transformers and each of the families."""
         known = knowledge.load()
         each = [
             [
@@ -159,13 +159,13 @@ class Search:
         return [cell for cells in each for cell in cells] if all(each) else []
 
     def _known(self, axis: str, **fixed: str) -> dict[str, list[Worked]]:
-        """Releases along an axis with which all the functions that matter are known to be ok, for each of the families."""
+        """Releases along an axis with which all functions that matter are ok, for each of the families."""
         if self.edited & fixed.keys() or not self.is_usual:
             return {}
         return _of_all([self._sufficient(model, axis, fixed) for model in self.models])
 
     def _likely(self, axis: str, **fixed: str) -> list[str]:
-        """Releases that work with most of the families that were measured: they are worth a try with another family."""
+        """Releases that work with most of the measured families: guesses for another family."""
         count: Counter[str] = Counter()
         for model in knowledge.load().models():
             count.update(self._sufficient(model, axis, fixed).keys())
@@ -179,7 +179,7 @@ class Search:
         return {release: found for release, found in by_release.items() if self._suffice(found)}
 
     def _as_released(self, package: str, known: Mapping[str, list[Worked]]) -> list[Candidate]:
-        """The installed release itself in the place of an edited copy of it."""
+        """The installed release itself, to replace an edited copy."""
         release = self.environment.version(package)
         if package not in self.edited or release not in known:
             return []
@@ -192,13 +192,13 @@ class Search:
         return knowledge.load().axes.get(package, [])
 
     def _newer(self, package: str, installed: str, newer: Newer) -> list[str]:
-        """Releases that are newer than all that is known, and newer than what is installed."""
+        """Releases that are newer than the measured ones and newer than the installed one."""
         after = max([installed, *self._axis(package)[-1:]], key=Version)
         return list(newer(package, after))
 
 
 def _of_all(each: Sequence[dict[T, list[Worked]]]) -> dict[T, list[Worked]]:
-    """What is known of every family, put together."""
+    """Measurements of all families together."""
     first, *others = each
     return {key: [one for known in each for one in known[key]] for key in first if all(key in one for one in others)}
 
@@ -206,15 +206,15 @@ def _of_all(each: Sequence[dict[T, list[Worked]]]) -> dict[T, list[Worked]]:
 def search(
     cases: list[Case], environment: Environment, edited: Iterable[str] = (), others: Iterable[Case] = ()
 ) -> Search | None:
-    """What to look for to fix a finding; nothing where releases of one trainer and of transformers are not the matter.
+    """The search for a finding; nothing if releases of one trainer and of transformers are not the cause.
 
-    What was measured is the usual step without an engine, so nothing is looked for where the fault does not show there.
+    The usual step without an engine was measured, so nothing is searched if the fault does not show there.
 
     Args:
         cases: The probes of the finding.
         environment: The target.
-        edited: Packages that are not as released.
-        others: All that was probed: their models must train as well.
+        edited: Packages that differ from their release.
+        others: All probes: their models must train as well.
     """
     functions = sorted({case.spec.function for case in cases})
     subjects = [*cases, *(case for case in others if case.planned.role == "subject")]

@@ -1,4 +1,4 @@
-"""Settings that lead around a fault, each shown to work by probes of this very run."""
+"""Settings that avoid a fault, each shown to work by probes of this run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find(cases: list[Case]) -> list[Remedy]:
 
 
 def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
-    """Torch's own function, where the trainer lets one choose it, or the other one of torch's two."""
+    """Torch's own function, if the trainer has a setting for it, or the other one of torch's two."""
     for name, setting in TORCH.items():
         usual = [case for case in cases if not case.spec.variant] or cases
         siblings = [case.sibling(function=name) for case in usual]
@@ -36,7 +36,7 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
             kind="setting",
             title=title,
             cost=_cost(functions),
-            evidence=f"torch's own function trained this model in this very run ({listed(ids, 3)})",
+            evidence=f"torch's own function trained this model in this run ({listed(ids, 3)})",
             proven="failing",
             tried=tuple(ids),
         )
@@ -44,7 +44,7 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
 
 
 def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
-    """What the job sets of reentrant checkpointing, turned round."""
+    """The opposite of the job's ``use_reentrant``."""
     turned = [case.spec.setup.reentrant for case in cases]
     settings = _settings(functions)
     if len(set(turned)) != 1 or turned[0] is None or settings is None:
@@ -57,8 +57,8 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
     return Remedy(
         kind="setting",
         title=f"set `{setting}`",
-        cost="none in memory",
-        evidence=f"the same steps ran with it in this very run ({listed(ids, 3)})",
+        cost="no extra memory",
+        evidence=f"the same steps ran with it in this run ({listed(ids, 3)})",
         proven="failing",
         tried=tuple(ids),
     )
@@ -73,7 +73,7 @@ def _title(functions: set[str], setting: str) -> str | None:
     trainers = [trainer for name in functions if (trainer := catalog.trainer_of(name))]
     if not all(trainer.settings and trainer.settings.torch for trainer in trainers):
         return None
-    return f"use torch.utils.checkpoint.checkpoint ({setting}) in place of this function"
+    return f"use torch.utils.checkpoint.checkpoint ({setting}) instead of this function"
 
 
 def _in_other_words() -> str:
@@ -87,7 +87,7 @@ def _in_other_words() -> str:
 
 
 def _settings(functions: set[str]) -> Settings | None:
-    """How the jobs of the one trainer are told that all these functions belong to."""
+    """The settings of the one trainer that has all these functions."""
     trainers = {catalog.package_of(name) if catalog.trainer_of(name) else "" for name in functions}
     trainer = catalog.trainers().get(trainers.pop()) if len(trainers) == 1 else None
     return trainer.settings if trainer else None
@@ -95,11 +95,11 @@ def _settings(functions: set[str]) -> Settings | None:
 
 def _cost(functions: set[str]) -> str:
     settings = _settings(functions)
-    return (settings.torch_cost if settings else "") or "none in memory; what this function did besides is lost"
+    return (settings.torch_cost if settings else "") or "no extra memory; other features of this function are lost"
 
 
 def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
-    """No checkpointing at all: always possible, never free."""
+    """No checkpointing at all: always possible, but costs memory."""
     settings = _settings(functions)
     controls = [case.control() for case in cases]
     if settings is None or not all(one and one.ended == "returned" for one in controls):
@@ -109,7 +109,7 @@ def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
         kind="setting",
         title=f"train without checkpointing: `{settings.off}`",
         cost="GPU memory: all activations are kept, several times as much on a real model",
-        evidence=f"the same steps ran without it in this very run ({listed(ids, 3)})",
+        evidence=f"the same steps ran without it in this run ({listed(ids, 3)})",
         proven="failing",
         tried=tuple(ids),
     )

@@ -25,7 +25,7 @@ TRIED = ("none", "zero3")
 
 
 class Patch(NamedTuple):
-    """A patch that was made, and not tried yet."""
+    """A patch that was not tried yet."""
 
     file: Path
     source: str
@@ -35,7 +35,7 @@ class Patch(NamedTuple):
 
 
 def propose(finding: Finding, cases: list[Case]) -> Patch | None:
-    """The patch to the file in which the attribute is read, if one can be made."""
+    """The patch to the file that reads the attribute, if a patch can be made."""
     if not RULES[finding.rule].reads_callable or finding.culprit is None:
         return None
     file = Path(finding.culprit.file)
@@ -52,7 +52,7 @@ def propose(finding: Finding, cases: list[Case]) -> Patch | None:
 
 
 def find(finding: Finding, cases: list[Case], context: RemedyContext) -> list[Remedy]:
-    """The patch to the file in which the attribute is read, if it can be made and helps on the failing probes."""
+    """The patch to the file that reads the attribute, if it can be made and helps on the failing probes."""
     proposal = propose(finding, cases)
     if proposal is None:
         return []
@@ -63,7 +63,7 @@ def find(finding: Finding, cases: list[Case], context: RemedyContext) -> list[Re
 
 
 def find_proven(finding: Finding, cases: list[Case], context: RemedyContext) -> list[Remedy]:
-    """The same, if it helps on all probes, with the command that carries it out."""
+    """The same patch, if it helps on all probes, with the command that applies it."""
     proposal = propose(finding, cases)
     if proposal is None:
         return []
@@ -92,7 +92,7 @@ def remedy(proposal: Patch, finding: Finding, trial: Trial, context: RemedyConte
     Args:
         proposal: The patch.
         finding: What it fixes.
-        trial: What came of it.
+        trial: The trial of it.
         context: What was diagnosed.
     """
     from ckptdoctor.remedies.patch import diff
@@ -100,7 +100,7 @@ def remedy(proposal: Patch, finding: Finding, trial: Trial, context: RemedyConte
     name = owner(finding.culprit, proposal.file.name)
     made = Remedy(
         kind="patch",
-        title=f"patch {name} to find the layer in whatever callable it is given",
+        title=f"patch {name} to find the layer in any callable",
         cost=f"a changed file in the environment, lost at the next reinstall{trial.shortcomings(context)}",
         evidence="",
         diff=diff(proposal.source, proposal.patched, _label(proposal.file, context.environment)),
@@ -115,7 +115,7 @@ def _again(cases: list[Case]) -> list[Planned]:
 
 
 def _is_tried(spec: Spec) -> bool:
-    """Whether a probe is run again; what shares its entry with a trainer's first function is, without an engine."""
+    """Whether a probe is run again; a variant of a trainer's first function only without an engine."""
     return not spec.variant and spec.engine in (TRIED[:1] if shares_entry(spec.function) else TRIED)
 
 

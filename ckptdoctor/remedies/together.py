@@ -1,4 +1,4 @@
-"""Several findings at once: what each remedy leaves broken, and the change of releases that leaves nothing."""
+"""Several findings at once: what each remedy does not fix, and the change of releases that fixes all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ckptdoctor.words.wording import listed
 
 
 def weigh(found: Sequence[Finding], context: RemedyContext) -> tuple[Finding, ...]:
-    """Judge remedies by the whole stack: a remedy that leaves another fault says so, after one that leaves none.
+    """Judge remedies by the whole stack. A remedy that leaves another fault says so, and comes after one that leaves none.
 
     Args:
-        found: The findings, each with the remedies that were found for itself.
-        context: What they were found on.
+        found: The findings, each with its own remedies.
+        context: The context of the findings.
     """
     errors = [one for one in found if one.severity == "error"]
     if len(errors) < 2:
@@ -43,12 +43,12 @@ def _weighed(finding: Finding, errors: Sequence[Finding], whole: _Whole, context
 
 
 def _with_left(remedy: Remedy, finding: Finding, errors: Sequence[Finding], context: RemedyContext) -> Remedy:
-    """The remedy; its cost names the other faults that it is not known to fix, each with its rule."""
+    """The remedy; its cost names other faults that it is not known to fix, each with its rule."""
     others = [one for one in errors if one is not finding and not _fixes(remedy, one, context)]
     left = list(dict.fromkeys(f"{one.rule} ({one.title})" for one in others))
     if not left:
         return remedy
-    # Only what was run with all probes is known to leave the fault.
+    # Only a remedy that was tried with all probes is known to leave the fault.
     known = "still failing with it" if remedy.proven == "all" else "not known to fix"
     return msgspec.structs.replace(remedy, cost=f"{remedy.cost}; {known}: {listed(left)}")
 
@@ -62,7 +62,7 @@ def _fixes(remedy: Remedy, finding: Finding, context: RemedyContext) -> bool:
 
 
 def _whole(errors: Sequence[Finding], context: RemedyContext) -> _Whole:
-    """The first change of releases of each finding, together, once it was run and no fault was left."""
+    """The first change of releases of each finding, all together, if a trial left no fault."""
     first = [next((remedy for remedy in one.remedies if remedy.kind == "version"), None) for one in errors]
     changes: dict[str, str] = {}
     for remedy in first:
@@ -83,5 +83,5 @@ def _whole(errors: Sequence[Finding], context: RemedyContext) -> _Whole:
     if trial is None or trial.open or not trial.helps(everything, context):
         return _Whole()
     made = proven.release(versions.bare(candidate, environment), trial, everything, context, anew)
-    gone = f"{listed(sorted({one.rule for one in errors}))} are gone, and nothing else fails"
+    gone = f"{listed(sorted({one.rule for one in errors}))} are fixed, and nothing else fails"
     return _Whole((msgspec.structs.replace(made, evidence=f"{made.evidence}; {gone}"),))

@@ -1,4 +1,4 @@
-"""What came of running probes again with a remedy, and whether that proves it: the one place that decides so."""
+"""The result of running probes again with a remedy. Only this module decides whether a remedy is proven."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ckptdoctor.words.wording import counted, engines_in_words, listed, stood_in
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of running probes again with a remedy.
+    """The result of running probes again with a remedy.
 
     Attributes:
-        fixed: Probes that had failed with the finding, and work.
-        failing: Those that do not. A variant that this machine cannot run with it says neither.
-        kept: Probes that had worked, and do again.
-        lost: Those that do not.
-        now: The rules that each of the probes that had failed now trips.
-        stood_in: Functions that were tried with the CPU in place of the GPU in backward.
-        changes: Releases that came to be installed, by package.
+        fixed: Probes of the finding that now work.
+        failing: Probes of the finding that still fail. A variant that this machine cannot run is in neither.
+        kept: Probes that worked before and still work.
+        lost: Probes that worked before and fail now.
+        now: The rules that now fire on each probe of the finding.
+        stood_in: Functions whose backward was simulated on the CPU.
+        changes: Installed releases, by package.
         breaks: Declared requirements that these break.
         passed: All probes that work.
-        open: What is still wrong with the whole stack, or newly so: the rules of errors that are found with it.
+        open: The rules of all errors that are found with the remedy.
         scope: Which probes were run again.
     """
 
@@ -49,10 +49,10 @@ class Trial:
     scope: Proven = "all"
 
     def helps(self, finding: Finding, context: RemedyContext) -> bool:
-        """Whether a finding is gone, but for mere variants of a function, and nothing that worked is lost.
+        """Whether the finding is fixed and no probe that worked is lost.
 
-        Variants of the step may show what the fault had hidden, and what is another rule's: dropout that is not repeated,
-        for one. They hinder nothing, and are named.
+        A variant of the step may now trip another rule, which the fault had hidden, such as dropout that is not repeated. Such
+        a variant does not count against the remedy, but is named.
         """
         functions = {one.spec.function for one in context.probes if one.spec.id in finding.probes}
         must = first_of_all(functions)
@@ -61,11 +61,11 @@ class Trial:
         return bool(self.fixed) and not self.lost and len(hidden) == len(left)
 
     def left(self, context: RemedyContext) -> list[str]:
-        """What it does not fix: ``llamafactory:unsloth with dropout (CKPT005)``."""
+        """The probes that still fail: ``llamafactory:unsloth with dropout (CKPT005)``."""
         return _named(self.failing, self.now, context)
 
     def shortcomings(self, context: RemedyContext) -> str:
-        """What it does not fix, and what works with a warning only, as the end of its cost."""
+        """The probes that still fail, and those that work with a warning, as the end of the remedy's cost."""
         left = self.left(context)
         warned = _named((one for one in self.fixed if self.now.get(one)), self.now, context)
         return (f"; still failing: {listed(left)}" if left else "") + (
@@ -78,45 +78,45 @@ class Trial:
         return tuple(dict.fromkeys([*self.fixed, *self.kept, *self.passed]))
 
     def words(self, finding: Finding) -> str:
-        """Which probes were run with it, and what came of that."""
+        """Which probes were run with the remedy, and their results."""
         fixed, failed, kept = len(self.fixed), len(finding.probes), len(self.kept)
         are = "is" if fixed == 1 else "are"
         if self.scope == "all":
             still = (
-                f"and the {kept} that had passed still {'is' if kept == 1 else 'are'}"
+                f"and the {kept} that passed before still {'is' if kept == 1 else 'are'}"
                 if kept
-                else "and none had passed"
+                else "and none passed before"
             )
             return f"the {counted(fixed, 'probe')} that failed {are} ok, {still}"
         which = f"the {counted(fixed, 'probe')}" if fixed == failed else f"{fixed} of the {failed} probes"
         return f"{which} that failed {are} ok; no other probe was run with it"
 
     def proves(self, made: Remedy, finding: Finding, how: str, known: str = "") -> Remedy:
-        """A remedy that helps, marked with what was run.
+        """A remedy that helps, with the probes that were run as evidence.
 
         Args:
             made: The remedy.
-            finding: What it fixes.
+            finding: The finding that it fixes.
             how: How it was applied, after "tried here".
-            known: What else is known of it.
+            known: Other evidence for it.
         """
         evidence = f"tried here {how}: {self.words(finding)}{stood_in(self.stood_in)}"
         return self.marks(made, f"{evidence}; {known}" if known else evidence)
 
     def marks(self, made: Remedy, evidence: str) -> Remedy:
-        """A remedy with what is known from this trial, and which probes that rests on."""
+        """A remedy with the evidence of this trial and its probes."""
         return msgspec.structs.replace(made, evidence=evidence, proven=self.scope, tried=self.tried)
 
 
 def _named(ids: Iterable[str], rules: Mapping[str, Sequence[str]], context: RemedyContext) -> list[str]:
-    """Probes by function and circumstance, each with the rules that it trips."""
+    """Probes by function and variant or engine, each with the rules that fire on it."""
     wanted = set(ids)
     specs = [one.spec for one in context.probes if one.spec.id in wanted]
     return list(dict.fromkeys(f"{one.function}{_when(one)} ({listed(rules[one.id]) or 'fails'})" for one in specs))
 
 
 def _when(spec: Spec) -> str:
-    """Under what a probe was run, where that is not the usual step."""
+    """The variant or engine of a probe, if it is not the usual step."""
     return IN_WORDS[spec.variant] or (f" under {engines_in_words([spec.engine])}" if spec.engine != "none" else "")
 
 
@@ -128,14 +128,14 @@ def judge_all(
     changes: Mapping[str, str] | None = None,
     breaks: tuple[str, ...] = (),
 ) -> Trial:
-    """What every probe, run again, says by the very rules that found the fault.
+    """The trial of a remedy on every probe, judged by the same rules.
 
     Args:
         evidence: What the probes observed with the remedy.
-        finding: What the remedy should fix.
-        context: What was found before.
+        finding: The finding that the remedy should fix.
+        context: The findings before.
         after: The target with the remedy.
-        changes: Releases that came to be installed.
+        changes: Installed releases.
         breaks: Declared requirements that these break.
     """
     found = findings.find(after, Plan(context.probes), evidence)
@@ -156,12 +156,12 @@ def judge_all(
 def judge_failing(
     evidence: Iterable[Evidence], finding: Finding, context: RemedyContext, again: Sequence[Planned]
 ) -> Trial:
-    """What failing probes, run again, say by the same rules, beside the controls of the diagnosis itself.
+    """The trial of a remedy on failing probes, judged by the same rules with the controls of the diagnosis.
 
     Args:
         evidence: What the probes observed with the remedy.
-        finding: What the remedy should fix.
-        context: What was found before.
+        finding: The finding that the remedy should fix.
+        context: The findings before.
         again: The probes that were run again.
     """
     controls = [case for case in context.found.cases if case.spec.function in (NO_FUNCTION, *TORCH)]
@@ -171,7 +171,7 @@ def judge_failing(
 
 
 def _judged(found: findings.Found, finding: Finding, again: Sequence[Planned]) -> Trial:
-    """What became of the probes of a finding, as far as they were run again."""
+    """The results of the probes of a finding that were run again."""
     now = {one.id: one for one in found.probes}
     working = {one.id for one in found.probes if found.works(one)}
     failed = [one.spec.id for one in again if one.spec.id in finding.probes]

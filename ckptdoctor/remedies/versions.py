@@ -1,4 +1,4 @@
-"""Changes of releases as they are offered: title, cost, commands, and what is known of them."""
+"""Changes of releases as remedies: title, cost, commands and evidence."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ckptdoctor.words.wording import listed, stood_in
 def find(looked_for: Search) -> Proposal:
     """Changes of one package's release that are known to work with the rest of this stack, the nearest of each package.
 
-    Only exact matches count: the installed release of the one package with a release of the other, for the same checkpoint
-    function and model families; run, or inferred from a run with the very same code, and said to be the one or the other.
+    Only exact matches count: the installed release of one package with a release of the other, for the same checkpoint
+    function and model families. The evidence says whether the pair was measured, or inferred from a run with the same code.
     """
     nearest = [*looked_for.trainer_releases()[:1], *looked_for.transformers_releases()[:1]] or looked_for.other_pairs()[
         :1
@@ -34,7 +34,7 @@ def find(looked_for: Search) -> Proposal:
 
 
 def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
-    """A candidate as it is offered, with what is known of it."""
+    """A candidate as a remedy, with its measurements."""
     environment = looked_for.environment
     working = {one.judged.function for one in candidate.works}
     left = sorted(set(looked_for.functions) - working) if working else []
@@ -42,7 +42,9 @@ def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
     stays = {"transformers", looked_for.package} - candidate.changes.keys()
     kept = "".join(f"{name} {environment.version(name)} stays, " for name in sorted(stays))
     follow = (
-        "all others stay" if looked_for.package in candidate.changes and stays else "what it requires itself may follow"
+        "no other package changes"
+        if looked_for.package in candidate.changes and stays
+        else "its dependencies may change too"
     )
     count = "one package changes" if len(candidate.changes) == 1 else f"{len(candidate.changes)} packages change"
     return msgspec.structs.replace(
@@ -67,7 +69,7 @@ def bare(candidate: Candidate, environment: Environment) -> Remedy:
 
 
 def _changed(candidate: Candidate, environment: Environment) -> Environment:
-    """The target as it would be, as far as it is known what the releases require."""
+    """The target after the change, if the requirements of the releases are known."""
     known = knowledge.load().requires
     packages = {one.name: one for one in environment.packages}
     for name, release in candidate.changes.items():
@@ -84,12 +86,12 @@ def _step(package: str, release: str, environment: Environment) -> str:
     if not installed:
         return "not installed now"
     if release == installed:
-        return "as released, in the place of the edited copy"
+        return "as released, instead of the edited copy"
     return f"{'up' if Version(release) > Version(installed) else 'down'} from {installed}"
 
 
 def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str]) -> str:
-    """What was run, and how far it reaches: functions that need a GPU in backward had the CPU in its place."""
+    """What was run; for functions that need a GPU in backward, that it was simulated on the CPU."""
     known: Map = knowledge.load()
     run = found[0].run
     ok = "ok" + stood_in(one.judged.function for one in found if one.judged.forward_only)
@@ -98,4 +100,4 @@ def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str])
         return f"measured on {run.date} with {listed([*kept, f'torch {known.torch}'])}, without an engine: {ok}"
     stack = " and ".join(f"{name} {release}" for name, release in run.stack.items())
     how = f"measured on {run.date} with torch {known.torch}, without an engine: {ok}"
-    return f"inferred from {stack}, whose code that matters is the same, {how}"
+    return f"inferred from {stack}, which has the same code where it matters, {how}"

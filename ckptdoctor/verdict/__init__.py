@@ -1,1 +1,1 @@
-"""From evidence to findings, and which of them count."""
+"""From evidence to findings, and which findings count."""

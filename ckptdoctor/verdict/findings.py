@@ -1,4 +1,4 @@
-"""From evidence to findings: judge every probe, and put together what is one fault."""
+"""From evidence to findings: judges every probe and groups the hits of one fault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEEN = {
 
 @dataclass(frozen=True)
 class Found:
-    """What the probes of a plan amount to."""
+    """The probe results and findings of a plan."""
 
     cases: tuple[Case, ...] = ()
     probes: tuple[ProbeResult, ...] = ()
@@ -46,12 +46,12 @@ class Found:
         return [case for case in self.cases if case.spec.id in finding.probes]
 
     def verdict(self, where: str = "here") -> tuple[Verdict, str]:
-        """The verdict, and why in one sentence.
+        """The verdict, and the reason in one sentence.
 
-        It is ``ok`` only when every probe that counts was judged and none tripped a rule at severity ``error``.
+        The verdict is ``ok`` only if every probe that counts was judged and no rule found an error in one.
 
         Args:
-            where: Of what it is said: ``here``, or ``on glm4`` where that stands in for the model that is meant.
+            where: What the sentence is about: ``here``, or ``on glm4`` if another model is used instead of the job's.
         """
         by_verdict: dict[Verdict, list[ProbeResult]] = {}
         for probe in self.probes:
@@ -59,7 +59,7 @@ class Found:
                 by_verdict.setdefault(self.verdict_on(probe), []).append(probe)
         working = by_verdict.get("ok", [])
         unjudged = _names(by_verdict.get("not judged", []))
-        why = f"{unjudged} {'was' if ' and ' not in unjudged else 'were'} not judged: it takes a GPU, and there is none here."
+        why = f"{unjudged} {'was' if ' and ' not in unjudged else 'were'} not judged: there is no GPU here."
         faults = [one for one in self.findings if one.severity == "error" and one.rule != NOT_DIAGNOSED]
         if faults:
             codes = listed(sorted({one.rule for one in faults}))
@@ -79,7 +79,7 @@ class Found:
         return "ok", _works(working, where)
 
     def verdict_on(self, probe: ProbeResult) -> Verdict:
-        """What one probe amounts to, for reports and maps."""
+        """The verdict on one probe, for reports and maps."""
         if self.works(probe):
             return "ok"
         if any(one.rule != NOT_DIAGNOSED for one in self._errors_of(probe)):
@@ -87,10 +87,10 @@ class Found:
         return "not judged" if probe.outcome == "not judged" else "error"
 
     def works(self, probe: ProbeResult) -> bool:
-        """Whether a function works in a probe: the one definition, for verdicts, maps and remedies alike.
+        """Whether a function works in a probe: the one definition for verdicts, maps and remedies.
 
-        Its step was run, here or simulated on the CPU, and no rule found an error in it. What only warns works. Of a probe
-        that is there for comparison there are no findings, so none of its rules may have fired.
+        The step was run, here or simulated on the CPU, and no rule found an error in it. A warning does not count. A probe
+        for comparison has no findings, so no rule may fire on it.
         """
         if probe.outcome == "triggered" and probe.role == "subject":
             return not self._errors_of(probe)
@@ -100,7 +100,7 @@ class Found:
         return [one for one in self.findings if probe.id in one.probes and one.severity == "error"]
 
     def notes(self) -> list[str]:
-        """What the reader must know to weigh the verdict."""
+        """What the reader must know about the verdict."""
         subjects = [one for one in self.probes if one.role == "subject"]
         simulated = [one for one in subjects if one.evidence.forward_only and one.outcome != "not judged"]
         notes = list(
@@ -113,33 +113,33 @@ class Found:
         needs = "need" if " and " in names else "needs"
         return [
             *notes,
-            f"There is no GPU here, and {names} {needs} one in backward: the backward pass was simulated on the CPU.",
+            f"{names} {needs} a GPU in backward, and there is none here: the backward pass was simulated on the CPU.",
         ]
 
 
 def _as_run(case: Case) -> Iterator[str]:
-    """Where a probe's step was another than the job's."""
+    """How the step of a probe differs from the step of the job."""
     spec, evidence = case.spec, case.evidence
     if evidence.targets_missing and evidence.ended != "skipped":
         missing = listed([f"`{name}`" for name in evidence.targets_missing], limit=9)
-        yield f"{spec.model} has no {missing}, which the job adapts with LoRA: give the job's family with --model."
+        yield f"{spec.model} has no {missing}, which the job adapts with LoRA. Give the job's model family with --model."
     if spec.setup.precision == "fp16" and evidence.precision == "bf16":
-        yield "The job asks for fp16, for which the CPU has no use: bf16 was run."
+        yield "The job uses fp16, which the CPU does not support: bf16 was run instead."
 
 
 def _lost_controls(cases: Iterable[Case]) -> Iterator[str]:
-    """Steps for comparison that came to no end: a verdict does without them, but not in silence."""
+    """Steps for comparison that did not finish. The verdict ignores them; a note names them."""
     lost: dict[str, list[str]] = {}
     for case in cases:
         if case.planned.role == "control" and case.evidence.is_lost:
             lost.setdefault(case.happened, []).append(case.spec.id)
     for why, names in lost.items():
-        yield f"Nothing is concluded from {listed(names, limit=3)}, which did not come to an end: {why}."
+        yield f"These steps did not finish and are ignored: {listed(names, limit=3)} ({why})."
 
 
 def _works(probes: list[ProbeResult], where: str) -> str:
     if all(one.checkpoint_function == NO_FUNCTION for one in probes):
-        return f"Gradient checkpointing is switched off {where}, and the step runs: there is nothing to fail."
+        return f"Gradient checkpointing is switched off {where}, and the step runs."
     engines = engines_in_words({one.engine for one in probes})
     return f"Gradient checkpointing works {where} with {_names(probes)}, under {engines}."
 
@@ -149,7 +149,7 @@ def _names(probes: list[ProbeResult]) -> str:
 
 
 def is_impossible_variant(probe: ProbeResult) -> bool:
-    """Whether it is a variant of the step that this stack cannot do at all: the usual step is there to go by."""
+    """Whether the probe is a variant of the step that this stack cannot run: then only the usual step counts."""
     return bool(probe.variant) and probe.outcome == "skipped" and NOT_DIAGNOSED not in probe.rules
 
 
@@ -176,10 +176,10 @@ def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> 
 
 
 def _key(rule: Rule, fired: RuleHit) -> Key:
-    """What makes two firings one fault: the same rule at the same lines, and the same thing said of it."""
+    """Hits with the same key are one fault: the same rule and severity, at the same lines or with the same title."""
     culprit, handed = fired.culprit, fired.passed_by
     if handed is not None and handed.file.startswith(str(locations.probes())):
-        handed = None  # our own model has a line a convention, and one fault is one fault in all of them
+        handed = None  # our own model has one line for each convention; the fault is the same in all of them
     return (
         rule.code,
         fired.severity,
@@ -208,12 +208,12 @@ def _finding(group: list[tuple[Rule, RuleHit, Case]], environment: Environment) 
 
 
 def _not_ruled_out(cases: list[Case]) -> str:
-    """Engines that may have done by themselves what a finding is about: the step that would show it did not end."""
+    """A sentence on engines that may be the cause: the step without checkpointing did not finish under them."""
     engines = {case.spec.engine for case in cases if case.spec.engine != "none" and case.lost_control()}
     if not engines:
         return ""
     named = engines_in_words(engines)
-    return f" Without checkpointing, the step did not come to an end under {named}: that is not ruled out as the cause."
+    return f" The step without checkpointing did not finish under {named}, so {named} is not ruled out as the cause."
 
 
 def _probe(case: Case, rules: tuple[str, ...]) -> ProbeResult:
@@ -234,7 +234,7 @@ def _probe(case: Case, rules: tuple[str, ...]) -> ProbeResult:
 
 
 def _convention(planned: Planned, evidence: Evidence) -> str:
-    """The convention chosen, or the one that the model was seen to use."""
+    """The convention that was chosen, or the one that the model used."""
     if planned.spec.convention != "model" or not evidence.handovers:
         return planned.spec.convention
     handed = evidence.handovers[0].callable

@@ -1,7 +1,7 @@
-"""What counts: which findings fail a run, which are passed over, and which a baseline accepts for the time being.
+"""Which findings fail a run, which are ignored, and which a baseline accepts for now.
 
-The gate comes after the diagnosis and changes nothing in it: every finding stays in the report, with a mark where it does
-not count, and the verdict is the same with and without it. CKPT900, a target that could not be diagnosed, always counts.
+The gate comes after the diagnosis and does not change it. Every finding stays in the report; a finding that does not count
+is marked. The verdict is the same with and without the gate. CKPT900, a target that could not be diagnosed, always counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ckptdoctor.words.wording import counted, listed
 
 
 class Baseline(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Findings that are accepted for the time being, as they stand in a file."""
+    """Accepted findings, as stored in a file."""
 
     schema: Literal["ckptdoctor/baseline/1"] = "ckptdoctor/baseline/1"
     accepted: list[Accepted]
@@ -34,12 +34,12 @@ class Baseline(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Policy:
-    """What counts.
+    """Which findings count.
 
     Attributes:
-        fail_on: The least severity that fails a run.
-        select: Codes of rules, or how they begin; empty for all.
-        ignore: Codes of rules, or how they begin; the longer of two that fit decides.
+        fail_on: Findings of this severity or higher fail a run.
+        select: Codes or prefixes of codes; empty for all.
+        ignore: Codes or prefixes of codes. If ``select`` and ``ignore`` both match, the longer prefix wins.
         accepted: What the baseline accepts.
     """
 
@@ -49,14 +49,14 @@ class Policy:
     accepted: Sequence[Accepted] = ()
 
 
-# -- what is asked ----------------------------------------------------------------------------------------------------
+# -- options ----------------------------------------------------------------------------------------------------
 
 
 def codes(given: Iterable[str], option: str) -> tuple[str, ...]:
-    """Codes of rules, or how they begin, as an option gives them: each may be several, with commas between.
+    """Codes or prefixes of codes from an option; commas separate several.
 
     Raises:
-        UsageFault: No rule has such a code; or one is to be ignored that cannot be.
+        UsageFault: No rule has such a code, or a rule cannot be ignored.
     """
     found = tuple(part.strip().upper() for text in given for part in text.split(",") if part.strip())
     for code in found:
@@ -65,7 +65,7 @@ def codes(given: Iterable[str], option: str) -> tuple[str, ...]:
             raise UsageFault(f"{option}: there is no rule '{code}'.", _near(code))
         if option == "--ignore" and meant == [NOT_DIAGNOSED]:
             raise UsageFault(
-                f"{NOT_DIAGNOSED} cannot be ignored: a stack that was not diagnosed would pass for one that works.",
+                f"{NOT_DIAGNOSED} cannot be ignored: a stack that was not diagnosed would count as working.",
                 "leave out what cannot be diagnosed, e.g. with --engine none or --checkpoint-fn torch",
             )
     return found
@@ -79,7 +79,7 @@ def _near(code: str) -> str:
 
 
 def _ignored_by(rule: str, policy: Policy) -> str:
-    """The option that passes over a rule, or empty."""
+    """The option that ignores a rule, or empty."""
     if rule == NOT_DIAGNOSED:
         return ""
     ignored = max((len(code) for code in policy.ignore if rule.startswith(code)), default=-1)
@@ -96,11 +96,11 @@ def with_baseline(policy: Policy, accepted: Sequence[Accepted]) -> Policy:
     return replace(policy, accepted=accepted)
 
 
-# -- what comes of it -------------------------------------------------------------------------------------------------
+# -- the gate -------------------------------------------------------------------------------------------------
 
 
 def apply(report: Report, policy: Policy) -> Report:
-    """The report with the findings marked that do not count, and with what comes of the others: ``Report.gate``."""
+    """The report with marks on findings that do not count, and with the resulting ``Report.gate``."""
     marked = msgspec.structs.replace(
         report, findings=tuple(_marked(one, report.probes, policy) for one in report.findings)
     )
@@ -117,7 +117,7 @@ def _marked(finding: Finding, probes: Sequence[ProbeResult], policy: Policy) -> 
 
 
 def counts(finding: Finding, fail_on: FailOn) -> bool:
-    """Whether a finding fails a run at a level; what could not be diagnosed is no finding in this sense."""
+    """Whether a finding fails a run at a level; ``NOT_DIAGNOSED`` does not count as a finding here."""
     failing = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
     return finding.rule != NOT_DIAGNOSED and not finding.accepted and finding.severity in failing
 
@@ -131,9 +131,9 @@ def _outcome(report: Report, fail_on: FailOn, stale: tuple[Accepted, ...]) -> Ga
         why = f"Fails: {' and '.join(parts)} at --fail-on {fail_on}{_passed_over(report)}."
         return Gate(fail_on, ExitStatus.FOUND, why, stale)
     if report.verdict not in DECIDED or any(one.rule == NOT_DIAGNOSED for one in report.findings):
-        why = f"Fails: not all could be diagnosed{_passed_over(report)}."
+        why = f"Fails: part or all of the environment could not be diagnosed{_passed_over(report)}."
         return Gate(fail_on, ExitStatus.UNDIAGNOSED, why, stale)
-    why = f"Passes: nothing that counts at --fail-on {fail_on}{_passed_over(report)}."
+    why = f"Passes: no finding counts at --fail-on {fail_on}{_passed_over(report)}."
     return Gate(fail_on, ExitStatus.OK, why, stale)
 
 
@@ -152,22 +152,22 @@ def read(file: str, may_be_missing: bool = False) -> list[Accepted]:
     """The entries of a baseline.
 
     Raises:
-        UsageFault: The file is not there, or is no baseline.
+        UsageFault: The file does not exist, or is not a baseline.
     """
     try:
         return msgspec.json.decode(Path(file).read_bytes(), type=Baseline).accepted
     except FileNotFoundError:
         if may_be_missing:
             return []
-        raise UsageFault(f"There is no baseline {file}.", "--update-baseline writes it") from None
+        raise UsageFault(f"There is no baseline {file}.", "create it with --update-baseline") from None
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}.", "choose another --baseline") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageFault(f"{file} is no baseline: {error}.", "fix it, or remove it and --update-baseline") from error
+        raise UsageFault(f"{file} is not a baseline: {error}.", "fix it, or remove it and --update-baseline") from error
 
 
 def write(file: str, entries: Iterable[Accepted]) -> None:
-    """Write a baseline: sorted, a line a field, so that its history is easy to read.
+    """Write a baseline: sorted, one field per line, so that its history is easy to read.
 
     Raises:
         UsageFault: The file cannot be written.
@@ -178,10 +178,10 @@ def write(file: str, entries: Iterable[Accepted]) -> None:
 
 
 def updated(report: Report, policy: Policy) -> list[Accepted]:
-    """The baseline that accepts all that is found now.
+    """The baseline that accepts all current findings.
 
-    Reasons are kept; so are entries that this run could not see, because it ran something else. What is ignored needs no
-    entry, a note fails nothing, and what could not be diagnosed cannot be accepted.
+    Reasons are kept, and so are entries that this run did not look at. Ignored findings and notes need no entry.
+    ``NOT_DIAGNOSED`` cannot be accepted.
     """
     made: dict[Key, Accepted] = {}
     for finding in report.findings:
@@ -222,7 +222,7 @@ def _joined(one: Accepted | None, other: Accepted) -> Accepted:
 
 
 def _kept(known: Accepted, found: Accepted, probes: Sequence[ProbeResult]) -> Accepted:
-    """An entry brought up to date: its reason stays, and so does what this run has not looked at."""
+    """An updated entry: its reason stays, and so do functions and engines that this run did not look at."""
     functions = {portable_function(probe.checkpoint_function) for probe in probes if probe.role == "subject"}
     engines = {probe.engine for probe in probes if probe.role == "subject"}
     return msgspec.structs.replace(
@@ -246,7 +246,7 @@ def _entry_for(finding: Finding, probes: Sequence[ProbeResult], entries: Sequenc
 
 
 def _is_gone(entry: Accepted, report: Report) -> bool:
-    """Whether this run has looked where an accepted finding was, could judge it all, and has not found it again."""
+    """Whether this run probed and judged everything that an entry covers, and did not find the finding again."""
     looked = [
         probe
         for probe in report.probes
@@ -262,7 +262,7 @@ def _is_gone(entry: Accepted, report: Report) -> bool:
 
 
 def _was_judged(probe: ProbeResult) -> bool:
-    """Whether it was tried to the end; a variant that this stack cannot do leaves the usual step to go by."""
+    """Whether a probe was judged; a variant that this stack cannot run counts as judged by the usual step."""
     tried = probe.evidence.stand_in
     if probe.evidence.forward_only and (tried is None or tried.ended != "returned"):
         return False

@@ -1,4 +1,4 @@
-"""What names a finding wherever it is found: the same on every machine, and the same when lines move."""
+"""The identity of a finding: the same on every machine, and the same when lines move."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOMEBODYS_HOME = re.compile(r"(?<![\w.-])(?:/(?:home|Users)/[^/\s:'\"]+|/root(?
 
 
 class Key(NamedTuple):
-    """What two findings share that are one, whatever the line numbers and the versions."""
+    """The key of a finding: two findings with the same key are one, whatever the line numbers and versions."""
 
     rule: str
     package: str
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, finding: Finding) -> Key:
-        """The key of a finding; by its title where there is no line of code to tell it by."""
+        """The key of a finding; its title is used only if there is no line of code."""
         place = finding.culprit
         if place is None:
             return cls(finding.rule, "", "", "", one_line(finding.title, _LONGEST))
@@ -48,7 +48,7 @@ class Key(NamedTuple):
 
 
 def portable(file: str) -> str:
-    """A file relative to the folder of packages or to the project, else its bare name: never a path of this machine."""
+    """A file relative to the folder of packages or to the project, else its name alone: never a path of this machine."""
     inside = relative(file)
     if inside != file:
         return inside.replace("\\", "/")
@@ -56,7 +56,7 @@ def portable(file: str) -> str:
 
 
 def in_project(file: str) -> str:
-    """A file relative to the current folder, or empty where it lies outside of it or belongs to a package."""
+    """A file relative to the current folder; empty if it is outside of the folder or belongs to a package."""
     path = Path(file)
     if relative(file) != file:
         return ""
@@ -67,7 +67,7 @@ def in_project(file: str) -> str:
 
 
 def portable_function(name: str) -> str:
-    """A checkpoint function's name, a file's without the folders of this machine."""
+    """A checkpoint function's name; a file is named without the folders of this machine."""
     where, colon, function = name.rpartition(":")
     return f"{portable(where)}{colon}{function}" if where.endswith(".py") else name
 
@@ -79,18 +79,18 @@ def subjects(finding: Finding, probes: Iterable[ProbeResult]) -> list[ProbeResul
 
 
 def location(finding: Finding) -> Place | None:
-    """The line that tells most about a finding."""
+    """The line to show for a finding."""
     frames = finding.error.frames if finding.error else []
     return finding.culprit or finding.passed_by or (frames[-1] if frames else None)
 
 
 def without_paths(value: T, environment: Environment) -> T:
-    """Copies a structure with the folders of this machine taken out of every string, for what is published."""
+    """A copy of a structure for publishing: the folders of this machine are removed from every string."""
     return cast("T", _mapped(value, _replacements(environment)))
 
 
 def _replacements(environment: Environment) -> list[tuple[str, str]]:
-    """What stands for the folders of this machine, the innermost first."""
+    """Replacements for the folders of this machine, the innermost first."""
     known = {f"{path.rstrip('/')}/": "" for path in environment.paths if path.count("/") > 1}
     prefix = str(Path(environment.executable).parent.parent)
     for folder, name in ((str(Path.cwd()), "."), (prefix, "(environment)"), (_home(), "~")):

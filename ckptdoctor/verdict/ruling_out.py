@@ -1,4 +1,4 @@
-"""Who is not to blame, and which runs show it."""
+"""Which packages are not to blame, and which probes show it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ckptdoctor.words.wording import engines_in_words
 
 
 def find(cases: list[Case], fired: RuleHit, environment: Environment) -> tuple[RuledOut, ...]:
-    """The packages that a finding clears.
+    """The packages that are ruled out for a finding.
 
     Args:
-        cases: The probes on which the rule fired, all for one fault.
-        fired: What the rule says of it.
+        cases: The probes on which the rule fired for one fault.
+        fired: The hit of the rule.
         environment: The target.
     """
     accused = {place.package for place in (fired.culprit, fired.passed_by) if place is not None}
@@ -30,7 +30,7 @@ def find(cases: list[Case], fired: RuleHit, environment: Environment) -> tuple[R
 
 
 def _deepspeed(cases: list[Case], fired: RuleHit, environment: Environment) -> RuledOut | None:
-    """DeepSpeed, when the same happens in a process that has not imported it, with every model and function."""
+    """DeepSpeed, if the same happens without DeepSpeed imported, for every model and function."""
     without = {_what(case): found for case in cases if (found := _without_deepspeed(case))}
     version = environment.version("deepspeed")
     if not version or {_what(case) for case in cases} != set(without):
@@ -48,14 +48,14 @@ def _what(case: Case) -> tuple[str, str]:
 
 
 def _without_deepspeed(case: Case) -> list[Evidence]:
-    """Probes with the same outcome, in a process without it: the case itself, or the same step without an engine."""
+    """Probes with the same outcome without DeepSpeed imported: the case itself, or the same step without an engine."""
     alone = case.without_deepspeed()
     same = [case.evidence, *([alone] if alone is not None and case.stops_like(alone) else [])]
     return [one for one in same if one.modules and "deepspeed" not in one.modules]
 
 
 def _at_which_lines(cases: list[Case], fired: RuleHit) -> str:
-    """Where all the probes stopped, as part of a sentence; empty where that is not one place, or no exception."""
+    """Where the probes stopped, as part of a sentence; empty if they stopped at several lines or without an exception."""
     errors = [case.evidence.error for case in cases]
     ends = {(error.frames[-1].file, error.frames[-1].line) for error in errors if error and error.frames}
     if len(ends) != 1 or not all(error and error.frames for error in errors):
@@ -65,7 +65,7 @@ def _at_which_lines(cases: list[Case], fired: RuleHit) -> str:
 
 
 def _torch(cases: list[Case], environment: Environment) -> RuledOut | None:
-    """torch, when one of its own functions trains the same model in every case in which it was run, and none fails alike."""
+    """torch, if one of its own functions trains the same model in every case where it was run, and none fails alike."""
     if any(case.spec.function.startswith("torch:") for case in cases):
         return None
     tried = [(case, one) for case in cases for one in case.with_torch()]
@@ -75,8 +75,8 @@ def _torch(cases: list[Case], environment: Environment) -> RuledOut | None:
         own = [(case, one) for case in cases if (one := case.sibling(function=name)) is not None]
         if own and all(works(one) for _, one in own):
             same = all(_callable_of(case.evidence) == _callable_of(one) for case, one in own)
-            handed = ", given the same callable" if same else ""
-            reason = f"its own checkpoint function trains the same model{handed}"
+            given = ", with the same callable" if same else ""
+            reason = f"its own checkpoint function trains the same model{given}"
             passing = tuple(sorted({one.id for _, one in tried if works(one)}))
             return RuledOut("torch", environment.version("torch"), reason, passing)
     return None
@@ -87,7 +87,7 @@ def _callable_of(evidence: Evidence) -> str:
 
 
 def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | None:
-    """The model's side, when the fault needs an engine: the same function trains the same model without one."""
+    """transformers, if the fault needs an engine: the same function trains the same model without one."""
     if not all(catalog.engines()[case.spec.engine].package for case in cases):
         return None
     siblings = [one for case in cases if (one := case.sibling(engine="none")) is not None]
@@ -100,11 +100,11 @@ def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | N
 
 
 def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
-    """The trainer, when torch's own function ends in the same error in its place."""
+    """The trainer, if torch's own function fails with the same error."""
     packages = {catalog.package_of(case.spec.function) for case in cases}
     if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
         return None
     package = packages.pop()
     alike = tuple(one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None)
-    reason = "torch's own checkpoint function ends in the same error in its place"
+    reason = "torch's own checkpoint function fails with the same error"
     return RuledOut(package, environment.version(package), reason, alike)

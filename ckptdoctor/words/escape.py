@@ -1,4 +1,4 @@
-"""Makes text out of packages and tracebacks safe to show: it may hold anything, terminal commands included."""
+"""Makes text from packages and tracebacks safe to show: such text may contain terminal commands."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 _CUT = "..."
 LONGEST_LINE = 400
-"""Characters of an error or a source line that are shown; a whole tensor in a message helps nobody."""
+"""Characters of an error or a source line that are shown: a message may contain a whole tensor."""
 
 
 def is_safe(char: str) -> bool:
-    """Whether a terminal shows the character as it is, without acting on it or hiding it.
+    """Whether a terminal shows the character, and does not act on it or hide it.
 
-    Controls, bidi overrides, zero-width characters, line separators and lone surrogates are all unprintable; so are
-    wide and no-break spaces, which do no harm.
+    Controls, bidi overrides, zero-width characters, line separators and lone surrogates are unprintable. So are
+    wide and no-break spaces, but they are harmless.
     """
     return char.isprintable() or char in "\n\t" or unicodedata.category(char) == "Zs"
 
@@ -36,7 +36,7 @@ def plain(text: str, ascii_only: bool = False) -> str:
         The text with no control character but newline and tab.
     """
     if text.isprintable() and (text.isascii() or not ascii_only):
-        return text  # as nearly all text is
+        return text  # nearly always
     return "".join(
         char if is_safe(char) and (char.isascii() or not ascii_only) else char.encode("unicode_escape").decode("ascii")
         for char in text
@@ -44,14 +44,14 @@ def plain(text: str, ascii_only: bool = False) -> str:
 
 
 def in_json(text: str) -> str:
-    """JSON in which no character acts on the terminal that it is shown on: it lets C1 controls and bidi overrides stand."""
+    """Escapes C1 controls and bidi overrides in JSON, so that a terminal does not act on them."""
     if text.isascii():
         return text
     return "".join(char if is_safe(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
-    """Puts text on one line: safe, white space collapsed, cut with ``...`` where it is longer than ``limit``."""
+    """Puts text on one line: safe, white space collapsed, cut with ``...`` if longer than ``limit``."""
     line = plain(" ".join(text.split()))
     if len(line) <= limit:
         return line
@@ -59,14 +59,14 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
 
 
 def escaped(value: T, ascii_only: bool = False) -> T:
-    """Copies a structure with every string in it made ``plain``, so that no place that prints one can forget to."""
+    """A copy of a structure with every string made ``plain``."""
     if _is_plain(value):
         return value
     return cast("T", _escaped(value, ascii_only))
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether there is nothing in it but ASCII that is shown as it is: in a large map, looking is quicker than copying."""
+    """Whether a structure has only harmless ASCII: for a large map, checking is faster than copying."""
     try:
         rest = re.sub(rb'\\["\\nt]', b"", msgspec.json.encode(value))
     except UnicodeEncodeError:  # lone surrogates

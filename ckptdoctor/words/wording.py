@@ -11,7 +11,7 @@ from ckptdoctor.model.evidence import Error, Place
 
 
 def owner(place: Place | None, otherwise: str) -> str:
-    """Package and version of a place, or its file where no package owns it."""
+    """Package and version of a place, or its file if no package owns the file."""
     if place is None:
         return otherwise
     if place.package:
@@ -27,7 +27,7 @@ def located(place: Place) -> str:
 
 
 def listed(names: Sequence[str], limit: int = 4) -> str:
-    """Names in a sentence, the first few of many."""
+    """Names as part of a sentence; only the first few if there are many."""
     shown = list(names[:limit])
     if len(names) > limit:
         shown.append(f"{len(names) - limit} more")
@@ -41,7 +41,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def stood_in(functions: Iterable[str]) -> str:
-    """What to add to a verdict on functions that need a GPU in backward and had none; empty where there are none."""
+    """A remark on functions whose backward was simulated on the CPU; empty if there are none."""
     names = sorted(set(functions))
     return f" ({listed(names)}: backward simulated on CPU)" if names else ""
 
@@ -67,5 +67,5 @@ def engines_in_words(names: Iterable[str]) -> str:
 
 
 def relative(path: str) -> str:
-    """A path relative to the folder of packages, or the overlay, that it lies in, or whole."""
+    """A path relative to its folder of packages or its overlay; any other path unchanged."""
     return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)
