@@ -219,7 +219,7 @@ def test_what_is_suspected_is_said_to_be():
 
 
 def test_not_ours_names_the_last_error():
-    assert explain(log("tokenizer")).summary == "It is not one of ours. The last error: KeyError: 'input_ids'"
+    assert explain(log("tokenizer")).summary == "No rule matches. The last error: KeyError: 'input_ids'"
     assert "ran out of memory" in explain(log("oom")).summary
 
 
@@ -305,7 +305,7 @@ def test_a_big_log_is_read_at_both_ends(tmp_path, monkeypatch):
         path.write_text(noise * before + log("llamafactory_7779") + noise * after, encoding="utf-8")
         read = reading.read(str(path))
         assert len(read.text) < 110_000
-        assert "bytes between its head and its tail were not looked at" in read.notes[0]
+        assert "bytes between its head and its tail were not read" in read.notes[0]
         assert explain(read.text).verdict == ("nothing found" if before and after else "ours")
 
 

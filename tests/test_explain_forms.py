@@ -286,7 +286,7 @@ def test_short_tracebacks_of_pytest():
     [
         (
             "[rank7]:[E419 10:42:28.858931807 PG.cpp:616] [Rank 7] Watchdog caught collective operation timeout: W",
-            "in vain",
+            "waited for the others until it timed out",
         ),
         ("Exception: the job was given up", "Exception: the job was given up"),
         ("Error: no such option", "Error: no such option"),

@@ -524,7 +524,7 @@ def test_a_control_that_came_to_no_end_takes_nothing_from_a_sound_step_and_is_na
     found = judge(control=lost)
     assert (found.verdict()[0], status_of(found)) == ("ok", 0)
     [note] = found.notes()
-    assert "glm4/none/none, which did not come to an end" in note
+    assert "did not finish and are ignored: glm4/none/none (" in note
     assert lost(Spec("glm4", "none")).why in note
     assert judge().notes() == []
 
@@ -535,7 +535,7 @@ def test_what_a_lost_control_was_to_rule_out_is_said_with_the_finding():
 
     doubtful = judge(engines=("zero3",), make=loses, control=ran_out)
     assert rules(doubtful) == ["CKPT004"]
-    assert "did not come to an end under real ZeRO 3: that is not ruled out" in doubtful.findings[0].detail
+    assert "did not finish under real ZeRO 3, so real ZeRO 3 is not ruled out" in doubtful.findings[0].detail
     assert "ruled out" not in judge(engines=("zero3",), make=loses).findings[0].detail
 
 

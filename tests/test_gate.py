@@ -385,7 +385,7 @@ def test_a_baseline_that_is_not_there(tmp_path):
 def test_a_file_that_is_no_baseline(text, tmp_path):
     file = tmp_path / "b.json"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UsageFault, match="is no baseline"):
+    with pytest.raises(UsageFault, match="is not a baseline"):
         gate.read(str(file))
 
 

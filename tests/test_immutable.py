@@ -132,7 +132,7 @@ def test_a_trial_says_whether_all_probes_were_run_or_only_those_that_failed():
     by_all, by_part = (one.proves(made, finding, "so") for one in (whole, part))
     assert (by_all.proven, by_part.proven, made.proven) == ("all", "failing", "")
     assert (set(by_all.tried), set(by_part.tried)) == (ran_whole, ran_part)
-    assert by_all.evidence == "tried here so: the 1 probe that failed is ok, and the 2 that had passed still are"
+    assert by_all.evidence == "tried here so: the 1 probe that failed is ok, and the 2 that passed before still are"
     assert by_part.evidence == "tried here so: the 1 probe that failed is ok; no other probe was run with it"
     assert (by_all.label, by_part.label, made.label) == ("patch, all probes ok", "patch, failing probes ok", "patch")
 

@@ -1001,7 +1001,7 @@ def test_keys_that_llamafactory_refuses_are_named(installed, tmp_path, monkeypat
     job = tmp_path / "train.json"
     job.write_text(json.dumps({**LLAMAFACTORY, "lora_rnak": 8}))
     notes = probe_request(Request(job=str(job)), reading.JobFile(job), installed).notes
-    assert "`lora_rnak`: llamafactory 1.0 has no such argument, and refuses the job." in notes
+    assert "`lora_rnak`: llamafactory 1.0 has no such argument and rejects the job." in notes
     monkeypatch.setenv("ALLOW_EXTRA_ARGS", "1")
     assert refused_by_llamafactory(["lora_rnak"], installed) == []
 

@@ -1,4 +1,4 @@
-"""Says which rule a log or an issue text shows. Nothing is run, and nothing is claimed that the text does not show."""
+"""Says which rule a log or an issue text shows. Nothing is run, and nothing is claimed beyond the text."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LONGEST_MESSAGE = 2000
 _WEIGHT = {"ours": 0, "suspected": 1, "not ours": 2}
 
 _SILENT = (
-    "Some faults raise nothing: checkpointing that is off, layers recomputed twice, keyword arguments or gradients lost. No "
-    "log shows them; `ckptdoctor check` does."
+    "Some faults raise no error: checkpointing is off, layers are recomputed twice, keyword arguments or gradients are lost. "
+    "Logs do not show them; `ckptdoctor check` does."
 )
 
 
 def explain(text: str) -> Explanation:
-    """Say what a log or an issue text shows; nothing is run, and nothing in the text is obeyed."""
+    """Say what a log or an issue text shows. Nothing is run, and no instruction in the text is followed."""
     found = splitting.split(text)
     seen = versions.find(found)
     releases = {name: version for name, each in seen.items() if (version := versions.only(each))}
@@ -65,18 +65,18 @@ def _context(found: list[Line]) -> LogContext:
 
 
 def _bounded(errors: list[LogError]) -> list[LogError]:
-    """The first and the last of very many; the one between is never the cause of the first nor the end of the job."""
+    """The first and the last errors if there are very many: the cause and the end of the job are among them."""
     half = _MOST_JUDGED // 2
     return errors if len(errors) <= _MOST_JUDGED else errors[:half] + errors[-half:]
 
 
 def _owned(error: LogError, releases: dict[str, str]) -> LogError:
-    """The error with the package of each line, and the part that the line plays."""
+    """The error with the package and the role of each line."""
     return replace(error, frames=[places.frame(places.owned(frame.place, releases)) for frame in error.frames])
 
 
 def _by_a_warning(context: LogContext) -> LogVerdict | None:
-    """What a log without any error amounts to, by a warning in it."""
+    """The verdict on a log that has a warning and no error."""
     for rule, reader in in_log():
         if reader.warning and reader.warning.text in context.warnings:
             return replace(reader.warning.alone, rule=rule.code)
@@ -89,12 +89,12 @@ def _verdict(judged: Sequence[Pair], told: LogVerdict | None, is_empty: bool) ->
     if told and told.verdict != "not ours":
         return told.verdict, told.summary
     if judged:
-        return "not ours", f"It is not one of ours. The last error: {judged[-1][1].summary}"
+        return "not ours", f"No rule matches. The last error: {judged[-1][1].summary}"
     return "nothing found", "No error was found in the text."
 
 
 def _shown(judged: list[Pair], main: Pair | None) -> list[ExplainedError]:
-    """The last errors, and the one that matters."""
+    """The last errors, and the error that matters."""
     kept = [pair for pair in judged if pair is main or pair in judged[-_MOST_ERRORS:]]
     return [
         ExplainedError(
@@ -122,13 +122,13 @@ def _known(main: Pair | None, releases: dict[str, str]) -> list[Combination]:
     trainers = [place.package for place in frames if catalog.is_trainer(place.package)]
     package = told.culprit.package if told.culprit else ""
     if not catalog.is_trainer(package):
-        # An error without its reader still says something of the trainer whose code is above it.
+        # If the line that reads the attribute is missing, the trainer whose code is above it still counts.
         package = trainers[-1] if trainers and RULES[told.rule].reads_callable and not told.culprit else ""
     return known.combinations(package, releases, places.family(frames), told.rule)
 
 
 def _fixes(told: LogVerdict, combinations: list[Combination]) -> list[str]:
-    """The fixes of the rule; none where releases are offered that settle it."""
+    """The fixes of the rule; none if releases that fix the fault are offered."""
     has_releases = any(one.command for one in combinations)
     return [] if has_releases and RULES[told.rule].reads_callable else told.fixes
 
@@ -158,7 +158,7 @@ def _doubts(
 
 def _left_out(found: list[Line]) -> str:
     return (
-        f"It has very many lines: only {lines.MOST} of them, the first and the last, were looked at."
+        f"The text has very many lines. Only {lines.MOST} of them, the first and the last, were read."
         if (len(found) > lines.MOST)
         else ""
     )
@@ -166,22 +166,22 @@ def _left_out(found: list[Line]) -> str:
 
 def _several(name: str, each: list[Seen]) -> str:
     named = listed([f"{one.version} ({one.where[0].partition(':')[0]})" for one in each])
-    return f"The text names several releases of {name}: {named}. Nothing is claimed that needs one of them."
+    return f"The text names several releases of {name}: {named}. No claim depends on one of them."
 
 
 def _others(judged: list[Pair], main: Pair) -> list[str]:
-    """Errors that the same text shows beside the one that matters."""
+    """Other errors in the same text."""
     rules = {found.rule for _, found in judged if found.verdict == "ours"} - {main[1].rule}
-    doubts = [f"The text shows another fault as well: {listed(sorted(rules))}."] if rules else []
+    doubts = [f"The text also shows another fault: {listed(sorted(rules))}."] if rules else []
     last, found = [pair for pair in judged if pair is main or not judging.is_launcher(pair[0])][-1]
     if last is not main[0] and found.verdict == "not ours":
         how = f", raised {last.follows}" if last.follows else ""
-        doubts.append(f"The last error is another one{how}: {last.name}: {first_line(last.message)[:200]}")
+        doubts.append(f"The last error is a different one{how}: {last.name}: {first_line(last.message)[:200]}")
     return doubts
 
 
 def _unnamed(told: LogVerdict, seen: dict[str, list[Seen]]) -> list[str]:
-    """Packages whose part is clear and whose release is not in the text."""
+    """Packages that are involved and whose release is not in the text."""
     parts = [place.package for place in (told.culprit, told.passed_by) if place and place.package != "python"]
     missing = [name for name in dict.fromkeys(parts) if name and name not in seen]
-    return [f"Which release of {listed(missing)} it was could not be read from the text."] if missing else []
+    return [f"The text does not say which release of {listed(missing)} was used."] if missing else []

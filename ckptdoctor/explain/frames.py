@@ -33,12 +33,12 @@ class RawFrame:
     code: str = ""
 
     def finished(self) -> Frame:
-        """The frame, the part of which is not known yet."""
+        """The frame; its role is not known yet."""
         return Frame(Place(self.file.strip(), self.line, self.function.strip(), code=self.code.strip()))
 
 
 def frame(text: str) -> RawFrame | None:
-    """The frame that a line is, outside of a box."""
+    """The frame in a line outside of a box."""
     if found := _FRAME.match(text):
         indent = len(text) - len(text.lstrip())
         return RawFrame(found["file"], int(found["line"]), found["function"] or "", indent)
@@ -60,10 +60,10 @@ class BoxedFrames:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        """A path, as far as it was read."""
+        """The part of a path that was read so far."""
 
     def take(self, text: str) -> RawFrame | None:
-        """Read the next line; the frame that ends with it."""
+        """Read the next line, and return the frame that ends with it."""
         parts = self._parts
         goes_on = bool(parts) and bool(re.search(r":\d{0,9}$", parts[-1])) and bool(re.match(r"\d{1,9} in\b", text))
         if not text or (_NUMBERED.match(text) and not goes_on):
@@ -71,7 +71,7 @@ class BoxedFrames:
             return None
         if not parts and not _PATH_BEGINS.match(text):
             return None
-        # A wrap within a word leaves nothing behind, one at a space takes the space away.
+        # A wrap in the middle of a word adds nothing; a wrap at a space removes the space.
         at_space = bool(parts) and bool(re.search(r"(?::\d{1,9}| in)$", parts[-1])) and not goes_on
         parts.append(f" {text}" if at_space else text)
         found = _RICH_FRAME.match("".join(parts))

@@ -1,4 +1,4 @@
-"""What the shipped knowledge has to say of an error in a log: the same fault, and releases that work together."""
+"""Measurements for an error in a log: the same fault, and releases that work together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ckptdoctor.words.wording import listed
 
 
 def combinations(package: str, releases: dict[str, str], family: str, rule: str) -> list[Combination]:
-    """What is known of a trainer's release and a release of transformers, both exact, and what works with either.
+    """Measurements of a trainer's release with a release of transformers, both exact, and the releases that work with either.
 
     Args:
         package: The trainer.
         releases: Releases that the log names, one a package.
-        family: The model family of the log; where it was not measured, all that were must agree.
-        rule: The rule that the error is.
+        family: The model family of the log; if it was not measured, all measured families must agree.
+        rule: The rule of the error.
     """
     if not catalog.is_trainer(package):
         return []
@@ -54,7 +54,7 @@ def _this_stack(
 def _nearest(
     package: str, kept: dict[str, str], varied: str, current: str, models: list[str], family: str
 ) -> list[Combination]:
-    """The release of one package that works with the other as it is: the next one up, else the next down."""
+    """The release of one package that works with the installed other: the next one up, else the next down."""
     sound: dict[str, list[Cell]] = {}
     for model in models:
         for cell in knowledge.load().matching(kept, model):
@@ -67,7 +67,7 @@ def _nearest(
     cells = enough[chosen]
     (name, release), *_ = kept.items()
     alone = "--no-deps " if catalog.is_trainer(varied) else ""
-    nearest = "" if current else ", the newest of those that do"
+    nearest = "" if current else ", the newest that works"
     return [
         Combination(
             f"{varied} {chosen} works with {name} {release}{nearest}, for {_with(cells, family)}; {_how(cells)}.",
@@ -116,15 +116,15 @@ def _least(cells: list[Cell]) -> How:
 
 
 def _how(cells: list[Cell]) -> str:
-    """Measured when, or inferred from what."""
+    """When it was measured, or from which run it was inferred."""
     known = knowledge.load()
     stood_in = any(one.forward_only for cell in cells for one in _run(cell).functions)
-    gpu = ", what needs a GPU in backward with the CPU in its place" if stood_in else ""
+    gpu = ", with backward simulated on the CPU for functions that need a GPU" if stood_in else ""
     inferred = next((cell for cell in cells if cell.how == "inferred"), None)
     run = _run(inferred or cells[0])
     how = (
         f"inferred from {' and '.join(f'{name} {release}' for name, release in run.stack.items())}, "
-        "whose code that matters is the same, measured"
+        "which has the same code where it matters, measured"
         if inferred
         else "measured"
     )

@@ -1,23 +1,23 @@
-"""What a line of a log is, and how much of a log is looked at."""
+"""Lines of a log, and how much of a log is read."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 LONGEST = 4000
-"""Characters of a line that are looked at; no frame and no error line is as long."""
+"""Characters of a line that are read; no frame and no error line is longer."""
 
 MOST = 100_000
-"""Lines that are looked at."""
+"""Lines that are read."""
 
 OURS_LEFT_OUT = "left out ...]"
-"""How a line ends that stands for what was not looked at."""
+"""The end of a line that replaces the part that was not read."""
 
 HEADER = "Traceback (most recent call last)"
 
 
 class Raw(NamedTuple):
-    """A line as it came, but for its notation."""
+    """A line as written, with its notation decoded."""
 
     number: int
     label: str
@@ -28,13 +28,13 @@ class Line(NamedTuple):
     """A line of a log."""
 
     number: int
-    """From 1, in the text as it came."""
+    """From 1, in the original text."""
     label: str
-    """Which process wrote it, as far as the line says so: ``rank3``, ``node01 rank3``."""
+    """The process that wrote the line, if the line names it: ``rank3``, ``node01 rank3``."""
     text: str
-    """Without what was put around it; what it is indented by is kept."""
+    """The line without its prefix and frame; the indentation is kept."""
     is_edge: bool = False
-    """An edge of a box, a fence or a divider: what comes next is something else."""
+    """An edge of a box, a fence or a divider: the next line starts something else."""
     in_box: bool = False
     is_full: bool = False
-    """It reaches the edge of its box, so that more of it may have been cropped."""
+    """The line reaches the edge of its box, so its end may be cropped."""

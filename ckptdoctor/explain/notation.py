@@ -1,4 +1,4 @@
-"""Reads the notations in which logs are kept: JSON, escapes, HTML, colours, curly quotes."""
+"""Decodes the notations of logs: JSON, escapes, HTML, colours, curly quotes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _PLAIN = {
     **dict.fromkeys(map(ord, "\u200b\u2060\ufeff\x00")),
     0xFF1A: ":",
 }
-"""What word processors, chat programs and input methods write, and what Python wrote."""
+"""Characters that word processors, chat programs and input methods write, with the characters that Python wrote."""
 
 _RANKS = re.compile(r"(?<=\S)(?<!\]:)(?=\[rank\d{1,6}\]:)")
-"""Where a process began to write in the middle of another one's line."""
+"""The place where a process starts to write in the middle of another process's line."""
 
 _OTHER_NOTATION = re.compile(r'[\r\\]|\{"|\[rank')
-"""Lines that may be more than one, or one in another notation."""
+"""Lines that may contain several lines, or one in another notation."""
 
 _LONGEST_RECORD = 2**20
 _RECORD_TEXT = re.compile(
     r"message|msg|log|text|event|line|content|err(?:or)?|exc(?:eption|_info|_text)?|traceback|stack(?:_?trace|_info)?|record|body",
     re.IGNORECASE,
 )
-"""Fields in which loggers of JSON put what was logged."""
+"""Fields of JSON loggers that hold the message."""
 
 
 def read(text: str) -> list[Raw]:
-    """The lines of a text, each piece of a record a line of its own; of very many the first and the last."""
+    """The lines of a text; each piece of a record is a line. Of very many lines, the first and the last."""
     return _bounded(_raw(text))
 
 
@@ -63,13 +63,13 @@ def _raw(text: str) -> Iterator[Raw]:
         line = ended.removesuffix("\n")
         alike = alike + 1 if line == before else 0
         before = line
-        if alike > 1:  # two processes may write the same; more than that says no more
+        if alike > 1:  # two processes may write the same line; more copies add nothing
             continue
         if not _OTHER_NOTATION.search(line):
             yield Raw(number, "", line[:LONGEST].rstrip())
             continue
         label, whole = _from_record(line) or ("", line)
-        if HEADER in whole and "\\n" in whole:  # a traceback in one line, as loggers write it
+        if HEADER in whole and "\\n" in whole:  # some loggers write a traceback in one line
             whole = whole.replace("\\n", "\n").replace('\\"', '"')
         for part in re.split(r"[\r\n]", whole.replace("\\'", "'")):
             for piece in _RANKS.split(part):
@@ -101,9 +101,9 @@ def _texts(record: dict[str, object], depth: int) -> Iterator[str]:
 
 
 def _readable(text: str) -> str:
-    """Without colours and halves of characters, in plain quotes, entities of HTML resolved where there are any."""
+    """The text without colours and halves of characters, with plain quotes and with HTML entities resolved."""
     text = _ANSI.sub("", text.encode("utf-8", "replace").decode())
-    for _ in range(2):  # what was escaped twice shows only after the first round
+    for _ in range(2):  # text that was escaped twice needs two rounds
         if not _ENTITIES.search(text):
             break
         text = html.unescape(text)

@@ -1,4 +1,4 @@
-"""Whose code a line of a traceback is, and what part it plays in checkpointing."""
+"""The package of a traceback line, and the role of the line in checkpointing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FUNCTIONS = {
     "torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py": "torch",
     "deepspeed/runtime/activation_checkpointing/checkpointing.py": "deepspeed",
 }
-"""Files with checkpoint functions, beside those of trainers."""
+"""Files with checkpoint functions, except those of trainers."""
 
 _TRAINERS = {
     package: re.compile(
@@ -33,7 +33,7 @@ _TRAINERS = {
     for package, trainer in catalog.trainers().items()
     if trainer.modules()
 }
-"""Modules with checkpoint functions by trainer: a file or a folder of such."""
+"""Modules with checkpoint functions by trainer: a file or a folder."""
 
 _FUNCTION_NAME = re.compile(
     r"(?:gradient|grad|activation)_?checkpoint|checkpoint(?:ing)?_(?:func|fn)|CheckpointFunction"
@@ -43,24 +43,24 @@ _HANDS_OVER = re.compile(
     rf"|\b_(?:gradient|activation)_ch\w{{0,16}}{CROPPED}$"
 )
 _MAY_HAND_OVER = re.compile(r"(?<![\w.])checkpoint\(")
-"""Saving a checkpoint may be written like this as well."""
+"""Code that saves a checkpoint may look the same."""
 
 _FAMILY = re.compile(r"(?:^|/)transformers/models/(?P<family>\w{1,80})/modeling_")
 
 
 def path(place: Place) -> str:
-    """The file with forward slashes, as all comparisons here want it."""
+    """The file with forward slashes, for comparisons."""
     return place.file.replace("\\", "/")
 
 
 def owned(place: Place, releases: Mapping[str, str]) -> Place:
-    """The place with the package that owns it, by its path, and the release as far as it is known."""
+    """The place with its package, by the path, and the release if it is known."""
     package = _package(path(place))
     return msgspec.structs.replace(place, package=package, version=releases.get(package, ""))
 
 
 def frame(place: Place) -> Frame:
-    """The line with the part that it plays; its package must be known."""
+    """The line with its role; its package must be known."""
     return Frame(
         place,
         is_checkpoint_file=is_checkpoint_file(place),
@@ -99,12 +99,12 @@ def is_checkpoint_file(place: Place) -> bool:
 
 
 def is_checkpoint_function(place: Place) -> bool:
-    """Whether the code is a checkpoint function's, by its file or its name."""
+    """Whether the code belongs to a checkpoint function, by its file or its name."""
     return is_checkpoint_file(place) or bool(_FUNCTION_NAME.search(place.function))
 
 
 def hands_over(place: Place) -> bool:
-    """Whether the line calls a checkpoint function, beyond doubt."""
+    """Whether the line certainly calls a checkpoint function."""
     return bool(_HANDS_OVER.search(place.code))
 
 
@@ -114,16 +114,16 @@ def may_hand_over(place: Place) -> bool:
 
 
 def is_helper(place: Place) -> bool:
-    """Whether the code is a library's that stands between a hand-over and the function, or below both."""
+    """Whether the code belongs to a library, between the line that passes the layer and the function, or below both."""
     return place.package in ("python", "torch") and not is_checkpoint_file(place)
 
 
 def enters_layer(place: Place) -> bool:
-    """Whether the line runs a module: what is below is the layer's own code."""
+    """Whether the line runs a module: the frames below are the layer's own code."""
     return _ends(path(place), "torch/nn/modules/module.py") or bool(_FAMILY.search(path(place)))
 
 
 def family(frames: Sequence[Place]) -> str:
-    """The model family in whose code the innermost frames are."""
+    """The model family of the innermost frames."""
     found = (_FAMILY.search(path(frame)) for frame in reversed(frames))
     return next((match["family"] for match in found if match), "")

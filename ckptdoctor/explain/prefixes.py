@@ -1,6 +1,6 @@
-"""Takes off what launchers, loggers and web pages put in front of each line.
+"""Removes the prefixes that launchers, loggers and web pages put in front of each line.
 
-What stands there need not be known: it is learned from the lines of tracebacks, where what belongs to Python is certain.
+The prefixes need not be known: they are learned from the lines of tracebacks, where Python's own part is certain.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOISE = re.compile(
     )[ ]?""",
     re.VERBOSE,
 )
-"""What may stand in front of a line and says nothing of who wrote it."""
+"""Prefixes that do not name the process."""
 
 _LABEL = re.compile(
     r"""(?:
@@ -44,7 +44,7 @@ _LABEL = re.compile(
     )[ ]?""",
     re.VERBOSE,
 )
-"""What tells one process from another; a number in brackets or before a colon as mpirun and srun write it."""
+"""Prefixes that name the process; mpirun and srun write a number in brackets or before a colon."""
 
 _COUNTED = re.compile(r"^\s*\[?(?P<number>\d{1,7})\]?:(?:\s|$)")
 _TELLING = re.compile(rf'{re.escape(HEADER)}|File "[^"\n]')
@@ -56,15 +56,15 @@ _PROCESS = re.compile(
 
 @dataclass(frozen=True)
 class Prefixes:
-    """What stands in front of the lines of this text."""
+    """The prefixes of the lines of this text."""
 
     learned: re.Pattern[str] | None = None
     is_numbered: bool = False
-    """Numbers before a colon count the lines, they do not name processes."""
+    """Numbers before a colon count lines and do not name processes."""
 
 
 def learn(raw: list[Raw]) -> Prefixes:
-    """What stands before headers and frames, where at least two of them have it."""
+    """Prefixes of headers and frames that at least two of them have."""
     known = Prefixes(is_numbered=_is_numbered(raw))
     gaps: dict[str, list[int]] = {}
     for _, _, line in raw:
@@ -84,10 +84,10 @@ def learn(raw: list[Raw]) -> Prefixes:
 
 
 def _may_be_prefix(prefix: str, is_header: bool) -> bool:
-    """Whether it is more than indentation, and no word that the line itself begins with."""
+    """Whether a prefix is more than indentation, and not a word of the line itself."""
     if not 0 < len(prefix) <= _LONGEST_PREFIX or any(char in prefix for char in '"╭╰┌└─━│┃+'):
         return False
-    if is_header:  # IPython puts the type of the error there, and people what they want to say
+    if is_header:  # IPython puts the type of the error there, and people their comments
         is_word = prefix.split()[-1].isalpha() or prefix.endswith(
             ("Error", "Exception", "Interrupt", "Exit", "Warning")
         )
@@ -96,7 +96,7 @@ def _may_be_prefix(prefix: str, is_header: bool) -> bool:
 
 
 def _shape(prefix: str) -> str:
-    """A pattern of what differs from the prefix in numbers, widths and names of months only."""
+    """A pattern for prefixes that differ only in numbers, widths and names of months."""
     parts = []
     for word in _WORDS.findall(prefix):
         if word.isdecimal():
@@ -118,10 +118,10 @@ def _is_numbered(raw: list[Raw]) -> bool:
 
 
 def unlabelled(text: str, prefixes: Prefixes) -> tuple[str, list[str]]:
-    """A line without what stands in front of it, and the labels of the process that were there."""
+    """A line without its prefix, and the labels of the process in the prefix."""
     labels: list[str] = []
     for _ in range(_MOST_PREFIXES):
-        # A space is looked past only to find what is known: the indentation of what remains has a meaning.
+        # A space is skipped only before a known prefix: the indentation of the rest has a meaning.
         indent = len(text) - len(text.lstrip(" \t"))
         found = _NOISE.match(text, indent)
         if not found and (found := _LABEL.match(text, indent)):

@@ -13,22 +13,22 @@ from ckptdoctor.errors import UsageFault
 from ckptdoctor.explain.lines import OURS_LEFT_OUT
 
 LIMIT = 4 * 2**20
-"""Bytes that are read at either end of a log: what ends a job stands at one of them."""
+"""Bytes that are read at each end of a log: the cause of a failure is near one of them."""
 
 _CHUNK = 2**20
 _BINARY = 0.05
-"""Share of control characters above which it is no text."""
+"""Above this share of control characters, the input is not text."""
 
 
 class Log(NamedTuple):
-    """A log as text, with what the reader must know about how it was read."""
+    """A log as text, with notes on how it was read."""
 
     text: str
     notes: list[str]
 
 
 def read(name: str) -> Log:
-    """Read a file, or standard input for ``-``; of a big one the head and the tail.
+    """Read a file, or standard input for ``-``; only the head and the tail of a big one.
 
     Raises:
         UsageFault: There is no such file, or it cannot be read.
@@ -49,14 +49,14 @@ def read(name: str) -> Log:
 
 
 def _ends(stream: BinaryIO) -> tuple[bytes, bytes, int]:
-    """The first bytes, the last ones, and how many stand between them."""
+    """The first bytes, the last bytes, and the number of bytes in between."""
     head, tail, total = bytearray(), bytearray(), 0
     for chunk in _chunks(stream):
         total += len(chunk)
         room = LIMIT - len(head)
         head += chunk[:room]
         tail += chunk[room:]
-        if len(tail) > LIMIT + 8 * _CHUNK:  # cut now and then only: each cut copies what is kept
+        if len(tail) > LIMIT + 8 * _CHUNK:  # cut rarely: each cut copies the rest
             del tail[:-LIMIT]
     del tail[:-LIMIT]
     left_out = total - len(head) - len(tail)
@@ -78,14 +78,14 @@ def _decoded(head: bytes, tail: bytes, left_out: int) -> Log:
         text = head.decode(encoding, "replace") + f"\n[... {left_out} bytes {OURS_LEFT_OUT}\n"
         text += tail.decode(encoding, "replace")
         notes.append(
-            f"The log is big: {left_out} bytes between its head and its tail were not looked at, and lines are counted "
+            f"The log is big: {left_out} bytes between its head and its tail were not read, and lines are counted "
             "without them."
         )
     else:
         text = (head + tail).decode(encoding, "replace")
     text = text.removeprefix("\ufeff")
     if _is_binary(text):
-        notes.append("Much of this is not text: it may be the wrong file.")
+        notes.append("Much of the input is not text. It may be the wrong file.")
     return Log(text, notes)
 
 

@@ -1,6 +1,6 @@
-"""Frees the lines of a log from what launchers, loggers, terminals, editors and web pages put around them.
+"""Restores the lines of a log as Python wrote them.
 
-First other notations are read, then prefixes are taken off, then lines that were wrapped are joined.
+Notations are decoded first, then prefixes are removed, then wrapped lines are joined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FENCE = re.compile(r"^\s*(?:```|~~~)")
 
 
 def split(text: str) -> list[Line]:
-    """The lines of a log as Python wrote them, as far as that can be told; of very many the first and the last."""
+    """The lines of a log as Python wrote them, as well as possible; of very many, the first and the last."""
     raw = notation.read(text)
     known = prefixes.learn(raw)
     return wraps.unwrapped([_line(one, known) for one in raw], [len(one.text) for one in raw])

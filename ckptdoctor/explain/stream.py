@@ -13,7 +13,7 @@ from ckptdoctor.rules.common.log import CROPPED, LogError, is_named_as_error
 
 _MARKERS = re.compile(r"^[\s^~]+$")
 _ANNOTATION = re.compile(r"^\s*└")
-"""loguru's values of what stands in a line, which it draws lines to."""
+"""The values that loguru draws below a line of code."""
 
 _LEFT_OUT = re.compile(r"^\s*(?:\.{3,}|…+|\[?\(?\.\.\..{0,80}|<snip>|.{0,40}省略.{0,40})$")
 _PROGRESS = re.compile(r"\s*\d{1,3}%")
@@ -32,7 +32,7 @@ _RAISES = re.compile(r"^raise (?P<type>[A-Za-z_][\w.]{0,200}(?:Error|Exception))
 _FOLLOWS = {"During handling of the above": "while it was handled", "The above exception was the": "because of it"}
 
 _FOREIGN = 3
-"""Lines of others that may stand within a traceback, such as a progress bar's, before it counts as broken off."""
+"""Foreign lines, such as a progress bar's, that a traceback may contain before it counts as ended."""
 _MOST_LINES = 12
 """Lines of a message that are kept."""
 
@@ -47,10 +47,10 @@ class _Open:
     foreign: int = 0
     is_tangled: bool = False
     cut_at: int = -1
-    """Frames that had been read when something was left out."""
+    """Number of frames before a gap."""
     in_box: bool = False
     is_pythons: bool = False
-    """In Python's own form, in which the error stands below the frames, also in a box."""
+    """In Python's own form, with the error below the frames, also in a box."""
     line: int = 0
     """Where it begins."""
 
@@ -66,10 +66,10 @@ class Stream:
         self._was_tangled = False
         self._follows = ""
         self._continued = 0
-        """Lines that the message of the last error may still go on for."""
+        """Number of lines that the message of the last error may still continue."""
         self._boxed = BoxedFrames()
         self._announced = ""
-        """The line before, where it ends with a colon."""
+        """The line before, if it ends with a colon."""
 
     def take(self, line: Line) -> None:
         """Read the next line."""
@@ -79,7 +79,7 @@ class Stream:
             self._outside(line)
 
     def end(self) -> None:
-        """Nothing follows: what the last traceback was about to raise was raised."""
+        """The text ends here: a traceback that is cut off raised its error."""
         if self._open and self._open.frames:
             self._raised(self._open)
         self._open = None
@@ -103,7 +103,7 @@ class Stream:
     def _begin(self, line: Line) -> None:
         if self._open and self._open.frames:
             self._raised(self._open)
-        # One traceback right within another: two processes write at the same time.
+        # A traceback inside another one: two processes write at the same time.
         is_tangled = self._open is not None and not self._open.foreign and self._open.cut_at < 0
         self._was_tangled = is_tangled
         indent = len(line.text) - len(line.text.lstrip())
@@ -118,7 +118,7 @@ class Stream:
         if frame is None:
             return False
         if self._open is None:
-            # What goes on after the error of a mixed traceback is the rest of the mixture.
+            # Lines after the error of a mixed traceback belong to the mixture.
             self._open = _Open(max(0, frame.indent - 2), is_tangled=self._was_tangled, line=line.number)
             self._continued = 0
         self._open.frames.append(frame)
@@ -133,11 +133,11 @@ class Stream:
         if not text.strip() or _MARKERS.match(text) or _REPEATED in text:
             return True
         if line.is_edge:
-            # After a box comes its error; after any other edge comes something else.
+            # The error comes after its box; after any other edge, something else starts.
             if not line.in_box and not open_.in_box and not any(char in text for char in "╰└╭┌"):
                 self._open = None
             return True
-        if text.endswith(OURS_LEFT_OUT):  # what comes now may be another traceback
+        if text.endswith(OURS_LEFT_OUT):  # the next lines may be another traceback
             self._open = None
             return True
         if _LEFT_OUT.match(text):
@@ -211,7 +211,7 @@ class Stream:
             self._add(mention.type, mention.message, line, None, is_mention=True)
 
     def _goes_on(self, line: Line) -> bool:
-        """Whether the line is more of the last error's message."""
+        """Whether the line continues the last error's message."""
         if not self._continued:
             return False
         last = self.found[-1]
@@ -243,7 +243,7 @@ class Stream:
         self._continued = _MOST_LINES
 
     def _wants_more(self, error: LogError) -> bool:
-        """Whether the message of an error goes on, or was wrapped before its end."""
+        """Whether the message of an error continues, or was wrapped before its end."""
         if error.name in self._wordings.long_messages or not error.message:
             return True
         return error.name == "AttributeError" and " object" in error.message and error.message.count("'") < 4

@@ -11,11 +11,11 @@ from ckptdoctor.explain.wordings import Wordings
 from ckptdoctor.rules.common.log import LogError
 
 _GIST = 40
-"""Characters by which a message is told when it is repeated; the rest may be cut or wrapped."""
+"""Characters that identify a repeated message; the rest may be cut or wrapped."""
 
 
 def find(lines: Iterable[Line]) -> list[LogError]:
-    """All errors, in the order in which they stand; what several processes show alike is one."""
+    """All errors, in the order of the text; the same error of several processes is one."""
     wordings = Wordings()
     streams: dict[str, Stream] = {}
     for line in lines:
@@ -37,7 +37,7 @@ def _merged(found: list[LogError]) -> list[LogError]:
 
 
 def _without_mentions(found: list[LogError]) -> list[LogError]:
-    """Leaves out errors without frames that another one shows with them, as a summary or a title repeats them."""
+    """Leaves out errors without frames that the text also shows with frames: a summary or a title repeats them."""
     shown = {_gist(one) for one in found if one.frames}
     typed = {one.name for one in found if not one.is_mention}
     kept = []

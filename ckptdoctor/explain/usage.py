@@ -1,4 +1,4 @@
-"""Whether a text says that gradient checkpointing is used: by settings, by what libraries print, in the writer's words."""
+"""Whether a text says that gradient checkpointing is used: by settings, by output of libraries, or in the writer's words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DENIED = re.compile(
 
 
 def is_checkpointing(lines: Iterable[Line]) -> bool:
-    """Whether the text says that checkpointing is used, and nowhere that it is switched off by a setting."""
+    """Whether the text says that checkpointing is used, and no setting switches it off."""
     found = False
     for line in lines:
         if not _TELLING.search(line.text):

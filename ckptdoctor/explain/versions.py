@@ -1,6 +1,6 @@
-"""Which releases a text says were there: lists of packages, reports of tools, file names, statements in prose.
+"""Which releases ran, according to a text: lists of packages, reports of tools, file names, statements in prose.
 
-A release counts only where the text states what ran. What somebody advises, tried, or says works or fails elsewhere does not.
+A release counts only if the text states that it ran. Advice, attempts and reports about other environments do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NAMES = {
     **{name: name for name in (*catalog.packages().stack, *catalog.packages().seen)},
     **catalog.packages().spellings,
 }
-"""What is looked for, by how it is written; hyphens stand for underscores too."""
+"""Packages to search for, by spelling; a hyphen also matches an underscore."""
 
 _SPELLED = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in sorted(_NAMES, key=len, reverse=True))
 _ANY = re.compile(rf"(?:{_SPELLED}).{{0,200}}\d", re.IGNORECASE)
@@ -48,7 +48,7 @@ _NOT_INSTALLED = re.compile(
     r"|satisfied|需要|要求",
     re.IGNORECASE,
 )
-"""Lines that name a release which is wanted, or was there before."""
+"""Lines that name a release which is required, or was installed before."""
 
 _PIP_SAYS = re.compile(
     rf"but you (?:have|'ll have|will have) (?P<name>{_SPELLED}) (?P<version>{_VERSION})(?![A-Za-z_])", re.IGNORECASE
@@ -67,28 +67,28 @@ _ADVICE = re.compile(
     r"|^\W*use\b|请|建议|升级|降级|降到|降一下|降低|回退|更新|改成|改为|换成|试试|尝试|可以|解决|正常|支持|以上|以下|推荐|最好",
     re.IGNORECASE,
 )
-"""Words of sentences that name a release which is to be had, was tried, or is somebody else's."""
+"""Words of sentences that name a release which is available, was tried, or belongs to somebody else."""
 
 _RAN = re.compile(
     r"\b(?:I|I'm|we|we're|my|our|using|use|running|run|installed|env|environment|versions?|fail\w*|crash\w*|raises?|get|got)\b"
     r"|使用|环境|版本|我用|我的|报错",
     re.IGNORECASE,
 )
-"""Words of sentences that state what ran."""
+"""Words of sentences that state which release ran."""
 
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?;])\s+|[\u3002\uff01\uff1f\uff1b]")
 _FENCE = re.compile(r"^\s*(?:```|~~~)")
 _LONGEST = 120
 _LONGEST_SENTENCE = 400
 _MOST = 5
-"""Sightings of a release that are kept."""
+"""Mentions of a release that are kept."""
 
 _MOST_RELEASES = 50
-"""Releases of a package that are kept; two are too many already to claim anything."""
+"""Releases of a package that are kept; with two or more, nothing is claimed."""
 
 
 def find(lines: Iterable[Line]) -> dict[str, list[Seen]]:
-    """The releases by package, in the order in which they are met."""
+    """The releases by package, in the order of the text."""
     found: dict[str, dict[str, list[str]]] = {}
     advice = _Advice()
     for line in lines:
@@ -102,18 +102,18 @@ def find(lines: Iterable[Line]) -> dict[str, list[Seen]]:
 
 
 class _Advice:
-    """Whether a line belongs to what somebody advises: to a sentence that goes on, or to a list that a sentence announces."""
+    """Whether a line belongs to advice: to a sentence that continues, or to a list that a sentence announces."""
 
     def __init__(self) -> None:
         self.before = ""
-        """What the sentence began with that a line goes on with, empty where it begins one."""
+        """The start of the sentence that a line continues; empty if the line starts one."""
         self._unfinished = ""
         self._intro = ""
         self._in_list = False
         self._in_fence = False
 
     def read(self, text: str) -> None:
-        """Take in the next line."""
+        """Read the next line."""
         self.before, self._unfinished = self._unfinished, ""
         if _FENCE.match(text):
             self._in_fence = self._in_list = not self._in_fence
@@ -143,7 +143,7 @@ def _named(text: str, advice: _Advice) -> list[tuple[str, str]]:
     if not _ANY.search(text):
         return []
     if _NOT_INSTALLED.search(text):
-        # Of such a line only what pip says is there counts, or lies on the disk.
+        # In such a line, only installed packages that pip reports, or paths on disk, count.
         matches = [*_PIP_SAYS.finditer(text), *_FILE.finditer(text if "dist-info" in text else "")]
         return _pairs(matches)
     stated = [found for found in _NAMED.finditer(text) if _states_what_ran(text, found, advice)]
@@ -170,7 +170,7 @@ def _package(name: str) -> str:
 
 
 def only(seen: list[Seen]) -> str:
-    """The one release that is named, or nothing where there are several; 4.51 and 4.51.3 are no contradiction."""
+    """The one release that is named, or nothing if there are several; 4.51 and 4.51.3 do not contradict."""
     names = sorted((one.version for one in seen), key=len)
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""Lines that have the message of an error without its type, and lines that only speak of errors."""
+"""Lines with the message of an error and no type, and lines that only mention errors."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ _SUPPOSED = re.compile(
 
 
 def is_statement(text: str) -> bool:
-    """Whether it is a line of a program that raises, catches or imports an error."""
+    """Whether a line of a program raises, catches or imports an error."""
     return bool(_STATEMENT.match(text))
 
 
 def is_supposed(text: str) -> bool:
-    """Whether it speaks of an error that may come, as advice and comments in programs do, and not of one that came."""
+    """Whether a line mentions a possible error, as advice and comments do, and not one that happened."""
     return bool(_SUPPOSED.search(text))
 
 
 def warns(text: str, warning: str) -> bool:
-    """Whether a line is the warning itself, and not a program or a page about it."""
+    """Whether a line is the warning itself, and not code or a page about it."""
     start = text.find(warning)
     return start >= 0 and not _LITERAL.search(text[:start]) and not is_supposed(text)
 
 
 class Mention(NamedTuple):
-    """An error in the words of its message, its type left out."""
+    """An error that is given by its message, without a type."""
 
     type: str
     message: str
 
 
 class Wordings:
-    """How the errors of the rules are worded.
+    """The wordings of the rules' errors.
 
     Attributes:
-        long_messages: Names of errors whose message goes over several lines.
+        long_messages: Names of errors whose message has several lines.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Wordings:
         self._telling = _any_of({message.word for message in self._messages})
 
     def mentioned(self, text: str) -> Mention | None:
-        """The error whose message a line has, where it is no line of a program that raises, matches or documents it."""
+        """The error whose message a line has; nothing for a line of code that raises, matches or documents it."""
         if not self._telling.search(text) or is_statement(text):
             return None
         for message in self._messages:
@@ -74,5 +74,5 @@ class Wordings:
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """A word of each of the messages: most lines have none."""
+    """A word of each message; most lines have none of these words."""
     return re.compile("|".join(sorted(words)), re.IGNORECASE)

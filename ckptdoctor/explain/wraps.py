@@ -12,14 +12,14 @@ _BEGINS = re.compile(
     rf'^\s*(?:File "|{re.escape(HEADER)}|[~^]+\s*$|[\w.]*(?:Error|Exception|Warning)\b|During handling|The above exc|```|$)'
 )
 _MOST_PIECES = 5
-"""Lines over which a frame may be wrapped."""
+"""The most lines of a wrapped frame."""
 
 
 def unwrapped(lines: list[Line], lengths: list[int]) -> list[Line]:
-    """Lines that were wrapped joined, in a text in which frames were: no frame fits two lines by itself.
+    """Join wrapped lines, if frames in the text are wrapped: an unwrapped frame never takes two lines.
 
     Args:
-        lines: Freed of what was put around them.
+        lines: The lines without their prefixes.
         lengths: How long each was before.
     """
     broken = [length for line, length in zip(lines, lengths, strict=True) if _is_broken(line)]
@@ -45,7 +45,7 @@ def _is_broken(line: Line) -> bool:
 
 
 def _whole_frame(lines: list[Line], at: int) -> tuple[Line, int]:
-    """The frame that begins in a line, and over how many lines it goes."""
+    """The frame that begins in a line, and its number of lines."""
     text = lines[at].text
     for pieces, line in enumerate(lines[at + 1 : at + _MOST_PIECES], 2):
         if not _may_go_on(lines[at], line):
@@ -60,12 +60,12 @@ def _whole_frame(lines: list[Line], at: int) -> tuple[Line, int]:
 
 
 def _may_go_on(before: Line, line: Line) -> bool:
-    """Whether a line may be more of one before it; a label that stood before the wrap is not repeated."""
+    """Whether a line may continue the one before; the label of a wrapped line is not repeated."""
     return line.label in ("", before.label) and not line.is_edge and not before.is_edge and not _BEGINS.match(line.text)
 
 
 def _glue(before: Line, length: int, line: Line, width: int) -> str | None:
-    """What to join a line to the one before with, or nothing where it is a line of its own."""
+    """The text to join a line to the one before with; nothing if the line is not a continuation."""
     indent = len(line.text) - len(line.text.lstrip())
     if not before.text.strip() or not _may_go_on(before, line) or indent > 1:
         return None

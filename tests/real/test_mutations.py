@@ -1,4 +1,4 @@
-"""Functions that are broken in one way each are caught by the right rule; nothing sound is an error.
+"""Functions that are broken in one way each are caught by the right rule; no sound function is an error.
 
 All run in one check: one import of torch, a fork for each probe.
 """
