@@ -1,1 +1,1 @@
-"""The job that is about to start, read from its own file; nothing in it is run."""
+"""Reads a training job from its file; nothing in the file is run."""

@@ -1,4 +1,4 @@
-"""A model's family, guessed from its name where there is no configuration."""
+"""A model's family, guessed from its name if there is no configuration."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ TARGETS = {
     "gpt_neox": {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"},
     "gpt2": {"c_attn", "c_proj", "c_fc"},
 }
-"""Linear layers of families that may stand in for one that is not known."""
+"""Linear layers of families that may be used instead of an unknown one."""
 
 USUAL = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"}
-"""Those of the family that usually stands in."""
+"""Linear layers of the family that is usually used instead."""
 
 
 def with_targets(targets: Iterable[str], families: Iterable[str]) -> str:
-    """A family that has all of a job's LoRA targets where the usual one has not; empty where that is none."""
+    """A family with all of a job's LoRA targets, if the usual family lacks one; empty if there is none."""
     wanted, known = set(targets), set(families)
     if wanted <= USUAL:
         return ""

@@ -1,4 +1,4 @@
-"""Settings of a job, each read as the type that its trainer takes, with a clear word where it is not of that type."""
+"""Settings of a job, each read as the type that its trainer takes, with a clear error for any other type."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Fields:
         return Fields(self.source, {**self.values, name: value}, self._prefix, self._is_lenient)
 
     def says(self, name: str) -> bool:
-        """Whether a setting is there at all; null is taken for nothing, as the trainers do."""
+        """Whether a setting is present; null counts as absent, as for the trainers."""
         return self.values.get(name) is not None
 
     def asks_for(self, name: str) -> bool:
-        """Whether a setting is there, and neither false, zero nor empty."""
+        """Whether a setting is present, and not false, zero or empty."""
         value = self.values.get(name)
         return bool(value) and not (self._is_lenient and isinstance(value, str) and value.lower() in _NO)
 
@@ -125,11 +125,11 @@ class Fields:
         return self._together(dict.fromkeys(names, reason))
 
     def sentence(self, name: str, reason: str) -> str:
-        """What is to say of a setting."""
+        """The sentence on a setting."""
         return self.sentence_of([name], reason)
 
     def sentence_of(self, names: Iterable[str], reason: str) -> str:
-        """What is to say of settings that ask for the same."""
+        """The sentence on settings with the same effect."""
         return f"{', '.join(f'`{self._prefix}{name}`' for name in names)}: {reason}"
 
     def _together(self, asked: Mapping[str, str]) -> list[str]:
@@ -139,5 +139,5 @@ class Fields:
         return [self.sentence_of(found, reason) for reason, found in names.items()]
 
     def fault(self, name: str, wanted: str) -> UsageFault:
-        """The setting is not of its type; what it is instead is not repeated, for it may be a secret in a wrong place."""
+        """The setting has the wrong type. Its value is not repeated: it may be a secret in the wrong place."""
         return UsageFault(f"`{self._prefix}{name}` in {self.source} is not {wanted}.", f"make it {wanted}")

@@ -1,6 +1,6 @@
-"""Job files, loaded so that no content can do harm, with a clear error where they cannot be read.
+"""Loads job files safely, with a clear error if a file cannot be read.
 
-A message has nothing of a file's content but the names of its keys: there may be tokens in it.
+A message shows only the names of keys from a file: values may be tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ckptdoctor.job.json_text import parse_json
 from ckptdoctor.job.yaml_text import parse_yaml
 
 LARGEST = 256 * 1024
-"""Bytes; real jobs have some thousand."""
+"""Bytes; real jobs have a few thousand."""
 
 SCRIPTS = (".sh", ".bash", ".zsh", ".slurm", ".sbatch", ".py", ".ps1")
 """Endings of scripts that start a job; a script is not a job file."""
@@ -76,5 +76,5 @@ def _content(file: Path, path: str, kind: str) -> bytes:
     with file.open("rb") as handle:
         content = handle.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise UsageFault(f"{path} is larger than {LARGEST // 1024} KiB, which is no job's size.", f"give {kind}")
+        raise UsageFault(f"{path} is larger than {LARGEST // 1024} KiB. Job files are smaller.", f"give {kind}")
     return content

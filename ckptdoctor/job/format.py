@@ -1,4 +1,4 @@
-"""What is known of one kind of job file."""
+"""The description of one kind of job file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Format:
     refused: Callable[[Iterable[str], Environment], list[str]] = lambda keys, environment: []
 
     def marks(self, values: Mapping[str, Any]) -> list[str]:
-        """The keys by which a file is told to be of this kind, the surest first."""
+        """The keys that identify a file of this kind, the surest first."""
         with_model = self.beside_model & values.keys() if any(name in values for name in self.model) else set()
         sections = {name for name in self.sections if isinstance(values.get(name), Mapping)}
         return [*sorted(self.own & values.keys()), *sorted(with_model), *sorted(sections)]

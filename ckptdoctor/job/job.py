@@ -8,7 +8,7 @@ from ckptdoctor.model.evidence import Setup
 
 
 class Job(msgspec.Struct):
-    """A training job: what it trains and how, as far as that matters for checkpointing."""
+    """A training job: the settings that matter for checkpointing."""
 
     source: str
     """The file, as given."""
@@ -28,8 +28,8 @@ class Job(msgspec.Struct):
     """False: the job switches checkpointing off, or trains nothing."""
     setup: Setup = Setup()
     untried: list[str] = []
-    """What the job asks for that matters for checkpointing and cannot be tried, a sentence each."""
+    """Settings of the job that matter for checkpointing and cannot be tried, one sentence each."""
     unjudged: list[str] = []
-    """Why nothing can be said of the job's checkpointing, a sentence each: something else does it than what can be tried."""
+    """Why the job's checkpointing cannot be judged, one sentence each: a mechanism that cannot be tried does it."""
     keys: list[str] = []
     """The names of its settings, those that may be shown."""

@@ -27,7 +27,7 @@ def parse_json(text: str, path: str) -> dict[str, Any]:
         values = json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         message = f"{path} is not valid JSON: {_first_down(error.msg)} (line {error.lineno}, column {error.colno})."
-        hint = "take out comments and trailing commas: trainers read JSON strictly"
+        hint = "remove comments and trailing commas: trainers read JSON strictly"
         relaxed = _with_comments(text)
         raise (
             UsageFault(message, hint) if relaxed is None else StrictFault(message, hint, relaxed, is_json=True)
@@ -35,12 +35,14 @@ def parse_json(text: str, path: str) -> dict[str, Any]:
     except _DuplicateKeyError as error:
         raise UsageFault(f"{path} has {key_shown(error.args[0])} twice in one object.", "keep one of them") from error
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"{path} holds a number or a nesting beyond all measure.", "give a training job") from error
+        raise UsageFault(
+            f"{path} has a number or a nesting beyond the limits of JSON readers.", "give a training job"
+        ) from error
     return mapping(values, path)
 
 
 def _with_comments(text: str) -> dict[str, Any] | None:
-    """The object in a text that is JSON but for comments and trailing commas; nothing where there is none."""
+    """The object in JSON with comments and trailing commas; nothing if the text is not such JSON."""
     bare = _COMMENT.sub(lambda found: found["string"] or " ", text)
     plain = _TRAILING_COMMA.sub(lambda found: found["string"] or "", bare)
     try:

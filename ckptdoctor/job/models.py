@@ -1,4 +1,4 @@
-"""Where a job's model lies on this machine, found as the trainers find it, without loading any of it."""
+"""Finds a job's model on this machine as the trainers do, without loading the model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Found(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What decides on the model beside the job."""
+    """What decides on the model, in addition to the job."""
 
     model: str = ""
-    """What the user gives in place of the job's own: a family, or a folder with a ``config.json``."""
+    """The model that the user gives instead of the job's: a family, or a folder with a ``config.json``."""
     families: tuple[str, ...] = ()
     """Families that the target has, for a guess."""
 
@@ -93,7 +93,7 @@ def find_adapter(name: str, key: str, revision: str = "", cache: str = "", subfo
     places = (place / subfolder for place in _places(name, revision, cache, is_modelscope=False))
     folder = next((place for place in places if _has(place, "adapter_config.json")), None)
     if folder is None:
-        why = "the adapter's configuration is not on this machine; a new one of the job's is tried"
+        why = "the adapter's configuration is not on this machine; a new adapter with the job's settings is tried"
         return Adapter(untried=(f"`{key}`: {why}.",))
     config = _configuration(folder / "adapter_config.json")
     untried = [
@@ -110,9 +110,9 @@ def find_adapter(name: str, key: str, revision: str = "", cache: str = "", subfo
 ADAPTER_UNTRIED = {
     "peft_type": "an adapter of another kind than LoRA; LoRA is tried",
     "use_dora": "the adapter is DoRA; plain LoRA is tried",
-    "modules_to_save": "the adapter trains whole modules besides; they stay frozen",
-    "target_parameters": "the adapter is on bare parameters too; they get none",
-    "layers_to_transform": "the adapter is on some layers alone; all get one",
+    "modules_to_save": "the adapter also trains whole modules; they stay frozen",
+    "target_parameters": "the adapter also covers bare parameters; they get no adapter",
+    "layers_to_transform": "the adapter covers only some layers; all layers get one",
 }
 """Settings of an adapter, and what of them is not tried."""
 
@@ -193,6 +193,6 @@ def _untried(config: dict[str, Any]) -> Iterator[str]:
     if config.get("quantization_config"):
         yield "The model's weights are quantized (`quantization_config`): plain ones are tried."
     if any(isinstance(config.get(name), dict) for name in ("vision_config", "audio_config", "thinker_config")):
-        yield "The model takes more than text: it is tried on text alone."
+        yield "The model takes more than text: only text is tried."
     if config.get("auto_map"):
-        yield "The model comes with code of its own (`auto_map`), which is never run: transformers' own class is tried."
+        yield "The model has its own code (`auto_map`), which is never run: transformers' own class is tried."

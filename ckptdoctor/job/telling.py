@@ -1,4 +1,4 @@
-"""Whose job a file is, told by the names of its keys."""
+"""Which trainer a job file belongs to, by the names of its keys."""
 
 from __future__ import annotations
 

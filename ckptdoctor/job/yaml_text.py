@@ -1,4 +1,4 @@
-"""Settings in YAML, as the trainers' own loaders read them: no more and no less."""
+"""Settings in YAML, read exactly as the trainers' own loaders read them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parse_yaml(text: str, path: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageFault(f"{path} has characters that YAML does not allow.", "give a training job") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        # A value that does not fit the tag that stands before it, or a number beyond all measure.
+        # A value that does not fit its tag, or a number that is too large.
         raise UsageFault(
             f"{path} has a value that YAML cannot read.", "leave out explicit tags such as !!int"
         ) from error
@@ -100,7 +100,7 @@ def _hint(error: yaml.MarkedYAMLError) -> str:
     if isinstance(error, _Refused) and "twice" in (error.problem or ""):
         return "keep one of them"
     if error.context and error.context.startswith("expected a single document"):
-        return "trainers read one: leave the `---` out between them"
+        return "trainers read one document: remove the `---` between them"
     return "fix it there; trainers read it the same way"
 
 
@@ -110,7 +110,7 @@ def _harmless(problem: str) -> str:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Valid YAML that no job has."""
+    """YAML that is valid, but not accepted in a job."""
 
 
 class _Loader(yaml.SafeLoader):

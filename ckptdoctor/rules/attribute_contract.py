@@ -189,7 +189,7 @@ When transformers changes the kind of callable, training fails in its first forw
     AttributeError: 'functools.partial' object has no attribute '__self__'
     AttributeError: 'function' object has no attribute '__self__'
 
-ckptdoctor does not go by the message. The rule fires in two cases:
+The message alone does not decide. The rule fires in two cases:
 
 - The attribute is missing from the callable that was passed, or from an object inside this callable.
 - The function fails before the layer runs, and works with another calling convention. torch's own function trains the same

@@ -51,9 +51,9 @@ UNTRIED = {
     "torch_autocast": "autocast set up by DeepSpeed itself.",
     "compression_training": "weights that are pruned or quantized in training.",
     "quantize_training": "weights that are quantized in training.",
-    "progressive_layer_drop": "layers that are left out by chance.",
+    "progressive_layer_drop": "layers that are skipped at random.",
     "sparse_attention": "sparse attention.",
-    "data_efficiency": "tokens that layers leave out by chance.",
+    "data_efficiency": "tokens that layers skip at random.",
     "hybrid_engine": "generation between training steps.",
     "pipeline": "pipeline parallelism.",
     "compile": "compilation of the model (`torch.compile`).",
@@ -98,7 +98,7 @@ def read(fields: Fields, releases: Releases, choice: Choice) -> Job:
     precision, remarks = precision_of(configuration, "fp32", is_alone=True)
     untried = [*configuration.untried, *remarks]
     if fields.asks_for("activation_checkpointing"):
-        reason = "only DeepSpeed's own checkpoint function heeds it: try that with --checkpoint-fn deepspeed."
+        reason = "only DeepSpeed's own checkpoint function uses it: try that with --checkpoint-fn deepspeed."
         untried.append(fields.sentence("activation_checkpointing", reason))
     return Job(
         fields.source,
@@ -167,7 +167,7 @@ def precision_of(
     if is_alone:
         why = "auto leaves it to the trainer; it is not enabled here."
         return precision, [f"{', '.join(left)}: {why}"] if left else []
-    why = "the configuration of DeepSpeed and the job disagree, and trainers refuse that."
+    why = "the DeepSpeed configuration and the job disagree, and trainers reject that."
     apart = [name for name, enabled in configuration.enabled.items() if enabled not in (None, wanted == name)]
     return precision, [f"`{name}.enabled`: {why}" for name in apart]
 

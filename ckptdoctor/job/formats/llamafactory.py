@@ -71,8 +71,8 @@ LORA_UNTRIED = {
     "use_dora": "DoRA; plain LoRA is tried.",
     "use_rslora": "rank-stabilized LoRA; plain LoRA is tried.",
     "pissa_init": "PiSSA; plain LoRA is tried.",
-    "lora_dropout": "dropout in the adapter; it is tried without.",
-    "additional_target": "modules that are trained whole besides; they stay frozen.",
+    "lora_dropout": "dropout in the adapter; the adapter is tried without dropout.",
+    "additional_target": "modules that are also trained whole; they stay frozen.",
 }
 
 FREEZE_UNTRIED = {"freeze_extra_modules": "modules outside of the layers that are trained too; they stay frozen."}
@@ -84,17 +84,17 @@ BEYOND_ONE = {
 }
 
 BY_ENVIRONMENT = {
-    "USE_MCA": "Megatron trains the model, with checkpointing of its own; it is not judged.",
-    "USE_MEGATRON_BRIDGE": "Megatron trains the model, with checkpointing of its own; it is not judged.",
-    "USE_V1": "LLaMA-Factory's v1 trainer runs the job; it is not judged.",
+    "USE_MCA": "Megatron trains the model with its own checkpointing, which is not judged.",
+    "USE_MEGATRON_BRIDGE": "Megatron trains the model with its own checkpointing, which is not judged.",
+    "USE_V1": "LLaMA-Factory's v1 trainer runs the job, which is not judged.",
 }
 """Variables that make it another trainer."""
 
 STAGE_REASONS = {
     "rm": "a reward model's loss and value head; the usual loss is tried.",
     "ppo": "PPO's loss and value head; the usual loss is tried.",
-    "dpo": "a loss on pairs of answers, beside a reference model; the usual loss is tried.",
-    "kto": "a loss on judged answers, beside a reference model; the usual loss is tried.",
+    "dpo": "a loss on pairs of answers, with a reference model; the usual loss is tried.",
+    "kto": "a loss on judged answers, with a reference model; the usual loss is tried.",
 }
 
 
@@ -159,14 +159,14 @@ def _checkpointing(fields: Fields, family: str, releases: Releases) -> _Checkpoi
     own = "llamafactory:unsloth" if fields.flag("use_unsloth_gc") else "llamafactory"
     is_trainers, trainers_reentrant, untried = training_arguments.checkpointing(fields)
     if not fields.flag("do_train"):
-        return _Checkpointing([], None, ("`do_train`: the job does not train, and so checkpoints nothing.",))
+        return _Checkpointing([], None, ("`do_train`: the job does not train, so nothing is checkpointed.",))
     if not is_own:
         functions = releases.torchs(trainers_reentrant) if is_trainers else []
         return _Checkpointing(functions, trainers_reentrant, tuple(untried))
     if not is_trainers:
         return _Checkpointing([own], reentrant)
     # The Trainer calls the same function again, with its own arguments.
-    twice = "transformers' Trainer switches checkpointing on a second time, with arguments of its own; once is tried."
+    twice = "transformers' Trainer switches checkpointing on a second time, with its own arguments; only one is tried."
     again = trainers_reentrant if trainers_reentrant is not None else True
     return _Checkpointing([own], again, (fields.sentence("gradient_checkpointing", twice), *untried))
 
@@ -218,9 +218,7 @@ def _weights(fields: Fields, precision: Precision, tuning: _Tuning) -> list[str]
     """Without mixed precision it leaves frozen weights as they were saved, and trains in float32."""
     if precision != "fp32" or tuning.tuning == "full":
         return []
-    return [
-        "Neither `bf16` nor `fp16` is asked for: frozen weights stay in the model's own precision; float32 is tried."
-    ]
+    return ["Neither `bf16` nor `fp16` is set: frozen weights stay in the model's own precision; float32 is tried."]
 
 
 def _untried(fields: Fields) -> list[str]:
@@ -234,10 +232,12 @@ def _untried(fields: Fields) -> list[str]:
 def _unjudged(fields: Fields) -> list[str]:
     """Why the job's checkpointing cannot be judged: another backend trains the model, without the function that is tried."""
     megatron = [name for name in MEGATRON if fields.says(name)]
-    reason = "Megatron trains the model, with checkpointing of its own; it is not judged."
+    reason = "Megatron trains the model with its own checkpointing, which is not judged."
     found = [fields.sentence_of(megatron, reason)] if megatron else []
     if fields.flag("use_unsloth"):
-        found.append(fields.sentence("use_unsloth", "unsloth's model checkpoints its layers itself; it is not judged."))
+        found.append(
+            fields.sentence("use_unsloth", "unsloth's model checkpoints its layers itself, which is not judged.")
+        )
     by_environment = [f"`{name}`: {reason}" for name, reason in BY_ENVIRONMENT.items() if _is_enabled(name)]
     return [*found, *by_environment, *training_arguments.by_fsdp(fields)]
 

@@ -37,8 +37,8 @@ FSDP_CHECKPOINTING = (
 """FSDP's own checkpointing, and that of XLA's FSDP, under the names that ``fsdp_config`` takes."""
 
 OF_CHECKPOINT = {
-    "every_n_layers": "some layers alone are checkpointed; all are tried.",
-    "offload": "what is kept for recomputation goes to the CPU.",
+    "every_n_layers": "only some layers are checkpointed; all are tried.",
+    "offload": "the inputs for recomputation are moved to the CPU.",
 }
 """Keyword arguments of checkpointing that transformers itself takes; others go to torch's function."""
 
@@ -97,7 +97,7 @@ def by_fsdp(fields: Fields) -> list[str]:
     value = fields.values.get("fsdp_config")
     if isinstance(value, str) and value and not value.startswith("{"):
         if not value.isprintable() or not Path(value).is_file():
-            return [fields.sentence("fsdp_config", "the file is not here, and may switch on FSDP's own checkpointing.")]
+            return [fields.sentence("fsdp_config", "the file is not here, and may switch FSDP's own checkpointing on.")]
         section = Fields(value, files.load_json(value, "a configuration of FSDP"))
     else:
         section = fields.section("fsdp_config")
@@ -114,9 +114,7 @@ def precision_of(fields: Fields) -> deepspeed.Precision:
     """
     is_bf16, is_fp16 = fields.flag("bf16"), fields.flag("fp16")
     if is_bf16 and is_fp16:
-        raise UsageFault(
-            f"{fields.source} asks for both bf16 and fp16, which transformers refuses.", "keep one of them"
-        )
+        raise UsageFault(f"{fields.source} sets both bf16 and fp16, which transformers rejects.", "keep one of them")
     return "bf16" if is_bf16 else "fp16" if is_fp16 else "fp32"
 
 
