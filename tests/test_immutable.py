@@ -172,7 +172,7 @@ def test_an_environment_is_inspected_once_with_each_overlay(inspections, monkeyp
         asked.append(environment_packages)
         return tmp_path / requirements[0]
 
-    monkeypatch.setattr("ckptdoctor.environment.target.overlays.lay", make)
+    monkeypatch.setattr("ckptdoctor.environment.target.overlays.make", make)
     target = Target(tmp_path / "python", ["rich==2"])
     with target.session(target.overlay) as session:
         target.inspect(target.overlay, session)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from ckptdoctor.environment import overlay, uv_errors
+from ckptdoctor.environment import overlay, uv_command, uv_errors
 from ckptdoctor.environment.pip_settings import PipSettings
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
 
@@ -90,8 +90,8 @@ class Lab:
         uv("pip", "install", "--quiet", "--offline", "--no-deps", "--python", str(self.python), *map(str, wheels))
         (self.venv / ".lock").unlink(missing_ok=True)
 
-    def lay(self, *requirements: str, with_dependencies: bool = False, anew: Sequence[str] = ()) -> Path:
-        return overlay.lay(
+    def make(self, *requirements: str, with_dependencies: bool = False, anew: Sequence[str] = ()) -> Path:
+        return overlay.make(
             self.python,
             requirements,
             with_dependencies=with_dependencies,
@@ -134,31 +134,31 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv_cache: Path) -> Lab:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     made = Lab(tmp_path)
     monkeypatch.setenv("PIP_FIND_LINKS", str(made.index))
-    real = overlay.run_uv
+    real = uv_command.run_uv
 
     def counted(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         made.runs.append(list(arguments))
         return real(arguments, environment)
 
-    monkeypatch.setattr(overlay, "run_uv", counted)
+    monkeypatch.setattr(uv_command, "run_uv", counted)
     return made
 
 
 def on_install(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
     """Do something whenever uv is about to install into an overlay."""
-    real = overlay.run_uv
+    real = uv_command.run_uv
 
     def acting(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         if "--target" in arguments:
             action()
         return real(arguments, environment)
 
-    monkeypatch.setattr(overlay, "run_uv", acting)
+    monkeypatch.setattr(uv_command, "run_uv", acting)
 
 
 def test_lays_the_release_and_nothing_else(lab: Lab):
     before = lab.target_state()
-    folder = lab.lay("transformers==4.52.4")
+    folder = lab.make("transformers==4.52.4")
     assert lab.holds(folder) == {"transformers-4.52.4"}
     assert lab.target_state() == before
     assert not (folder / ".lock").exists()
@@ -171,45 +171,45 @@ def test_lays_the_release_and_nothing_else(lab: Lab):
 
 
 def test_second_call_runs_no_uv(lab: Lab):
-    first = lab.lay("transformers==4.52.4")
+    first = lab.make("transformers==4.52.4")
     lab.runs.clear()
-    assert lab.lay("transformers==4.52.4") == first
+    assert lab.make("transformers==4.52.4") == first
     assert lab.runs == []
-    assert lab.lay("transformers == 4.52.4") == first
+    assert lab.make("transformers == 4.52.4") == first
     assert lab.runs == []
 
 
 def test_requirement_that_the_target_meets_gives_an_empty_overlay(lab: Lab):
-    assert list(lab.lay("transformers").iterdir()) == []
+    assert list(lab.make("transformers").iterdir()) == []
 
 
 def test_changed_target_makes_a_new_overlay(lab: Lab):
     wheel(lab.index, "needy", "1", "helper")
     helper = wheel(lab.index, "helper", "1")
-    first = lab.lay("needy==1")
+    first = lab.make("needy==1")
     assert lab.holds(first) == {"needy-1", "helper-1"}
     lab.install(helper)
-    second = lab.lay("needy==1")
+    second = lab.make("needy==1")
     assert lab.holds(second) == {"needy-1"}
     assert lab.holds(first) == {"needy-1", "helper-1"}
 
 
 def test_what_the_target_gets_from_elsewhere_counts_as_installed(lab: Lab):
-    assert lab.holds(lab.lay("transformers==4.52.4")) == {"transformers-4.52.4"}
+    assert lab.holds(lab.make("transformers==4.52.4")) == {"transformers-4.52.4"}
     lab.packages["Transformers"] = lab.packages.pop("transformers").replace("4.51.3", "4.52.4")
-    assert lab.holds(lab.lay("transformers==4.52.4")) == set()
+    assert lab.holds(lab.make("transformers==4.52.4")) == set()
 
 
 def test_changed_settings_make_a_new_overlay(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     wheel(lab.index, "thing", "1")
     wheel(lab.index, "thing", "2")
-    assert lab.holds(lab.lay("thing")) == {"thing-2"}
+    assert lab.holds(lab.make("thing")) == {"thing-2"}
     constraints = tmp_path / "c.txt"
     constraints.write_text("thing<2")
     monkeypatch.setenv("PIP_CONSTRAINT", str(constraints))
-    assert lab.holds(lab.lay("thing")) == {"thing-1"}
+    assert lab.holds(lab.make("thing")) == {"thing-1"}
     constraints.write_text("thing<3")
-    assert lab.holds(lab.lay("thing")) == {"thing-2"}
+    assert lab.holds(lab.make("thing")) == {"thing-2"}
 
 
 @pytest.mark.parametrize(("hours", "release"), [(23, "thing-1"), (25, "thing-2")])
@@ -217,38 +217,38 @@ def test_open_requirement_is_asked_again_after_a_day(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, hours: int, release: str
 ):
     wheel(lab.index, "thing", "1")
-    lab.lay("thing>=1")
+    lab.make("thing>=1")
     wheel(lab.index, "thing", "2")
     now = overlay.time.time()
     monkeypatch.setattr(overlay.time, "time", lambda: now + hours * 3600)
-    assert lab.holds(lab.lay("thing>=1")) == {release}
+    assert lab.holds(lab.make("thing>=1")) == {release}
 
 
 def test_exact_requirement_is_never_asked_again(lab: Lab, monkeypatch: pytest.MonkeyPatch):
-    first = lab.lay("transformers==4.52.4")
+    first = lab.make("transformers==4.52.4")
     lab.runs.clear()
     now = overlay.time.time()
     monkeypatch.setattr(overlay.time, "time", lambda: now + 1000 * 3600)
-    assert lab.lay("transformers==4.52.4") == first
+    assert lab.make("transformers==4.52.4") == first
     assert lab.runs == []
 
 
 def test_removed_overlay_is_laid_again(lab: Lab):
-    first = lab.lay("transformers==4.52.4")
+    first = lab.make("transformers==4.52.4")
     shutil.rmtree(first)
-    assert lab.holds(lab.lay("transformers==4.52.4")) == {"transformers-4.52.4"}
+    assert lab.holds(lab.make("transformers==4.52.4")) == {"transformers-4.52.4"}
 
 
 def test_torch_is_held_though_it_is_in_no_index(lab: Lab):
     wheel(lab.index, "wide", "1", "torch>=2", "torchvision")
     wheel(lab.index, "torchvision", "0.1", "torch")
-    assert lab.holds(lab.lay("wide==1")) == {"wide-1", "torchvision-0.1"}
+    assert lab.holds(lab.make("wide==1")) == {"wide-1", "torchvision-0.1"}
 
 
 def test_requirement_of_another_torch_is_refused(lab: Lab):
     wheel(lab.index, "newer", "1", "torch>=2.14")
     with pytest.raises(TargetError) as caught:
-        lab.lay("newer==1")
+        lab.make("newer==1")
     # uv names the release of a package too, up to some version.
     message = caught.value.message.replace("newer==1 ", "newer ")
     assert message == "newer needs torch>=2.14, but the target's torch 2.13.0+cpu is never replaced."
@@ -258,14 +258,14 @@ def test_requirement_of_another_torch_is_refused(lab: Lab):
 
 def test_torch_asked_for_by_name_is_laid_in(lab: Lab):
     wheel(lab.index, "newer", "1", "torch>=2.14")
-    assert lab.holds(lab.lay("newer==1", "torch==2.14.0")) == {"newer-1", "torch-2.14.0"}
+    assert lab.holds(lab.make("newer==1", "torch==2.14.0")) == {"newer-1", "torch-2.14.0"}
 
 
 def test_torch_whose_version_is_no_constraint_is_refused_too(lab: Lab):
     wheel(lab.index, "newer", "1", "torch>=2.14")
     lab.packages["torch"] = "built-here"
     with pytest.raises(TargetError, match="The requirements bring torch"):
-        lab.lay("newer==1")
+        lab.make("newer==1")
 
 
 def test_torch_of_a_shared_base_is_not_brought_in(lab: Lab):
@@ -275,23 +275,23 @@ def test_torch_of_a_shared_base_is_not_brought_in(lab: Lab):
     text = config.read_text().replace("include-system-site-packages = false", "include-system-site-packages = true")
     config.write_text(text)
     assert "= true" in text
-    assert lab.holds(lab.lay("transformers==4.52.4")) == {"transformers-4.52.4"}
+    assert lab.holds(lab.make("transformers==4.52.4")) == {"transformers-4.52.4"}
 
 
 def test_trainer_comes_without_dependencies_unless_asked(lab: Lab):
     wheel(lab.index, "llamafactory", "0.9.3", "helper", "transformers==4.52.4")
     wheel(lab.index, "helper", "1")
-    assert lab.holds(lab.lay("llamafactory==0.9.3")) == {"llamafactory-0.9.3"}
-    both = lab.lay("transformers==4.51.3", "LLaMaFactory==0.9.3")
+    assert lab.holds(lab.make("llamafactory==0.9.3")) == {"llamafactory-0.9.3"}
+    both = lab.make("transformers==4.51.3", "LLaMaFactory==0.9.3")
     assert lab.holds(both) == {"llamafactory-0.9.3"}
-    whole = lab.lay("llamafactory==0.9.3", with_dependencies=True)
+    whole = lab.make("llamafactory==0.9.3", with_dependencies=True)
     assert lab.holds(whole) == {"llamafactory-0.9.3", "helper-1", "transformers-4.52.4"}
 
 
 def test_build_that_needs_torch_gets_a_second_attempt(lab: Lab):
     source(lab.index, "oldspeed", "0.1", "import torch, os; assert os.environ['DS_BUILD_OPS'] == '0'")
     before = lab.target_state()
-    assert lab.holds(lab.lay("oldspeed==0.1")) == {"oldspeed-0.1"}
+    assert lab.holds(lab.make("oldspeed==0.1")) == {"oldspeed-0.1"}
     assert lab.target_state() == before
     assert any("--no-build-isolation" in run for run in lab.runs)
 
@@ -299,7 +299,7 @@ def test_build_that_needs_torch_gets_a_second_attempt(lab: Lab):
 def test_build_that_fails_is_told_in_a_sentence(lab: Lab):
     source(lab.index, "broken", "0.1", "raise RuntimeError('no \\x1b[31mcompiler')")
     with pytest.raises(TargetError) as caught:
-        lab.lay("broken==0.1")
+        lab.make("broken==0.1")
     assert caught.value.message == "broken==0.1 could not be built from its source."
     assert "RuntimeError: no compiler" in caught.value.hint
     assert "\x1b" not in caught.value.hint
@@ -313,13 +313,13 @@ def test_local_folder_follows_its_code(lab: Lab, tmp_path: Path):
     project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     (folder / "pyproject.toml").write_text(project + '[project]\nname = "mine"\nversion = "1"\n')
     (folder / "backend.py").write_text(backend)
-    first = lab.lay(f"mine @ {folder.as_uri()}")
+    first = lab.make(f"mine @ {folder.as_uri()}")
     assert (first / "mine.py").read_text() == "VERSION = '1'"
     lab.runs.clear()
-    assert lab.lay(f"mine @ {folder.as_uri()}") == first
+    assert lab.make(f"mine @ {folder.as_uri()}") == first
     assert lab.runs == []
     (folder / "backend.py").write_text(backend.replace("VERSION = '1'", "VERSION = 'edited'"))
-    assert (lab.lay(f"mine @ {folder.as_uri()}") / "mine.py").read_text() == "VERSION = 'edited'"
+    assert (lab.make(f"mine @ {folder.as_uri()}") / "mine.py").read_text() == "VERSION = 'edited'"
 
 
 def test_indexes_that_cannot_be_reached_are_left_out(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -331,13 +331,13 @@ def test_indexes_that_cannot_be_reached_are_left_out(lab: Lab, monkeypatch: pyte
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("PIP_INDEX_URL", "http://me:secret@127.0.0.1:9/simple")
     with pytest.raises(TargetError) as caught:
-        lab.lay("thing==2")
+        lab.make("thing==2")
     assert "secret" not in caught.value.message + caught.value.hint
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", page.parent.as_uri())
-    assert lab.holds(lab.lay("thing==1")) == {"thing-1"}
+    assert lab.holds(lab.make("thing==1")) == {"thing-1"}
     for wanted in ("thing==2", "another"):
         with pytest.raises(TargetError, match=r"^127\.0\.0\.1:9 cannot be reached") as caught:
-            lab.lay(wanted)
+            lab.make(wanted)
         assert not isinstance(caught.value, UnobtainableError)
         assert "spelling" not in caught.value.hint
         assert "network" in caught.value.hint
@@ -345,13 +345,13 @@ def test_indexes_that_cannot_be_reached_are_left_out(lab: Lab, monkeypatch: pyte
 
 def test_an_edited_copy_gives_way_to_the_release(lab: Lab):
     """The target has the release's version, and its files are others."""
-    assert lab.holds(lab.lay("transformers==4.51.3")) == set()
-    assert lab.holds(lab.lay("transformers==4.51.3", anew=["transformers"])) == {"transformers-4.51.3"}
+    assert lab.holds(lab.make("transformers==4.51.3")) == set()
+    assert lab.holds(lab.make("transformers==4.51.3", anew=["transformers"])) == {"transformers-4.51.3"}
 
 
 def test_which_index_is_left_out():
     settings = PipSettings(extra_index_urls=("https://a/simple/", "https://me:pw@b/simple"))
-    less = overlay._without_index
+    less = uv_command.without_index
     assert less(settings, "https://b/simple/x/") == PipSettings(extra_index_urls=("https://a/simple/",))
     assert less(settings, "https://main/simple/x/") == PipSettings("https://a/simple/", ("https://me:pw@b/simple",))
     assert less(settings, "https://files/x-1-py3-none-any.whl") is None
@@ -364,7 +364,7 @@ def test_two_at_once_share_one_whole_overlay(lab: Lab, monkeypatch: pytest.Monke
     together = threading.Barrier(2, timeout=60)
     on_install(monkeypatch, together.wait)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: lab.lay("transformers==4.52.4"), range(2))
+        first, second = pool.map(lambda _: lab.make("transformers==4.52.4"), range(2))
     assert first == second
     assert lab.holds(first) == {"transformers-4.52.4"}
     assert (first / "transformers.py").is_file()
@@ -379,7 +379,7 @@ def test_interruption_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch):
 
     on_install(monkeypatch, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        lab.lay("transformers==4.52.4")
+        lab.make("transformers==4.52.4")
     assert lab.leftovers() == []
     assert not (lab.cache / "overlays").exists()
 
@@ -396,7 +396,7 @@ def test_interruption_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch):
 def test_failures_are_one_sentence(lab: Lab, requirements: list[str], message: str):
     before = lab.target_state()
     with pytest.raises(TargetError) as caught:
-        lab.lay(*requirements)
+        lab.make(*requirements)
     assert caught.value.message.startswith(message)
     assert "\n" not in caught.value.message
     assert "conclude" not in caught.value.message
@@ -407,7 +407,7 @@ def test_failures_are_one_sentence(lab: Lab, requirements: list[str], message: s
 
 def test_what_is_no_requirement(lab: Lab):
     with pytest.raises(UsageFault, match="is not a requirement") as caught:
-        lab.lay("transformers=4.52\x1b[31m")
+        lab.make("transformers=4.52\x1b[31m")
     assert caught.value.status == 2
     assert "\\x1b" not in caught.value.message
     assert lab.runs == []
@@ -416,14 +416,14 @@ def test_what_is_no_requirement(lab: Lab):
 def test_what_is_no_python(lab: Lab, tmp_path: Path):
     lab.python = tmp_path / "nothing"
     with pytest.raises(TargetError, match="does not run as a Python"):
-        lab.lay("transformers")
+        lab.make("transformers")
 
 
 def test_cache_that_cannot_be_written(lab: Lab, tmp_path: Path):
     lab.cache = tmp_path / "file"
     lab.cache.touch()
     with pytest.raises(TargetError, match="cannot be written"):
-        lab.lay("transformers==4.52.4")
+        lab.make("transformers==4.52.4")
 
 
 @pytest.mark.parametrize(
@@ -444,10 +444,10 @@ def test_cache_that_cannot_be_written(lab: Lab, tmp_path: Path):
         ),
         (
             "error: Disk\x07 quota exceeded\n  cause: (os error 122)\nhint: buy one",
-            "The overlay could not be laid: Disk quota exceeded.",
+            "The overlay could not be made: Disk quota exceeded.",
         ),
-        ("", "The overlay could not be laid: it gave no reason."),
-        ("error: " + "long " * 200, "The overlay could not be laid: " + ("long " * 44).strip() + " …."),
+        ("", "The overlay could not be made: it gave no reason."),
+        ("error: " + "long " * 200, "The overlay could not be made: " + ("long " * 44).strip() + " …."),
     ],
 )
 def test_what_uv_says_is_distilled(stderr: str, message: str):

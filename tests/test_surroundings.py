@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ckptdoctor import output
-from ckptdoctor.environment import overlay, process
+from ckptdoctor.environment import process, uv_command
 from ckptdoctor.environment.process import Process
 from ckptdoctor.errors import TargetError
 from ckptdoctor.model import encoding
@@ -360,7 +360,7 @@ def starts_with_a_long_variable(folder):
 
 
 def starts_uv_with_a_long_argument(folder):
-    overlay.run_uv([LONG], {})
+    uv_command.run_uv([LONG], {})
 
 
 @on_linux

@@ -10,27 +10,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
-import urllib3
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, DistributionPackage, ProjectPage
-from requests.adapters import HTTPAdapter
 
+from ckptdoctor.environment.connections import connect, read_within, time_limit
 from ckptdoctor.environment.pip_settings import PipSettings
 from ckptdoctor.environment.uv_errors import NETWORK, clean
 from ckptdoctor.errors import TargetError, UsageFault
 
-AT_ONCE = 16
-"""Requests that may be under way at once."""
-_TIMEOUT = 15.0
-"""Seconds to wait for an index where pip's settings do not say."""
 _TRIES = 2
-_LARGEST_PAGE = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -91,11 +84,11 @@ class Index:
     """
 
     def __init__(self, settings: PipSettings) -> None:
-        self.session = _session(settings)
+        self.session = connect(settings)
         self.notes: list[str] = []
         self.unread: dict[str, str] = {}
         self._settings = settings
-        self._timeout = _seconds(settings)
+        self._timeout = time_limit(settings)
         self._known: dict[str, list[Release]] = {}
 
     def __enter__(self) -> Index:
@@ -190,7 +183,7 @@ class Index:
         for attempt in range(1, _TRIES + 1):
             try:
                 with self.session.get(url, headers={"Accept": ACCEPT_ANY}, stream=True) as response:
-                    body = _within(response, time.monotonic() + self._timeout)
+                    body = read_within(response, time.monotonic() + self._timeout)
             except requests.RequestException:
                 if attempt == _TRIES:
                     raise
@@ -202,63 +195,6 @@ class Index:
 
 class _UnreadableError(Exception):
     """An index that cannot be read; the message is a sentence for people."""
-
-
-class _Adapter(HTTPAdapter):
-    """Connections with a time limit on each answer, and without a check of certificates where pip has none."""
-
-    def __init__(self, timeout: float, trusted: bool = False) -> None:
-        self._limit = timeout
-        self._trusted = trusted
-        super().__init__(pool_connections=AT_ONCE, pool_maxsize=AT_ONCE)
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        kwargs["timeout"] = kwargs.get("timeout") or self._limit
-        if self._trusted:
-            kwargs["verify"] = False
-        return super().send(request, *args, **kwargs)
-
-
-def _session(settings: PipSettings) -> requests.Session:
-    session = requests.Session()
-    timeout = _seconds(settings)
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(timeout))
-    for host in settings.trusted_hosts:
-        # With the slash, `host` does not stand for `host.example` as well; without a port it stands for the default one.
-        session.mount(f"https://{host}/", _Adapter(timeout, trusted=True))
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    if settings.cert:
-        session.verify = settings.cert
-    if settings.client_cert:
-        session.cert = settings.client_cert
-    if settings.proxy:
-        proxy = settings.proxy if "://" in settings.proxy else f"http://{settings.proxy}"
-        session.proxies = {"http": proxy, "https": proxy}
-        # requests would let the environment's proxy win over this one. Its variables for certificates go with that.
-        session.trust_env = False
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        session.verify = settings.cert or bundle or True
-    return session
-
-
-def _seconds(settings: PipSettings) -> float:
-    try:
-        seconds = float(settings.timeout or _TIMEOUT)
-    except ValueError:
-        message = "pip's setting timeout is no number."
-        raise TargetError(message, "Correct it: `pip config debug` shows where.") from None
-    return seconds if seconds > 0 else _TIMEOUT
-
-
-def _within(response: requests.Response, deadline: float) -> bytes:
-    """The body, unless it is too large or comes too slowly."""
-    body = bytearray()
-    for chunk in response.iter_content(2**16):
-        body += chunk
-        if len(body) > _LARGEST_PAGE or time.monotonic() > deadline:
-            raise requests.ReadTimeout("the page is too large or comes too slowly")
-    return bytes(body)
 
 
 def _local(place: str) -> Path | None:

@@ -211,7 +211,7 @@ def _seconds(value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        message = "pip's setting timeout is no number."
+        message = "pip's setting timeout is not a number."
         raise TargetError(message, "Correct it: `pip config debug` shows where.") from None
 
 

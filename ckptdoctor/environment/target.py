@@ -83,7 +83,7 @@ class Target:
             UsageFault: A requirement is not one.
             TargetError: It cannot be had.
         """
-        return overlays.lay(
+        return overlays.make(
             self.python,
             requirements,
             with_dependencies=self._with_dependencies,

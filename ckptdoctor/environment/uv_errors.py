@@ -99,9 +99,7 @@ def _against_pin(because: str, pins: Mapping[str, str]) -> TargetError | None:
         found = re.search(rf"(\S+) depends? on ({re.escape(name)}(?![\w.-])\S*)", because)
         if found and f"{name}=={version}" in because:
             message = f"{found.group(1)} needs {found.group(2)}, but the target's {name} {version} is never replaced."
-            hint = (
-                f"Choose a release made for it, or lay another in on purpose: --with '{name}==...' (a large download)."
-            )
+            hint = f"Choose a release made for it, or ask for another by name: --with '{name}==...' (a large download)."
             return UnobtainableError(message, hint)
     return None
 
@@ -134,7 +132,7 @@ def _unfetched(text: str) -> TargetError | None:
 
 def _anything(text: str) -> TargetError:
     sentence = _clip(re.split(r" cause: |(?<=[a-z])\. ", text)[0].strip(" .")) or "it gave no reason"
-    return TargetError(f"The overlay could not be laid: {sentence}.", "Try the same requirements with pip to see more.")
+    return TargetError(f"The overlay could not be made: {sentence}.", "Try the same requirements with pip to see more.")
 
 
 def _clip(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor.environment import overlay, pip_settings, uv_errors
+from ckptdoctor.environment import overlay, pip_settings, uv_command, uv_errors
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted, TargetError
@@ -131,7 +131,7 @@ class Environments:
 
     def _laid(self, base: Base, requirements: list[str], any_python: bool = False) -> Path:
         python = self.python(base)
-        return overlay.lay(
+        return overlay.make(
             python,
             requirements,
             with_dependencies=False,
@@ -179,13 +179,13 @@ class Environments:
         settings = pip_settings.read(None, os.environ)
         environ = {**os.environ, **pip_settings.uv_environment(settings, os.environ), "NO_COLOR": "1"}
         venv = ["venv", "--clear", "--relocatable", "--no-python-downloads", "--python", python, str(made)]
-        done = overlay.run_uv(venv, environ)
+        done = uv_command.run_uv(venv, environ)
         if done.returncode and "No space left" not in done.stderr:
             raise TargetError(f"There is no Python {python} on this machine.", "install it, or leave it out")
         if done.returncode:
             raise uv_errors.distil(done.stderr, {})
         arguments = pip_settings.uv_arguments(settings, os.environ)
         install = ["pip", "install", "--python", str(made / "bin" / "python"), *arguments, torch, "numpy"]
-        done = overlay.run_uv(install, environ)
+        done = uv_command.run_uv(install, environ)
         if done.returncode:
             raise uv_errors.distil(done.stderr, {})

@@ -23,7 +23,8 @@ from packaging.version import Version
 from requests import Session
 
 from ckptdoctor import catalog
-from ckptdoctor.environment.index import AT_ONCE, Release
+from ckptdoctor.environment.connections import AT_ONCE
+from ckptdoctor.environment.index import Release
 from ckptdoctor.matrix import archives, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.store import writing

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog, results
-from ckptdoctor.environment import overlay
+from ckptdoctor.environment import requirements
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.questions import Trainer
@@ -198,8 +198,8 @@ def key(base: Base, target: Environment, options: Options) -> str:
         sorted((package.name, package.version) for package in target.packages),
         results.circumstances(),
         [_state(package) for package in target.packages if package.name in target.stack and package.name not in laid],
-        [overlay.newest(Requirement(requirement)) for requirement in base.requirements],
-        "" if all(map(overlay.names_one_release, map(Requirement, base.requirements))) else _today(),
+        [requirements.source_changed_at(Requirement(requirement)) for requirement in base.requirements],
+        "" if all(map(requirements.names_one_release, map(Requirement, base.requirements))) else _today(),
         sorted((str(file.absolute()), contents) for file in own if (contents := _contents(file))),
         probes_code(),
     ]

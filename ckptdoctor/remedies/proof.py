@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog
-from ckptdoctor.environment import overlay as overlays
+from ckptdoctor.environment import resolving
 from ckptdoctor.errors import TargetError, UnobtainableError
 from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment
@@ -98,7 +98,7 @@ def _lacking(requirements: Sequence[str], before: Environment, after: Environmen
     named = set(map(_name, requirements))
     whole = [name for name in sorted(named & catalog.trainers().keys()) if pins.is_whole(name, before)]
     found = [one for name in whole for one in pins.missing(name, before, after)]
-    return [one for one in found if not overlays.is_held(_name(one))]
+    return [one for one in found if not resolving.is_held(_name(one))]
 
 
 def _name(requirement: str) -> str:

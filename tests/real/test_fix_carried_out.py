@@ -188,7 +188,7 @@ def test_the_real_model_computes_what_it_does_with_a_release_that_works(demo_pyt
     wanted = specs(["model"], ["glm4"])
     with Session(demo_python, None, 1, cache) as session:
         installed = {one.name: one.version for one in session.look().packages}
-    laid = overlay.lay(
+    laid = overlay.make(
         demo_python,
         ["llamafactory==0.9.3"],
         with_dependencies=False,
