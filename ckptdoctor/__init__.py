@@ -45,7 +45,7 @@ def check(
 
     Args:
         python: The target: an interpreter or an environment's folder; the active environment where none is given.
-        with_: Requirements to lay over it, folders and archives among them; it stays as it is.
+        with_: Requirements to test with, folders and archives among them; the environment is not modified.
         job: A job file, to probe that very job.
         models: Model families or folders with a ``config.json``; without any, the one that fits.
         functions: Checkpoint functions, such as ``llamafactory`` or ``mine.py:function``; without any, those installed.

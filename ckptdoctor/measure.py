@@ -114,10 +114,10 @@ def _requirements(name: str, releases: list[str], target: Path, facts: Environme
         for release in releases:
             requirement = f"{name}=={release}"
             try:
-                laid = environments.trainer(Base(), requirement)
+                overlay = environments.trainer(Base(), requirement)
             except TargetError:
                 continue  # it cannot be had here, so nothing is claimed of it
-            found[release] = questions.trainer_in(laid, requirement, facts).requires
+            found[release] = questions.trainer_in(overlay, requirement, facts).requires
     return found
 
 

@@ -91,7 +91,7 @@ def test_what_another_run_measures_is_done_last_and_its_end_is_waited_for():
     assert begun == [tasks[1], tasks[2], tasks[0]]
     assert said == ["waiting for another run, which measures transformers==4.50.3"]
     assert [one.base for one in events if isinstance(one, Ended)] == [one.base for one in begun]
-    # Of the one of which nothing was left, nothing was laid.
+    # Nothing was added for the task of which nothing was left.
     assert {one.base for one in events if isinstance(one, Refused)} == {tasks[0].base, tasks[1].base}
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ckptdoctor import output, results
 from ckptdoctor.cli import run_command
-from ckptdoctor.environment import process, session
+from ckptdoctor.environment import inspection, process, rounds
 from ckptdoctor.errors import DoctorError, UsageFault
 from ckptdoctor.job import reading
 from ckptdoctor.model.evidence import Environment, Spec
@@ -239,7 +239,7 @@ def test_a_line_of_the_bridge(line):
     with suppress(EOFError):
         while event := told.read(1):
             if event["event"] == "done":
-                judged(session._evidence(event["evidence"]))
+                judged(rounds._evidence(event["evidence"]))
 
 
 def judged(evidence):
@@ -257,7 +257,7 @@ def judged(evidence):
 @given(facts=VALUES | altered(json.loads(msgspec.json.encode(FULL))))
 def test_what_a_target_says_of_itself(facts):
     try:
-        found = session.inspection_of({"environment": facts}, Path("python")).environment
+        found = inspection.inspection_of({"environment": facts}, Path("python")).environment
     except DoctorError as error:
         is_one_sentence(error)
     else:

@@ -51,7 +51,7 @@ def test_trainers_are_alternatives_to_each_other():
 
     assert len(made) == 2 * 3
     assert all(len(one.stack) == 2 and "transformers" in one.stack for one in made)
-    assert {one.laid for one in made} == {"llamafactory==0.9.2", "llamafactory==0.9.3", "axolotl==0.8.1"}
+    assert {one.trainer_requirement for one in made} == {"llamafactory==0.9.2", "llamafactory==0.9.3", "axolotl==0.8.1"}
 
 
 def test_trainers_alone_are_combinations_too():
@@ -247,7 +247,7 @@ def test_few_environments_are_needed():
 
     assert len(made) == 2 * 3
     assert len({one.base() for one in made}) == 2
-    assert len({one.laid for one in made}) == 3
+    assert len({one.trainer_requirement for one in made}) == 3
 
 
 def test_an_environment_that_is_there_is_used_again():

@@ -10,7 +10,7 @@ import pytest
 from ckptdoctor.environment.index import Release
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import combine
-from ckptdoctor.matrix.executor import Doing, Ended, Laid, Looked, Probed, Refused
+from ckptdoctor.matrix.executor import Doing, Ended, Looked, Probed, Refused, TrainerAdded
 from ckptdoctor.matrix.executor import _specs as wanted
 from ckptdoctor.matrix.fingerprints import Fingerprint
 from ckptdoctor.matrix.measuring import Measuring
@@ -43,7 +43,7 @@ class Answers:
             while (task := claim(waiting)) is None:
                 yield Doing(waiting.base, "waiting")
             if task.combinations:
-                yield Doing(task.base, "laying")
+                yield Doing(task.base, "preparing")
                 yield from self._perform(task)
             yield Ended(task.base)
 
@@ -56,13 +56,13 @@ class Answers:
         facts = msgspec.structs.replace(TARGET, packages=packages, stack=("torch", "transformers"), families=("glm4",))
         yield Looked(task.base, facts)
         trainers = {}
-        for requirement in {combination.laid for combination in task.combinations}:
+        for requirement in {combination.trainer_requirement for combination in task.combinations}:
             trainer, version = requirement.split("==")
             if (trainer, version) in self.refused:
                 yield Refused(task.base, requirement, *self.refused[trainer, version])
             else:
                 trainers[requirement] = Trainer(trainer, version, [trainer])
-                yield Laid(task.base, requirement, trainers[requirement])
+                yield TrainerAdded(task.base, requirement, trainers[requirement])
         for spec in wanted(task, facts, trainers):
             if spec.id not in self.lost:
                 yield self._probe(task, spec, release)
@@ -72,7 +72,7 @@ class Answers:
             raise KeyboardInterrupt
         name = f"{release}: {spec.id}"
         self.probed[name] += 1
-        made = raised(spec) if (release, spec.laid.partition("==")[2]) in self.fails else sound(spec)
+        made = raised(spec) if (release, spec.added.partition("==")[2]) in self.fails else sound(spec)
         return Probed(task.base, msgspec.structs.replace(made, ended=self.ended.get(name, made.ended)))
 
     def close(self):
@@ -331,7 +331,7 @@ def test_the_map_has_what_wheels_say_of_releases_that_were_not_laid(tmp_path):
     }
     made = work(tmp_path, Answers(), fingerprints={"llamafactory": alike})
 
-    # What was laid in says by itself that it requires nothing.
+    # What was installed says by itself that it requires nothing.
     assert made.requires == {"llamafactory": {"0.9.2": ["transformers<=4.50.3"], "0.9.3": []}}
     assert [tuple(cell.stack.values()) for cell in made.cells if cell.unmet] == [("4.51.3", "0.9.2")]
 

@@ -1,16 +1,19 @@
-"""What one look at an environment tells: its packages, and all that they require."""
+"""What an inspection of an environment says: its packages, and all that they require."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from ckptdoctor.errors import TargetError
 from ckptdoctor.model.evidence import Environment
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """An environment as it was inspected, all that later steps need of it."""
+    """All that later steps need to know of an environment."""
 
     environment: Environment
     """As a report shows it: a package has the requirements that name a package of the stack."""
@@ -29,3 +32,18 @@ class Inspection(msgspec.Struct, frozen=True):
             for package in self.environment.packages
         )
         return msgspec.structs.replace(self.environment, packages=packages)
+
+
+def inspection_of(event: Mapping[str, Any], python: Path) -> Inspection:
+    """An inspection, from the event that the environment's side sent.
+
+    Raises:
+        TargetError: The event has another form.
+    """
+    try:
+        return msgspec.convert(event, Inspection, strict=False)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise TargetError(
+            f"{python} does not say what is installed in it: {error}.",
+            "a package's METADATA, or a sitecustomize, may be damaged",
+        ) from None

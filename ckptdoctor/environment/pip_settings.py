@@ -1,6 +1,6 @@
 """pip's own settings, read without pip and translated for uv.
 
-An overlay is laid by uv, but a machine is set up for pip: its indexes, certificates and constraints stand in pip's
+uv makes an overlay, but a machine is set up for pip: its indexes, certificates and constraints stand in pip's
 configuration. Neither the target nor ckptdoctor's own environment need have pip, so the files are parsed here.
 """
 

@@ -79,7 +79,7 @@ def _there(axis: Axis, wanted: str) -> str:
 def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:
     names = [one.name for one in (axis, *fixed)]
     if names.count(axis.name) > 1:
-        raise UsageFault(f"{axis.name} is both varied and added to.", f"leave out --with {axis.name}")
+        raise UsageFault(f"{axis.name} is both varied and added with --with.", f"leave out --with {axis.name}")
     if sum(catalog.is_trainer(name) for name in names) > 1:
         raise UsageFault(f"A run has one trainer, not {listed(names)}.", "leave the others out")
 

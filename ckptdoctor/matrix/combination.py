@@ -20,11 +20,11 @@ class Base(msgspec.Struct, frozen=True, order=True):
     """A version, for an environment of its own; empty for the target's."""
     torch: str = ""
     requirements: tuple[str, ...] = ()
-    """Laid over, with what they depend on."""
+    """Packages of the overlay; their dependencies are added too."""
 
     @property
     def is_target(self) -> bool:
-        """Whether it is the target itself that is added to, not an environment made for it."""
+        """Whether the packages are added to the target itself, not to an environment made for a torch or a Python."""
         return not self.python and not self.torch
 
 
@@ -42,7 +42,7 @@ class Combination(msgspec.Struct, frozen=True):
         return dict(self.releases)
 
     @property
-    def laid(self) -> str:
+    def trainer_requirement(self) -> str:
         """The trainer, as a requirement; empty where none is varied."""
         return next((f"{name}=={release}" for name, release in self.releases if catalog.is_trainer(name)), "")
 

@@ -80,18 +80,19 @@ class Environments:
             TargetError: They cannot be had, together or with torch.
         """
         requirements = [*base.requirements, *(() if base.is_target else self._following(base))]
-        return self._laid(base, requirements) if requirements else None
+        return self._make_overlay(base, requirements) if requirements else None
 
     def trainer(self, base: Base, requirement: str) -> Path:
         """The folder of a trainer's release.
 
-        One that is made for another Python is laid all the same: only the module of its checkpoint function is loaded.
+        A release made for another Python is added too, since only the module of its checkpoint function is loaded.
 
         Raises:
             TargetError: It cannot be had.
         """
         return self._once(
-            ("laid", self.python(base), requirement), lambda: self._laid(base, [requirement], any_python=True)
+            ("trainer", self.python(base), requirement),
+            lambda: self._make_overlay(base, [requirement], any_python=True),
         )
 
     def fork_server(self, base: Base) -> ForkServer:
@@ -129,7 +130,7 @@ class Environments:
             made = self._made["fork_server", python] = ForkServer(python, self.cache)
         return made
 
-    def _laid(self, base: Base, requirements: list[str], any_python: bool = False) -> Path:
+    def _make_overlay(self, base: Base, requirements: list[str], any_python: bool = False) -> Path:
         python = self.python(base)
         return overlay.make(
             python,

@@ -51,7 +51,7 @@ class Looked(msgspec.Struct, tag=True):
     facts: Environment
 
 
-class Laid(msgspec.Struct, tag=True):
+class TrainerAdded(msgspec.Struct, tag=True):
     """A trainer's release that was added to a base."""
 
     base: Base
@@ -60,10 +60,11 @@ class Laid(msgspec.Struct, tag=True):
 
 
 class Refused(msgspec.Struct, tag=True):
-    """A base, or with ``laid`` a trainer's release for it, cannot be had."""
+    """A base, or a trainer's release for it, cannot be installed."""
 
     base: Base
-    laid: str
+    requirement: str
+    """A trainer's release; empty for the base itself."""
     why: str
     for_good: bool
     """Trying again would not help."""
@@ -89,7 +90,7 @@ class Ended(msgspec.Struct, tag=True):
     base: Base
 
 
-Event: TypeAlias = Looked | Laid | Refused | Probed | Doing | Ended
+Event: TypeAlias = Looked | TrainerAdded | Refused | Probed | Doing | Ended
 
 
 Claim: TypeAlias = Callable[[Task], Task | None]
@@ -182,7 +183,7 @@ def _claimed(waiting: list[Task], claim: Claim) -> Task | None:
 def perform(
     task: Task, environments: Environments, at_once: int, stop: threading.Event, tell: Callable[[Event], None]
 ) -> None:
-    """Lay what a task needs, and run its probes.
+    """Make the environment that a task needs, and run its probes.
 
     Args:
         task: What to run.
@@ -193,7 +194,7 @@ def perform(
     """
     base = task.base
     try:
-        tell(Doing(base, "laying " + (", ".join(base.requirements) or "nothing over the target")))
+        tell(Doing(base, f"preparing {_over(base)}"))
         python, overlay = environments.python(base), environments.overlay(base)
         fork_server = environments.fork_server(base) if overlay else None
         if stop.is_set():
@@ -201,14 +202,14 @@ def perform(
         with Session(python, overlay, at_once, environments.cache, lambda _: None, fork_server, stop) as session:
             facts = session.look()
             tell(Looked(base, facts))
-            laid, trainers = _lay_trainers(task, environments, facts, stop, tell)
+            overlays, trainers = _add_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
             tell(Doing(base, f"{len(wanted)} probes with {_over(base)}"))
             workers = {
                 worker: [spec for spec, where in wanted.items() if where == worker]
                 for worker in (WITHOUT_DEEPSPEED, FULL_STACK)
             }
-            session.examine(workers, laid=laid, each=lambda evidence: tell(Probed(base, evidence)))
+            session.examine(workers, added=overlays, each=lambda evidence: tell(Probed(base, evidence)))
     except TargetError as error:
         tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
     except OSError as error:  # a full disk above all, which others may have room on by then
@@ -219,32 +220,33 @@ def _said(error: OSError) -> str:
     return f"{error.filename or 'The machine'}: {error.strerror or error}."
 
 
-def _lay_trainers(
+def _add_trainers(
     task: Task, environments: Environments, facts: Environment, stop: threading.Event, tell: Callable[[Event], None]
 ) -> tuple[dict[str, Path], dict[str, Trainer]]:
-    laid, trainers = {}, {}
-    for requirement in dict.fromkeys(combination.laid for combination in task.combinations if combination.laid):
+    overlays, trainers = {}, {}
+    requirements = dict.fromkeys(combination.trainer_requirement for combination in task.combinations)
+    for requirement in filter(None, requirements):
         if stop.is_set():
             raise Interrupted
         try:
-            laid[requirement] = environments.trainer(task.base, requirement)
-            trainers[requirement] = questions.trainer_in(laid[requirement], requirement, facts)
-            tell(Laid(task.base, requirement, trainers[requirement]))
+            overlays[requirement] = environments.trainer(task.base, requirement)
+            trainers[requirement] = questions.trainer_in(overlays[requirement], requirement, facts)
+            tell(TrainerAdded(task.base, requirement, trainers[requirement]))
         except TargetError as error:
             tell(Refused(task.base, requirement, error.message, isinstance(error, UnobtainableError)))
         except OSError as error:
             tell(Refused(task.base, requirement, _said(error), for_good=False))
-    return laid, trainers
+    return overlays, trainers
 
 
 def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict[Spec, Worker]:
     """What has to be run, each once, with the worker it belongs to."""
     wanted: dict[Spec, Worker] = {}
     for combination in task.combinations:
-        if combination.laid and combination.laid not in trainers:
+        if combination.trainer_requirement and combination.trainer_requirement not in trainers:
             continue
         try:
-            planned = questions.plan(combination, facts, trainers.get(combination.laid), task.options)
+            planned = questions.plan(combination, facts, trainers.get(combination.trainer_requirement), task.options)
         except TargetError:
             continue  # the same error is its result, where it is judged
         wanted.update({one.spec: one.worker for one in planned.probes if one.spec.id not in task.done})

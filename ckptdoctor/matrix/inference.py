@@ -125,15 +125,17 @@ def _comparisons(combination: Combination, fingerprints: Fingerprints) -> tuple[
 def choose(waiting: Sequence[Group], runs: Mapping[Combination, Run]) -> list[Combination]:
     """One combination of each group that waits, with as few environments in all as can be had simply."""
     bases = {one.base() for one in runs}
-    trainers = {one.laid for one in runs}
+    trainers = {one.trainer_requirement for one in runs}
     chosen = []
     for group in sorted(waiting, key=lambda group: len(group.members)):
         left = group.waiting(runs)
         if group.distrusted:
             chosen += left
             continue
-        pick = min(left, key=lambda one: (one in group.reserve, one.base() not in bases, one.laid not in trainers))
+        pick = min(
+            left, key=lambda c: (c in group.reserve, c.base() not in bases, c.trainer_requirement not in trainers)
+        )
         bases.add(pick.base())
-        trainers.add(pick.laid)
+        trainers.add(pick.trainer_requirement)
         chosen.append(pick)
     return chosen

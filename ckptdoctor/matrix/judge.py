@@ -30,11 +30,11 @@ def run_of(combination: Combination, kept: Kept, options: Options) -> Run | None
         kept: All that is known of its base.
         options: What is asked for.
     """
-    refused = kept.refused.get(FACTS) or kept.refused.get(combination.laid)
+    refused = kept.refused.get(FACTS) or kept.refused.get(combination.trainer_requirement)
     if refused:
         return Run(combination.stack, combination.model, "error", refused, date=max(kept.made.values(), default=""))
-    trainer = kept.trainers.get(combination.laid)
-    if kept.facts is None or (combination.laid and trainer is None):
+    trainer = kept.trainers.get(combination.trainer_requirement)
+    if kept.facts is None or (combination.trainer_requirement and trainer is None):
         return None
     try:
         planned = questions.plan(combination, kept.facts, trainer, options)
@@ -54,7 +54,7 @@ def _without_overlays(planned: Plan, evidence: dict[str, Evidence]) -> tuple[Pla
     """The same as if the trainer were installed: that is what the rules judge."""
     plan, observed = Plan(), []
     for one in planned.probes:
-        spec = msgspec.structs.replace(one.spec, laid="")
+        spec = msgspec.structs.replace(one.spec, added="")
         plan.probes.append(Planned(spec, one.role, one.worker))
         observed.append(msgspec.structs.replace(evidence[one.spec.id], id=spec.id))
     return plan, observed

@@ -11,7 +11,7 @@ from typing import Protocol
 from ckptdoctor.matrix import judge
 from ckptdoctor.matrix.claims import Claims
 from ckptdoctor.matrix.combination import Base, Combination
-from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Laid, Looked, Probed, Refused, Task
+from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Looked, Probed, Refused, Task, TrainerAdded
 from ckptdoctor.matrix.store import FACTS, Kept, Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment
@@ -54,7 +54,7 @@ class Measuring:
     executor: Executor
     observer: Observer = field(default_factory=Silent)
     requirements: Sequence[str] = ()
-    """What is added to in every combination."""
+    """What is added to every combination."""
     refresh: bool = False
     """Run what the store knows again, once."""
     ran: int = 0
@@ -131,11 +131,11 @@ class Measuring:
         if isinstance(event, Looked) and event.facts != kept.facts:
             kept.facts = event.facts
             self.store.keep_facts(name, event.facts)
-        elif isinstance(event, Laid) and event.trainer != kept.trainers.get(item := event.requirement):
+        elif isinstance(event, TrainerAdded) and event.trainer != kept.trainers.get(item := event.requirement):
             kept.trainers[item] = event.trainer
             self.store.keep_trainer(name, item, event.trainer)
         elif isinstance(event, Refused):
-            item, lasts = event.laid, event.for_good
+            item, lasts = event.requirement, event.for_good
             kept.refused[item] = event.why
             if lasts:
                 self.store.keep_refusal(name, item, event.why)
@@ -178,7 +178,7 @@ class Measuring:
         return self._keys[base]
 
     def trainers(self, combinations: Mapping[Combination, Run]) -> dict[str, dict[str, list[str]]]:
-        """``Requires-Dist`` of the trainers that were laid in, by package and release."""
+        """``Requires-Dist`` of the trainers that were installed, by package and release."""
         found: dict[str, dict[str, list[str]]] = {}
         for base in {one.base(self.requirements) for one in combinations}:
             for trainer in self._known(base).trainers.values():

@@ -1,4 +1,4 @@
-"""From a combination to the probes that judge it: the usual step of ``check``, with a trainer added to or without."""
+"""From a combination to the probes that judge it: the usual step of ``check``, with or without a trainer added."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Trainer(msgspec.Struct):
 
 
 def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
-    """The trainer's release that a combination lays over its base.
+    """The trainer's release that a combination adds to its base.
 
     Args:
         folder: The overlay of the release; empty where the base has that very release installed.
-        requirement: What was laid, ``name==version``.
+        requirement: The release that was added, ``name==version``.
         facts: What is installed in the base.
 
     Raises:
-        TargetError: It is in neither.
+        TargetError: Neither the overlay nor the base has it.
     """
     name = requirement.partition("==")[0]
     found = next(iter(importlib.metadata.distributions(name=name, path=[str(folder)])), None)
@@ -50,7 +50,7 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
         return Trainer(name, found.version, functions, of_the_stack(found.requires or []))
     own = next((package for package in facts.packages if package.name == name), None)
     if own is None:
-        raise TargetError(f"{requirement} was added to, and is not there.", "try it with pip to see more")
+        raise TargetError(f"{requirement} was added, but is not there.", "try it with pip to see more")
     functions = [function for function in facts.trainers if function.partition(":")[0] == name]
     return Trainer(name, own.version, functions, list(own.requires))
 
@@ -71,7 +71,7 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
     Args:
         combination: What is to be judged.
         facts: What is installed in its base.
-        trainer: The trainer that it lays over the base.
+        trainer: The trainer that it adds to the base.
         options: What is asked for; without engines, none wraps the model.
 
     Raises:
@@ -91,15 +91,15 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
             *usual_step(model, functions, engines, asked),
             *as_installed(model, functions, engines, asked, environment),
         )
-        made.probes += [_laid(planned, combination.laid, trainer) for planned in steps]
+        made.probes += [_with_added(planned, combination.trainer_requirement, trainer) for planned in steps]
     return made
 
 
-def _laid(planned: Planned, requirement: str, trainer: Trainer | None) -> Planned:
-    """The same probe, with the trainer's release added to if it is the trainer's function that is tried."""
+def _with_added(planned: Planned, requirement: str, trainer: Trainer | None) -> Planned:
+    """The same probe; if it tries the trainer's function, the trainer's release is added for it."""
     if trainer is None or planned.spec.function not in trainer.functions:
         return planned
-    return replace(planned, spec=msgspec.structs.replace(planned.spec, laid=requirement))
+    return replace(planned, spec=msgspec.structs.replace(planned.spec, added=requirement))
 
 
 def with_trainer(facts: Environment, trainer: Trainer | None) -> Environment:

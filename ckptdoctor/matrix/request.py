@@ -17,7 +17,7 @@ class MatrixRequest:
     Attributes:
         vary: A requirement for each axis; the same package again adds to its axis.
         python: The target, as ``--python`` takes it.
-        requirements: What is added to in every combination.
+        requirements: What is added to every combination.
         options: What to probe; without engines, none wraps the model.
         every: Which releases of an axis to keep: the last of each patch, minor or major version; none for all.
         pre: Pre-releases too.

@@ -73,7 +73,7 @@ def split(request: MatrixRequest) -> tuple[MatrixRequest, list[str]]:
 
 
 def pinned(requirements: Sequence[str]) -> dict[str, str]:
-    """What is added to in every combination, for people: a release where one is named, else what is asked for."""
+    """What is added to every combination, for people: the release, or else the specifier or the URL."""
     parsed = map(Requirement, requirements)
     return {one.name: str(one.specifier).removeprefix("==") or one.url or "newest" for one in parsed}
 
@@ -202,8 +202,8 @@ class Work:
         return declared.marked(made)
 
     def _requires(self) -> dict[str, dict[str, list[str]]]:
-        """What each release of a trainer requires: of what was laid in as installed, of the rest as its wheel says."""
-        laid = self._session.trainers(self.runs)
+        """What each release of a trainer requires: as installed for those that were run, as the wheel says for the rest."""
+        installed = self._session.trainers(self.runs)
         return {
             name: {
                 **{
@@ -211,7 +211,7 @@ class Work:
                     for release, fingerprint in self._fingerprints.get(name, {}).items()
                     if fingerprint is not None and fingerprint.requires is not None
                 },
-                **laid.get(name, {}),
+                **installed.get(name, {}),
             }
             for name in self.axes
             if catalog.is_trainer(name)

@@ -102,9 +102,9 @@ class Store:
         """What is installed in a base."""
         self._keep(base, FACTS, "facts", facts)
 
-    def keep_refusal(self, base: str, laid: str, why: str) -> None:
+    def keep_refusal(self, base: str, requirement: str, why: str) -> None:
         """That a requirement, or with ``FACTS`` the base itself, cannot be had."""
-        self._keep(base, laid, "refusal", Refusal(why))
+        self._keep(base, requirement, "refusal", Refusal(why))
 
     def keep_trainer(self, base: str, requirement: str, trainer: Trainer) -> None:
         """What a trainer's release has, once added to a base."""
@@ -177,14 +177,14 @@ class Store:
 def key(base: Base, target: Environment, options: Options) -> str:
     """Names all that decides what a probe observes in a base: the target, the releases added to it, our probes, the machine.
 
-    What the releases bring along by themselves is not named, since it is known only once they are laid.
+    What the releases bring along by themselves is not part of it, since it is known only once they are installed.
 
     Args:
         base: The releases.
         target: What they are added to.
         options: What is asked for; files and modules that it names count by their contents.
     """
-    laid = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}
+    added = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}
     functions = [
         _file_of(name.rpartition(":")[0], target) for name in options.functions if name not in named_functions()
     ]
@@ -197,7 +197,7 @@ def key(base: Base, target: Environment, options: Options) -> str:
         platform.machine(),
         sorted((package.name, package.version) for package in target.packages),
         results.circumstances(),
-        [_state(package) for package in target.packages if package.name in target.stack and package.name not in laid],
+        [_state(package) for package in target.packages if package.name in target.stack and package.name not in added],
         [requirements.source_changed_at(Requirement(requirement)) for requirement in base.requirements],
         "" if all(map(requirements.names_one_release, map(Requirement, base.requirements))) else _today(),
         sorted((str(file.absolute()), contents) for file in own if (contents := _contents(file))),

@@ -208,8 +208,8 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a course: whole for a trainer's function too."""
     as_installed: bool = False
     """With nothing hidden, although no engine needs DeepSpeed: the environment as a job without DeepSpeed meets it."""
-    laid: str = ""
-    """A requirement that is added to for this probe alone, e.g. ``llamafactory==0.9.2``."""
+    added: str = ""
+    """A requirement that is added to the environment for this probe alone, e.g. ``llamafactory==0.9.2``."""
 
     @property
     def id(self) -> str:
@@ -225,8 +225,8 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
             parts.append(f"{self.ranks} ranks")
         if self.as_installed:
             parts.append("as installed")
-        if self.laid:
-            parts.append(self.laid)
+        if self.added:
+            parts.append(self.added)
         return "/".join(parts)
 
 

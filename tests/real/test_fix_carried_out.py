@@ -149,8 +149,8 @@ def specs(convention_of, models, engines=ENGINES):
     return found
 
 
-def examined(python, cache, wanted, laid=None, replacement="", adapted=False):
-    with Session(python, laid, 2, cache, adapted=adapted) as session:
+def examined(python, cache, wanted, overlay=None, replacement="", adapted=False):
+    with Session(python, overlay, 2, cache, adapted=adapted) as session:
         named = {"llamafactory": str(session.write("checkpointing.py", replacement))} if replacement else {}
         return {one.id: one for one in session.examine(wanted, named)}
 
@@ -188,7 +188,7 @@ def test_the_real_model_computes_what_it_does_with_a_release_that_works(demo_pyt
     wanted = specs(["model"], ["glm4"])
     with Session(demo_python, None, 1, cache) as session:
         installed = {one.name: one.version for one in session.look().packages}
-    laid = overlay.make(
+    folder = overlay.make(
         demo_python,
         ["llamafactory==0.9.3"],
         with_dependencies=False,
@@ -196,7 +196,7 @@ def test_the_real_model_computes_what_it_does_with_a_release_that_works(demo_pyt
         cache=cache,
         progress=lambda _: None,
     )
-    expected = examined(demo_python, cache, wanted, laid)
+    expected = examined(demo_python, cache, wanted, folder)
     line = 1 + source[: source.index("func.__self__")].count("\n")
     replacement = patch(source, line) if way == "patched" else ""
     found = examined(demo_python, cache, wanted, replacement=replacement, adapted=way == "adapted")

@@ -82,7 +82,7 @@ def is_dead(pid):
 
 
 def is_forked(session):
-    return isinstance(session._workers[WITHOUT_DEEPSPEED]._process, Forked)
+    return isinstance(session.workers[WITHOUT_DEEPSPEED]._process, Forked)
 
 
 def test_each_worker_sees_its_own_overlay(examine, tmp_path):

@@ -479,7 +479,7 @@ def test_who_watches_sees_how_many_are_done(torch_python, tmp_path):
 
 
 def test_a_trainer_that_the_target_has_in_that_very_release(demo_python):
-    """Nothing has to be laid then, and its checkpoint function is judged all the same."""
+    """Nothing has to be added then, and its checkpoint function is judged all the same."""
     axes = ("--vary", "transformers==4.51.3", "--vary", "llamafactory==0.9.2")
     ran = conftest.run("matrix", "--python", demo_python, *axes, "--exhaustive", "--format", "json")
     assert ran.status == 1

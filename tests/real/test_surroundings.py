@@ -106,14 +106,14 @@ def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
 
 
 def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_python, tmp_path, monkeypatch):
-    from ckptdoctor.environment import session
+    from ckptdoctor.environment import rounds, session
     from ckptdoctor.model.evidence import Spec
     from ckptdoctor.model.workers import FULL_STACK
 
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("import time\n\ntime.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(session, "STUCK", 2)
+    monkeypatch.setattr(rounds, "STUCK", 2)
     monkeypatch.setattr(session, "LOOK", 1)
     told = []
     with session.Session(bare_python, None, 1, tmp_path / "cache", told.append) as target:
