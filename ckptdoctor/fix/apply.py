@@ -1,6 +1,6 @@
 """Writes a patched file into an environment, and takes it back. One file, since the order of its steps is its safety.
 
-Beside the file stand its original, byte for byte, and a record. They come before the file is replaced and go after it was
+Beside the file are its original, byte for byte, and a record. They come before the file is replaced and go after it was
 restored, the record last: whenever the work is cut off, the file is wholly the old or wholly the new one, and the new one
 can be taken back.
 """
@@ -37,7 +37,7 @@ LEFT_OVER = re.compile(r"\..+\.ckptdoctor-[0-9a-f]{16}\.tmp")
 
 @dataclass(frozen=True)
 class Patch:
-    """A file of the target, and what is to stand in its place."""
+    """A file of the target, and its new text."""
 
     file: Path
     """The file as it was diagnosed."""
@@ -76,7 +76,7 @@ class Applied(msgspec.Struct):
 
 
 def apply(patch: Patch, force: bool = False) -> Applied:
-    """Put the patched file in the place of the one that was diagnosed.
+    """Replace the diagnosed file with the patched one.
 
     Args:
         patch: The file and its new content.
@@ -166,7 +166,7 @@ def _is_installed_anew(file: Path, record: Applied, now: str) -> bool:
 
 
 def applied_in(folder: Path) -> list[Path]:
-    """The files under a folder that carry a record, whatever they hold now; links are not followed."""
+    """The files under a folder that have a record, even if they changed since; links are not followed."""
     found = []
     for place, _, names in os.walk(folder):
         for name in names:
@@ -292,7 +292,7 @@ def _write(patch: Patch, record: Applied) -> None:
 def _another_second(mtime_ns: int) -> int:
     """Now, but not the second of the original's last change.
 
-    Bytecode is told by second and size. Some lies where it is not found (``PYTHONPYCACHEPREFIX``) or cannot be removed.
+    Python matches bytecode by second and size. Some cannot be found (``PYTHONPYCACHEPREFIX``) or removed.
     """
     now = int(datetime.now(timezone.utc).timestamp() * 10**9)
     return now + 10**9 if now // 10**9 == mtime_ns // 10**9 else now
@@ -313,7 +313,7 @@ def _restore(file: Path, record: Applied) -> None:
         forget_bytecode(file)
 
 
-# -- what stands beside a file ----------------------------------------------------------------------------------------
+# -- the files beside a patched file ----------------------------------------------------------------------------------
 
 
 def _beside(file: Path, suffix: str) -> Path:
@@ -336,7 +336,7 @@ def _clean(file: Path) -> None:
 
 
 def _list(file: Path, is_kept: bool) -> None:
-    """Have the installer's list of files name what stands beside a file, so that it goes when the package does."""
+    """Add the files beside a patched file to the installer's list, so that they are removed with the package."""
     owner = installed.owner(file)
     if owner is None:
         return

@@ -53,7 +53,7 @@ def _patches(report: Report) -> Iterator[Patch]:
             file=file,
             original=original,
             patched=patched.encode(),
-            # A file that the user named is the user's own, wherever it lies.
+            # A file that the user named is the user's own, in any folder.
             prefix=file.parent if _is_named(file, report) else Path(report.environment.executable).parent.parent,
             overlay=overlays if overlays in file.parents else None,
             why=f"{finding.rule}: {finding.title}",
@@ -61,7 +61,7 @@ def _patches(report: Report) -> Iterator[Patch]:
 
 
 def _is_named(file: Path, report: Report) -> bool:
-    """Whether a checkpoint function was asked for by its file."""
+    """Whether the request names a checkpoint function by its file."""
     loaded = [one.evidence.loaded for one in report.probes if one.evidence.loaded is not None]
     return any(one.how == "file" and one.place.file == str(file) for one in loaded)
 

@@ -51,7 +51,7 @@ def _sha256(text: str) -> str:
 
 
 def listing(record: bytes, name: str, listed: Sequence[str], known: Sequence[str]) -> bytes:
-    """A list of files, with what stands beside one of them.
+    """A list of files, with the files beside one of them.
 
     Args:
         record: The list as it is.

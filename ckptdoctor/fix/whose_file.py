@@ -44,12 +44,12 @@ def require_own(file: Path, prefix: Path) -> None:
 
 
 def _place(file: Path) -> Path:
-    """Where a file really lies; one that is a link itself lies where the link does."""
+    """The real path of a file; a file that is itself a link is where the link is."""
     return file.parent.resolve() / file.name
 
 
 def is_below(file: Path, folder: Path) -> bool:
-    """Whether a file really lies below a folder."""
+    """Whether a file's real path is below a folder."""
     return _place(file).is_relative_to(folder.resolve())
 
 

@@ -40,7 +40,7 @@ class Archive:
     """The members of an archive, under the names that they are installed as.
 
     Attributes:
-        names: All members; ``PKG-INFO`` or ``METADATA`` stands for the release's metadata.
+        names: All members; ``PKG-INFO`` or ``METADATA`` means the release's metadata.
     """
 
     def __init__(self, members: Mapping[str, Any], read: Callable[[Any], bytes]) -> None:
@@ -83,7 +83,7 @@ def opened(release: Release, session: requests.Session) -> Iterator[Archive]:
 
 
 def chosen(release: Release) -> File | None:
-    """The archive that stands for a release: a wheel if there is one, best one for all platforms."""
+    """The archive to read for a release: a wheel if there is one, preferably one for all platforms."""
     wheels = [file for file in release.files if file.is_wheel]
     pure = [file for file in wheels if file.name.endswith("-none-any.whl")]
     sources = [file for file in release.files if not file.is_wheel and file.name.endswith((".tar.gz", ".tgz", ".zip"))]

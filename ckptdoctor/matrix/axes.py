@@ -115,7 +115,7 @@ def _matching(releases: list[Release], specifier: SpecifierSet, pre: bool, yanke
         for release in releases
         if specifier.contains(release.parsed, prereleases=pre) and (yanked or not release.yanked)
     ]
-    # Of builds such as 2.13.0 and 2.13.0+cpu, both of which ==2.13.0 names, pip takes the last.
+    # ==2.13.0 matches builds such as 2.13.0 and 2.13.0+cpu; pip takes the last.
     return [list(group)[-1] for _, group in groupby(found, key=lambda release: release.parsed.public)]
 
 

@@ -1,4 +1,4 @@
-"""Which bases a run is measuring, for other runs on the same store to see, so that nothing is measured twice at a time."""
+"""Which bases a run is measuring, for other runs on the same store to see, so that no two runs measure the same base."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The environments of a matrix: the target or environments made for a torch, overlays, and the fork servers in them.
 
-Everything is made once, however many threads ask for it: the first makes it, the others wait.
+Everything is made once: the first thread that needs it makes it, the others wait.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Environments:
         self.close()
 
     def close(self) -> None:
-        """End all fork servers, at once; no more are made, in whatever thread one is asked for."""
+        """End all fork servers now; no thread can start another one."""
         with self._guard:
             self._is_closed = True
             fork_servers = [made for made in self._made.values() if isinstance(made, ForkServer)]
@@ -117,7 +117,7 @@ class Environments:
                 try:
                     self._made[key] = make()
                 except TargetError as error:
-                    self._made[key] = error  # it would fail again, after as long
+                    self._made[key] = error  # it would fail again, after the same time
             made = self._made[key]
         if isinstance(made, TargetError):
             raise made

@@ -1,6 +1,6 @@
-"""Where tasks run: an interface, and this machine behind it. A cluster can take its place.
+"""Where tasks run: an interface, and its implementation for this machine. Another one could use a cluster.
 
-A task is plain data and so is all that comes back, so both can be sent anywhere.
+Tasks and events are plain data, so they can be sent to another machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MEMORY = 1.5e9
 """Bytes that a worker with its probes may take."""
 
 PAUSE = 0.5
-"""Seconds between two looks at whether another run has ended with a base."""
+"""Seconds before checking again whether another run has finished with a base."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -94,8 +94,8 @@ Event: TypeAlias = Looked | TrainerAdded | Refused | Probed | Doing | Ended
 
 
 Claim: TypeAlias = Callable[[Task], Task | None]
-"""Asked before a task is begun, in the thread that takes the events: what is left of the task, which may be nothing, or None
-while another run is at it."""
+"""Called before a task begins, in the thread that reads the events. Returns what is left of the task, which may be nothing,
+or None while another run measures its base."""
 
 
 class Executor(Protocol):
@@ -109,7 +109,7 @@ class Executor(Protocol):
 
 
 class Local:
-    """Runs tasks on this machine, as many at once as its cores and memory bear."""
+    """Runs tasks on this machine, as many at once as its cores and memory allow."""
 
     def __init__(self, environments: Environments, jobs: int = 0) -> None:
         """Start nothing yet.
@@ -127,10 +127,10 @@ class Local:
         """Run all tasks; see ``Executor``.
 
         Raises:
-            UsageFault: What was asked for makes no sense.
+            UsageFault: The request makes no sense.
         """
         events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-        # Those of one Python follow each other, so that few fork servers are alive at a time.
+        # Tasks of one Python run one after another, so that few fork servers are alive at a time.
         waiting = sorted(tasks, key=lambda task: task.base)
         left = Counter(_python(task.base) for task in tasks)
         at_once = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
@@ -157,7 +157,7 @@ class Local:
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
         self._stop.set()
-        self._environments.close()  # what waits for a fork server must not wait on
+        self._environments.close()  # end the fork servers first, since tasks may wait for one
         self._pool.shutdown(cancel_futures=True)
 
     def _guarded(self, task: Task, at_once: int, events: queue.SimpleQueue[Event | BaseException]) -> None:
@@ -190,7 +190,7 @@ def perform(
         environments: Makes what it runs in.
         at_once: Probes at a time.
         stop: Once set, the work ends with ``Interrupted``.
-        tell: Told of everything as it comes.
+        tell: Called with each event as it comes.
     """
     base = task.base
     try:
@@ -212,7 +212,7 @@ def perform(
             session.examine(workers, added=overlays, each=lambda evidence: tell(Probed(base, evidence)))
     except TargetError as error:
         tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
-    except OSError as error:  # a full disk above all, which others may have room on by then
+    except OSError as error:  # most often a full disk, which may have room for later tasks
         tell(Refused(base, "", _said(error), for_good=False))
 
 
@@ -240,7 +240,7 @@ def _add_trainers(
 
 
 def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict[Spec, Worker]:
-    """What has to be run, each once, with the worker it belongs to."""
+    """What to run, each once, with its worker."""
     wanted: dict[Spec, Worker] = {}
     for combination in task.combinations:
         if combination.trainer_requirement and combination.trainer_requirement not in trainers:
@@ -248,7 +248,7 @@ def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict
         try:
             planned = questions.plan(combination, facts, trainers.get(combination.trainer_requirement), task.options)
         except TargetError:
-            continue  # the same error is its result, where it is judged
+            continue  # judging the combination raises the same error, which is its result
         wanted.update({one.spec: one.worker for one in planned.probes if one.spec.id not in task.done})
     return wanted
 
@@ -262,14 +262,14 @@ def _python(base: Base) -> tuple[str, str]:
 
 
 def at_once() -> int:
-    """How many tasks this machine bears: one a core and one that waits for packages, as far as there is memory for them."""
+    """How many tasks to run at a time: one per core and one that waits for packages, if there is memory for them."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(cores + 1, int(min(_available(), 1e15) // MEMORY)))
 
 
 def _available() -> float:
-    """Bytes of memory that can be had without swapping."""
+    """Bytes of memory that are available without swapping."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])

@@ -66,7 +66,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
 
 
 def place_among(version: str, compared: Iterable[str]) -> tuple[int, int]:
-    """Where a version stands among those that some code names; releases that stand alike compare alike.
+    """A version's position among those that some code names; releases with the same position compare alike.
 
     Args:
         version: A release of the package that is compared.

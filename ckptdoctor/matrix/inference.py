@@ -45,7 +45,7 @@ class Group:
 
 
 def with_models(combinations: Iterable[Combination], fingerprints: Fingerprints) -> list[Combination]:
-    """The same, with the model family that fits where none was asked for and the release was read."""
+    """The same, with the model family that fits, if the request names none and the release was read."""
     return [Combination(one.releases, one.model or _family(one, fingerprints)) for one in combinations]
 
 
@@ -99,7 +99,7 @@ def groups(
 
 
 def _code(combination: Combination, name: str, release: str, fingerprints: Fingerprints) -> object:
-    """What stands for a release: the code that matters in it, or the release itself where that is not known."""
+    """What identifies a release: its code that matters, or the release itself if its code is not known."""
     fingerprint = fingerprints.get(name, {}).get(release)
     if fingerprint is None:
         return name, release
@@ -111,7 +111,7 @@ def _code(combination: Combination, name: str, release: str, fingerprints: Finge
 
 
 def _comparisons(combination: Combination, fingerprints: Fingerprints) -> tuple[object, ...]:
-    """Where transformers stands among the versions that the trainer's code names, and may compare it with."""
+    """The position of transformers among the versions that the trainer's code names and may compare with."""
     stack = combination.stack
     release = stack.get("transformers", "")
     found = [

@@ -28,7 +28,7 @@ def run_of(combination: Combination, kept: Kept, options: Options) -> Run | None
     Args:
         combination: What is judged.
         kept: All that is known of its base.
-        options: What is asked for.
+        options: What to try.
     """
     refused = kept.refused.get(FACTS) or kept.refused.get(combination.trainer_requirement)
     if refused:

@@ -19,10 +19,10 @@ from ckptdoctor.planning.options import Options
 
 
 class Observer(Protocol):
-    """Told how a run goes on."""
+    """Called as a run goes on."""
 
     def begins(self, total: int) -> None:
-        """So many more combinations are to be run."""
+        """This many more combinations will be run."""
 
     def doing(self, text: str) -> None:
         """What is going on now."""
@@ -82,7 +82,7 @@ class Measuring:
         """The run of every combination.
 
         Raises:
-            UsageFault: What was asked for makes no sense.
+            UsageFault: The request makes no sense.
         """
         waiting: dict[Base, list[Combination]] = {}
         for combination in combinations:
@@ -155,7 +155,7 @@ class Measuring:
         """Judge what a task was for, from what it found out and what was known before."""
         runs = self._judged(task.combinations, kept)
         for one in task.combinations:
-            if one not in runs:  # wherever it was lost: a hole would be waited for without end
+            if one not in runs:  # however it was lost: without a result, the run would wait for ever
                 runs[one] = Run(one.stack, one.model, "error", "Its run ended without a result.")
         return self._told(runs)
 

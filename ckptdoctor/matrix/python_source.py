@@ -18,7 +18,7 @@ def imports(source: str, file: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _folder(node: ast.ImportFrom, file: str) -> str:
-    """Where the module lies that is imported from, without its ending; empty outside of the file's own package."""
+    """The path of the imported module, without its ending; empty outside of the file's own package."""
     module = (node.module or "").split(".")
     if node.level:
         return "/".join([*file.split("/")[: -node.level], *filter(None, module)])

@@ -72,10 +72,10 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
         combination: What is to be judged.
         facts: What is installed in its base.
         trainer: The trainer that it adds to the base.
-        options: What is asked for; without engines, none wraps the model.
+        options: What to try; without engines, none wraps the model.
 
     Raises:
-        TargetError: The base lacks what was asked for.
+        TargetError: The base lacks a model, a function or an engine of the request.
         UsageFault: There is no such model or function.
     """
     made = Plan()

@@ -25,7 +25,7 @@ class MatrixRequest:
         exhaustive: Run every combination.
         audit: How many inferred combinations to run after all, to see whether they agree.
         seed: Decides which.
-        jobs: Environments at a time; 0 for as many as this machine bears.
+        jobs: Environments at a time; 0 for as many as this machine allows.
         store: Where results are kept.
         refresh: Run again what the store knows.
     """

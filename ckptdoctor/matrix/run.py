@@ -40,14 +40,14 @@ from ckptdoctor.planning.options import FALLBACK_FAMILIES, OWN_MODEL, Options
 from ckptdoctor.store import cache_eviction, locations, workspace
 
 READ = ("transformers", *catalog.with_functions())
-"""Packages of which it is known which code matters."""
+"""Packages whose code that matters is known."""
 
 
 def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
     """Judge every combination of the releases that match.
 
     Raises:
-        DoctorError: An axis or the target cannot be had, or what was asked for makes no sense.
+        DoctorError: An axis or the target is missing, or the request makes no sense.
     """
     started = time.monotonic()
     observer = observer or Silent()
@@ -128,12 +128,12 @@ def read_fingerprints(
 
 
 def _has_own_models(options: Options) -> bool:
-    """Whether a model is asked for that no file of transformers stands for by its name."""
+    """Whether the request names a model whose code is not a file of transformers."""
     return any(name == OWN_MODEL or os.sep in name or Path(name).is_dir() for name in options.models)
 
 
 class Work:
-    """The combinations of a matrix, on the way from asked for to judged."""
+    """The combinations of a matrix, from request to verdict."""
 
     def __init__(
         self, found: Sequence[Axis], fingerprints: Fingerprints, request: MatrixRequest, measuring: Measuring

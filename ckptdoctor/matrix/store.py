@@ -1,8 +1,8 @@
-"""What was run, on disk as soon as it is known, so that no run is ever repeated or lost.
+"""Results, on disk as soon as they are known, so that no run is repeated or lost.
 
-One SQLite file holds all that any run found out. A row is written whole or not at all, each by itself and synced, so that a
-process that is killed, or a machine that loses power, leaves every result that it had. SQLite's rollback journal is used
-rather than its write-ahead log, which does not work on the network disks on which homes of clusters lie.
+One SQLite file holds the results of all runs. Each row is written whole or not at all, and synced, so that every result
+survives a killed process or a power failure. SQLite's rollback journal is used
+rather than its write-ahead log, which does not work on the network disks that hold the homes of clusters.
 """
 
 from __future__ import annotations
@@ -175,14 +175,14 @@ class Store:
 
 
 def key(base: Base, target: Environment, options: Options) -> str:
-    """Names all that decides what a probe observes in a base: the target, the releases added to it, our probes, the machine.
+    """A digest of all that decides what a probe observes in a base: target, added releases, our probes, the machine.
 
-    What the releases bring along by themselves is not part of it, since it is known only once they are installed.
+    The dependencies of the releases are not part of it, since it is known only once they are installed.
 
     Args:
         base: The releases.
         target: What they are added to.
-        options: What is asked for; files and modules that it names count by their contents.
+        options: What to try; files and modules that it names count by their contents.
     """
     added = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}
     functions = [
@@ -207,12 +207,12 @@ def key(base: Base, target: Environment, options: Options) -> str:
 
 
 def _today() -> str:
-    """What a requirement without a release stands for may be another one tomorrow."""
+    """A requirement without a release may mean another one tomorrow."""
     return datetime.date.today().isoformat()
 
 
 def _state(package: Package) -> tuple[int, int, int]:
-    """What shows that a package of the target was edited where it lies, which leaves its version as it is."""
+    """What shows that a package of the target was edited in place, which does not change its version."""
     files = [path.lstat() for path in Path(package.location, package.name).rglob("*.py")] if package.location else []
     return len(files), sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)
 

@@ -168,7 +168,7 @@ def _entry(kind: str, path: Path, lock: str = "") -> Entry:
 
 
 def _children(folder: Path, names: str = ".*") -> Iterator[Path]:
-    """What lies in a folder, by name; nothing of a folder that is a link, and no links."""
+    """The contents of a folder, by name; without links, and empty if the folder is itself a link."""
     if folder.is_symlink():
         return
     try:

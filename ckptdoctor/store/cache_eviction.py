@@ -1,6 +1,6 @@
 """How the cache is kept small: what goes, in which order, and what never does.
 
-An entry is renamed away before it is deleted, so that a run finds it whole or not at all. What a run uses is locked and stays.
+An entry is renamed away before it is deleted, so that a run finds it whole or not at all. Entries that a run uses are locked and stay.
 The matrix's store stays too unless it is named: it holds measurements, which no index brings back.
 """
 
@@ -37,7 +37,7 @@ def prune(cache: Path, days: float, limit: int | None, dry_run: bool) -> Outcome
     """Drop what belongs to environments that are gone, what was not used for some days, and what exceeds the limit.
 
     Args:
-        cache: Where the cache lies.
+        cache: The cache's folder.
         days: How long an entry may go unused.
         limit: Bytes that may be left; none for no limit.
         dry_run: Only say what would go.
@@ -61,7 +61,7 @@ def prune(cache: Path, days: float, limit: int | None, dry_run: bool) -> Outcome
 
 
 def clear(cache: Path, entries: Iterable[Entry]) -> Outcome:
-    """Drop entries, whatever their age.
+    """Drop entries of any age.
 
     Raises:
         UsageFault: ckptdoctor did not make this folder.

@@ -89,7 +89,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def making_in(cache: Path) -> Iterator[Path]:
-    """A temporary folder on the cache's own file system, so that what is made in it can be renamed into place."""
+    """A temporary folder on the cache's own file system, so that its contents can be renamed into place."""
     folder = Path(tempfile.mkdtemp(prefix=NEW, dir=cache))
     with ExitStack() as after:
         after.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -117,8 +117,8 @@ def hold(cache: Path, *names: str) -> None:
     you look whether it is there.
 
     Args:
-        cache: Where the cache lies.
-        names: Paths in the cache, such as ``overlays/NAME``; they stand for all that lies below.
+        cache: The cache's folder.
+        names: Paths in the cache, such as ``overlays/NAME``; each includes everything below it.
     """
     with _USE:
         for name in names:

@@ -83,7 +83,7 @@ def _followed(path: Path) -> Path | None:
     """
     for _ in range(LINKS):
         if path.is_symlink():
-            if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd"):  # an open file, whatever it is called
+            if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd"):  # an open file under any name
                 return None
             if not is_trusted(path.lstat().st_uid):  # in a shared folder, it would choose what is overwritten
                 raise OSError(0, "it is a link that belongs to another user")
