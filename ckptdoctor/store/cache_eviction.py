@@ -1,7 +1,7 @@
 """How the cache is kept small: what goes, in which order, and what never does.
 
-An entry is renamed away before it is deleted, so that a run finds it whole or not at all. Entries that a run uses are locked and stay.
-The matrix's store stays too unless it is named: it holds measurements, which no index brings back.
+An entry is renamed away before it is deleted, so that a run finds it whole or not at all. Entries that a run uses
+are locked and stay. The matrix's store stays too unless it is named: no index has the measurements in it.
 """
 
 from __future__ import annotations
