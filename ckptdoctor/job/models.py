@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 def find(
     choice: Choice, name: str, revision: str = "", cache: str = "", is_modelscope: bool = False, key: str = "model"
 ) -> Found:
-    """Find the folder of a model, or the family that is to stand in for it.
+    """Find the folder of a model, or the family to use instead.
 
     Args:
         choice: What decides beside the job.
