@@ -109,7 +109,7 @@ def test_a_worker_that_dies_is_reported_and_the_others_go_on(examine, tmp_path):
     assert (found[MINE].ended, "SIGKILL" in found[MINE].why) == ("crashed", True)
     assert {found[name].ended for name in (GOOD, "none")} == {"returned"}
     # Where the one that kills came to an end last, there was nothing more to open a worker for.
-    assert WITHOUT_DEEPSPEED not in kills._workers or is_forked(kills)
+    assert WITHOUT_DEEPSPEED not in kills.workers or is_forked(kills)
     assert {name: one.ended for name, one in results.items()} == {MINE: "returned", GOOD: "returned"}
 
 
@@ -127,7 +127,7 @@ def test_a_fork_server_that_dies_is_done_without(examine, fork_server, tmp_path)
 
     os.kill(fork_server._process.pid, signal.SIGKILL)
     fork_server._process.wait(60)
-    assert wait_until(lambda: is_dead(first._workers[WITHOUT_DEEPSPEED]._process.pid), 60)
+    assert wait_until(lambda: is_dead(first.workers[WITHOUT_DEEPSPEED]._process.pid), 60)
 
     second = examine(overlay(tmp_path / "second"))
     for session in (first, second):
