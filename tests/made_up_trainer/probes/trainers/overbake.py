@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..functions import hand_to
+from ..functions import pass_to
 
 
 def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> None:
     """As its ``run`` command does."""
-    hand_to(model, module.checkpoint_layer)
+    pass_to(model, module.checkpoint_layer)
