@@ -76,7 +76,7 @@ def prune(days: float | None, dry_run: bool) -> int:
     return ExitStatus.OK
 
 
-@command.command("clear", short_help="Delete all entries.")
+@command.command("clear", short_help="Delete all entries but measurements.")
 @click.option("--all", "everything", is_flag=True, help="Delete the measurements of matrix and bisect as well.")
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 def clear(everything: bool, yes: bool) -> int:

@@ -30,13 +30,13 @@ GATE = grouped(
         type=click.Choice(["error", "warning", "never"]),
         default="error",
         show_default=True,
-        help="Exit 1 on findings of this severity or higher. What cannot be diagnosed always exits 3.",
+        help="Exit 1 on findings of this severity or higher. Without any, exit 3 if something cannot be diagnosed.",
     ),
     click.option(
         "--select",
         metavar="CODES",
         multiple=True,
-        help="Count only these rules, e.g. CKPT001,CKPT004. CKPT00 matches every code that begins with it. Repeatable.",
+        help="Count only these rules, e.g. CKPT001,CKPT004. CKPT01 selects CKPT010 to CKPT012. Repeatable.",
     ),
     click.option(
         "--ignore",

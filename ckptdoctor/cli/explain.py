@@ -22,8 +22,8 @@ def command(file: str, to: Destination) -> int:
     """Explain a log or an issue text: which rule it shows, whose code fails, and which versions are known to work.
 
     Nothing is run. Paste the text as it is, or a part of it: prefixes of ranks and loggers, colours, quotes, boxes, wrapped
-    lines and JSON records do no harm. Every claim rests on the text. If the text only suggests a rule, the verdict is
-    SUSPECTED.
+    lines and JSON records do no harm. The diagnosis uses the text alone; releases that work come from the shipped map. If
+    the text only suggests a rule, the verdict is SUSPECTED.
 
     \b
     ckptdoctor explain train.log

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "files",
     metavar="FILE",
     multiple=True,
-    help="Show as a diff how a requirements file or a pyproject.toml has to change. Repeatable.",
+    help="Show a diff of this requirements file or pyproject.toml with the change. Never write it. Repeatable.",
 )
 @click.option("--constraints", metavar="FILE", help="Write the first change of releases to this constraints file.")
 @click.option(
@@ -52,8 +52,9 @@ def command(
 ) -> int:
     """Find what fixes an environment. Every remedy is run with the probes that failed and with those that passed.
 
-    Releases are tried in overlays, and a patch is tried on a copy. The environment does not change, except for one file
-    with --apply or --revert. Remedies are ranked by how little they change.
+    Releases are tried in overlays, and a patch is tried on a copy. The environment changes only with
+    --apply, which patches one file and keeps the original beside it, and --revert, which undoes this. The remedy that
+    changes least comes first.
 
     Exit status: 0 nothing is broken (any more), 1 something is, 2 wrong usage or refused, 3 could not be diagnosed.
     """

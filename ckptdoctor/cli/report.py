@@ -40,9 +40,9 @@ WHAT = {
 def command(output: str, template: str | None, force: bool, request: Request) -> int:
     """Pack one file with all that a maintainer needs, to attach to an issue.
 
-    The file holds the diagnosis as Markdown to paste and as JSON, a script that shows the fault with the libraries alone
-    and that was run before, and the installed packages. Secrets, names of people and machines, and private paths are
-    replaced in all of it.
+    The file holds the diagnosis as Markdown to paste and as JSON, the installed packages, and a script that shows the
+    fault without ckptdoctor; the script was run before it was packed. Secrets, names of people and machines, and private
+    paths are replaced as far as ckptdoctor recognises them: read the file before you publish it.
 
     \b
     ckptdoctor report

@@ -177,7 +177,7 @@ class Store:
 def key(base: Base, target: Environment, options: Options) -> str:
     """A digest of all that decides what a probe observes in a base: target, added releases, our probes, the machine.
 
-    The dependencies of the releases are not part of it, since it is known only once they are installed.
+    The dependencies of the releases are not part of it, since they are known only once they are installed.
 
     Args:
         base: The releases.
