@@ -1,6 +1,6 @@
 """Holds our tiny GLM-4 against transformers' with the same weights, and prints the differences as JSON.
 
-Runs in an environment that has torch and transformers, not in the doctor's. A difference is the largest absolute one
+Runs in an environment that has torch and transformers, not in the doctor's. Its arguments are the calling conventions. A difference is the largest absolute one
 over the largest absolute value of the reference.
 """
 
@@ -21,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 PROBES = "_probes_under_test"
 sys.modules[PROBES] = types.ModuleType(PROBES)
 sys.modules[PROBES].__path__ = [str(Path(__file__).resolve().parents[2] / "probes")]
-CONVENTIONS = importlib.import_module(PROBES + ".conventions").CONVENTIONS
 tiny_glm4 = importlib.import_module(PROBES + ".tiny_glm4")
 
 PADDING = 5
@@ -114,7 +113,7 @@ def compare_checkpointed():
     _, _, their_plain, _ = step(theirs, inputs)
     _, _, our_plain, _ = step(ours(theirs, config), inputs)
     pairs = {}
-    for convention in CONVENTIONS:
+    for convention in sys.argv[1:]:
         model = ours(theirs, config, convention)
         model.checkpoint_with(lambda function, *inputs: checkpoint(function, *inputs, use_reentrant=False))
         pairs[convention] = (step(model, inputs), our_plain)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ckptdoctor import catalog
+
 LOSS, LOGITS, GRADIENTS = 2e-6, 5e-6, 3e-5
 LAYERS = 2
 
@@ -19,7 +21,11 @@ LAYERS = 2
 def test_tiny_glm4_equals_transformers(demo_python):
     parity = Path(__file__).with_name("parity.py")
     run = subprocess.run(
-        [str(demo_python), "-B", str(parity)], capture_output=True, text=True, timeout=300, check=False
+        [str(demo_python), "-B", str(parity), *catalog.conventions()],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout.splitlines()[-1])  # packages may print on import
