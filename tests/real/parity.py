@@ -1,7 +1,7 @@
 """Holds our tiny GLM-4 against transformers' with the same weights, and prints the differences as JSON.
 
-Runs in an environment that has torch and transformers, not in the doctor's. Its arguments are the calling conventions. A difference is the largest absolute one
-over the largest absolute value of the reference.
+Runs in an environment that has torch and transformers, not in the doctor's. Its arguments are the calling conventions.
+A difference is the largest absolute one over the largest absolute value of the reference.
 """
 
 from __future__ import annotations
