@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptdoctor.cli import config, printing, progress
-from ckptdoctor.cli.options import grouped, request_options
+from ckptdoctor.cli.grouping import grouped
+from ckptdoctor.cli.options import request_options
 from ckptdoctor.cli.printing import Destination, several_formats
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.output import render

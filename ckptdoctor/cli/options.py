@@ -6,13 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ckptdoctor import catalog
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from ckptdoctor.cli.grouping import Command, grouped
 
 REQUEST = "ckptdoctor.planning.request:build"
 MATRIX_REQUEST = "ckptdoctor.matrix.request:build"
@@ -139,17 +138,6 @@ def matrix_options(command: Callable[..., Any]) -> Any:
     refresh = click.option("--refresh", is_flag=True, help="Run again what an earlier run measured.")
     what = (MODEL, CHECKPOINT_FN, _engine("none"), TIMEOUT, jobs, store, refresh)
     return grouped(PYTHON, WITH, *what)(_with_request(command, MATRIX_REQUEST))
-
-
-def grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator, in their order."""
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
 
 
 def _with_request(command: Callable[..., Any], builder: str) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ckptdoctor.cli.options import Command, grouped
+from ckptdoctor.cli.grouping import Command, grouped
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.output import USUAL, Style, formats, render
 from ckptdoctor.store import writing
