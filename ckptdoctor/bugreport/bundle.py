@@ -39,17 +39,11 @@ class Bundle:
         report: The diagnosis, redacted.
         members: Contents by file name, in the order in which they are packed.
         scripts: The scripts that were run.
-        markdown: The Markdown to paste.
     """
 
     report: Report
     members: dict[str, str] = field(default_factory=dict)
     scripts: list[Ran] = field(default_factory=list)
-
-    @property
-    def markdown(self) -> str:
-        """What is pasted into an issue."""
-        return self.members["report.md"]
 
 
 def make(request: Request, template: str = "", progress: Progress = lambda _: None) -> Bundle:
