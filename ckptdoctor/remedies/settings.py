@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.catalog.records import Settings
+from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.common.case import works
@@ -31,15 +34,7 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
         title = _title(functions, setting)
         if title is None:
             return None
-        ids = sorted({one.id for one in siblings if one is not None})
-        return Remedy(
-            kind="setting",
-            title=title,
-            cost=_cost(functions),
-            evidence=f"torch's own function trained this model in this run ({listed(ids, 3)})",
-            proven="failing",
-            tried=tuple(ids),
-        )
+        return _remedy(title, _cost(functions), "torch's own function trained this model", siblings)
     return None
 
 
@@ -52,16 +47,17 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
     siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=not turned[0])) for case in cases]
     if not all(one is not None and works(one) for one in siblings):
         return None
-    ids = sorted({one.id for one in siblings if one})
     setting = settings.reentrant.format("false" if turned[0] else "true")
-    return Remedy(
-        kind="setting",
-        title=f"set `{setting}`",
-        cost="no extra memory",
-        evidence=f"the same steps ran with it in this run ({listed(ids, 3)})",
-        proven="failing",
-        tried=tuple(ids),
-    )
+    return _remedy(f"set `{setting}`", "no extra memory", "the same steps ran with it", siblings)
+
+
+def _remedy(title: str, cost: str, ran: str, probes: Iterable[Evidence | None]) -> Remedy:
+    """A setting, with the probes of this run that show that it works."""
+    shown = [one for one in probes if one is not None]
+    ids = sorted({one.id for one in shown})
+    simulated = ", with backward simulated on the CPU" if any(one.forward_only for one in shown) else ""
+    evidence = f"{ran} in this run ({listed(ids, 3)}){simulated}"
+    return Remedy(kind="setting", title=title, cost=cost, evidence=evidence, proven="failing", tried=tuple(ids))
 
 
 def _title(functions: set[str], setting: str) -> str | None:
@@ -104,12 +100,6 @@ def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
     controls = [case.control() for case in cases]
     if settings is None or not all(one and one.ended == "returned" for one in controls):
         return None
-    ids = sorted({one.id for one in controls if one})
-    return Remedy(
-        kind="setting",
-        title=f"train without checkpointing: `{settings.off}`",
-        cost="GPU memory: all activations are kept, several times as much on a real model",
-        evidence=f"the same steps ran without it in this run ({listed(ids, 3)})",
-        proven="failing",
-        tried=tuple(ids),
-    )
+    title = f"train without checkpointing: `{settings.off}`"
+    cost = "GPU memory: all activations are kept, several times as much on a real model"
+    return _remedy(title, cost, "the same steps ran without it", controls)
