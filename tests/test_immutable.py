@@ -134,6 +134,8 @@ def test_a_trial_says_whether_all_probes_were_run_or_only_those_that_failed():
     assert (set(by_all.tried), set(by_part.tried)) == (ran_whole, ran_part)
     assert by_all.evidence == "tried here so: the 1 probe that failed is ok, and the 2 that passed before still are"
     assert by_part.evidence == "tried here so: the 1 probe that failed is ok; no other probe was run with it"
+    trial = trials.judge_failing((), finding, context, ())
+    assert trial.proves(made, finding, "so").proven == "some"
     assert (by_all.label, by_part.label, made.label) == ("patch, all probes ok", "patch, failing probes ok", "patch")
 
 

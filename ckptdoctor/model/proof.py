@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-Proven = Literal["", "failing", "all"]
+Proven = Literal["", "some", "failing", "all"]
 """Which probes were run again with a remedy applied, and were ok.
 
-``failing``: some or all of the probes that had failed. ``all``: every probe that concerns the stack, so that nothing that
-worked is lost either. Empty: none, the remedy was not run on this stack.
+``some``: some of the probes that had failed. ``failing``: all of them. ``all``: every probe that concerns the stack, so
+that nothing that worked is lost either. Empty: none, the remedy was not run on this stack.
 """
 
-IN_WORDS: dict[Proven, str] = {"": "", "failing": "failing probes ok", "all": "all probes ok"}
+IN_WORDS: dict[Proven, str] = {
+    "": "",
+    "some": "some failing probes ok",
+    "failing": "failing probes ok",
+    "all": "all probes ok",
+}
 """How a remedy is marked in every format: what was run with it, and is ok."""

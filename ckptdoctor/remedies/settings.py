@@ -9,6 +9,7 @@ import msgspec
 from ckptdoctor import catalog
 from ckptdoctor.catalog.records import Settings
 from ckptdoctor.model.evidence import Evidence
+from ckptdoctor.model.proof import Proven
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.common.case import works
@@ -34,7 +35,8 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
         title = _title(functions, setting)
         if title is None:
             return None
-        return _remedy(title, _cost(functions), "torch's own function trained this model", siblings)
+        scope: Proven = "failing" if len(usual) == len(cases) else "some"
+        return _remedy(title, _cost(functions), "torch's own function trained this model", siblings, scope)
     return None
 
 
@@ -51,13 +53,13 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
     return _remedy(f"set `{setting}`", "no extra memory", "the same steps ran with it", siblings)
 
 
-def _remedy(title: str, cost: str, ran: str, probes: Iterable[Evidence | None]) -> Remedy:
+def _remedy(title: str, cost: str, ran: str, probes: Iterable[Evidence | None], scope: Proven = "failing") -> Remedy:
     """A setting, with the probes of this run that show that it works."""
     shown = [one for one in probes if one is not None]
     ids = sorted({one.id for one in shown})
     simulated = ", with backward simulated on the CPU" if any(one.forward_only for one in shown) else ""
     evidence = f"{ran} in this run ({listed(ids, 3)}){simulated}"
-    return Remedy(kind="setting", title=title, cost=cost, evidence=evidence, proven="failing", tried=tuple(ids))
+    return Remedy(kind="setting", title=title, cost=cost, evidence=evidence, proven=scope, tried=tuple(ids))
 
 
 def _title(functions: set[str], setting: str) -> str | None:

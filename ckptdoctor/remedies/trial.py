@@ -167,7 +167,8 @@ def judge_failing(
     controls = [case for case in context.found.cases if case.spec.function in (NO_FUNCTION, *TORCH)]
     plan = Plan([*again, *(case.planned for case in controls)])
     found = findings.find(context.environment, plan, [*evidence, *(case.evidence for case in controls)])
-    return replace(_judged(found, finding, again), scope="failing")
+    trial = _judged(found, finding, again)
+    return replace(trial, scope="failing" if len(trial.fixed) == len(finding.probes) else "some")
 
 
 def _judged(found: findings.Found, finding: Finding, again: Sequence[Planned]) -> Trial:
