@@ -28,6 +28,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision
 ``conventions``     the ways in which a model can pass a layer to a checkpoint function
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
+``switching_on``    transformers' Trainer's own call that switches checkpointing on
 ``loading``         checkpoint functions of trainers, loaded without the rest of them
 ``trainers``        how each trainer switches its functions on, a file for each
 ``engines``         what wraps the model, a file for each kind

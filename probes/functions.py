@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from . import catalog, loading, places
+from . import catalog, loading, places, switching_on
 
 Loaded = Optional[dict[str, Any]]
 
@@ -22,7 +22,13 @@ class FunctionUnavailableError(Exception):
     """The checkpoint function that was asked for cannot be had."""
 
 
-def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: bool | None = None) -> Loaded:
+def enable(
+    name: str,
+    model: torch.nn.Module,
+    replacement: str = "",
+    reentrant: bool | None = None,
+    after: Callable[[torch.nn.Module], None] | None = None,
+) -> Loaded:
     """Switch checkpointing on in a model.
 
     Args:
@@ -31,6 +37,7 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
         model: A transformers model, or our own.
         replacement: The file to load in place of the one that defines the function, such as a patched copy.
         reentrant: For a trainer's: what the job sets; its own default where the job sets nothing.
+        after: For a trainer's: what happens to the model next, such as Trainer's own call.
 
     Returns:
         Where the function came from, for those that are loaded here.
@@ -48,6 +55,8 @@ def enable(name: str, model: torch.nn.Module, replacement: str = "", reentrant: 
         module, loaded = loading.load(name, replacement)
         trainer = importlib.import_module(f".trainers.{catalog.FUNCTIONS[name]['module']}", __package__)
         trainer.enable(module, model, name, reentrant is not False)
+        if after is not None:
+            after(model)
         return loaded
     function, loaded = _users_own(name, replacement)
     pass_to(model, function)
@@ -66,14 +75,17 @@ def pass_to(model: torch.nn.Module, function: Callable[..., Any]) -> Loaded:
 
 
 def enable_torch(model: torch.nn.Module, use_reentrant: bool) -> Loaded:
-    """Switch torch's own function on, as transformers' users do."""
+    """Switch torch's own function on, as transformers' Trainer does."""
     arguments = {"use_reentrant": use_reentrant}
-    # Renamed in transformers 5.21; the old name warns there.
-    for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
-        if hasattr(model, name):
-            getattr(model, name)(arguments)
-            return None
+    if has_switch(model):
+        switching_on.switch_on(model, arguments)
+        return None
     return pass_to(model, functools.partial(checkpoint, **arguments))
+
+
+def has_switch(model: torch.nn.Module) -> bool:
+    """Whether a model has a method that switches checkpointing on; our own has none."""
+    return any(hasattr(model, name) for name in switching_on.METHODS)
 
 
 def _users_own(name: str, replacement: str) -> tuple[Callable[..., Any], dict[str, Any]]:

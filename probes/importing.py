@@ -54,10 +54,11 @@ def _import_deepspeed() -> None:
 
 
 def _import_model(name: str) -> None:
-    from . import models
+    from . import models, switching_on
 
     if name == models.OWN:
         return
+    switching_on.trainers_call()
     if os.path.isabs(name):
         import transformers  # noqa: F401
     else:

@@ -21,6 +21,7 @@ from . import (
     shortages,
     stack,
     stand_in,
+    switching_on,
     tiny_inputs,
     tuning,
     watch,
@@ -184,15 +185,21 @@ class Step:
         self.note({"during": stage})
 
     def _enable(self) -> None:
-        base = tuning.base_of(self.model.module)
-        loaded = functions.enable(
-            self.spec["function"], base, self.spec["replacement"], self.spec["setup"]["reentrant"]
-        )
-        tuning.after_enabling(self.model.module)
+        base, setup, function = tuning.base_of(self.model.module), self.spec["setup"], self.spec["function"]
+        after = self._as_trainer if setup["trainer_switches_on"] else None
+        loaded = functions.enable(function, base, self.spec["replacement"], setup["reentrant"], after)
+        if setup["inputs_require_grad"] or function in catalog.FUNCTIONS:  # trainers add the adapter afterwards
+            tuning.inputs_require_grad(self.model.module)
         if loaded:
             self.evidence["loaded"] = loaded
             self.note({"loaded": loaded})
         self.spy.install(base)
+
+    def _as_trainer(self, model: torch.nn.Module) -> None:
+        """Transformers' Trainer switches checkpointing on too, once a trainer has prepared the model."""
+        reentrant = self.spec["setup"]["trainers_reentrant"]
+        if functions.has_switch(model):
+            switching_on.switch_on(model, None if reentrant is None else {"use_reentrant": reentrant})
 
     def _wrap(self) -> None:
         """Put the engine around the model."""

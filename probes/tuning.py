@@ -75,8 +75,12 @@ def base_of(module: torch.nn.Module) -> torch.nn.Module:
     return inner() if inner else module
 
 
-def after_enabling(module: torch.nn.Module) -> None:
-    """What PEFT does once it meets a model with checkpointing on: a frozen embedding's output must require a gradient."""
+def inputs_require_grad(module: torch.nn.Module) -> None:
+    """What PEFT does with a model in which checkpointing is on already, and TRL in any case.
+
+    The embeddings are frozen beside an adapter: without this, no input of a reentrant checkpoint requires a gradient. A plain
+    Trainer does not do it before transformers 5.
+    """
     base = base_of(module)
     if base is not module and hasattr(base, "enable_input_require_grads"):
         base.enable_input_require_grads()

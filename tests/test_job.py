@@ -162,12 +162,7 @@ def test_reading_imports_nothing_heavy():
         ({"disable_gradient_checkpointing": True}, [], None),
         # transformers' Trainer switches its own on after that.
         ({"disable_gradient_checkpointing": True, "gradient_checkpointing": True}, BOTH, None),
-        ({"use_reentrant_gc": False, "gradient_checkpointing": True}, ["llamafactory"], True),
-        (
-            {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
-            ["llamafactory"],
-            False,
-        ),
+        ({"use_reentrant_gc": False, "gradient_checkpointing": True}, ["llamafactory"], False),
     ],
 )
 def test_which_function_llamafactory_uses(read, settings, functions, reentrant):
@@ -178,9 +173,13 @@ def test_which_function_llamafactory_uses(read, settings, functions, reentrant):
         assert summary(found).endswith("no checkpointing")
 
 
-def test_checkpointing_switched_on_twice_is_said(read):
-    assert "a second time" in untried(read({**LLAMAFACTORY, "gradient_checkpointing": True}))
-    assert "a second time" not in untried(read(LLAMAFACTORY))
+def test_trainer_switches_on_after_the_trainer_with_its_own_arguments(read):
+    assert not read(LLAMAFACTORY).setup.trainer_switches_on
+    again = read({**LLAMAFACTORY, "gradient_checkpointing": True}).setup
+    assert (again.trainer_switches_on, again.reentrant, again.effective_reentrant) == (True, None, None)
+    arguments = {"gradient_checkpointing_kwargs": {"use_reentrant": False}, "use_reentrant_gc": True}
+    given = read({**LLAMAFACTORY, "activation_checkpointing": True, **arguments}).setup
+    assert (given.reentrant, given.trainers_reentrant, given.effective_reentrant) == (True, False, False)
 
 
 def test_a_job_that_does_not_train_checkpoints_nothing(read):

@@ -176,13 +176,26 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the job says of reentrant checkpointing; its trainer's own default where it says nothing."""
     deepspeed: str = ""
     """DeepSpeed's configuration as the job has it, a JSON object; empty for one of our own."""
+    trainer_switches_on: bool = False
+    """Transformers' Trainer switches checkpointing on by its own call, after the trainer has prepared the model."""
+    trainers_reentrant: bool | None = None
+    """What that call says of reentrant checkpointing; nothing where the job gives it no arguments."""
+    inputs_require_grad: bool = False
+    """The trainer makes the output of frozen embeddings require a gradient beside an adapter, as a plain Trainer does not."""
+
+    @property
+    def effective_reentrant(self) -> bool | None:
+        """What the job says of reentrant checkpointing in the end: the last call counts."""
+        switched_again = self.trainer_switches_on and self.trainers_reentrant is not None
+        return self.trainers_reentrant if switched_again else self.reentrant
 
     @property
     def label(self) -> str:
         """In a few characters, for a probe's id; empty for the usual step."""
         reentrant = {True: "reentrant", False: "non-reentrant", None: ""}[self.reentrant]
         parts = [self.tuning if self.tuning != "full" else "", self.precision if self.precision != "fp32" else ""]
-        return "+".join(filter(None, [*parts, reentrant, "job's config" if self.deepspeed else ""]))
+        more = ["job's config" if self.deepspeed else "", "Trainer's switch" if self.trainer_switches_on else ""]
+        return "+".join(filter(None, [*parts, reentrant, *more]))
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,12 +11,23 @@ from torch.utils.checkpoint import checkpoint
 from ..functions import FunctionUnavailableError, pass_to
 
 
+class ModelArguments:
+    """Those of LLaMA-Factory's that its preparation of a model reads: whatever is not given is off."""
+
+    def __init__(self, **given: Any) -> None:
+        vars(self).update(given)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return False
+
+
 def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> None:
-    """As ``prepare_model_for_training`` does; ``use_reentrant_gc`` is true by default."""
+    """By its own ``prepare_model_for_training``, which replaces the model's method and calls it."""
     is_unsloth = name == "llamafactory:unsloth"
     if hasattr(model, "_set_gradient_checkpointing"):
-        more = {"use_unsloth_gc": True} if is_unsloth else {}
-        module._gradient_checkpointing_enable(model, {"use_reentrant": reentrant}, **more)
+        module.prepare_model_for_training(model, ModelArguments(use_unsloth_gc=is_unsloth, use_reentrant_gc=reentrant))
         return
     if not hasattr(module, "get_custom_gradient_checkpointing_func"):
         raise FunctionUnavailableError("this LLaMA-Factory makes its function for models of transformers only")

@@ -115,7 +115,15 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         *more,
         *_untried(fields),
     ]
-    setup = Setup(tuning.tuning, tuning.lora_targets, 0, precision, checkpointing.reentrant, configuration.text)
+    setup = Setup(
+        tuning.tuning,
+        tuning.lora_targets,
+        0,
+        precision,
+        checkpointing.reentrant,
+        configuration.text,
+        inputs_require_grad=True,
+    )
     functions, is_on = checkpointing.functions, bool(checkpointing.functions)
     return Job(
         fields.source,

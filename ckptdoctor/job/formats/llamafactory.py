@@ -129,6 +129,9 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         precision,
         checkpointing.reentrant,
         configuration.text,
+        trainer_switches_on=checkpointing.trainer_switches_on,
+        trainers_reentrant=checkpointing.trainers_reentrant,
+        inputs_require_grad=True,
     )
     functions, is_on = checkpointing.functions, bool(checkpointing.functions)
     return Job(
@@ -150,6 +153,8 @@ class _Checkpointing(NamedTuple):
     functions: list[str]
     reentrant: bool | None = None
     untried: tuple[str, ...] = ()
+    trainer_switches_on: bool = False
+    trainers_reentrant: bool | None = None
 
 
 def _checkpointing(fields: Fields, family: str, releases: Releases) -> _Checkpointing:
@@ -165,10 +170,8 @@ def _checkpointing(fields: Fields, family: str, releases: Releases) -> _Checkpoi
         return _Checkpointing(functions, trainers_reentrant, tuple(untried))
     if not is_trainers:
         return _Checkpointing([own], reentrant)
-    # The Trainer calls the same function again, with its own arguments.
-    twice = "transformers' Trainer switches checkpointing on a second time, with its own arguments; only one is tried."
-    again = trainers_reentrant if trainers_reentrant is not None else True
-    return _Checkpointing([own], again, (fields.sentence("gradient_checkpointing", twice), *untried))
+    # Trainer calls the same method again, with its own arguments.
+    return _Checkpointing([own], reentrant, tuple(untried), True, trainers_reentrant)
 
 
 class _Tuning(NamedTuple):

@@ -74,7 +74,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
 def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:
     """Whether the Trainer switches checkpointing on, whether reentrant, and what of it is not tried.
 
-    Both names of each setting are read, since transformers 5.21 renamed them and takes the old ones where the new are
+    Both names of each setting are read, since transformers 5.23 renamed them and takes the old ones where the new are
     missing.
     """
     new = "activation_checkpointing" if fields.says("activation_checkpointing") else "gradient_checkpointing"

@@ -179,7 +179,7 @@ class Case:
 
         If a job sets ``use_reentrant``, only torch's function with the same setting is compared.
         """
-        reentrant = self.spec.setup.reentrant
+        reentrant = self.spec.setup.effective_reentrant
         names = TORCH if reentrant is None else ("torch:reentrant" if reentrant else "torch:non-reentrant",)
         return [found for name in names if (found := self.sibling(function=name)) is not None]
 

@@ -1,0 +1,126 @@
+"""Trainer's own call that switches checkpointing on, taken out of the installed transformers.
+
+The call's keyword arguments grow from release to release (``every_n_layers`` in 5.16, ``offload`` in 5.17), and its method and
+the setting were renamed in 5.23. So the statement is taken out of Trainer's source and run as it is: it passes what this
+release passes, and errors name its line. Trainer itself needs accelerate and more, which need not be installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import importlib
+import importlib.util
+import os
+from types import SimpleNamespace
+from typing import Any, Callable, NamedTuple
+
+METHODS = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+"""Methods of a model that switch checkpointing on, newest first."""
+
+SETTINGS = ("activation_checkpointing", "gradient_checkpointing")
+"""The names of the setting in ``TrainingArguments``, newest first; its arguments are in ``<name>_kwargs``."""
+
+
+class TrainersCall(NamedTuple):
+    """The statement with which Trainer switches checkpointing on."""
+
+    file: str
+    line: int
+    """The line of the first call of a model's method."""
+    setting: str
+    """The attribute of the arguments that it reads."""
+    run: Callable[[Any, Any], None]
+    """Takes an object with the attribute ``model``, and the arguments."""
+
+
+def switch_on(model: Any, keywords: dict[str, Any] | None) -> None:
+    """Switch checkpointing on in a model as this release's Trainer does.
+
+    Args:
+        model: A transformers model, or an adapter around one.
+        keywords: What a job gives as ``gradient_checkpointing_kwargs``; ``None`` where it gives nothing.
+
+    Raises:
+        AttributeError: The model has no method for it.
+    """
+    call = trainers_call()
+    if call is None:
+        name = next((one for one in METHODS if hasattr(model, one)), METHODS[-1])
+        getattr(model, name)(**{name.replace("_enable", "_kwargs"): keywords})
+        return
+    arguments: dict[str, Any] = dict.fromkeys(SETTINGS, True)
+    arguments.update({f"{name}_kwargs": keywords for name in SETTINGS})
+    call.run(SimpleNamespace(model=model), SimpleNamespace(**arguments))
+
+
+@functools.cache
+def trainers_call() -> TrainersCall | None:
+    """Trainer's statement in the installed transformers; nothing if none is found in its source."""
+    file = _file()
+    if not file:
+        return None
+    with open(file, encoding="utf-8") as handle:
+        tree = ast.parse(handle.read())
+    for method in ast.walk(tree):
+        if not isinstance(method, ast.FunctionDef):
+            continue
+        for statement in ast.walk(method):
+            setting = _setting(statement)
+            call = _call(statement) if setting else None
+            if call is not None and isinstance(statement, ast.If):
+                return TrainersCall(file, call.lineno, setting, _compiled(method.name, statement, tree, file))
+    return None
+
+
+def _file() -> str:
+    found = importlib.util.find_spec("transformers")
+    folders = (found.submodule_search_locations or ()) if found else ()
+    files = (os.path.join(folder, "trainer.py") for folder in folders)
+    return next((file for file in files if os.path.isfile(file)), "")
+
+
+def _setting(statement: ast.AST) -> str:
+    """The setting that a statement asks for: ``if args.gradient_checkpointing:``."""
+    test = statement.test if isinstance(statement, ast.If) else None
+    return test.attr if isinstance(test, ast.Attribute) and test.attr in SETTINGS else ""
+
+
+def _call(statement: ast.AST) -> ast.Call | None:
+    calls = (one for one in ast.walk(statement) if isinstance(one, ast.Call))
+    return next((one for one in calls if isinstance(one.func, ast.Attribute) and one.func.attr in METHODS), None)
+
+
+def _compiled(name: str, statement: ast.If, tree: ast.Module, file: str) -> Callable[[Any, Any], None]:
+    """A function of the method's name that consists of the statement, at its own lines."""
+    function = ast.parse(f"def {name}(self, args): pass").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    function.body = [statement]
+    for node in ast.walk(function.args):
+        ast.copy_location(node, statement)
+    ast.copy_location(function, statement)
+    module = ast.Module([function], [])
+    names: dict[str, Any] = {"__name__": "transformers.trainer", "__package__": "transformers"}
+    used = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    stored = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    for one in used - stored - {"self", "args"} - set(vars(builtins)):
+        names[one] = _global(one, tree)
+    exec(compile(module, file, "exec"), names)  # noqa: S102 - transformers' own code
+    run: Callable[[Any, Any], None] = names[name]
+    return run
+
+
+def _global(name: str, tree: ast.Module) -> Any:
+    """A name of Trainer's module: what it imports, or else what it defines."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Import):
+            for one in statement.names:
+                if (one.asname or one.name) == name:
+                    return importlib.import_module(one.name)
+        elif isinstance(statement, ast.ImportFrom):
+            for one in statement.names:
+                if (one.asname or one.name) == name:
+                    origin = importlib.import_module(f"{'.' * statement.level}{statement.module or ''}", "transformers")
+                    return getattr(origin, one.name)
+    return getattr(importlib.import_module("transformers.trainer"), name)
