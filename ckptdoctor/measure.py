@@ -45,7 +45,7 @@ class Chapter:
 CHAPTERS = {
     "trainers": Chapter(
         knowledge.TRAINERS_FILE,
-        ("transformers>=4.40", *catalog.with_functions()),
+        ("transformers>=4.40", *(one for trainer in catalog.trainers().values() for one in trainer.measured)),
         Options(models=FALLBACK_FAMILIES),
         ("accelerate",),
         100,

@@ -30,6 +30,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
 ``switching_on``    transformers' Trainer's own call that switches checkpointing on
 ``loading``         checkpoint functions of trainers, loaded without the rest of them
+``excerpt``         some definitions of a module, without the rest of it
 ``trainers``        how each trainer switches its functions on, a file for each
 ``engines``         what wraps the model, a file for each kind
 ``catalog``         what the doctor sent of its records

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from . import catalog, places, stack
+from . import catalog, excerpt, places, stack
 
 
 def available() -> list[str]:
@@ -54,7 +54,8 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     dotted, file = found
     before = dict(sys.modules)
     try:
-        module, stubbed = _alone(dotted, replacement or file, os.path.dirname(file))
+        names = catalog.FUNCTIONS[name]["needs"] if catalog.FUNCTIONS[name]["alone"] else ()
+        module, stubbed = _alone(dotted, replacement or file, os.path.dirname(file), names)
         how = "module only"
     except Exception:
         _forget(before)
@@ -69,13 +70,14 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     return module, loaded
 
 
-def _alone(dotted: str, file: str, folder: str) -> tuple[ModuleType, list[str]]:
+def _alone(dotted: str, file: str, folder: str, names: Sequence[str]) -> tuple[ModuleType, list[str]]:
     """Import one module with bare parents; names of the missing packages that were stood in for.
 
     Args:
         dotted: The module's name.
         file: What to load as it.
         folder: Where its submodules lie, should it be a package.
+        names: The definitions to run, with what they use; empty for the whole module.
     """
     parents = _parents(dotted)
     root = stack.root_of(parents[0])
@@ -85,7 +87,10 @@ def _alone(dotted: str, file: str, folder: str) -> tuple[ModuleType, list[str]]:
     with _stand_ins(exclude=parents[0]) as stubbed:
         is_package = os.path.basename(file) == "__init__.py"
         spec = importlib.util.spec_from_file_location(
-            dotted, file, submodule_search_locations=[folder] if is_package else None
+            dotted,
+            file,
+            loader=excerpt.Loader(dotted, file, names) if names else None,
+            submodule_search_locations=[folder] if is_package else None,
         )
         if spec is None or spec.loader is None:
             raise ImportError(f"cannot load {file}")

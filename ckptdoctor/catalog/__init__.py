@@ -105,7 +105,12 @@ def sent() -> dict[str, Any]:
     return {
         "stack": stack(),
         "functions": {
-            name: {"module": trainers()[package_of(name)].module, "modules": one.modules, "needs": one.needs}
+            name: {
+                "module": trainers()[package_of(name)].module,
+                "modules": one.modules,
+                "needs": one.needs,
+                "alone": one.alone,
+            }
             for name, one in functions().items()
         },
         "engines": {

@@ -28,6 +28,8 @@ class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     needs: tuple[str, ...]
     """Names of which the module must define one for the function to exist in this release; the first stands for it."""
     reproduction: Reproduction
+    alone: bool = False
+    """Only what ``needs`` names is run, with what that uses: the whole module would import half of the trainer."""
     shares_entry: bool = False
     """It is entered through the trainer's first function, and is tried where it may differ from that."""
     prepares_inputs: bool = False
@@ -67,6 +69,8 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_modules: tuple[str, ...] = ()
     """Dotted names of modules with checkpoint functions of which none is tried yet."""
     functions: tuple[Function, ...] = ()
+    measured: tuple[str, ...] = ()
+    """Requirements: the shipped knowledge has the releases that match one of them."""
     settings: Settings | None = None
 
     def modules(self) -> tuple[str, ...]:

@@ -203,6 +203,13 @@ def _of_trainer(archive: Archive, package: str) -> Fingerprint:
         file = _located(function, archive.names.__contains__, archive.read)
         if not file:
             continue
+        if catalog.functions()[function].alone:
+            text = python_source.part(_read(archive, file), catalog.functions()[function].needs)
+            digests[function] = _digest(
+                [python_source.normalised(text), *_imported(archive, file, text, lambda _: True)]
+            )
+            compared |= set(_VERSION.findall(text))
+            continue
         folder = file.removesuffix("__init__.py") if file.endswith("/__init__.py") else ""
         parts = sorted(name for name in archive.names if folder and name.startswith(folder) and name.endswith(".py"))
         texts = [_read(archive, part) for part in parts or [file]]

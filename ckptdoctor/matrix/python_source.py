@@ -6,7 +6,7 @@ import ast
 import re
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def imports(source: str, file: str) -> Iterator[tuple[str, list[str]]]:
@@ -42,6 +42,58 @@ def methods(source: str, mentioning: re.Pattern[str]) -> list[str]:
     """Functions and methods that mention something, found by their indentation."""
     blocks = re.split(r"^(?=[ ]*(?:async )?def )", source, flags=re.MULTILINE)
     return [textwrap.dedent(block) for block in blocks[1:] if mentioning.search(block)]
+
+
+def part(source: str, names: Iterable[str]) -> str:
+    """Functions, methods and classes of those names, with the statements at the top of the file that they use, as code."""
+    tree = parsed(source)
+    if tree is None:
+        return source
+    owners = [one for one in tree.body if isinstance(one, ast.ClassDef)]
+    chosen = [one for one in [*tree.body, *(inner for owner in owners for inner in owner.body)] if _name(one) in names]
+    used, more, kept = set[str](), _read_in(chosen), list[ast.stmt]()
+    while more:
+        used |= more
+        kept = [_only(one, used) for one in tree.body if one not in chosen and _bound(one) & used]
+        more = _read_in(kept) - used
+    return "\n".join(map(ast.unparse, [*kept, *chosen]))
+
+
+def _name(statement: ast.stmt) -> str:
+    return statement.name if isinstance(statement, (ast.FunctionDef, ast.ClassDef)) else ""
+
+
+def _read_in(statements: Iterable[ast.stmt]) -> set[str]:
+    """Names of variables that are read in statements."""
+    found = (one for statement in statements for one in ast.walk(statement) if isinstance(one, ast.Name))
+    return {one.id for one in found if isinstance(one.ctx, ast.Load)}
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """Names that a statement at the top of a file binds."""
+    if name := _name(statement):
+        return {name}
+    bound = set[str]()
+    for one in ast.walk(statement):
+        if isinstance(one, (ast.Import, ast.ImportFrom)):
+            bound |= set(map(_imported_as, one.names))
+        elif isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+            bound.add(one.id)
+        elif isinstance(one, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(one.name)
+    return bound
+
+
+def _only(statement: ast.stmt, used: set[str]) -> ast.stmt:
+    """An import without the names that are not used; any other statement as it is."""
+    if isinstance(statement, ast.ImportFrom):
+        names = [alias for alias in statement.names if _imported_as(alias) in used]
+        return ast.ImportFrom(statement.module, names, statement.level)
+    return statement
+
+
+def _imported_as(alias: ast.alias) -> str:
+    return (alias.asname or alias.name).split(".")[0]
 
 
 class _Bones(ast.NodeTransformer):

@@ -107,3 +107,20 @@ def test_other_packages_do_not_take_a_stand_in_for_an_optional_package(torch_pyt
     ran = check(torch_python, *NARROW, environ={"PYTHONPATH": trainer(f"import library\nimport absent\n{BODY}")})
     assert (ran.status, ran.rules) == (0, [])
     assert loaded(ran) == ("module only", ["absent"])
+
+
+def probes_of(ran):
+    return {one["id"]: one for one in ran.report["probes"]}
+
+
+def test_ms_swift_replaces_torchs_function_and_works_with_every_convention(demo_python):
+    """The method that replaces it stands in a module that imports half of the trainer: only the method is run."""
+    ran = check(demo_python, "--with", "ms-swift==4.6.0", "--checkpoint-fn", "ms-swift", "--engine", "none")
+    assert (ran.status, ran.rules) == (0, [])
+    probe = probes_of(ran)["glm4/ms-swift/none"]
+    loaded = probe["evidence"]["loaded"]
+    assert (loaded["how"], loaded["place"]["function"]) == ("module only", "_fix_gradient_checkpointing")
+    assert loaded["place"]["package"] == "ms-swift"
+    tried = [one["outcome"] for one in ran.report["probes"] if one["checkpoint_function"] == "ms-swift"]
+    assert len(tried) > 10
+    assert set(tried) == {"ok"}

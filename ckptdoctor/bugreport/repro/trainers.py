@@ -8,6 +8,7 @@ from ckptdoctor import catalog
 from ckptdoctor.bugreport.repro.draft import Draft, fill, is_dotted, template
 from ckptdoctor.catalog.records import Function, Reproduction
 from ckptdoctor.model.evidence import Evidence
+from ckptdoctor.store import locations
 
 
 def switched_on(draft: Draft, function: str) -> str:
@@ -18,13 +19,24 @@ def switched_on(draft: Draft, function: str) -> str:
     if stubbed:
         draft.imports |= {"importlib.machinery", "unittest.mock"}
     record = catalog.functions()[function]
-    load = template(
-        "load",
-        stand_ins="    sys.meta_path.append(StandIn())\n" if stubbed else "",
-        module=repr(_module(record, draft.probe.evidence)),
-    )
+    filled = {
+        "stand_ins": "    sys.meta_path.append(StandIn())\n" if stubbed else "",
+        "module": repr(_module(record, draft.probe.evidence)),
+    }
+    if record.alone:
+        draft.imports |= {"ast", "copy", "importlib.machinery"}
+        load = template("load_alone", excerpt=_excerpt(), names=repr(record.needs), **filled)
+    else:
+        load = template("load", **filled)
     stubs = template("stand_in", missing=repr(stubbed)) if stubbed else ""
     return stubs + load + _call(draft, record.reproduction)
+
+
+def _excerpt() -> str:
+    """What runs some definitions of a module alone, as the probes do."""
+    source = locations.probes().joinpath("excerpt.py").read_text(encoding="utf-8")
+    code = source[source.index("class Loader(") :]
+    return f"from collections.abc import Iterable\nfrom typing import Any\n\n\n{code}"
 
 
 def _call(draft: Draft, reproduction: Reproduction) -> str:
@@ -38,7 +50,7 @@ def _call(draft: Draft, reproduction: Reproduction) -> str:
 
 def _module(record: Function, evidence: Evidence) -> str:
     """The name of the module from which a trainer's function came."""
-    package = catalog.package_of(record.name)
+    package = record.modules[0].partition(".")[0]
     file = PurePath(evidence.loaded.place.file if evidence.loaded else "")
     parts = list(file.with_suffix("").parts) if file.name else []
     if package not in parts:
