@@ -37,6 +37,8 @@ def evidence(error: BaseException, passed: Any = None) -> dict[str, Any]:
         "frames": frames,
         "needs_cuda": _needs_cuda(walked),
     }
+    if refused := getattr(error, "refused_by", None):
+        found["refused_by"] = refused
     attribute = _attribute(error, walked, passed)
     if attribute:
         found["attribute"] = attribute

@@ -44,7 +44,22 @@ def enable(
 
     Raises:
         FunctionUnavailableError: There is no such file, module or function.
+        TypeError: A method of the model refuses the call that switches checkpointing on; ``refused_by`` is its place.
     """
+    try:
+        return _enable(name, model, replacement, reentrant, after)
+    except TypeError as error:
+        error.refused_by = switching_on.refused_by(error, model)  # type: ignore[attr-defined]
+        raise
+
+
+def _enable(
+    name: str,
+    model: torch.nn.Module,
+    replacement: str,
+    reentrant: bool | None,
+    after: Callable[[torch.nn.Module], None] | None,
+) -> Loaded:
     if name.startswith("torch:"):
         return enable_torch(model, use_reentrant=name == "torch:reentrant")
     if name == "deepspeed":
@@ -58,7 +73,10 @@ def enable(
         if after is not None:
             after(model)
         return loaded
+    before = switching_on.methods(model)
     function, loaded = _users_own(name, replacement)
+    if switching_on.methods(model) != before:
+        switching_on.switch_on(model, None)  # the file replaces a method that Trainer calls in a job
     pass_to(model, function)
     return loaded
 

@@ -13,11 +13,21 @@ import functools
 import importlib
 import importlib.util
 import os
-from types import SimpleNamespace
+import re
+import traceback
+from types import MethodType, SimpleNamespace
 from typing import Any, Callable, NamedTuple
+
+from . import places
 
 METHODS = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
 """Methods of a model that switch checkpointing on, newest first."""
+
+SETTER = "_set_gradient_checkpointing"
+"""The method that these call."""
+
+_REFUSED = re.compile(r"(?:[\w.<>]+\.)?(?P<name>[\w<>]+)\(\) (?:got |takes |missing )")
+"""What Python says of a call whose arguments do not fit."""
 
 SETTINGS = ("activation_checkpointing", "gradient_checkpointing")
 """The names of the setting in ``TrainingArguments``, newest first; its arguments are in ``<name>_kwargs``."""
@@ -33,6 +43,29 @@ class TrainersCall(NamedTuple):
     """The attribute of the arguments that it reads."""
     run: Callable[[Any, Any], None]
     """Takes an object with the attribute ``model``, and the arguments."""
+
+
+def methods(model: Any) -> list[Any]:
+    """What a model's methods that switch checkpointing on are now; another list once one was replaced."""
+    found = [getattr(model, name, None) for name in (*METHODS, SETTER)]
+    return [getattr(one, "__func__", one) for one in found]
+
+
+def refused_by(error: TypeError, model: Any) -> dict[str, Any] | None:
+    """Where the method of a model is defined that was called with arguments that it does not take; nothing if it was run."""
+    found = _REFUSED.match(str(error))
+    name = found["name"] if found else ""
+    entered = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+    codes = [getattr(_innermost(method), "__code__", None) for method in methods(model)]
+    refusing = (code for code in codes if code is not None and code.co_name == name and code not in entered)
+    return next(map(places.of_code, refusing), None)
+
+
+def _innermost(method: Any) -> Any:
+    """The function in a partial or a method."""
+    while isinstance(method, (functools.partial, MethodType)):
+        method = method.func if isinstance(method, functools.partial) else method.__func__
+    return method
 
 
 def switch_on(model: Any, keywords: dict[str, Any] | None) -> None:

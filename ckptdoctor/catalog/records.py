@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sentence: to use torch's own function in place of the trainer's. Empty where the trainer has no such setting."""
     torch_cost: str = ""
     """What that costs."""
+    trainers_switch: str = "gradient_checkpointing: true"
+    """With which transformers' Trainer switches checkpointing on too, after the trainer."""
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,7 +37,7 @@ GATE = grouped(
         "--select",
         metavar="CODES",
         multiple=True,
-        help="Count only these rules, e.g. CKPT001,CKPT004. CKPT01 selects CKPT010 to CKPT012. Repeatable.",
+        help="Count only these rules, e.g. CKPT001,CKPT004. CKPT01 selects CKPT010 to CKPT013. Repeatable.",
     ),
     click.option(
         "--ignore",

@@ -71,6 +71,8 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True):
     attribute: Attribute | None = None
     needs_cuda: bool = False
     """It was raised because the code asked for CUDA on a machine that has none."""
+    refused_by: Place | None = None
+    """The model's method that switches checkpointing on, if it was called with arguments that it does not take."""
 
 
 class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -188,6 +190,11 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
         """What the job says of reentrant checkpointing in the end: the last call counts."""
         switched_again = self.trainer_switches_on and self.trainers_reentrant is not None
         return self.trainers_reentrant if switched_again else self.reentrant
+
+    @property
+    def switched_on_once(self) -> Setup:
+        """The same job without Trainer's own call."""
+        return msgspec.structs.replace(self, trainer_switches_on=False, trainers_reentrant=None)
 
     @property
     def label(self) -> str:

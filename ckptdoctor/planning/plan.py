@@ -77,6 +77,7 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)
         plan.probes += _other_way_round(model, subjects, engines, options)
+        plan.probes += _switched_on_once(model, subjects, engines, options)
         if "none" in engines and options.setup == Setup():
             plan.probes += _variants(model, subjects, options)
         plan.probes += _courses(model, subjects, options)
@@ -124,9 +125,28 @@ def _other_way_round(
     """Trainers' functions with the opposite of the job's ``use_reentrant``: does this setting help?"""
     if options.setup.reentrant is None or model == OWN_MODEL:
         return
-    turned = replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant))
+    yield from _with_another_setup(
+        model,
+        subjects,
+        engines,
+        replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant)),
+    )
+
+
+def _switched_on_once(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+) -> Iterator[Planned]:
+    """Trainers' functions without Trainer's own call after them: does the job run without this setting?"""
+    if options.setup.trainer_switches_on and model != OWN_MODEL:
+        yield from _with_another_setup(model, subjects, engines, replace(options, setup=options.setup.switched_on_once))
+
+
+def _with_another_setup(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+) -> Iterator[Planned]:
+    """Trainers' functions alone, as controls."""
     own = [name for name in subjects if name in catalog.functions()]
-    for planned in usual_step(model, own, engines, turned) if own else ():
+    for planned in usual_step(model, own, engines, options) if own else ():
         if planned.spec.function in own:
             yield replace(planned, role="control")
 

@@ -32,8 +32,8 @@ class Search:
         functions: The trainer's functions that fail.
         environment: The target.
         edited: Installed packages that differ from their release, so its measurements do not apply.
-        is_usual: Whether the fault was seen in the usual step. Only this step was measured, not packed sequences and other
-            variants.
+        is_usual: Whether the fault was seen in the usual step. Only this step was measured, not packed sequences, other
+            variants, or Trainer's own call after the trainer.
     """
 
     package: str
@@ -222,6 +222,6 @@ def search(
     packages = {name.split(":")[0] for name in functions}
     if len(packages) != 1 or not models or not any(case.shows_in_the_usual_step() for case in cases):
         return None
-    usual = any(not case.spec.variant for case in cases)
+    usual = any(not case.spec.variant and not case.spec.setup.trainer_switches_on for case in cases)
     made = Search(packages.pop(), tuple(models), tuple(functions), environment, frozenset(edited), usual)
     return made if catalog.is_trainer(made.package) and made.trainer and made.transformers else None

@@ -21,7 +21,12 @@ TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_
 def find(cases: list[Case]) -> list[Remedy]:
     """Settings that make every failing probe of a finding pass."""
     functions = {case.spec.function for case in cases}
-    found = [_torch_instead(cases, functions), _other_way_round(cases, functions), _off(cases, functions)]
+    found = [
+        _switched_on_once(cases, functions),
+        _torch_instead(cases, functions),
+        _other_way_round(cases, functions),
+        _off(cases, functions),
+    ]
     return [one for one in found if one is not None]
 
 
@@ -51,6 +56,18 @@ def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
         return None
     setting = settings.reentrant.format("false" if turned[0] else "true")
     return _remedy(f"set `{setting}`", "no extra memory", "the same steps ran with it", siblings)
+
+
+def _switched_on_once(cases: list[Case], functions: set[str]) -> Remedy | None:
+    """The job without the setting with which Trainer switches checkpointing on after the trainer."""
+    settings = _settings(functions)
+    if settings is None or not all(case.spec.setup.trainer_switches_on for case in cases):
+        return None
+    siblings = [case.sibling(setup=case.spec.setup.switched_on_once) for case in cases]
+    if not all(one is not None and works(one) for one in siblings):
+        return None
+    title = f"remove `{settings.trainers_switch}`: the trainer switches checkpointing on itself"
+    return _remedy(title, "no extra memory", "the same steps ran without it", siblings)
 
 
 def _remedy(title: str, cost: str, ran: str, probes: Iterable[Evidence | None], scope: Proven = "failing") -> Remedy:

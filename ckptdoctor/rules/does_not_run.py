@@ -50,12 +50,6 @@ _NOT_SWITCHED = re.compile(
 )
 """A model that lacks such a method."""
 
-_REFUSES = re.compile(
-    rf"\b(?:{_METHODS})\(\) "
-    r"(?:got an unexpected keyword argument|got multiple values|takes (?:from )?\d|missing \d)"
-)
-"""A model's method that switches checkpointing on, called with arguments of another release."""
-
 _REENTRANT_KEYWORD = re.compile(
     r"(?<!__init__\(\) )got an unexpected keyword argument 'use_reentrant'"
     r"|missing \d{1,2} required [a-z -]{0,40}arguments?: [^\n]{0,200}'use_reentrant'"
@@ -139,7 +133,7 @@ def _is_of_checkpointing(error: LogError) -> bool:
         return False
     last = error.frames[error.innermost_own] if error.frames else None
     refused = last and "Unexpected keyword arguments" in error.words and last.path.endswith("/checkpoint.py")
-    worded = (_INCOMPATIBLE, _NOT_SWITCHED, _REFUSES, _REENTRANT_KEYWORD)
+    worded = (_INCOMPATIBLE, _NOT_SWITCHED, _REENTRANT_KEYWORD)
     typed = (_UNSUPPORTED, _REENTRANT_DEMANDED)  # said in docs and in warnings too
     return bool(
         refused
@@ -178,7 +172,6 @@ IN_LOG = InLog(
     judge_log,
     messages=(
         Message(_NOT_SWITCHED, "AttributeError", "attribute"),
-        Message(_REFUSES, "TypeError", "checkpoint"),
         Message(_REENTRANT_KEYWORD, "TypeError", "require|reentrant"),
         Message(_INCOMPATIBLE, "RuntimeError", "checkpoint|require"),
         Message(_READY_ONCE, "RuntimeError", "mark(?:ed)? a[ s]"),

@@ -74,7 +74,9 @@ HANG = "ckpt010_bad_hang"
 ONLY_WITH_DROPOUT = "ckpt005_bad_dropout"
 NEEDS_A_GPU = "ckpt011_bad"
 ONLY_IN_A_COURSE = "ckpt012_bad"
-GOOD = sorted(path.stem for path in CASES.glob("*_good*.py"))
+REFUSED, TAKEN = "ckpt013_bad", "ckpt013_good"
+"""They replace a method of transformers' models, and are run on one."""
+GOOD = sorted({path.stem for path in CASES.glob("*_good*.py")} - {TAKEN})
 
 
 def functions(*names):
@@ -123,9 +125,11 @@ def test_every_rule_and_every_file_has_its_case():
         ONLY_WITH_DROPOUT,
         NEEDS_A_GPU,
         ONLY_IN_A_COURSE,
+        REFUSED,
+        TAKEN,
         *GOOD,
     }
-    for code in set(RULES) - {"CKPT011", "CKPT012"}:  # with a test of its own
+    for code in set(RULES) - {"CKPT011", "CKPT012", "CKPT013"}:  # with a test of its own
         assert any(code in expected.rules for expected in BAD.values()), code
         assert any(name.startswith(code.lower()) for name in BAD), code
         assert any(name.startswith(code.lower()) for name in GOOD), code
@@ -190,6 +194,15 @@ def test_what_is_left_changed_shows_in_a_course(torch_python):
     (finding,) = ran.report["findings"]
     assert finding["culprit"]["code"].startswith(ENTRY)
     assert [probe.rpartition("/")[2] for probe in finding["probes"]] == ["course"]
+
+
+def test_a_method_that_refuses_trainers_call_is_the_culprit(demo_python):
+    ran = check(demo_python, "--engine", "none", *functions(REFUSED, TAKEN))
+    assert (ran.status, ran.rules) == (1, ["CKPT013"])
+    [finding] = findings_of(ran.report, REFUSED)
+    assert finding["culprit"]["code"] == "def enable(self):"
+    assert (finding["passed_by"]["package"], Path(finding["passed_by"]["file"]).name) == ("transformers", "trainer.py")
+    assert "gradient_checkpointing_enable(" in finding["passed_by"]["code"]
 
 
 def test_what_fails_in_backward_when_simulated_is_an_error(torch_python):
