@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import importlib.machinery
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -19,9 +19,22 @@ class Loader(importlib.machinery.SourceFileLoader):
     A method becomes a function of the module. Annotations are left out: they name more than is needed.
     """
 
-    def __init__(self, fullname: str, path: str, names: Iterable[str]) -> None:
+    def __init__(self, fullname: str, path: str, names: Iterable[str], given: Mapping[str, Any]) -> None:
+        """Prepare to load them.
+
+        Args:
+            fullname: The module's name.
+            path: The file.
+            names: What to load.
+            given: Values of names of the file that are not taken from it.
+        """
         super().__init__(fullname, path)
-        self.names = set(names)
+        self.names, self.given = set(names), given
+
+    def exec_module(self, module: Any) -> None:
+        """Run them in a module."""
+        vars(module).update(self.given)
+        super().exec_module(module)
 
     def get_code(self, fullname: str) -> Any:
         """The code of these alone, with the lines that it has in the file.
@@ -35,7 +48,7 @@ class Loader(importlib.machinery.SourceFileLoader):
         chosen = [_WithoutAnnotations().visit(one) for one in everything if _name(one) in self.names]
         if not chosen:
             raise ImportError(f"{self.path} defines none of {', '.join(sorted(self.names))}")
-        return compile(ast.Module([*_used(tree, chosen), *chosen], type_ignores=[]), self.path, "exec")
+        return compile(ast.Module([*_used(tree, chosen, set(self.given)), *chosen], type_ignores=[]), self.path, "exec")
 
 
 class _WithoutAnnotations(ast.NodeTransformer):
@@ -50,15 +63,15 @@ class _WithoutAnnotations(ast.NodeTransformer):
         return node
 
 
-def _used(tree: ast.Module, chosen: list[Any]) -> list[Any]:
+def _used(tree: ast.Module, chosen: list[Any], given: set[str]) -> list[Any]:
     """The statements at the top of a file that bind what the chosen definitions use, in the order of the file."""
     used: set[str] = set()
     kept: list[Any] = []
-    more = _read(chosen)
+    more = _read(chosen) - given
     while more:
         used |= more
         kept = [_only(one, used) for one in tree.body if one not in chosen and _bound(one) & used]
-        more = _read(kept) - used
+        more = _read(kept) - used - given
     return kept
 
 

@@ -22,6 +22,10 @@ class FunctionUnavailableError(Exception):
     """The checkpoint function that was asked for cannot be had."""
 
 
+class NeedsGpuError(FunctionUnavailableError):
+    """The checkpoint function takes hold of a GPU when it is switched on, and there is none; it may be simulated."""
+
+
 def enable(
     name: str,
     model: torch.nn.Module,

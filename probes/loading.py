@@ -54,8 +54,7 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     dotted, file = found
     before = dict(sys.modules)
     try:
-        names = catalog.FUNCTIONS[name]["needs"] if catalog.FUNCTIONS[name]["alone"] else ()
-        module, stubbed = _alone(dotted, replacement or file, os.path.dirname(file), names)
+        module, stubbed = _alone(dotted, replacement or file, os.path.dirname(file), catalog.FUNCTIONS[name])
         how = "module only"
     except Exception:
         _forget(before)
@@ -70,14 +69,14 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     return module, loaded
 
 
-def _alone(dotted: str, file: str, folder: str, names: Sequence[str]) -> tuple[ModuleType, list[str]]:
+def _alone(dotted: str, file: str, folder: str, source: dict[str, Any]) -> tuple[ModuleType, list[str]]:
     """Import one module with bare parents; names of the missing packages that were stood in for.
 
     Args:
         dotted: The module's name.
         file: What to load as it.
         folder: Where its submodules lie, should it be a package.
-        names: The definitions to run, with what they use; empty for the whole module.
+        source: What the catalog says of the function: whether to run it alone, with what it uses.
     """
     parents = _parents(dotted)
     root = stack.root_of(parents[0])
@@ -89,7 +88,7 @@ def _alone(dotted: str, file: str, folder: str, names: Sequence[str]) -> tuple[M
         spec = importlib.util.spec_from_file_location(
             dotted,
             file,
-            loader=excerpt.Loader(dotted, file, names) if names else None,
+            loader=excerpt.Loader(dotted, file, source["needs"], source["given"]) if source["alone"] else None,
             submodule_search_locations=[folder] if is_package else None,
         )
         if spec is None or spec.loader is None:

@@ -56,6 +56,11 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _kind(spec)(spec, evidence, spy, note).run()
+    except functions.NeedsGpuError as error:
+        if _kind(spec) is Step:
+            evidence.update(forward_only=True, stand_in=_with_stand_in(spec))
+        else:
+            evidence.update(ended="skipped", during="build", why=str(error))  # of the usual step alone, it can be told
     except (models.ModelUnavailableError, functions.FunctionUnavailableError) as error:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:

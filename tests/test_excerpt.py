@@ -41,7 +41,9 @@ def load(tmp_path):
     """Loads definitions of the module alone."""
     (tmp_path / "trainer.py").write_text(MODULE)
     excerpt = module(Path(__file__).parents[1] / "probes" / "excerpt.py")
-    return lambda *names: module(tmp_path / "trainer.py", excerpt.Loader("module", str(tmp_path / "trainer.py"), names))
+    return lambda *names: module(
+        tmp_path / "trainer.py", excerpt.Loader("module", str(tmp_path / "trainer.py"), names, {})
+    )
 
 
 def module(file, loader=None):

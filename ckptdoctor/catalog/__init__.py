@@ -110,6 +110,7 @@ def sent() -> dict[str, Any]:
                 "modules": one.modules,
                 "needs": one.needs,
                 "alone": one.alone,
+                "given": one.given,
             }
             for name, one in functions().items()
         },

@@ -24,7 +24,7 @@ def judge(case: Case) -> RuleHit | None:
     if case.is_undecided:
         return RuleHit(
             title=f"{case.spec.function} needs a GPU in backward, and there is none here",
-            detail=f"Only its forward pass was judged. {_why_undecided(evidence)}",
+            detail=f"{'' if evidence.loss is None else 'Only its forward pass was judged. '}{_why_undecided(evidence)}",
             culprit=case.function,
             error=evidence.stand_in.error if evidence.stand_in else None,
         )

@@ -124,3 +124,16 @@ def test_ms_swift_replaces_torchs_function_and_works_with_every_convention(demo_
     tried = [one["outcome"] for one in ran.report["probes"] if one["checkpoint_function"] == "ms-swift"]
     assert len(tried) > 10
     assert set(tried) == {"ok"}
+
+
+def test_unsloth_zoo_is_simulated_without_its_buffers_and_never_plainly_ok(demo_python):
+    ran = check(demo_python, "--with", "unsloth-zoo==2026.10.9", "--checkpoint-fn", "unsloth-zoo", "--engine", "none")
+    assert (ran.status, ran.rules) == (0, [])
+    assert "unsloth-zoo needs a GPU in backward, and there is none here" in ran.out
+    own = [one for one in ran.report["probes"] if one["checkpoint_function"] == "unsloth-zoo"]
+    assert {one["outcome"] for one in own if one["variant"] != "course"} == {"ok"}
+    assert all(one["evidence"]["forward_only"] for one in own if one["variant"] != "course")
+    [usual] = [one for one in own if one["id"] == "glm4/unsloth-zoo/none"]
+    tried = usual["evidence"]["stand_in"]
+    assert tried["loaded"]["place"]["function"] == "patch_unsloth_smart_gradient_checkpointing"
+    assert [layer["forwards"] for layer in tried["layers"]] == [2, 2]

@@ -25,7 +25,7 @@ def switched_on(draft: Draft, function: str) -> str:
     }
     if record.alone:
         draft.imports |= {"ast", "copy", "importlib.machinery"}
-        load = template("load_alone", excerpt=_excerpt(), names=repr(record.needs), **filled)
+        load = template("load_alone", excerpt=_excerpt(), names=repr(record.needs), given=repr(record.given), **filled)
     else:
         load = template("load", **filled)
     stubs = template("stand_in", missing=repr(stubbed)) if stubbed else ""
@@ -36,7 +36,7 @@ def _excerpt() -> str:
     """What runs some definitions of a module alone, as the probes do."""
     source = locations.probes().joinpath("excerpt.py").read_text(encoding="utf-8")
     code = source[source.index("class Loader(") :]
-    return f"from collections.abc import Iterable\nfrom typing import Any\n\n\n{code}"
+    return f"from collections.abc import Iterable, Mapping\nfrom typing import Any\n\n\n{code}"
 
 
 def _call(draft: Draft, reproduction: Reproduction) -> str:
