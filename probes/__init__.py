@@ -25,6 +25,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``tiny_config``     what makes a configuration of transformers tiny
 ``tiny_glm4``       our own tiny GLM-4 in plain PyTorch
 ``tiny_inputs``     batches of random tokens
+``variants``        what a variant of the step changes in the configuration, the model and the batch
 ``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision
 ``conventions``     the ways in which a model can pass a layer to a checkpoint function
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's

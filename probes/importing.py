@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import functools
 import gc
+import importlib
 import json
 import os
 from typing import Any, Callable
@@ -28,6 +29,8 @@ def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
         _import(model, channel, functools.partial(_import_model, model))
     if any(needs_deepspeed(spec) for spec in specs):
         _import("deepspeed", channel, _import_deepspeed)
+    if any(spec["setup"]["tuning"] == "lora" for spec in specs):
+        _import("peft", channel, functools.partial(importlib.import_module, "peft"))
     _import("the probes", channel, _import_probes)
     gc.freeze()  # DeepSpeed collects garbage at every step of its set-up: let it not search all of the stack each time
     gc.enable()

@@ -8,13 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import tiny_config, tiny_inputs
+from . import tiny_config, variants
 
 OWN = "tiny-glm4"
 """The name of our own model."""
-
-DROPOUT = 0.1
-"""Share of attention weights that is dropped where dropout is tried."""
 
 MOST_PARAMETERS = 5_000_000
 """A model that does not get smaller than this is not tried."""
@@ -47,30 +44,29 @@ def build(name: str, convention: str, variant: str, layers: int = tiny_config.LA
     Args:
         name: What to build.
         convention: The calling convention of our own model; others have theirs.
-        variant: ``packed``: two sequences in one row, with flash-attention's keyword arguments. ``dropout``: in attention.
-            ``frozen``: the input embeddings are not trained.
+        variant: What differs from the usual step, see ``variants``.
         layers: Decoder layers.
 
     Raises:
         ModelUnavailableError: The installed transformers has no such family, or the folder no usable configuration.
     """
-    dropout = DROPOUT if variant == "dropout" else None
-    module = _own(convention, dropout, layers) if name == OWN else _from_transformers(name, dropout, layers)
+    count = variants.layers(variant, layers)
+    module = _own(convention, variant, count) if name == OWN else _from_transformers(name, variant, count)
     module = module.float().train()
-    if variant == "frozen":
-        module.get_input_embeddings().requires_grad_(False)
+    variants.freeze(module, list(layers_of(module).values()), variant)
     family = name if name == OWN else str(module.config.model_type)
     with torch.random.fork_rng(devices=()):
         # Ranks share the model and not the batch: what reduces gradients wrongly must show.
         torch.manual_seed(torch.initial_seed() + int(os.environ.get("RANK", "0")))
-        inputs = _inputs(name, packed=variant == "packed")
+        inputs = with_settings(name, variants.inputs(variant), use_cache=variant == "cache")
     return Model(module, layers_of(module), inputs, type(module).__name__, family)
 
 
-def _own(convention: str, dropout: float | None, layers: int) -> torch.nn.Module:
+def _own(convention: str, variant: str, layers: int) -> torch.nn.Module:
     from .tiny_glm4 import TinyGlm4Config, TinyGlm4ForCausalLM
 
-    config = TinyGlm4Config(attention_dropout=dropout or 0.0, num_hidden_layers=layers)
+    config = TinyGlm4Config(num_hidden_layers=layers)
+    variants.configure(config, variant)
     return TinyGlm4ForCausalLM(config, "bound-method" if convention == "model" else convention)
 
 
@@ -90,7 +86,7 @@ def model_class(family: str) -> tuple[type, type]:
     return getattr(transformers, config), getattr(transformers, model)
 
 
-def _from_transformers(name: str, dropout: float | None, layers: int) -> torch.nn.Module:
+def _from_transformers(name: str, variant: str, layers: int) -> torch.nn.Module:
     if os.path.isabs(name):
         config = _local_config(name)
         family = str(config.model_type)
@@ -102,7 +98,7 @@ def _from_transformers(name: str, dropout: float | None, layers: int) -> torch.n
     failed = ""
     for config, kind in candidates:
         try:
-            return _tiny(config, kind, dropout, layers)
+            return _tiny(config, kind, variant, layers)
         except ModelUnavailableError as error:
             failed = failed or str(error)
     raise ModelUnavailableError(failed or f"transformers has no language model of the family '{family}'")
@@ -127,13 +123,12 @@ def _candidates(config: Any) -> Iterator[tuple[Any, type]]:
                 yield part, kind
 
 
-def _tiny(config: Any, kind: type, dropout: float | None, layers: int) -> torch.nn.Module:
+def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module:
     """A model, counted on the meta device before any memory is taken for it."""
+    shared = variants.sharing(config)
     tiny_config.shrink_all(config, layers)
-    if dropout is not None:
-        if not hasattr(config, "attention_dropout"):
-            raise ModelUnavailableError(f"{kind.__name__} has no dropout in attention")
-        config.attention_dropout = dropout
+    if why := variants.configure(config, variant, shared):
+        raise ModelUnavailableError(f"{kind.__name__} {why}")
     try:
         with torch.device("meta"):
             counted = kind(config)
@@ -184,10 +179,6 @@ def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return layers
 
 
-def _inputs(name: str, packed: bool) -> dict[str, Any]:
-    return with_settings(name, tiny_inputs.packed() if packed else tiny_inputs.padded())
-
-
-def with_settings(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+def with_settings(name: str, inputs: dict[str, Any], use_cache: bool = False) -> dict[str, Any]:
     """A batch, with what a model takes beside it in training."""
-    return inputs if name == OWN else {**inputs, "use_cache": False}
+    return inputs if name == OWN else {**inputs, "use_cache": use_cache}

@@ -193,12 +193,18 @@ class Step:
         base, setup, function = tuning.base_of(self.model.module), self.spec["setup"], self.spec["function"]
         after = self._as_trainer if setup["trainer_switches_on"] else None
         loaded = functions.enable(function, base, self.spec["replacement"], setup["reentrant"], after)
-        if setup["inputs_require_grad"] or function in catalog.FUNCTIONS:  # trainers add the adapter afterwards
-            tuning.inputs_require_grad(self.model.module)
+        if self._is_prepared(base is not self.model.module):
+            tuning.inputs_require_grad(base)
         if loaded:
             self.evidence["loaded"] = loaded
             self.note({"loaded": loaded})
         self.spy.install(base)
+
+    def _is_prepared(self, is_adapted: bool) -> bool:
+        """Whether the job makes the output of frozen embeddings require a gradient; trainers add the adapter afterwards."""
+        if not is_adapted:
+            return bool(self.spec["variant"] and self.spec["setup"]["inputs_require_grad"])
+        return bool(self.spec["setup"]["inputs_require_grad"] or self.spec["function"] in catalog.FUNCTIONS)
 
     def _as_trainer(self, model: torch.nn.Module) -> None:
         """Transformers' Trainer switches checkpointing on too, once a trainer has prepared the model."""

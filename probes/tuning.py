@@ -81,9 +81,8 @@ def inputs_require_grad(module: torch.nn.Module) -> None:
     The embeddings are frozen beside an adapter: without this, no input of a reentrant checkpoint requires a gradient. A plain
     Trainer does not do it before transformers 5.
     """
-    base = base_of(module)
-    if base is not module and hasattr(base, "enable_input_require_grads"):
-        base.enable_input_require_grads()
+    if hasattr(module, "enable_input_require_grads"):
+        module.enable_input_require_grads()
 
 
 def precision_of(setup: dict[str, Any], device: str) -> str:

@@ -168,3 +168,36 @@ def test_a_thorough_plan_has_all_but_torchs_functions_take_the_whole_course_and_
         one.spec.engine for one in plan.make(FULL, Options(thorough=True)).probes if "unsloth" in one.spec.function
     }
     assert under == set(catalog.engines())
+
+
+def tried(options, *packages):
+    made = plan.make(environment("torch==2.13.0", "transformers==5.13.1", *packages), options)
+    return {one.spec.id.partition("/")[2]: one.role for one in made.probes if one.usual and one.spec.model == "glm4"}
+
+
+def test_an_adapter_is_tried_where_peft_is_installed():
+    assert not any("lora" in name for name in tried(Options()))
+    found = tried(Options(), "peft==0.19.1", "deepspeed==0.19.2")
+    assert found["torch:reentrant/none/lora"] == "subject"  # a plain script
+    assert found["torch:non-reentrant/zero3/lora+inputs require grad"] == "subject"
+    assert found["none/zero3/lora+inputs require grad"] == "control"
+    assert not any("/zero1/" in name for name in found)
+    thorough = tried(Options(thorough=True), "peft==0.19.1", "deepspeed==0.19.2")
+    assert thorough["torch:reentrant/zero1/lora+inputs require grad"] == "subject"
+
+
+def test_an_engine_of_the_users_choice_is_the_one_that_counts():
+    found = tried(Options(engines=["zero3"], beside=["none"]), "peft==0.19.1", "deepspeed==0.19.2")
+    assert found["torch:reentrant/zero3/lora+inputs require grad"] == "subject"
+    assert found["torch:reentrant/none/lora+inputs require grad"] == "control"
+    assert not any("prefix" in name or "cache" in name for name in found)
+
+
+def test_a_job_is_tried_as_it_is_and_without_variants():
+    assert not tried(Options(setup=Setup(tuning="lora")), "peft==0.19.1")
+
+
+def test_what_may_fix_a_frozen_prefix_is_tried_beside_it():
+    found = tried(Options())
+    assert found["torch:reentrant/none/prefix"] == "subject"
+    assert found["torch:reentrant/none/prefix/inputs require grad"] == "control"

@@ -13,7 +13,9 @@ from typing import Literal
 import msgspec
 
 Ended = Literal["returned", "raised", "skipped", "crashed", "timeout"]
-Variant = Literal["", "packed", "dropout", "frozen", "course"]
+Variant = Literal[
+    "", "packed", "dropout", "frozen", "prefix", "cache", "shared-kv", "accumulated", "second", "perturbed", "course"
+]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -183,7 +185,8 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     trainers_reentrant: bool | None = None
     """What that call says of reentrant checkpointing; nothing where the job gives it no arguments."""
     inputs_require_grad: bool = False
-    """The trainer makes the output of frozen embeddings require a gradient beside an adapter, as a plain Trainer does not."""
+    """The output of frozen embeddings is made to require a gradient beside an adapter, and in variants beside frozen layers:
+    trainers do it, as a plain Trainer does not."""
 
     @property
     def effective_reentrant(self) -> bool | None:
@@ -202,6 +205,7 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
         reentrant = {True: "reentrant", False: "non-reentrant", None: ""}[self.reentrant]
         parts = [self.tuning if self.tuning != "full" else "", self.precision if self.precision != "fp32" else ""]
         more = ["job's config" if self.deepspeed else "", "Trainer's switch" if self.trainer_switches_on else ""]
+        more.append("inputs require grad" if self.inputs_require_grad else "")
         return "+".join(filter(None, [*parts, reentrant, *more]))
 
 
@@ -217,7 +221,9 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """A calling convention of our own model; ``model``: what the model itself does."""
     variant: Variant = ""
     """``packed``: with the keyword arguments of flash-attention's packing; ``dropout``; ``frozen``: embeddings not trained;
-    ``course``: many steps on more layers, see ``probes/course/``."""
+    ``prefix``: nor the first layers; ``cache``: ``use_cache`` left on; ``shared-kv``: layers share keys and values;
+    ``accumulated``: two micro-batches; ``second``: the step after an optimizer step; ``perturbed``: layers get other values
+    when they run again; ``course``: many steps on more layers, see ``probes/course/``."""
     timeout: float = 60.0
     """Seconds."""
     seed: int = 0

@@ -144,7 +144,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
     engine: str
     calling_convention: str
     variant: str
-    """``packed``, ``dropout`` or ``frozen``; empty for the usual step."""
+    """``packed``, ``dropout`` and so on, or the setup that only some jobs have, such as ``lora``; empty for the usual step."""
     role: str
     """``subject`` counts for the verdict; ``control``, ``convention`` and ``advisory`` are evidence."""
     outcome: Outcome

@@ -10,10 +10,11 @@ from msgspec import structs
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
-from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
+from ckptdoctor.model.evidence import Environment, Setup, Spec
 from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED, Worker
 from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
 from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Options, in_the_wild, shares_entry
+from ckptdoctor.planning.variants import variants
 
 Role = Literal["subject", "control", "convention", "advisory"]
 
@@ -28,11 +29,13 @@ class Planned:
             calling conventions a function supports, whether or not this stack uses them. ``advisory`` concerns a function
             that nobody asked for.
         worker: The process of the environment that it runs in.
+        usual: The usual step of which the probe is a variant; nothing for the usual step itself.
     """
 
     spec: Spec
     role: Role
     worker: Worker
+    usual: Spec | None = None
 
 
 @dataclass
@@ -78,8 +81,8 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += as_installed(model, subjects, engines, options, environment)
         plan.probes += _other_way_round(model, subjects, engines, options)
         plan.probes += _switched_on_once(model, subjects, engines, options)
-        if "none" in engines and options.setup == Setup():
-            plan.probes += _variants(model, subjects, options)
+        if options.setup == Setup():
+            plan.probes += _variants(model, subjects, engines, options, environment)
         plan.probes += _courses(model, subjects, options)
     if OWN_MODEL not in models:
         plan.probes += _conventions(subjects, options)
@@ -167,25 +170,16 @@ def _is_worth_it(function: str, engine: str, options: Options) -> bool:
     return not shares_entry(function) or catalog.engines()[engine].is_telling or bool(options.engines)
 
 
-def _variants(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
-    """Variants that only some jobs use: packing with flash-attention's keywords, dropout, frozen embeddings."""
+def _variants(
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
+) -> Iterator[Planned]:
+    """Variants that only some jobs use: packing, dropout, frozen layers, an adapter, bf16."""
     convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
-    for function in subjects:
-        if shares_entry(function) and not options.functions:
-            continue
-        for variant in _variants_of(model, function):
-            spec = Spec(model, function, "none", convention, variant, options.timeout)
-            yield Planned(spec, "subject", worker_of(function, "none"))
-
-
-def _variants_of(model: str, function: str) -> Iterator[Variant]:
-    if model != OWN_MODEL:
-        yield "packed"
-    if function in TORCH or function == "deepspeed":
-        return  # they keep the random state by default
-    yield "dropout"
-    if function in catalog.functions() and catalog.functions()[function].prepares_inputs:
-        yield "frozen"
+    step = _spec(model, NO_FUNCTION, "none", convention, options)
+    for spec, counts in variants(step, subjects, engines, options, environment):
+        role: Role = "subject" if counts else "control"
+        usual = structs.replace(spec, variant="", setup=Setup())
+        yield Planned(spec, role, worker_of(spec.function, spec.engine), usual)
 
 
 def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:

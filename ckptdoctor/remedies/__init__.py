@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 def find(context: RemedyContext, verify: bool) -> tuple[Finding, ...]:
     """Look for remedies for each finding, most practical first, and judge them by the whole stack.
 
-    Warnings get no remedies. ``NOT_DIAGNOSED`` gets remedies only if the cause is clear or needs DeepSpeed.
+    Warnings get only settings that probes of this run show to work. ``NOT_DIAGNOSED`` gets remedies only if the cause is clear
+    or needs DeepSpeed.
 
     Args:
         context: The target and the results of its probes.
         verify: Try each remedy, and drop remedies that do not help.
 
     Returns:
-        The findings, those at severity ``error`` with their remedies.
+        The findings with their remedies.
     """
     from ckptdoctor.remedies import together
 
-    found = [_find(one, context, verify) if one.severity == "error" else one for one in context.found.findings]
+    found = [_find(one, context, verify) for one in context.found.findings]
     return together.weigh(found, context)
 
 
@@ -38,6 +39,9 @@ def _find(finding: Finding, context: RemedyContext, verify: bool) -> Finding:
     from ckptdoctor.remedies.proposal import Proposal
 
     cases = context.found.cases_of(finding)
+    if finding.severity != "error":
+        proposal = Proposal(tuple(settings.find(cases)))
+        return proposal.attached_to(finding, ("settings",)) if proposal.remedies else finding
     if finding.rule == NOT_DIAGNOSED:
         name = missing.module(cases)
         lacking = missing.find(name, finding, cases, context) if name else Proposal()

@@ -23,11 +23,23 @@ def find(cases: list[Case]) -> list[Remedy]:
     functions = {case.spec.function for case in cases}
     found = [
         _switched_on_once(cases, functions),
+        _prepared_inputs(cases),
         _torch_instead(cases, functions),
         _other_way_round(cases, functions),
         _off(cases, functions),
     ]
     return [one for one in found if one is not None]
+
+
+def _prepared_inputs(cases: list[Case]) -> Remedy | None:
+    """The call that makes the output of frozen embeddings require a gradient."""
+    siblings = [case.with_prepared_inputs() for case in cases]
+    if not all(one is not None and works(one) for one in siblings):
+        return None
+    title = "call `model.enable_input_require_grads()` before training"
+    return _remedy(
+        title, "no extra memory; backward goes through all frozen layers", "the same steps ran with it", siblings
+    )
 
 
 def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:

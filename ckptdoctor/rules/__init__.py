@@ -80,6 +80,8 @@ def judge(case: Case) -> list[tuple[Rule, RuleHit]]:
     elif case.usual is not None and case.spec.variant != COURSE:
         kept = {*usual, NOT_DIAGNOSED}
         fired = {code: one if code in kept else _at_most(one, "warning") for code, one in fired.items()}
+        # What the usual step shows as well is one fault, whatever the variant.
+        fired |= {code: replace(one, title=usual[code].title) for code, one in fired.items() if code in usual}
     left_out = implied(fired) if not case.evidence.steps else set()
     return [(RULES[code], found) for code, found in fired.items() if code not in left_out]
 

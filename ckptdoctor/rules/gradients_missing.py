@@ -4,35 +4,58 @@ from __future__ import annotations
 
 import re
 
-from ckptdoctor.rules.common.case import Case
+from ckptdoctor.rules.common.case import Case, works
 from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict, LogWarning, Message
 from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
 from ckptdoctor.rules.common.rule import Rule, RuleHit
-from ckptdoctor.words.wording import listed
+from ckptdoctor.words.wording import first_line, listed
 
 
 def judge(case: Case) -> RuleHit | None:
     """Fires when a parameter that has a gradient without checkpointing has none with it."""
+    control = case.control()
+    if not case.is_checkpointed:
+        return None
+    if _has_no_graph(case) and control is not None and control.ended == "returned":
+        return _fired(
+            case,
+            f"In backward: {first_line(case.happened)}. The loss has no graph with checkpointing: no trained parameter leads "
+            f"to it. Without checkpointing, the same step trains.{_unless(case)}",
+        )
     gradients = case.evidence.gradients
     if gradients is not None and not gradients.missing and case.evidence.accumulated:
         gradients = case.evidence.accumulated
-    if not case.is_checkpointed or gradients is None or not gradients.missing:
+    if gradients is None or not gradients.missing:
         return None
-    control = case.control()
     if control is not None and control.gradients is not None and control.gradients.missing:
         return None
+    return _fired(
+        case,
+        f"No gradient reached {listed(gradients.missing)}. Without checkpointing, a gradient does. The optimizer does not "
+        f"change parameters without a gradient.{_unless(case)}",
+    )
+
+
+def _fired(case: Case, detail: str) -> RuleHit:
+    silently = "" if case.evidence.error else ": parameters stay untrained, without any error"
     return RuleHit(
-        title=f"{case.spec.function} loses gradients{case.variant_text}: parameters stay untrained, without any error",
-        detail=(
-            f"No gradient reached {listed(gradients.missing)}. Without checkpointing, a gradient does. The optimizer does not "
-            f"change parameters without a gradient.{_unless(case)}"
-        ),
+        title=f"{case.spec.function} loses gradients{case.variant_text}{silently}",
+        detail=detail,
         culprit=case.function,
         passed_by=case.passed_by,
     )
 
 
+def _has_no_graph(case: Case) -> bool:
+    """Whether the step ended in backward because the loss has no graph."""
+    error = case.evidence.error
+    return error is not None and case.evidence.during == "backward" and bool(_NO_GRAPH.search(error.message))
+
+
 def _unless(case: Case) -> str:
+    prepared = case.with_prepared_inputs()
+    if prepared is not None and works(prepared):
+        return " With `model.enable_input_require_grads()` before training, the same step trains."
     if case.spec.variant != "frozen" and "torch:reentrant" not in case.evidence.torch_too:
         return ""
     return " To prevent it, call `model.enable_input_require_grads()` before training, as PEFT does."
@@ -129,7 +152,7 @@ The parameter is not trained, and no error is raised. Usual causes:
 Fix for frozen embeddings: call `model.enable_input_require_grads()`, or set `use_reentrant=False`.""",
     links=("https://github.com/huggingface/transformers/issues/23170",),
     judge=judge,
-    implies=("CKPT002", "CKPT008"),
+    implies=("CKPT002", "CKPT008", "CKPT010"),
     in_log=IN_LOG,
     assertion=ASSERTION,
 )

@@ -27,7 +27,10 @@ def judge(case: Case) -> RuleHit | None:
         also = ", also with torch's own checkpoint function" if case.spec.function not in TORCH else ""
         alone = " Without an engine, the same step trains." if engine is not None else ""
         return RuleHit(
-            title=f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not work together here",
+            title=(
+                f"Non-reentrant checkpointing and {engines_in_words([case.spec.engine])} do not work together here"
+                f"{case.variant_text}"
+            ),
             detail=f"torch raised CheckpointError in backward{under}{also}: {first}{alone}",
             culprit=engine,
         )

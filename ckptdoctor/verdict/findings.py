@@ -224,7 +224,7 @@ def _probe(case: Case, rules: tuple[str, ...]) -> ProbeResult:
         checkpoint_function=case.spec.function,
         engine=case.spec.engine,
         calling_convention=_convention(case.planned, evidence),
-        variant=case.spec.variant,
+        variant=case.spec.variant or (case.spec.setup.label if case.planned.usual else ""),
         role=case.planned.role,
         outcome=_outcome(case, rules),
         error=case.happened or None,

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
-RULE = "CKPT010"
+RULE = "CKPT004"
 
 
 def checkpoint_function(function, *args, **kwargs):

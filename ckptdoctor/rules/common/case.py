@@ -19,6 +19,12 @@ IN_WORDS = {
     "packed": " with packed sequences",
     "dropout": " with dropout",
     "frozen": " with frozen embeddings",
+    "prefix": " when the first layers are frozen",
+    "cache": " with the key-value cache on",
+    "shared-kv": " where layers share keys and values",
+    "accumulated": " with gradient accumulation",
+    "second": " in the step after an optimizer step",
+    "perturbed": " when a layer gets other values in recomputation",
     "course": "",
 }
 """Variants of the step, as the end of a clause."""
@@ -79,7 +85,7 @@ class Case:
     def is_impossible_variant(self) -> bool:
         """Whether this stack cannot run the variant at all: the variant fails before checkpointing is switched on."""
         gave_up = self.evidence.ended in ("raised", "skipped") and not self.evidence.unfit
-        return bool(self.spec.variant) and gave_up and self.ended_before_checkpointing
+        return self.is_variant and gave_up and self.ended_before_checkpointing
 
     @property
     def function(self) -> Place | None:
@@ -87,11 +93,16 @@ class Case:
         return self.evidence.loaded.place if self.evidence.loaded else None
 
     @property
+    def is_variant(self) -> bool:
+        """Whether only some jobs have what the probe tries."""
+        return bool(self.spec.variant or self.planned.usual)
+
+    @property
     def usual(self) -> Case | None:
         """The same probe without the variant; for a course, the usual step of the job."""
-        if not self.spec.variant:
+        if not self.is_variant:
             return None
-        found = self.others.get(Spec(**{**self._fields(), "variant": ""}).id)
+        found = self.others.get((self.planned.usual or structs.replace(self.spec, variant="")).id)
         if found is None and self.spec.variant == COURSE:
             found = next((one for one in self.others.values() if self._is_usual(one[0].spec)), None)
         return Case(*found, self.others) if found else None
@@ -118,7 +129,7 @@ class Case:
     @property
     def variant_text(self) -> str:
         """The variant, or the step of a course, as the end of a clause."""
-        return f" {self.evidence.when}" if self.evidence.when else IN_WORDS[self.spec.variant]
+        return f" {self.evidence.when}" if self.evidence.when else variant_in_words(self.spec, self.planned.usual)
 
     @property
     def step_text(self) -> str:
@@ -157,8 +168,16 @@ class Case:
         return None if is_it else self.sibling(engine="none", as_installed=False)
 
     def control(self) -> Evidence | None:
-        """The same step without checkpointing."""
-        return self.sibling(function=NO_FUNCTION, variant="")
+        """The same step without checkpointing; whether embeddings' outputs require a gradient does not matter to it."""
+        setup = self.spec.setup
+        setups = [setup, structs.replace(setup, inputs_require_grad=not setup.inputs_require_grad)]
+        found = [self.sibling(function=NO_FUNCTION, variant="", setup=one) for one in setups]
+        return found[0] or found[1]
+
+    def with_prepared_inputs(self) -> Evidence | None:
+        """The same step in a script that calls ``enable_input_require_grads()``; nothing if this probe is that step."""
+        setup = structs.replace(self.spec.setup, inputs_require_grad=True)
+        return self.sibling(setup=setup) if setup != self.spec.setup else None
 
     def lost_control(self) -> Evidence | None:
         """The same step without checkpointing, if it ended for a reason that says nothing about the step."""
@@ -227,6 +246,17 @@ class Case:
     def model_text(self) -> str:
         """The model, in words."""
         return "our own GLM-4" if self.spec.model == OWN_MODEL else self.evidence.model_class or self.spec.model
+
+
+def variant_in_words(spec: Spec, usual: Spec | None) -> str:
+    """What a probe has that the usual step lacks, as the end of a clause."""
+    words = IN_WORDS[spec.variant]
+    if usual is None:
+        return words
+    if spec.setup.tuning == "lora":
+        is_plain = spec.function in TORCH and not spec.setup.inputs_require_grad
+        words += " with LoRA" + (" in a script that does not call `enable_input_require_grads()`" if is_plain else "")
+    return words + (f" in {spec.setup.precision}" if spec.setup.precision != "fp32" else "")
 
 
 def is_sound(evidence: Evidence) -> bool:

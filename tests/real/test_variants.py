@@ -1,0 +1,93 @@
+"""Variants that only some jobs have, with real packages and without a job file."""
+
+import json
+
+import pytest
+
+from tests.conftest import check
+from tests.real.test_jobs import NEWER
+
+pytestmark = pytest.mark.real
+
+OLDER = ("--with", "peft==0.19.1", "--with", "accelerate==1.11.0", "--engine", "none", "--checkpoint-fn", "torch")
+"""An adapter with transformers 4.51.3, which leaves the output of frozen embeddings as it is."""
+
+PREPARE = "call `model.enable_input_require_grads()` before training"
+
+
+@pytest.fixture(scope="module")
+def newer(torch_python):
+    return check(torch_python, *NEWER, "--engine", "none", "--engine", "zero3", "--checkpoint-fn", "torch")
+
+
+@pytest.fixture(scope="module")
+def older(demo_python):
+    return check(demo_python, *OLDER)
+
+
+def rules(ran, engine="none"):
+    """The rules that fired, by function and variant."""
+    probes = [one for one in ran.report["probes"] if one["engine"] == engine and one["role"] == "subject"]
+    return {(one["checkpoint_function"], one["variant"]): one["rules"] for one in probes if one["variant"]}
+
+
+def test_an_adapter_under_zero_3_is_found_without_a_job(newer):
+    assert newer.status == 0, newer.err
+    assert rules(newer, "zero3") == {
+        ("torch:non-reentrant", "lora+inputs require grad"): ["CKPT007"],
+        ("torch:reentrant", "lora+inputs require grad"): [],
+    }
+    [finding] = newer.report["findings"]
+    assert (finding["severity"], finding["culprit"]["package"]) == ("warning", "deepspeed")
+    assert "LoRA" in finding["title"]
+    [remedy] = finding["remedies"]
+    assert "use_reentrant: true" in remedy["title"]
+    assert (remedy["proven"], remedy["tried"]) == ("failing", ["glm4/torch:reentrant/zero3/lora+inputs require grad"])
+
+
+def test_newer_releases_train_every_variant(newer):
+    found = rules(newer)
+    variants = {variant for _, variant in found}
+    assert variants == {"packed", "cache", "prefix", "bf16", "lora", "lora+inputs require grad"}
+    assert not any(found.values()), found
+
+
+def test_a_plain_script_loses_an_adapters_gradients(older):
+    """The most reported fault: no input of a reentrant checkpoint requires a gradient."""
+    found = rules(older)
+    assert {key for key, codes in found.items() if codes} == {
+        ("torch:reentrant", "lora"),
+        ("torch:reentrant", "prefix"),
+    }
+    findings = {one["probes"][0].rpartition("/")[2]: one for one in older.report["findings"]}
+    assert {(one["rule"], one["severity"]) for one in findings.values()} == {("CKPT004", "warning")}
+    lora = findings["lora"]
+    assert "does not require grad" in lora["detail"]
+    assert "does not call `enable_input_require_grads()`" in lora["title"]
+
+
+def test_what_prepares_the_inputs_fixes_it(older):
+    for finding in older.report["findings"]:
+        prepare, other = finding["remedies"]
+        assert (prepare["title"], prepare["proven"]) == (PREPARE, "failing")
+        assert prepare["tried"][0].endswith("inputs require grad")
+        assert "use_reentrant: false" in other["title"]
+    assert older.report["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("config", "severity", "status"),
+    [
+        ({"num_kv_shared_layers": 20, "num_hidden_layers": 30}, "error", 1),
+        # As the family has it: only some of its models share.
+        ({}, "warning", 0),
+    ],
+)
+def test_layers_that_share_keys_and_values_get_wrong_gradients(torch_python, tmp_path, config, severity, status):
+    """Gemma 4: a reentrant checkpoint runs the layer whose keys are shared without a graph."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma4_text", **config}))
+    ran = check(torch_python, *NEWER, "--model", tmp_path, "--engine", "none", "--checkpoint-fn", "torch")
+    [finding] = ran.report["findings"]
+    assert (finding["rule"], finding["severity"], ran.status) == ("CKPT005", severity, status)
+    assert all("/torch:reentrant/" in probe for probe in finding["probes"])
+    assert "use_reentrant: false" in finding["remedies"][0]["title"]
