@@ -13,13 +13,13 @@ For tests of a checkpoint function of one's own there is ``ckptdoctor.testing``.
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from ckptdoctor.model.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
 
     from ckptdoctor.model.report import Report
 
@@ -30,7 +30,7 @@ def check(
     python: str | PathLike[str] | None = None,
     *,
     with_: Sequence[str] = (),
-    job: str | PathLike[str] | None = None,
+    job: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     models: Sequence[str] = (),
     functions: Sequence[str] = (),
     engines: Sequence[str] = (),
@@ -46,7 +46,7 @@ def check(
     Args:
         python: The target: an interpreter or an environment's folder; the active environment where none is given.
         with_: Requirements to test with, folders and archives among them; the environment is not modified.
-        job: A job file, to probe that very job.
+        job: A job file, to probe that very job; several where ``--job`` would be given several times.
         models: Model families or folders with a ``config.json``; without any, the one that fits.
         functions: Checkpoint functions, such as ``llamafactory`` or ``mine.py:function``; without any, those installed.
         engines: ``none``, ``partial``, ``zero0`` to ``zero3``; without any, all that can be had.
@@ -70,7 +70,7 @@ def check(
     request = build(
         python=str(python) if python is not None else None,
         requirements=[named(one) for one in with_],
-        job=str(job) if job is not None else None,
+        job=[str(one) for one in ([job] if isinstance(job, (str, PathLike)) else job or ())],
         models=models,
         functions=functions,
         engines=engines,

@@ -76,11 +76,11 @@ def look(request: Request, progress: Progress = lambda _: None) -> Environment:
 
 
 def _job(request: Request) -> JobFile | None:
-    if request.job is None:
+    if not request.job:
         return None
     from ckptdoctor.job.reading import JobFile
 
-    return JobFile(request.job)
+    return JobFile(*request.job)
 
 
 def _target(request: Request, progress: Progress) -> Target:

@@ -46,7 +46,7 @@ def key(python: Path, overlay: Path | None, request: Request, job: JobFile | Non
     The overlay counts by its folder: a requirement without a version comes to another one when a release is published. A job
     counts by all that it says: it may change while its file's name stays.
     """
-    named = [*request.options.functions, *request.options.models, request.job or ""]
+    named = [*request.options.functions, *request.options.models, *request.job]
     # The same name is another file in another folder.
     here = str(Path.cwd()) if any(".py:" in name or Path(name).exists() for name in named if name) else ""
     question = [

@@ -457,7 +457,8 @@ PROBES = sorted(locations.probes().rglob("*.py"))
 @pytest.mark.parametrize("file", DOCTOR, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_the_doctor_imports_nothing_of_the_patients(file):
     declared = {"ckptdoctor", "click", "junitparser", "libcst", "msgspec", "packaging", "platformdirs", "pypi_simple"}
-    declared |= {"remotezip", "requests", "rich", "tabulate", "tomlkit", "urllib3", "uv", "yaml"}
+    declared |= {"remotezip", "requests", "rich", "tabulate", "tomlkit", "tree_sitter", "tree_sitter_bash"}
+    declared |= {"urllib3", "uv", "yaml"}
     if file.name == "testing.py":
         declared |= {"pytest"}  # of those who use it
 

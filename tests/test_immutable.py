@@ -195,14 +195,14 @@ def test_one_inspection_tells_a_report_and_remedies_what_each_needs(inspections,
 
 @pytest.mark.parametrize("with_job", [False, True])
 def test_a_run_inspects_once_and_reads_its_job_once(inspections, monkeypatch, tmp_path, with_job):
-    job, read, load = tmp_path / "job.yaml", [], files.load
+    job, read, text_of = tmp_path / "job.yaml", [], files.text_of
     job.write_text("model_name_or_path: THUDM/GLM-4-9B-0414\nstage: sft\n")
-    monkeypatch.setattr("ckptdoctor.job.files.load", lambda path: read.append(path) or load(path))
+    monkeypatch.setattr("ckptdoctor.job.files.text_of", lambda path, kind="": read.append(path) or text_of(path, kind))
     monkeypatch.setattr(
         sessions.Session, "examine", lambda self, specs: [Evidence(one.id, "skipped") for one in chain(*specs.values())]
     )
     options = Options() if with_job else Options(["tiny-glm4"])
-    request = Request(sys.executable, job=str(job) if with_job else None, options=options)
+    request = Request(sys.executable, job=[str(job)] if with_job else (), options=options)
 
     made = way.diagnose(request)
 

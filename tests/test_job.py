@@ -8,7 +8,7 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files, reading
-from ckptdoctor.job.formats.llamafactory_arguments import refused as refused_by_llamafactory
+from ckptdoctor.job.formats.trainer_arguments import refused as refused_by_llamafactory
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
 from ckptdoctor.model.evidence import Environment, Package
@@ -219,8 +219,6 @@ def test_how_llamafactory_tunes(read, settings, tuning, targets, layers):
         {"neat_packing": True},
         {"stage": "dpo"},
         {"use_badam": True},
-        {"torch_compile": True},
-        {"fsdp": "full_shard"},
         {"ray_num_workers": 4},
         {"moe_aux_loss_coef": 0.01},
         {"fp8": True},
@@ -398,7 +396,6 @@ def test_where_axolotl_puts_adapters(read, settings, targets, says):
         {"attn_implementation": "flash_attention_2"},
         {"sample_packing": True},
         {"plugins": ["axolotl.integrations.liger.LigerPlugin"]},
-        {"fsdp_config": {"version": 2}},
         {"context_parallel_size": 2},
         {"tiled_mlp": True},
         {"selective_checkpointing": True},
@@ -420,8 +417,8 @@ def test_what_has_no_bearing_in_axolotl_is_not_named(read, settings):
 
 
 def test_settings_that_ask_for_the_same_are_named_together(read):
-    found = read({**AXOLOTL, "fsdp": ["full_shard"], "fsdp_config": {"version": 2}})
-    assert [one.split(":")[0] for one in found.untried] == ["`fsdp`, `fsdp_config`"]
+    found = read({**AXOLOTL, "load_in_8bit": True, "gptq": True})
+    assert [one.split(":")[0] for one in found.untried] == ["`load_in_8bit`, `gptq`"]
 
 
 # TrainingArguments
@@ -648,10 +645,8 @@ def test_axolotl_may_take_the_configuration_from_elsewhere(read):
     [
         ({"peft_type": "LORA"}, "a PEFT adapter's configuration"),
         ({"architectures": ["X"], "model_type": "glm4"}, "a model's configuration"),
-        ({"distributed_type": "FSDP"}, "a configuration of accelerate"),
         ({"log_history": [], "train_batch_size": 8}, "transformers' Trainer saves"),
         ({"merge_method": "slerp", "models": []}, "merging models"),
-        ({"train_type": "lora", "model": "x"}, "ms-swift"),
         ({"model": "x", "train_dataset": "y", "cutoff_len": 8}, "v1"),
         ({"learning_rate": 1}, "no key that belongs to one"),
         ({}, "no key that belongs to one"),
@@ -690,10 +685,7 @@ TORCHTUNE = {
     "batch_size": 2,
     "enable_activation_checkpointing": True,
 }
-SWIFT = {"model": "Qwen/Qwen3-8B", "dataset": "a", "micro_batch_size": 1, "num_train_epochs": 1, "rlhf_type": "grpo"}
 OPEN_INSTRUCT = {"model_name_or_path": "x", "use_slow_tokenizer": True, "num_epochs": 1, "num_train_epochs": 2}
-OPENRLHF = {"pretrain": "x", "zero_stage": 3, "micro_train_batch_size": 2, "gradient_checkpointing": True}
-VERL = {"actor_rollout_ref": {"model": {"enable_gradient_checkpointing": True}}, "trainer": {}, "micro_batch_size": 1}
 
 
 @pytest.mark.parametrize(
@@ -701,11 +693,8 @@ VERL = {"actor_rollout_ref": {"model": {"enable_gradient_checkpointing": True}},
     [
         (TORCHTUNE, "a torchtune recipe: not supported"),
         ({"output_dir": "x", "model": {"_component_": "y"}}, "a torchtune recipe"),
-        (SWIFT, "an ms-swift job"),
-        ({"model": "x", "dataset": "y", "per_device_train_batch_size": 1}, "an ms-swift job"),
+        ({"sft_type": "lora", "model_type": "x"}, "a job of ms-swift 2"),
         (OPEN_INSTRUCT, "an open-instruct job"),
-        (OPENRLHF, "an OpenRLHF job"),
-        (VERL, "such as verl's"),
         ({"micro_batch_size": 1, "forward_max_token_len_per_gpu": 8}, "such as verl's"),
         ({"model": "x", "peft_config": {}, "micro_batch_size": 1}, "LLaMA-Factory's v1 trainer"),
     ],
@@ -729,25 +718,6 @@ def test_another_trainers_file_is_refused_by_name(refuse, values, says):
 )
 def test_a_key_that_many_trainers_have_tells_nothing(refuse, name):
     assert "no key that belongs to one" in refuse({name: 1, "model_name_or_path": "x"})
-
-
-@pytest.mark.parametrize(
-    ("asked", "name"),
-    [
-        ({**AXOLOTL, "gradient_checkpointing": False}, "activation_checkpointing"),
-        ({**AXOLOTL, "gradient_checkpointing": False}, "fsdp_activation_checkpointing"),
-        (LLAMAFACTORY, "activation_checkpointing"),
-        (LLAMAFACTORY, "xla_fsdp_grad_ckpt"),
-        ({"per_device_train_batch_size": 1}, "activation_checkpointing"),
-    ],
-)
-def test_fsdps_own_checkpointing_is_not_judged(read, tmp_path, asked, name):
-    [reason] = read({**asked, "fsdp_config": {name: True}}).unjudged
-    assert reason.startswith(f"`fsdp_config.{name}`: FSDP's own")
-    (tmp_path / "fsdp.json").write_text(json.dumps({name: True}))
-    assert read({**asked, "fsdp_config": str(tmp_path / "fsdp.json")}).unjudged
-    assert read({**asked, "fsdp_config": str(tmp_path / "away.json")}).unjudged
-    assert not read({**asked, "gradient_checkpointing": False, "fsdp_config": {name: False, "offload": True}}).unjudged
 
 
 @pytest.mark.parametrize(
@@ -942,9 +912,9 @@ def test_unknown_words_for_checkpointing_are_refused(refuse, value):
     assert "`gradient_checkpointing` in" in refuse({**AXOLOTL, "gradient_checkpointing": value})
 
 
-@pytest.mark.parametrize("name", ["train.sh", "train.py", "train"])
-def test_a_script_is_called_one(refuse, name):
-    assert "is a script, not a job file" in refuse("#!/bin/bash\nllamafactory-cli train --stage sft \\\n", name)
+def test_a_script_that_is_not_the_shells_is_called_one(refuse):
+    assert "a script in another language" in refuse("import transformers\n", "train.py")
+    assert "a script in another language" in refuse("#!/usr/bin/env python\nimport transformers\n", "train")
 
 
 COMMENTED = """{

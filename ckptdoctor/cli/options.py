@@ -49,8 +49,10 @@ WITH_DEPS = click.option(
 )
 JOB = click.option(
     "--job",
-    metavar="FILE",
-    help="Probe this job: a LLaMA-Factory, axolotl or TrainingArguments file, or a DeepSpeed configuration.",
+    metavar="FILE|KEY=VALUE",
+    multiple=True,
+    help="Probe this job: a trainer's file or a DeepSpeed configuration. "
+    "Repeatable: add accelerate's configuration, or settings.",
 )
 MODEL = click.option(
     "--model",

@@ -16,7 +16,14 @@ _NO = {"false", "f", "no", "n", "off", "0"}
 class Fields:
     """The settings of a file, or of a section of it."""
 
-    def __init__(self, source: str, values: Mapping[str, Any], prefix: str = "", is_lenient: bool = False) -> None:
+    def __init__(
+        self,
+        source: str,
+        values: Mapping[str, Any],
+        prefix: str = "",
+        is_lenient: bool = False,
+        unresolved: Mapping[str, str] | None = None,
+    ) -> None:
         """Take the settings.
 
         Args:
@@ -24,25 +31,56 @@ class Fields:
             values: The settings.
             prefix: The section's name with a dot, for messages.
             is_lenient: The trainer takes ``"true"`` and 1 for true, as pydantic does.
+            unresolved: Settings whose values a script leaves open, each with the variable; the dotted names of all sections.
         """
         self.source, self.values = source, values
         self._prefix, self._is_lenient = prefix, is_lenient
+        self._unresolved = unresolved if unresolved is not None else {}
+        self._missed: dict[str, str] = {}
 
     def leniently(self) -> Fields:
         """The same settings, for a trainer that takes ``"true"`` and 1 for true."""
-        return Fields(self.source, self.values, self._prefix, is_lenient=True)
+        return self._like(self.values, self._prefix, is_lenient=True)
 
     def replaced(self, name: str, value: object) -> Fields:
         """The same settings but for one."""
-        return Fields(self.source, {**self.values, name: value}, self._prefix, self._is_lenient)
+        return self._like({**self.values, name: value}, self._prefix, self._is_lenient)
+
+    def renamed(self, names: Mapping[str, str]) -> Fields:
+        """The same settings with other names; a setting that has the new name already goes first."""
+        taken = {names.get(key, key): value for key, value in self.values.items()}
+        made = self._like({**taken, **{key: self.values[key] for key in names.values() if key in self.values}})
+        made._unresolved = {names.get(key, key): what for key, what in self._unresolved.items()}
+        return made
+
+    def without_prefix(self, prefix: str) -> Fields:
+        """The same settings without a prefix that some of their names have."""
+        return self._like({key.removeprefix(prefix): value for key, value in self.values.items()})
+
+    def missed(self) -> dict[str, str]:
+        """Settings that were read, and whose values the script leaves open, each with the variable."""
+        return dict(self._missed)
+
+    def _like(self, values: Mapping[str, Any], prefix: str | None = None, is_lenient: bool | None = None) -> Fields:
+        is_lenient = self._is_lenient if is_lenient is None else is_lenient
+        prefix = self._prefix if prefix is None else prefix
+        made = Fields(self.source, values, prefix, is_lenient, self._unresolved)
+        made._missed = self._missed  # what is missed anywhere is missed in the job
+        return made
+
+    def _get(self, name: str) -> Any:
+        key = f"{self._prefix}{name}"
+        if key in self._unresolved:
+            self._missed[key] = self._unresolved[key]
+        return self.values.get(name)
 
     def says(self, name: str) -> bool:
         """Whether a setting is present; null counts as absent, as for the trainers."""
-        return self.values.get(name) is not None
+        return self._get(name) is not None
 
     def asks_for(self, name: str) -> bool:
         """Whether a setting is present, and not false, zero or empty."""
-        value = self.values.get(name)
+        value = self._get(name)
         return bool(value) and not (self._is_lenient and isinstance(value, str) and value.lower() in _NO)
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -51,7 +89,7 @@ class Fields:
 
     def switch(self, name: str, words: Collection[str], default: bool | str = False) -> bool | str:
         """A setting that is true, false, or one of some words."""
-        value = self.values.get(name)
+        value = self._get(name)
         if value is None:
             return default
         if isinstance(value, bool) or (isinstance(value, str) and value in words):
@@ -62,7 +100,7 @@ class Fields:
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
         """A setting that is one of some words."""
-        value = self.values.get(name)
+        value = self._get(name)
         if value is None:
             return default
         if not isinstance(value, str) or value not in choices:
@@ -71,16 +109,18 @@ class Fields:
 
     def whole(self, name: str, default: int = 0) -> int:
         """A setting that is a whole number."""
-        value = self.values.get(name)
+        value = self._get(name)
         if value is None:
             return default
+        if self._is_lenient and isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+            return int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.fault(name, "a whole number")
         return value
 
     def text(self, name: str) -> str:
         """A setting that is a text, or empty."""
-        value = self.values.get(name)
+        value = self._get(name)
         if value is None:
             return ""
         if not isinstance(value, str):
@@ -89,7 +129,7 @@ class Fields:
 
     def names(self, name: str) -> tuple[str, ...]:
         """A setting that is a list of names, or one text with commas between them."""
-        value = self.values.get(name)
+        value = self._get(name)
         listed_ = value.split(",") if isinstance(value, str) else value or ()
         if not isinstance(listed_, (list, tuple)) or not all(isinstance(one, str) for one in listed_):
             raise self.fault(name, "a list of names")
@@ -97,7 +137,7 @@ class Fields:
 
     def section(self, name: str) -> Fields:
         """A setting that is itself a mapping of settings, or the same as a text of JSON; empty where there is none."""
-        value = self.values.get(name)
+        value = self._get(name)
         is_text = False
         if isinstance(value, str) and value.startswith("{"):
             is_text = True
@@ -107,7 +147,7 @@ class Fields:
         if not isinstance(value, Mapping):
             raise self.fault(name, "a mapping of settings")
         # transformers turns "true" into true in such a text, and in no mapping.
-        return Fields(self.source, value, f"{self._prefix}{name}.", is_lenient=is_text)
+        return self._like(value, f"{self._prefix}{name}.", is_lenient=is_text)
 
     def untried(self, reasons: Mapping[str, str]) -> list[str]:
         """A sentence for each reason for which settings that are asked for cannot be tried."""

@@ -5,6 +5,7 @@ A message shows only the names of keys from a file: values may be tokens.
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from ckptdoctor.job.yaml_text import parse_yaml
 LARGEST = 256 * 1024
 """Bytes; real jobs have a few thousand."""
 
-SCRIPTS = (".sh", ".bash", ".zsh", ".slurm", ".sbatch", ".py", ".ps1")
-"""Endings of scripts that start a job; a script is not a job file."""
+SCRIPTS = (".sh", ".bash", ".zsh", ".slurm", ".sbatch")
+"""Endings of scripts whose commands are read."""
+
+OTHER_SCRIPTS = (".py", ".ps1", ".bat")
+"""Endings of scripts that are not read."""
+
+_SHELLS = re.compile(r"#!.*\b(?:ba|z|da|k)?sh\b")
 
 
 def load(path: str) -> dict[str, Any]:
@@ -27,10 +33,24 @@ def load(path: str) -> dict[str, Any]:
         StrictFault: It is JSON with comments, which DeepSpeed reads, or YAML with tabs between words, as OmegaConf takes it.
         UsageFault: It cannot be read, or holds no settings.
     """
-    text = _text(path, "a training job")
-    if path.endswith(SCRIPTS) or text.startswith("#!"):
+    return parse(text_of(path), path)
+
+
+def is_script(text: str, path: str) -> bool:
+    """Whether a file is a shell script, by its name or its first line."""
+    return path.endswith(SCRIPTS) or bool(_SHELLS.match(text))
+
+
+def parse(text: str, path: str) -> dict[str, Any]:
+    """The settings in the text of a job file, as ``load`` reads them.
+
+    Raises:
+        StrictFault: As ``load`` raises it.
+        UsageFault: It holds no settings.
+    """
+    if path.endswith(OTHER_SCRIPTS) or text.startswith("#!"):
         hint = "give the YAML or JSON file that it passes to the trainer, or write its arguments into one"
-        raise UsageFault(f"{path} is a script, not a job file.", hint)
+        raise UsageFault(f"{path} is a script in another language than the shell's.", hint)
     is_json = path.endswith(".json") or (not path.endswith((".yaml", ".yml")) and text.lstrip().startswith("{"))
     return parse_json(text, path) if is_json else parse_yaml(text, path)
 
@@ -45,10 +65,15 @@ def load_json(path: str, kind: str) -> dict[str, Any]:
     Raises:
         UsageFault: It cannot be read, or holds no object.
     """
-    return parse_json(_text(path, kind), path)
+    return parse_json(text_of(path, kind), path)
 
 
-def _text(path: str, kind: str) -> str:
+def text_of(path: str, kind: str = "a training job") -> str:
+    """The text in a file, which may have up to ``LARGEST`` bytes.
+
+    Raises:
+        UsageFault: There is no such file, or no text in it.
+    """
     if not path:
         raise UsageFault(f"The path of {kind} is empty.", f"give the path of {kind}")
     try:

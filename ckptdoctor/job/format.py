@@ -8,6 +8,7 @@ from typing import Any
 
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.job import Job
+from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.model.evidence import Environment
@@ -20,7 +21,7 @@ class Format:
     Attributes:
         name: What ``Job.trainer`` says of it.
         title: Whose file it is, for people.
-        read: Makes a job of the settings in such a file.
+        read: Makes a job of the settings in such a file, and of what starts its processes.
         own: Keys that are this trainer's alone: no other trainer whose files are known has an argument of such a name.
         model: Keys that name the model, of which one makes those in ``beside_model`` a mark.
         beside_model: Keys that are a mark of the trainer's beside one that names the model.
@@ -34,7 +35,7 @@ class Format:
 
     name: str
     title: str
-    read: Callable[[Fields, Releases, Choice], Job]
+    read: Callable[[Fields, Releases, Choice, Launch], Job]
     own: frozenset[str] = frozenset()
     model: tuple[str, ...] = ()
     beside_model: frozenset[str] = frozenset()

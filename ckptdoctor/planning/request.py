@@ -27,7 +27,7 @@ class Request:
         use_cache: Use the last report if nothing has changed.
         find_remedies: Look for remedies for each finding, and try them if possible.
         verify: Try every remedy, and drop remedies that do not help.
-        job: A job file, to probe this job; ``None`` for the environment.
+        job: The files of a job, to probe this job; none for the environment.
     """
 
     python: str | None = None
@@ -38,7 +38,7 @@ class Request:
     use_cache: bool = True
     find_remedies: bool = True
     verify: bool = False
-    job: str | None = None
+    job: Sequence[str] = ()
 
 
 def build(
@@ -46,7 +46,7 @@ def build(
     python: str | None = None,
     requirements: Sequence[str] = (),
     with_deps: bool = False,
-    job: str | None = None,
+    job: Sequence[str] = (),
     models: Sequence[str] = (),
     functions: Sequence[str] = (),
     engines: Sequence[str] = (),
@@ -69,7 +69,7 @@ def build(
         use_cache=use_cache,
         find_remedies=find_remedies,
         verify=verify,
-        job=job,
+        job=tuple(job),
     )
 
 

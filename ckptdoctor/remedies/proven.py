@@ -205,5 +205,5 @@ def _start(cases: list[Case], context: RemedyContext) -> str:
     """The command that starts the job, if it is known."""
     trainers = [catalog.trainer_of(case.spec.function) for case in cases]
     starts = {trainer.start if trainer else "" for trainer in trainers}
-    job = shlex.quote(context.request.job) if context.request.job else "JOB.yaml"
+    job = shlex.quote(context.request.job[0]) if context.request.job else "JOB.yaml"
     return f"{next(iter(starts))} {job}" if len(starts) == 1 and any(starts) else "python train.py"

@@ -80,9 +80,10 @@ def find_proven(finding: Finding, cases: list[Case], context: RemedyContext) -> 
 
 def _target(context: RemedyContext) -> str:
     """The options that name what was diagnosed."""
-    named = {"--python": context.request.python, "--job": context.request.job}
-    named_functions = [("--checkpoint-fn", name) for name in context.request.options.functions]
-    pairs = [*((option, value) for option, value in named.items() if value), *named_functions]
+    request = context.request
+    python = [("--python", request.python)] if request.python else []
+    jobs = [("--job", file) for file in request.job]
+    pairs = [*python, *jobs, *(("--checkpoint-fn", name) for name in request.options.functions)]
     return "".join(f" {option} {shlex.quote(value)}" for option, value in pairs)
 
 

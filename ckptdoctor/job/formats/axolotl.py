@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal, NamedTuple
 
 from ckptdoctor.job import models
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
+from ckptdoctor.job.formats.axolotl_untried import BEYOND_ONE, LORA_UNTRIED, UNTRIED
 from ckptdoctor.job.formats.deepspeed import Precision
 from ckptdoctor.job.job import Job
+from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import NON_REENTRANT, Releases
+from ckptdoctor.job.wrapping import functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 
 AXOLOTL = "axolotl"
@@ -27,85 +31,21 @@ NON_REENTRANT_FAMILIES = ("gemma4", "gemma4_unified")
 
 ADAPTERS = ("lora", "qlora")
 
-UNTRIED = {
-    "load_in_8bit": "quantized weights; plain ones are tried.",
-    "load_in_4bit": "quantized weights; plain ones are tried.",
-    "use_onebitllms": "quantized weights; plain ones are tried.",
-    "gptq": "quantized weights; plain ones are tried.",
-    "model_quantization_config": "quantized weights; plain ones are tried.",
-    "qat": "weights that are quantized in training.",
-    "fp8": "matrices in 8 bits.",
-    "bfloat16": "weights in bfloat16 throughout; autocast to bfloat16 is tried.",
-    "float16": "weights in float16 throughout; autocast to float16 is tried.",
-    "fsdp": "FSDP shards the model; it is tried whole.",
-    "fsdp_config": "FSDP shards the model; it is tried whole.",
-    "flash_attention": "flash-attention's kernels; the model's usual attention is tried.",
-    "xformers_attention": "xformers' kernels; the model's usual attention is tried.",
-    "flex_attention": "flex attention, which is compiled; the model's usual attention is tried.",
-    "sage_attention": "sage attention's kernels; the model's usual attention is tried.",
-    "s2_attention": "LongLoRA's shifted attention.",
-    "processor_type": "images or sound in the batch; text alone is tried.",
-    "sample_packing": "packed sequences with attention of their own.",
-    "batch_flattening": "packed sequences with attention of their own.",
-    "torch_compile": "compilation of the model (`torch.compile`).",
-    "torch_compile_mode": "compilation of the model (`torch.compile`).",
-    "deepcompile": "compilation of the model by DeepSpeed.",
-    "plugins": "axolotl's plugins; none is loaded.",
-    "flash_attn_fuse_mlp": "fused kernels in the layers.",
-    "flash_attn_rms_norm": "fused kernels in the layers.",
-    "fused_attn_kernel": "fused kernels in the layers.",
-    "use_kernels": "kernels from the hub in the layers.",
-    "tiled_mlp": "layers that run their MLP in tiles, with recomputation of their own.",
-    "layer_offloading": "layers whose parameters are moved to the CPU between passes.",
-    "selective_checkpointing": "checkpointing that keeps what some operations return.",
-    "unfrozen_parameters": "parameters that are selected by name; all parameters are trained.",
-    "lisa_step_interval": "LISA, which trains some layers at a time; all are trained at once.",
-    "relora": "ReLoRA.",
-    "relora_steps": "ReLoRA.",
-    "rl": "another loss, usually with a reference model; the usual loss is tried.",
-    "reward_model": "a reward model's loss; the usual loss is tried.",
-    "process_reward_model": "a reward model's loss; the usual loss is tried.",
-    "unsloth_lora_mlp": "unsloth's kernels in the layers.",
-    "unsloth_lora_qkv": "unsloth's kernels in the layers.",
-    "unsloth_lora_o": "unsloth's kernels in the layers.",
-    "unsloth_rms_norm": "unsloth's kernels in the layers.",
-    "lora_mlp_kernel": "axolotl's LoRA kernels in the layers.",
-    "lora_qkv_kernel": "axolotl's LoRA kernels in the layers.",
-    "lora_o_kernel": "axolotl's LoRA kernels in the layers.",
-    "quantize_moe_experts": "quantized experts; plain ones are tried.",
-}
 
-LORA_UNTRIED = {
-    "peft_use_dora": "DoRA; plain LoRA is tried.",
-    "peft_use_rslora": "rank-stabilized LoRA; plain LoRA is tried.",
-    "peft_init_lora_weights": "another start of the adapter, such as PiSSA; plain LoRA is tried.",
-    "peft_layers_to_transform": "an adapter on some layers only; all layers get one.",
-    "peft_layer_replication": "layers that are used several times.",
-    "lora_modules_to_save": "modules that are also trained whole; they stay frozen.",
-    "lora_target_parameters": "an adapter that also covers bare parameters; they get no adapter.",
-    "lora_dropout": "dropout in the adapter; the adapter is tried without dropout.",
-}
-
-BEYOND_ONE = {
-    "sequence_parallel_degree": "sequence parallelism.",
-    "context_parallel_size": "context parallelism.",
-    "tensor_parallel_size": "tensor parallelism.",
-    "expert_parallel_size": "expert parallelism.",
-    "dp_shard_size": "sharding over several processes.",
-    "ray_num_workers": "several processes: --nproc tries that.",
-}
-
-
-def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
+def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Launch) -> Job:
     """Read a job of axolotl's."""
     fields = fields.leniently()
     key = "base_model_config" if fields.says("base_model_config") else "base_model"
     model = models.find(choice, fields.text(key), fields.text("revision_of_model"), key=key)
     tuning = _tuning(fields)
-    configuration = deepspeed.asked_for(fields)
+    configuration = deepspeed.asked_for(fields, launch)
     wanted, remarks = _precision(fields)
     precision, more = deepspeed.precision_of(configuration, wanted)
     checkpointing = _checkpointing(fields, tuning, model.kind, releases)
+    is_on = bool(checkpointing.functions)
+    wrapping = wrapped(
+        _with_its_default(fields, model.kind), launch, configuration, _sharding(fields), precision, is_on
+    )
     untried = [
         *checkpointing.untried,
         *model.untried,
@@ -113,6 +53,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         *configuration.untried,
         *remarks,
         *more,
+        *wrapping.untried,
+        *training_arguments.both_on(wrapping, is_on),
         *_untried(fields),
     ]
     setup = Setup(
@@ -124,7 +66,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         configuration.text,
         inputs_require_grad=True,
     )
-    functions, is_on = checkpointing.functions, bool(checkpointing.functions)
+    functions = functions_of(wrapping, checkpointing.functions)
     return Job(
         fields.source,
         AXOLOTL,
@@ -132,12 +74,28 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         model.name,
         model.kind,
         functions,
-        configuration.engine,
-        is_on,
-        setup,
+        wrapping.engine,
+        bool(functions),
+        wrapping.beside(setup, functions),
         untried,
-        training_arguments.by_fsdp(fields),
+        list(wrapping.unjudged),
     )
+
+
+def _sharding(fields: Fields) -> Sharding | None:
+    """FSDP as ``fsdp`` or ``fsdp_config`` ask for it; its version is ``fsdp_version``, or stands in ``fsdp_config``."""
+    if not fields.asks_for("fsdp") and not fields.asks_for("fsdp_config"):
+        return None
+    found = sharding(fields.section("fsdp_config"))
+    return dataclasses.replace(found, version=fields.whole("fsdp_version", found.version))
+
+
+def _with_its_default(fields: Fields, family: str) -> Fields:
+    """``ddp: true`` without a word on unused parameters means that none are looked for; but for some families."""
+    if not fields.flag("ddp") or fields.says("ddp_find_unused_parameters"):
+        return fields
+    looks = family in NON_REENTRANT_FAMILIES and fields.values.get("activation_offloading") is not True
+    return fields.replaced("ddp_find_unused_parameters", looks)
 
 
 class _Checkpointing(NamedTuple):

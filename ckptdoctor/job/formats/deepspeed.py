@@ -12,6 +12,7 @@ from ckptdoctor.job import files
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.job import Job
+from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.model.evidence import Setup
@@ -92,7 +93,7 @@ class Configuration:
     untried: list[str] = field(default_factory=list)
 
 
-def read(fields: Fields, releases: Releases, choice: Choice) -> Job:
+def read(fields: Fields, releases: Releases, choice: Choice, launch: Launch) -> Job:
     """Read a configuration that is given alone: it says nothing of model, trainer or checkpointing."""
     configuration = configured(fields)
     precision, remarks = precision_of(configuration, "fp32", is_alone=True)
@@ -109,15 +110,20 @@ def read(fields: Fields, releases: Releases, choice: Choice) -> Job:
     )
 
 
-def asked_for(fields: Fields) -> Configuration:
+def asked_for(fields: Fields, launch: Launch) -> Configuration:
     """What a job names under ``deepspeed``: a path from the current folder on, an object, or an object as text.
+
+    Without any, it is what the configuration of accelerate says.
 
     Raises:
         UsageFault: There is no such file, or no configuration in it.
     """
-    value = fields.values.get("deepspeed")
-    if not value:
-        return Configuration()
+    if not fields.asks_for("deepspeed"):
+        given = launch.deepspeed if launch.kind == DEEPSPEED else None
+        if not given:
+            return Configuration()
+        fields = Fields(launch.source, {"deepspeed": given})
+    value = fields.values["deepspeed"]
     if isinstance(value, Mapping) or (isinstance(value, str) and value.startswith("{")):
         section = fields.section("deepspeed")
         return configured(Fields(fields.source, section.values, "deepspeed."))

@@ -10,9 +10,12 @@ from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
 from ckptdoctor.job.formats.deepspeed import Precision
-from ckptdoctor.job.formats.llamafactory_arguments import refused
+from ckptdoctor.job.formats.llamafactory_untried import BEYOND_ONE, FREEZE_UNTRIED, LORA_UNTRIED, UNTRIED
+from ckptdoctor.job.formats.trainer_arguments import refused
 from ckptdoctor.job.job import Job
+from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.job.wrapping import functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 
 LLAMAFACTORY = "llamafactory"
@@ -22,27 +25,6 @@ TUNINGS = ("lora", "oft", "freeze", "full")
 
 UNCHECKPOINTED_MODELS = ("gemma3n",)
 """Families for which it switches checkpointing off, whatever the job says."""
-
-UNTRIED = {
-    "quantization_bit": "quantized weights; plain ones are tried.",
-    "pure_bf16": "weights in bfloat16 throughout; autocast to bfloat16 is tried.",
-    "freeze_language_model": "a frozen language model; it is trained.",
-    "shift_attn": "LongLoRA's shifted attention.",
-    "mixture_of_depths": "mixture of depths, which leaves tokens out of layers.",
-    "enable_liger_kernel": "Liger's kernels in the layers.",
-    "use_v1_kernels": "kernels of LLaMA-Factory's own in the layers.",
-    "use_kt": "KTransformers, which runs the experts on the CPU.",
-    "moe_aux_loss_coef": "the loss of the experts' router.",
-    "upcast_layernorm": "norms in float32 within a model of lower precision.",
-    "upcast_lmhead_output": "logits in float32 within a model of lower precision.",
-    "neat_packing": "packed sequences with attention of their own.",
-    "use_galore": "GaLore, which projects gradients.",
-    "use_apollo": "APOLLO, which projects gradients.",
-    "use_badam": "BAdam, which trains a block of layers at a time; all are trained at once.",
-    "use_llama_pro": "LLaMA Pro, which trains added layers alone; they are not told apart.",
-    "fp8": "matrices in 8 bits.",
-    "use_hyper_parallel": "HyperParallel's sharding.",
-}
 
 MEGATRON = (
     "use_mca",
@@ -67,22 +49,6 @@ MEGATRON = (
 )
 """Arguments that LLaMA-Factory takes with Megatron's backends alone."""
 
-LORA_UNTRIED = {
-    "use_dora": "DoRA; plain LoRA is tried.",
-    "use_rslora": "rank-stabilized LoRA; plain LoRA is tried.",
-    "pissa_init": "PiSSA; plain LoRA is tried.",
-    "lora_dropout": "dropout in the adapter; the adapter is tried without dropout.",
-    "additional_target": "modules that are also trained whole; they stay frozen.",
-}
-
-FREEZE_UNTRIED = {"freeze_extra_modules": "modules outside of the layers that are trained too; they stay frozen."}
-
-BEYOND_ONE = {
-    "ray_num_workers": "several processes: --nproc tries that.",
-    "sequence_parallel_size": "sequence parallelism.",
-    "hyper_parallel_cp_size": "context parallelism.",
-}
-
 BY_ENVIRONMENT = {
     "USE_MCA": "Megatron trains the model with its own checkpointing, which is not judged.",
     "USE_MEGATRON_BRIDGE": "Megatron trains the model with its own checkpointing, which is not judged.",
@@ -98,7 +64,7 @@ STAGE_REASONS = {
 }
 
 
-def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
+def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Launch) -> Job:
     """Read a job of LLaMA-Factory's."""
     fields.choice("stage", STAGES, "sft")
     model = models.find(
@@ -106,19 +72,25 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         fields.text("model_name_or_path"),
         fields.text("model_revision"),
         fields.text("cache_dir"),
-        _is_enabled("USE_MODELSCOPE_HUB"),
+        _is_enabled("USE_MODELSCOPE_HUB", launch),
         "model_name_or_path",
     )
     tuning = _tuning(fields)
-    configuration = deepspeed.asked_for(fields)
-    precision, remarks = deepspeed.precision_of(configuration, _precision(fields))
-    checkpointing = _checkpointing(fields, model.kind, releases)
+    configuration = deepspeed.asked_for(fields, launch)
+    precision, remarks = deepspeed.precision_of(configuration, _precision(fields, launch))
+    sharded = training_arguments.sharding_of(fields, releases, launch)
+    checkpointing = _checkpointing(fields, model.kind, releases, launch)
+    wrapping = wrapped(
+        _with_its_default(fields), launch, configuration, sharded, precision, bool(checkpointing.functions)
+    )
     untried = [
         *checkpointing.untried,
         *model.untried,
         *tuning.untried,
         *configuration.untried,
         *remarks,
+        *wrapping.untried,
+        *training_arguments.both_on(wrapping, training_arguments.checkpointing(fields)[0]),
         *_weights(fields, precision, tuning),
         *_untried(fields),
     ]
@@ -133,7 +105,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         trainers_reentrant=checkpointing.trainers_reentrant,
         inputs_require_grad=True,
     )
-    functions, is_on = checkpointing.functions, bool(checkpointing.functions)
+    functions = functions_of(wrapping, checkpointing.functions if fields.flag("do_train") else [])
     return Job(
         fields.source,
         LLAMAFACTORY,
@@ -141,11 +113,11 @@ def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
         model.name,
         model.kind,
         functions,
-        configuration.engine,
-        is_on,
-        setup,
+        wrapping.engine,
+        bool(functions),
+        wrapping.beside(setup, functions),
         untried,
-        _unjudged(fields),
+        [*_unjudged(fields, launch), *wrapping.unjudged],
     )
 
 
@@ -157,10 +129,16 @@ class _Checkpointing(NamedTuple):
     trainers_reentrant: bool | None = None
 
 
-def _checkpointing(fields: Fields, family: str, releases: Releases) -> _Checkpointing:
+def _checkpointing(fields: Fields, family: str, releases: Releases, launch: Launch) -> _Checkpointing:
     """What it switches on itself, and what transformers' Trainer switches on after it."""
     is_own = not fields.flag("disable_gradient_checkpointing") and family not in UNCHECKPOINTED_MODELS
     reentrant = fields.flag("use_reentrant_gc") if fields.says("use_reentrant_gc") else None
+    if (
+        launch.kind == "fsdp"
+        and launch.sharding.version == 2
+        and releases.is_from(LLAMAFACTORY, KNOWS_FSDP2) is not False
+    ):
+        reentrant = False
     own = "llamafactory:unsloth" if fields.flag("use_unsloth_gc") else "llamafactory"
     is_trainers, trainers_reentrant, untried = training_arguments.checkpointing(fields)
     if not fields.flag("do_train"):
@@ -212,8 +190,14 @@ def _adapter(fields: Fields) -> models.Adapter:
     return models.find_adapter(names[-1], "adapter_name_or_path", revision, cache, folder)
 
 
-def _precision(fields: Fields) -> Precision:
-    asked = training_arguments.precision_of(fields)
+def _with_its_default(fields: Fields) -> Fields:
+    """With an adapter it tells DDP not to look for unused parameters, also where nothing is checkpointed."""
+    is_told = fields.says("ddp_find_unused_parameters") or fields.choice("finetuning_type", TUNINGS, "lora") != "lora"
+    return fields if is_told else fields.replaced("ddp_find_unused_parameters", False)
+
+
+def _precision(fields: Fields, launch: Launch) -> Precision:
+    asked = training_arguments.precision_of(fields, launch)
     return "bf16" if fields.flag("pure_bf16") else asked
 
 
@@ -232,7 +216,7 @@ def _untried(fields: Fields) -> list[str]:
     return [*found, *fields.untried(UNTRIED), *fields.beyond_one(BEYOND_ONE), *training_arguments.shared(fields)]
 
 
-def _unjudged(fields: Fields) -> list[str]:
+def _unjudged(fields: Fields, launch: Launch) -> list[str]:
     """Why the job's checkpointing cannot be judged: another backend trains the model, without the function that is tried."""
     megatron = [name for name in MEGATRON if fields.says(name)]
     reason = "Megatron trains the model with its own checkpointing, which is not judged."
@@ -241,12 +225,21 @@ def _unjudged(fields: Fields) -> list[str]:
         found.append(
             fields.sentence("use_unsloth", "unsloth's model checkpoints its layers itself, which is not judged.")
         )
-    by_environment = [f"`{name}`: {reason}" for name, reason in BY_ENVIRONMENT.items() if _is_enabled(name)]
-    return [*found, *by_environment, *training_arguments.by_fsdp(fields)]
+    if fields.asks_for("use_kt"):
+        found.append(
+            fields.sentence("use_kt", "KTransformers runs the experts and their recomputation, which is not judged.")
+        )
+    by_environment = [f"`{name}`: {reason}" for name, reason in BY_ENVIRONMENT.items() if _is_enabled(name, launch)]
+    return [*found, *by_environment]
 
 
-def _is_enabled(variable: str) -> bool:
-    return os.environ.get(variable, "0").lower() in ("true", "y", "1")
+def _is_enabled(variable: str, launch: Launch) -> bool:
+    value = launch.variables.get(variable, os.environ.get(variable, "0"))
+    return value.lower() in ("true", "y", "1")
+
+
+KNOWS_FSDP2 = "0.9.4"
+"""The release of LLaMA-Factory from which on it is never reentrant under an FSDP2 that accelerate's configuration asks for."""
 
 
 OMEGACONF = "0.9.4"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files, models
@@ -10,16 +10,14 @@ from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed
 from ckptdoctor.job.job import Job
+from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.job.wrapping import FSDP_CHECKPOINTING, Wrapping, functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 
 TRANSFORMERS = "transformers"
 
 UNTRIED = {
-    "fsdp": "FSDP shards the model; it is tried whole.",
-    "torch_compile": "compilation of the model (`torch.compile`).",
-    "torch_compile_backend": "compilation of the model (`torch.compile`).",
-    "torch_compile_mode": "compilation of the model (`torch.compile`).",
     "use_liger_kernel": "Liger's kernels in the layers.",
     "parallelism_config": "tensor, context or sequence parallelism.",
 }
@@ -28,13 +26,14 @@ UNTRIED = {
 BY_LAYER = ("galore", "apollo", "lomo", "adalomo")
 """Optimizers, as ``optim`` names them, that step or project while gradients are on their way."""
 
-FSDP_CHECKPOINTING = (
-    "activation_checkpointing",
-    "fsdp_activation_checkpointing",
-    "xla_fsdp_grad_ckpt",
-    "fsdp_xla_fsdp_grad_ckpt",
-)
-"""FSDP's own checkpointing, and that of XLA's FSDP, under the names that ``fsdp_config`` takes."""
+FSDP2_BY_DEFAULT = "5.10.0"
+"""The release of transformers from which on ``fsdp_config`` without a version is FSDP2; before it is FSDP1."""
+
+OWN_PLUGIN = "5.10.0"
+"""The release from which on Trainer leaves an FSDP of the launcher's as it is, whatever the job's ``fsdp_config`` says."""
+
+VERSION_IN_CONFIG = "5.0.0"
+"""Before, ``version`` in ``fsdp_config`` was not read: FSDP's version came from accelerate's configuration alone."""
 
 OF_CHECKPOINT = {
     "every_n_layers": "only some layers are checkpointed; all are tried.",
@@ -43,31 +42,33 @@ OF_CHECKPOINT = {
 """Keyword arguments of checkpointing that transformers itself takes; others go to torch's function."""
 
 
-def read(fields: Fields, releases: Releases, choice: models.Choice) -> Job:
+def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Launch) -> Job:
     """Read a file of ``TrainingArguments``."""
-    unjudged = by_fsdp(fields)
-    if not unjudged:
+    sharded = sharding_of(fields, releases, launch)
+    if not (sharded and sharded.is_checkpointed):
         _no_default_of_trls(fields)
     is_checkpointed, reentrant, untried = checkpointing(fields)
     model = models.find(
         choice, fields.text("model_name_or_path"), fields.text("model_revision"), key="model_name_or_path"
     )
-    configuration = deepspeed.asked_for(fields)
-    precision, remarks = deepspeed.precision_of(configuration, precision_of(fields))
-    untried += [*model.untried, *configuration.untried, *remarks, *shared(fields)]
-    untried += fields.untried({"use_peft": "TRL's adapter; all of the model is trained."})
+    configuration = deepspeed.asked_for(fields, launch)
+    precision, remarks = deepspeed.precision_of(configuration, precision_of(fields, launch))
+    wrapping = wrapped(fields, launch, configuration, sharded, precision, is_checkpointed)
+    untried += [*model.untried, *configuration.untried, *remarks, *wrapping.untried, *shared(fields)]
+    untried += both_on(wrapping, is_checkpointed)
+    functions = functions_of(wrapping, releases.torchs(reentrant) if is_checkpointed else [])
     return Job(
         fields.source,
         TRANSFORMERS,
         model.folder,
         model.name,
         model.kind,
-        releases.torchs(reentrant) if is_checkpointed else [],
-        configuration.engine,
-        is_checkpointed,
-        Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text),
+        functions,
+        wrapping.engine,
+        bool(functions),
+        wrapping.beside(Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text), functions),
         untried,
-        unjudged,
+        list(wrapping.unjudged),
     )
 
 
@@ -92,22 +93,45 @@ def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:
     )
 
 
-def by_fsdp(fields: Fields) -> list[str]:
-    """Why a job's checkpointing cannot be judged where ``fsdp_config`` switches on FSDP's own; nothing where it does not."""
+def sharding_of(fields: Fields, releases: Releases, launch: Launch) -> Sharding | None:
+    """FSDP as ``fsdp`` and ``fsdp_config`` ask for it; nothing where the job itself does not.
+
+    Raises:
+        UsageFault: The file of ``fsdp_config`` cannot be read.
+    """
     value = fields.values.get("fsdp_config")
     if isinstance(value, str) and value and not value.startswith("{"):
-        if not value.isprintable() or not Path(value).is_file():
-            return [fields.sentence("fsdp_config", "the file is not here, and may switch FSDP's own checkpointing on.")]
         section = Fields(value, files.load_json(value, "a configuration of FSDP"))
     else:
         section = fields.section("fsdp_config")
-    reason = "FSDP's own activation checkpointing wraps the layers; it is not judged yet."
-    found = [name for name in FSDP_CHECKPOINTING if section.leniently().asks_for(name)]
-    return [section.sentence_of(found, reason)] if found else []
+    if not fields.asks_for("fsdp"):
+        return _within_launchers(section, releases, launch)
+    if releases.is_from(TRANSFORMERS, VERSION_IN_CONFIG) is False:
+        by_launcher = launch.sharding.version if launch.kind == "fsdp" else 1
+        return sharding(section, by_launcher, reads_version=False)
+    return sharding(section, 2 if releases.is_from(TRANSFORMERS, FSDP2_BY_DEFAULT) is not False else 1)
 
 
-def precision_of(fields: Fields) -> deepspeed.Precision:
-    """The precision that ``bf16`` and ``fp16`` ask for.
+def _within_launchers(section: Fields, releases: Releases, launch: Launch) -> Sharding | None:
+    """A job's ``fsdp_config`` without ``fsdp``, which counts under an FSDP of the launcher's, and only its checkpointing."""
+    own = sharding(section)
+    if not own.is_checkpointed:
+        return None
+    if launch.kind != "fsdp":
+        return dataclasses.replace(own, is_there=False)
+    counts = releases.is_from(TRANSFORMERS, OWN_PLUGIN) is not True or launch.sharding.is_checkpointed
+    return dataclasses.replace(launch.sharding, is_checkpointed=counts)
+
+
+def both_on(wrapping: Wrapping, is_switched_on: bool) -> list[str]:
+    """What transformers says to FSDP's own checkpointing beside that of its Trainer."""
+    if not (wrapping.is_fsdp_checkpointed and is_switched_on):
+        return []
+    return [f"{FSDP_CHECKPOINTING}, beside `gradient_checkpointing`: transformers' Trainer refuses both together."]
+
+
+def precision_of(fields: Fields, launch: Launch) -> deepspeed.Precision:
+    """The precision that ``bf16`` and ``fp16`` ask for; without either, the one that accelerate's configuration names.
 
     Raises:
         UsageFault: They ask for both, which transformers refuses.
@@ -115,7 +139,10 @@ def precision_of(fields: Fields) -> deepspeed.Precision:
     is_bf16, is_fp16 = fields.flag("bf16"), fields.flag("fp16")
     if is_bf16 and is_fp16:
         raise UsageFault(f"{fields.source} sets both bf16 and fp16, which transformers rejects.", "keep one of them")
-    return "bf16" if is_bf16 else "fp16" if is_fp16 else "fp32"
+    if not (is_bf16 or is_fp16):
+        by_launcher: dict[str, deepspeed.Precision] = {"bf16": "bf16", "fp16": "fp16", "fp8": "bf16"}
+        return by_launcher.get(launch.precision, "fp32")
+    return "bf16" if is_bf16 else "fp16"
 
 
 def shared(fields: Fields) -> list[str]:
