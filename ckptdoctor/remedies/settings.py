@@ -93,7 +93,7 @@ def _remedy(title: str, cost: str, ran: str, probes: Iterable[Evidence | None], 
 
 def _title(functions: set[str], setting: str) -> str | None:
     if all(name in TORCH for name in functions):
-        return f"use torch's other variant: `gradient_checkpointing_kwargs: {{{setting}}}`{_in_other_words()}"
+        return f"use torch's other variant: `gradient_checkpointing_kwargs: {{{setting}}}`{_in_other_words(setting)}"
     settings = _settings(functions)
     if settings is not None:
         return settings.torch.format(setting) or None
@@ -103,12 +103,13 @@ def _title(functions: set[str], setting: str) -> str | None:
     return f"use torch.utils.checkpoint.checkpoint ({setting}) instead of this function"
 
 
-def _in_other_words() -> str:
+def _in_other_words(setting: str) -> str:
     """The same setting of trainers that have a key of their own for it."""
+    value = setting.rpartition(" ")[2]
     keys = [
-        f"{trainer.title}: `{key}`"
+        f"{trainer.title}: `{trainer.settings.reentrant.format(value)}`"
         for trainer in catalog.trainers().values()
-        if trainer.settings and (key := trainer.settings.reentrant.partition(":")[0]) != "gradient_checkpointing_kwargs"
+        if trainer.settings and "gradient_checkpointing_kwargs" not in trainer.settings.reentrant
     ]
     return f" ({', '.join(keys)})" if keys else ""
 
