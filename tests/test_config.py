@@ -11,6 +11,7 @@ import pytest
 
 from ckptdoctor.cli import config, group, printing
 from ckptdoctor.cli.check import command as check
+from ckptdoctor.cli.scan import command as scan
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import ownership
 from tests.conftest import as_root, call
@@ -286,7 +287,7 @@ def test_the_file_names_nothing_that_is_run_or_written_and_switches_no_check_off
 
 
 def test_a_new_option_may_not_be_set_in_a_file_until_that_is_decided():
-    assert set(config.IN_THE_FILE) <= set(check.settable())
+    assert set(config.IN_THE_FILE) <= {*check.settable(), *scan.settable()}
 
 
 def test_a_baseline_that_the_file_names_is_not_written(project, tmp_path):

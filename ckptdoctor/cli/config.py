@@ -34,9 +34,11 @@ OF_ONE_RUN = ("output", "no-cache", "update-baseline", "config", "help")
 """Options that make no sense but on the command line."""
 IN_THE_FILE = (
     *("model", "engine", "convention", "nproc", "thorough", "jobs", "timeout", "verify", "verbose"),
-    *("format", "fail-on", "select", "ignore", "baseline"),
+    *("format", "fail-on", "select", "ignore", "baseline", "transformers"),
 )
 """Options that the file may set: they name nothing that is run or written."""
+SECTIONS = ("scan",)
+"""Tables within ours, each with the settings of the command of that name."""
 REPOSITORY = (".git", ".hg", ".jj", ".svn")
 """What marks the root of a repository, above which no file is looked for."""
 
@@ -57,14 +59,21 @@ class Source:
 
 
 class Configured(click.Command):
-    """A command whose options may be set in a file and by variables."""
+    """A command whose options may be set in a file and by variables.
+
+    Attributes:
+        section: The table within ours that holds its settings, which is part of its variables' names too; empty where its
+            settings stand in our table itself.
+    """
+
+    section = ""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         """Adds the option that names the file."""
         super().__init__(*args, **more)
-        text = f"Read [{TABLE}] from this file. Default: the nearest pyproject.toml, up to the root of the repository."
+        text = f"Read [{self.table}] from this file. Default: the nearest pyproject.toml, up to the root of the repository."
         option = click.Option(
-            ["--config"], metavar="FILE", envvar=variable("config"), help=text, callback=self._read, is_eager=True
+            ["--config"], metavar="FILE", envvar=self.variable("config"), help=text, callback=self._read, is_eager=True
         )
         option.expose_value = False
         self.params.append(option)
@@ -72,7 +81,7 @@ class Configured(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parses, and says where a wrong value came from."""
         for name, option in self.settable().items():
-            option.envvar = variable(name)
+            option.envvar = self.variable(name)
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
@@ -87,6 +96,15 @@ class Configured(click.Command):
                 click.echo(f"note: {plain(note)}", err=True)
             raise
 
+    @property
+    def table(self) -> str:
+        """The table that its settings stand in."""
+        return f"{TABLE}.{self.section}" if self.section else TABLE
+
+    def variable(self, name: str) -> str:
+        """The environment variable that sets an option of this command."""
+        return variable(f"{self.section}-{name}" if self.section else name)
+
     def settable(self) -> dict[str, click.Option]:
         """The options that may be set elsewhere, by their names without dashes before them."""
         options = {_name(one): one for one in self.params if isinstance(one, click.Option)}
@@ -97,7 +115,17 @@ class Configured(click.Command):
         if not ctx.resilient_parsing:
             ctx.obj = source = _named(Path(named)) if named else _find(Path.cwd())
             if source.file is not None:
-                ctx.default_map = _defaults(self.settable(), source.settings, source.file)
+                source.settings = self._own(source.settings, source.file)
+                ctx.default_map = _defaults(self, source.settings, source.file)
+
+    def _own(self, settings: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+        """What of our table is this command's: its section, or all that is no section."""
+        if not self.section:
+            return {name: value for name, value in settings.items() if name not in SECTIONS}
+        own = settings.get(self.section, {})
+        if not isinstance(own, dict):
+            raise UsageFault(f"{file}: {self.table} is not a table.", f"begin it with a line [{self.table}]")
+        return own
 
     def _explained(self, error: click.BadParameter, ctx: click.Context) -> click.ClickException:
         option = error.param
@@ -108,7 +136,9 @@ class Configured(click.Command):
         ):
             return error
         name = _name(option)
-        where = variable(name) if source is ParameterSource.ENVIRONMENT else f"{ctx.obj.file}, [{TABLE}] {name}"
+        where = (
+            self.variable(name) if source is ParameterSource.ENVIRONMENT else f"{ctx.obj.file}, [{self.table}] {name}"
+        )
         found = click.UsageError(f"Invalid value for {where}: {error.message}", ctx)
         found.__cause__ = error
         return found
@@ -126,7 +156,8 @@ def notes(ctx: click.Context) -> Iterator[str]:
         told = (f"{name} = {_shown(source.settings[name])}" for name in by[ParameterSource.DEFAULT_MAP])
         yield f"{source.file} sets {', '.join(told)}."
     if by[ParameterSource.ENVIRONMENT]:  # their values may hold secrets, such as an index's password
-        yield f"Set by environment variables: {', '.join(map(variable, by[ParameterSource.ENVIRONMENT]))}."
+        name_of = ctx.command.variable if isinstance(ctx.command, Configured) else variable
+        yield f"Set by environment variables: {', '.join(map(name_of, by[ParameterSource.ENVIRONMENT]))}."
     for file, why in source.passed_over:
         yield f"{file} is not read: {why}. To read it anyway, name it with --config."
 
@@ -216,21 +247,22 @@ def _table(file: Path, text: bytes) -> Mapping[str, Any] | None:
     return table
 
 
-def _defaults(options: Mapping[str, click.Option], settings: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _defaults(command: Configured, settings: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """The settings by the names of click's parameters, each of the right type."""
-    found = {}
+    found, options = {}, command.settable()
     for name, value in settings.items():
         option = options.get(name)
         if option is None or option.name is None:
-            raise UsageFault(f"{file}: [{TABLE}] has no setting '{name}'.", _near(name, options))
+            raise UsageFault(f"{file}: [{command.table}] has no setting '{name}'.", _near(name, options))
         if name not in IN_THE_FILE:
-            raise _not_here(f"{name} cannot be set in a file", name, file)
-        found[option.name] = _confined(name, _checked(name, value, option, file), file)
+            raise _not_here(f"{name} cannot be set in a file", name, file, command)
+        found[option.name] = _confined(name, _checked(name, value, option, file, command), file, command)
     return found
 
 
-def _not_here(what: str, name: str, file: Path) -> UsageFault:
-    return UsageFault(f"{file}: [{TABLE}] {what}.", f"give --{name} on the command line, or set {variable(name)}")
+def _not_here(what: str, name: str, file: Path, command: Configured) -> UsageFault:
+    hint = f"give --{name} on the command line, or set {command.variable(name)}"
+    return UsageFault(f"{file}: [{command.table}] {what}.", hint)
 
 
 def _near(name: str, options: Mapping[str, click.Option]) -> str:
@@ -240,7 +272,7 @@ def _near(name: str, options: Mapping[str, click.Option]) -> str:
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(options))}"
 
 
-def _checked(name: str, value: Any, option: click.Option, file: Path) -> Any:
+def _checked(name: str, value: Any, option: click.Option, file: Path, command: Configured) -> Any:
     if option.is_flag:
         expected, fits = "true or false", isinstance(value, bool)
     elif isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)):
@@ -253,7 +285,8 @@ def _checked(name: str, value: Any, option: click.Option, file: Path) -> Any:
         expected, fits = "a string", isinstance(value, str)
     if not fits:
         raise UsageFault(
-            f"{file}: [{TABLE}] {name} must be {expected}, not {_shown(value)}.", "see ckptdoctor check -h"
+            f"{file}: [{command.table}] {name} must be {expected}, not {_shown(value)}.",
+            f"see ckptdoctor {command.section or 'check'} -h",
         )
     return [value] if option.multiple and isinstance(value, str) else value
 
@@ -267,23 +300,25 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _confined(name: str, value: Any, file: Path) -> Any:
+def _confined(name: str, value: Any, file: Path, command: Configured) -> Any:
     """A value that names nothing outside of the file's folder; paths are relative to it, wherever the command is run."""
     if isinstance(value, list):
-        return [_confined(name, item, file) for item in value]
+        return [_confined(name, item, file, command) for item in value]
     if name == "format" and "=" in value:
-        raise _not_here(f"format cannot name a file to write: {_shown(value)}", name, file)
+        raise _not_here(f"format cannot name a file to write: {_shown(value)}", name, file, command)
     if name == "fail-on" and value == "never":
-        raise _not_here("fail-on cannot be 'never'", name, file)
+        raise _not_here("fail-on cannot be 'never'", name, file, command)
     if name == "baseline" or (name == "model" and ("/" in value or value.startswith((".", "~")))):
-        return _inside(name, value, file)
+        return _inside(name, value, file, command)
     return value
 
 
-def _inside(name: str, path: str, file: Path) -> str:
+def _inside(name: str, path: str, file: Path, command: Configured) -> str:
     place, root = file.parent / path, file.parent.resolve()
     if path.startswith("~") or Path(path).is_absolute() or not place.resolve().is_relative_to(root):
-        raise _not_here(f"{name} cannot name {_shown(path)}, which is outside of the file's folder", name, file)
+        raise _not_here(
+            f"{name} cannot name {_shown(path)}, which is outside of the file's folder", name, file, command
+        )
     if place.exists() and (why := ownership.foreign(place)):
-        raise _not_here(f"{name} names {_shown(path)}, which another user may have changed: {why}", name, file)
+        raise _not_here(f"{name} names {_shown(path)}, which another user may have changed: {why}", name, file, command)
     return path if file.parent == Path.cwd() else os.path.relpath(place, Path.cwd())

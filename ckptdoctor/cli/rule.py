@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ckptdoctor.cli import printing
 from ckptdoctor.model.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from ckptdoctor.rules import Rule
+    from ckptdoctor.scan.rule import ScanRule
 
 
 @click.command("rule")
@@ -14,11 +20,13 @@ def command(code: str | None) -> int:
     """Explain a rule by its code, e.g. CKPT001. Without a code, list all rules."""
     from ckptdoctor.output.layout import columns, page
     from ckptdoctor.rules import RULES
+    from ckptdoctor.scan.rules import rules
 
+    every: dict[str, Rule | ScanRule] = {**RULES, **rules()}
     if code is None:
-        printing.write(page([columns([rule.code, rule.name, rule.meaning] for rule in RULES.values())]))
+        printing.write(page([columns([rule.code, rule.name, rule.meaning] for rule in every.values())]))
         return ExitStatus.OK
-    rule = RULES.get(code.upper()) or next((one for one in RULES.values() if one.name == code.lower()), None)
+    rule = every.get(code.upper()) or next((one for one in every.values() if one.name == code.lower()), None)
     if rule is None:
         raise click.BadParameter(f"there is no rule '{code}'; `ckptdoctor rule` lists them.", param_hint="CODE")
     links = "".join(f"\n  {link}" for link in rule.links)

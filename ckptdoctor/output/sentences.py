@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ckptdoctor.model.report import Accepted, Finding, ProbeResult
-from ckptdoctor.words.wording import error_line
+from ckptdoctor.model.scan import Scan
+from ckptdoctor.words.wording import counted, error_line, listed
 
 VERDICTS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
 
@@ -37,3 +38,13 @@ def stale_text(entry: Accepted) -> str:
     functions = ", ".join(entry.checkpoint_functions)
     where = f"{entry.rule} in {entry.file}" if entry.file else f"{entry.rule}, {entry.code},"
     return f"The baseline accepts {where} with {functions}, which is gone. --update-baseline removes the entry."
+
+
+def scan_verdict(found: Scan) -> str:
+    """What a scan found, in one sentence or two."""
+    severities = [one.severity for one in found.findings]
+    counts = [counted(severities.count(one), one) for one in ("error", "warning", "note") if one in severities]
+    release = f"judged for transformers {found.transformers}" if found.transformers else "no transformers to judge for"
+    read = f"{counted(found.files, 'Python file')} read in {listed(found.scanned)}, {release}."
+    missed = f" {counted(len(found.not_scanned), 'file')} could not be scanned." if found.not_scanned else ""
+    return f"{listed(counts) or 'Nothing found'}: {read}{missed}"
