@@ -25,7 +25,6 @@ from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.store import cache_eviction
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found
-from ckptdoctor.words.wording import listed
 
 if TYPE_CHECKING:
     from ckptdoctor.job.reading import JobFile
@@ -113,13 +112,12 @@ def _with_remedies(
 
 
 def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: Found, notes: list[str]) -> Report:
-    models = list(dict.fromkeys(one.spec.model for one in plan.probes if one.role == "subject"))
-    verdict, summary = found.verdict(f"on {listed(models)}" if probes.stand_in else "here")
+    verdict, summary = found.verdict(found.where(probes.how), probes.stand_in)
     return Report(
         schema=SCHEMA,
         version=__version__,
         verdict=verdict,
-        summary=f"{summary} {probes.stand_in}".rstrip(),
+        summary=summary,
         environment=environment,
         probes=found.probes,
         findings=found.findings,

@@ -22,9 +22,11 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``memory``          bytes in use, whoever holds them
 ``autocast``        whether a function asks for the autocast of a device that is not there
 ``models``          real tiny transformers models by family or ``config.json``
+``families``        which class of transformers a trainer builds for a configuration
 ``tiny_config``     what makes a configuration of transformers tiny
 ``tiny_glm4``       our own tiny GLM-4 in plain PyTorch
 ``tiny_inputs``     batches of random tokens
+``tiny_media``      tiny images and sound, built from a configuration
 ``variants``        what a variant of the step changes in the configuration, the model and the batch
 ``tuning``          how a job tunes the model: all of it, an adapter, some layers; and in which precision
 ``conventions``     the ways in which a model can pass a layer to a checkpoint function

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from . import tiny_config, variants
+from . import families, tiny_config, tiny_media, variants
 
 OWN = "tiny-glm4"
 """The name of our own model."""
 
 MOST_PARAMETERS = 5_000_000
 """A model that does not get smaller than this is not tried."""
+
+TEXT_ALONE = ("packed", "course")
+"""Variants in which a model gets text alone: batches of packed text, or of many shapes."""
 
 INITIAL = 0.02
 """Standard deviation of parameters that a class leaves without values, as transformers' models mostly have it."""
@@ -32,26 +35,33 @@ class Model(NamedTuple):
     """Class name."""
     family: str
     """As transformers names it; our own model's name for that."""
+    media: tuple[str, ...] = ()
+    """What the inputs hold beside text: ``images``, ``sound``."""
+    media_untried: tuple[str, ...] = ()
+    """What the model takes besides, and the inputs do not hold."""
 
 
 class ModelUnavailableError(Exception):
     """The target cannot build the model that was asked for."""
 
 
-def build(name: str, convention: str, variant: str, layers: int = tiny_config.LAYERS) -> Model:
+def build(
+    name: str, convention: str, variant: str, layers: int = tiny_config.LAYERS, auto_classes: Sequence[str] = ()
+) -> Model:
     """Build the model of that name: ``tiny-glm4``, a transformers family, or a folder with a ``config.json``.
 
     Args:
         name: What to build.
         convention: The calling convention of our own model; others have theirs.
-        variant: What differs from the usual step, see ``variants``.
+        variant: What differs from the usual step, see ``variants``; ``course`` for the model of a course.
         layers: Decoder layers.
+        auto_classes: The order of auto classes in which the job's trainer looks a model up; empty: no trainer is known.
 
     Raises:
         ModelUnavailableError: The installed transformers has no such family, or the folder no usable configuration.
     """
     count = variants.layers(variant, layers)
-    module = _own(convention, variant, count) if name == OWN else _from_transformers(name, variant, count)
+    module = _own(convention, variant, count) if name == OWN else _from_transformers(name, variant, count, auto_classes)
     module = module.float().train()
     variants.freeze(module, list(layers_of(module).values()), variant)
     family = name if name == OWN else str(module.config.model_type)
@@ -59,7 +69,8 @@ def build(name: str, convention: str, variant: str, layers: int = tiny_config.LA
         # Ranks share the model and not the batch: what reduces gradients wrongly must show.
         torch.manual_seed(torch.initial_seed() + int(os.environ.get("RANK", "0")))
         inputs = with_settings(name, variants.inputs(variant), use_cache=variant == "cache")
-    return Model(module, layers_of(module), inputs, type(module).__name__, family)
+        fed = tiny_media.Fed(inputs) if name == OWN or variant in TEXT_ALONE else tiny_media.feed(module, inputs)
+    return Model(module, layers_of(module), fed.inputs, type(module).__name__, family, fed.tried, fed.untried)
 
 
 def _own(convention: str, variant: str, layers: int) -> torch.nn.Module:
@@ -71,56 +82,52 @@ def _own(convention: str, variant: str, layers: int) -> torch.nn.Module:
 
 
 def model_class(family: str) -> tuple[type, type]:
-    """Configuration and causal-LM class of a family, imported from the installed transformers.
+    """Configuration and class of a family, imported from the installed transformers.
 
     Raises:
-        ModelUnavailableError: It has no such family.
+        ModelUnavailableError: It has no such family, or no class that learns a language.
     """
+    config, kind = _whole(_config(family), ())
+    return type(config), kind
+
+
+def _from_transformers(name: str, variant: str, layers: int, auto_classes: Sequence[str]) -> torch.nn.Module:
+    return _tiny(*_whole(_config(name), auto_classes), variant, layers)
+
+
+def _whole(config: Any, auto_classes: Sequence[str]) -> tuple[Any, type]:
+    """The configuration and the class that a trainer builds."""
     import transformers
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    config, model = CONFIG_MAPPING_NAMES.get(family), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(family)
-    if not config or not model:
-        raise ModelUnavailableError(f"transformers {transformers.__version__} has no causal language model '{family}'")
-    return getattr(transformers, config), getattr(transformers, model)
+    try:
+        for found in families.classes(config, auto_classes):
+            return found
+    except Exception as error:  # a module of transformers that cannot be imported
+        raise ModelUnavailableError(f"transformers' class for '{config.model_type}': {_cause(error)}") from error
+    raise ModelUnavailableError(
+        f"transformers {transformers.__version__} has no language model of the family '{config.model_type}'"
+    )
 
 
-def _from_transformers(name: str, variant: str, layers: int) -> torch.nn.Module:
+def _config(name: str) -> Any:
+    """The configuration of a family, or of the model in a folder."""
+    import transformers
+
     if os.path.isabs(name):
-        config = _local_config(name)
-        family = str(config.model_type)
-        candidates = list(_candidates(config))
-    else:
-        family = name
-        config_class, kind = model_class(name)
-        candidates = list(_candidates(config_class())) or [(config_class(), kind)]
-    failed = ""
-    for config, kind in candidates:
-        try:
-            return _tiny(config, kind, variant, layers)
-        except ModelUnavailableError as error:
-            failed = failed or str(error)
-    raise ModelUnavailableError(failed or f"transformers has no language model of the family '{family}'")
+        return _local_config(name)
+    try:
+        return families.config_of(name)
+    except KeyError:
+        raise ModelUnavailableError(f"transformers {transformers.__version__} has no language model '{name}'") from None
+    except Exception as error:
+        raise ModelUnavailableError(f"transformers' configuration of '{name}': {_cause(error)}") from error
 
 
-def _candidates(config: Any) -> Iterator[tuple[Any, type]]:
-    """Configurations and classes to try: the whole model, then its language model alone."""
-    import transformers
-    from transformers.models.auto import modeling_auto
-
-    whole = getattr(config, "thinker_config", config)  # what is trained of a model that thinks and talks
-    text = getattr(whole, "text_config", None)
-    several = ("IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "VISION_2_SEQ", "SEQ_TO_SEQ_CAUSAL_LM")
-    is_several = any(getattr(whole, f"{name}_config", None) is not None for name in ("text", "vision", "audio"))
-    for part, names in ((whole, (*several, "CAUSAL_LM") if is_several else ("CAUSAL_LM",)), (text, ("CAUSAL_LM",))):
-        if part is None:
-            continue
-        for mapping in names:
-            found = getattr(modeling_auto, f"MODEL_FOR_{mapping}_MAPPING_NAMES", {}).get(part.model_type)
-            kind = getattr(transformers, found[0] if isinstance(found, tuple) else found, None) if found else None
-            if kind is not None and isinstance(part, kind.config_class):
-                yield part, kind
+def _cause(error: BaseException) -> str:
+    """What an error came of in the first place: transformers wraps what goes wrong in an import, and names it no more."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
 
 
 def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module:
@@ -135,8 +142,10 @@ def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module
         if not isinstance(counted, torch.nn.Module):
             raise ModelUnavailableError(f"{kind.__name__} is not a PyTorch model")
         count = sum(parameter.numel() for parameter in counted.parameters())
-    except (NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError, ImportError, IndexError) as error:
-        raise ModelUnavailableError(f"{kind.__name__} cannot be made tiny: {error}") from error
+    except ModelUnavailableError:
+        raise
+    except Exception as error:  # whatever a class makes of values that no release has
+        raise ModelUnavailableError(f"{kind.__name__} cannot be made tiny: {_cause(error)}") from error
     if count > MOST_PARAMETERS:
         raise ModelUnavailableError(f"{kind.__name__} does not get tiny: {count:,} parameters")
     return _initialised(kind, config)
@@ -170,13 +179,45 @@ def _local_config(folder: str) -> Any:
 
 
 def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The layers that checkpointing is about: members of the outermost lists of like modules."""
+    """The layers that checkpointing is about: members of the outermost lists of like modules.
+
+    Where some lists are made for checkpointing, in the decoder or in a tower for images or sound, only these count: others,
+    such as merged features of an image, are never checkpointed by anybody.
+    """
+    lists = {
+        name: child
+        for name, child in module.named_modules()
+        if isinstance(child, torch.nn.ModuleList) and len(child) > 1
+    }
+    owners = dict(module.named_modules())
+    themselves = {name for name, child in lists.items() if all(map(_checkpoints_itself, child))}
+    others = {owner.rpartition(".")[0] for owner in themselves}
+    by_owner = {
+        name
+        for name in lists
+        if name.rpartition(".")[0] not in others and hasattr(owners[name.rpartition(".")[0]], "gradient_checkpointing")
+    }
     layers: dict[str, torch.nn.Module] = {}
-    for name, child in module.named_modules():
+    for name, child in lists.items():
         inside = any(name.startswith(f"{layer}.") for layer in layers)
-        if isinstance(child, torch.nn.ModuleList) and len(child) > 1 and not inside:
+        if not inside and name in (themselves | by_owner or lists):
             layers.update({f"{name}.{index}": layer for index, layer in enumerate(child)})
     return layers
+
+
+def _checkpoints_itself(layer: torch.nn.Module) -> bool:
+    """Whether a layer is of transformers' class for layers that are checkpointed, or of what a trainer put in its place."""
+    return any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(layer).__mro__)
+
+
+def tower_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """What of a model is no part of its language model: towers for images and sound, and what leads from them to the text."""
+    decoder = module.get_decoder() if hasattr(module, "get_decoder") else None
+    if decoder is None or decoder is module:
+        return []
+    heads = [module.get_input_embeddings(), module.get_output_embeddings()]
+    of_language = {id(one) for part in (decoder, *filter(None, heads)) for one in part.parameters()}
+    return [one for one in module.parameters() if id(one) not in of_language]
 
 
 def with_settings(name: str, inputs: dict[str, Any], use_cache: bool = False) -> dict[str, Any]:

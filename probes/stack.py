@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -12,6 +13,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import catalog
+
+_MODEL_TYPE = re.compile(r'\("([\w.-]+)", "\w+Config"\)')
+"""A row of transformers' table of configurations: a family, and its configuration's class."""
 
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*)$", re.MULTILINE)
 
@@ -91,12 +95,17 @@ def _of_stack(requirements: Iterable[str]) -> Iterable[str]:
 
 
 def families() -> list[str]:
-    """Model families that the installed transformers has, by the names of their folders."""
+    """Model families that the installed transformers has, and parts of families that have a name, such as ``gemma3_text``."""
     folder = os.path.join(root_of("transformers"), "models")
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith(("_", ".")) and "." not in name)
+        found = {name for name in os.listdir(folder) if not name.startswith(("_", ".")) and "." not in name}
     except OSError:
         return []
+    for name in ("auto_mappings", "configuration_auto"):
+        file = os.path.join(folder, "auto", f"{name}.py")
+        with contextlib.suppress(OSError, ValueError), open(file, encoding="utf-8") as text:
+            found.update(_MODEL_TYPE.findall(text.read()))
+    return sorted(found)
 
 
 def versions_loaded() -> dict[str, str]:

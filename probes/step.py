@@ -152,7 +152,10 @@ class Step:
     def _build(self) -> None:
         """The model as the job tunes it, and its inputs."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = models.build(self.spec["model"], self.spec["convention"], self.spec["variant"])
+        auto_classes = self.spec["setup"]["auto_classes"]
+        self.model = models.build(
+            self.spec["model"], self.spec["convention"], self.spec["variant"], auto_classes=auto_classes
+        )
         self.precision = tuning.precision_of(self.spec["setup"], device.type)
         self.evidence["targets_missing"] = tuning.targets_missing(self.model, self.spec["setup"])
         self.model = tuning.apply(self.model, self.spec["setup"])
@@ -170,6 +173,8 @@ class Step:
             precision=self.precision,
             model_class=self.model.name,
             family=self.model.family,
+            media=self.model.media,
+            media_untried=self.model.media_untried,
             model_place=places.of_code(forward.__code__),
         )
         self.insides = watch.Insides(self.model.layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from .tiny_inputs import VOCABULARY
+from .tiny_inputs import SPECIAL, VOCABULARY
 
 LAYERS = 2
 """Decoder layers of a model, where a probe does not need more."""
@@ -76,6 +76,9 @@ TINY_PARTS: dict[str, Any] = {
     "encoder_layers": 2,
     "encoder_attention_heads": 4,
     "encoder_ffn_dim": 64,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 64,
     "num_blocks": 2,
     "linear_units": 64,
     "ext_pw_out_channel": 32,
@@ -94,20 +97,97 @@ TINY_PARTS: dict[str, Any] = {
     "intermediate_size_mlp": 64,
     "num_kv_shared_layers": 0,
     "num_position_embeddings": 16,
+    "default_output_length": 4,
+    "mm_hidden_size": 32,
+    "mm_tokens_per_image": 4,
+    "max_source_positions": 16,
+    "scale_factor": 2,
+    "image_grid_pinpoints": [[28, 28]],
 }
 """The same for models of several parts."""
 
 
 def shrink_all(config: Any, layers: int = LAYERS) -> None:
     """Make a configuration and those of its parts tiny, in place."""
+    _shrink_parts(config, layers)
+    _shrink_tokens(config, {})
+
+
+def _shrink_parts(config: Any, layers: int) -> None:
     parts = [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
     for part in parts:
-        shrink_all(part, layers)
+        _shrink_parts(part, layers)
     for name, value in TINY_PARTS.items():
-        if _setting(config, name) is not None:
+        was = _setting(config, name)
+        if was is not None:
+            with contextlib.suppress(AttributeError, NotImplementedError):
+                setattr(config, name, _alike(value, was))
+    shrink(config, layers)
+    _fit(config)
+
+
+def _alike(value: Any, was: Any) -> Any:
+    """A value in the form of the one that it replaces: sides of images and patches are given as one number or as two."""
+    return [value] * len(was) if isinstance(was, (list, tuple)) and isinstance(value, int) else value
+
+
+def _shrink_tokens(config: Any, known: dict[str, int]) -> None:
+    """Give the tokens that stand for images and the like numbers at the end of the tiny vocabulary, the same in every part."""
+    if getattr(config, "vision_config", None) is not None:
+        for name in OF_IMAGES:
+            if not hasattr(config, name) and not hasattr(config, name.replace("_token_id", "_token_index")):
+                with contextlib.suppress(AttributeError, NotImplementedError):
+                    setattr(config, name, VOCABULARY - 1)  # a number to be replaced below
+    for name, value in list(vars(config).items()):
+        if hasattr(value, "model_type") and hasattr(value, "to_dict"):
+            _shrink_tokens(value, known)
+        elif (
+            name.endswith(("_token_id", "_token_index"))
+            and name not in TINY
+            and (isinstance(value, int) or name in NEEDED_TOKENS)
+        ):
+            key = name.rpartition("_token_")[0]
+            with contextlib.suppress(AttributeError, NotImplementedError):
+                setattr(config, name, known.setdefault(key, VOCABULARY - 1 - len(known) % SPECIAL))
+
+
+OF_IMAGES = ("image_token_id", "video_token_id", "vision_start_token_id")
+"""Tokens that published configurations have, and some classes have no default for."""
+
+NEEDED_TOKENS = ("image_token_id", "image_token_index", "audio_token_id", "audio_token_index")
+"""Tokens that a model cannot do without where images or sound come in; defaults of classes leave some out."""
+
+
+def _fit(config: Any) -> None:
+    """Settings that depend on others: heads of state-space layers, rotated parts of heads, experts for each token."""
+    expand, size = _setting(config, "expand"), _setting(config, "hidden_size")
+    fitted: dict[str, Any] = {}
+    if isinstance(expand, int) and isinstance(size, int) and _setting(config, "state_size"):
+        fitted.update(num_heads=4, head_dim=expand * size // 4, n_groups=1)
+    if _setting(config, "n_mamba_heads") and _setting(config, "mamba_headdim") and isinstance(size, int):
+        fitted.update(
+            n_mamba_heads=4, mamba_headdim=(_setting(config, "mamba_expand") or 1) * size // 4, mamba_ngroups=1
+        )
+    heads = _setting(config, "num_attention_heads")
+    if isinstance(size, int) and isinstance(heads, int) and vars(config).get("head_dim", 0) is None:
+        fitted["head_dim"] = size // heads
+    if getattr(config, "is_encoder_decoder", False) and _setting(config, "decoder_start_token_id") is None:
+        config.decoder_start_token_id = 0
+    if _setting(config, "mamba_n_heads") and isinstance(size, int):
+        width = int(_setting(config, "mamba_d_ssm") or (_setting(config, "mamba_expand") or 1) * size)
+        fitted.update(mamba_n_heads=4, mamba_d_head=width // 4, mamba_n_groups=1)
+    if isinstance(ratio := _setting(config, "pixel_shuffle_ratio"), float) and isinstance(size, int):
+        fitted["intermediate_size"] = int(size / ratio**2)  # pixels become channels
+    if _setting(config, "intermediate_layers_indices") and isinstance(size, int):
+        fitted["vision_output_dim"] = size * (1 + len(config.intermediate_layers_indices))
+    if _setting(config, "rotary_dim"):
+        fitted["rotary_dim"] = TINY["head_dim"]
+    if hasattr(config, "n_routed_experts") and hasattr(config, "num_experts_per_tok"):
+        fitted.update(n_routed_experts=TINY["n_routed_experts"], num_experts_per_tok=TINY["num_experts_per_tok"])
+    for name, value in fitted.items():
+        if hasattr(config, name):
             with contextlib.suppress(AttributeError, NotImplementedError):
                 setattr(config, name, value)
-    shrink(config, layers)
 
 
 def shrink(config: Any, layers: int = LAYERS) -> None:
@@ -145,9 +225,14 @@ def _plain_rope(config: Any) -> None:
     if isinstance(rope, dict) and ("mrope_section" in rope or str(config.model_type) in THREE_WAY):
         rope["mrope_section"] = _sections(config, rope)
     if isinstance(rope, dict) and rope.get("rope_type", "default") not in PLAIN_ROPES:
-        kept = ("rope_theta", "partial_rotary_factor")
-        config.rope_parameters = {"rope_type": "default", **{key: rope[key] for key in kept if key in rope}}
+        kept = {key: rope[key] for key in KEPT_OF_ROPES if rope.get(key) is not None}
+        config.rope_parameters = {"rope_type": "default", "rope_theta": ROPE_THETA, **kept}
 
+
+KEPT_OF_ROPES = ("rope_theta", "partial_rotary_factor", "llama_4_scaling_beta", "original_max_position_embeddings")
+"""What of a rotation does not depend on the length of heads, or is read whatever the kind of rotation."""
+
+ROPE_THETA = 10000.0
 
 THREE_WAY = (
     "qwen2_vl",
@@ -157,6 +242,8 @@ THREE_WAY = (
     "qwen2_5_omni_text",
     "glm4v_text",
     "glm4v_moe_text",
+    "glm_ocr_text",
+    "paddleocr_vl_text",
 )
 """Language models that rotate by time, height and width."""
 

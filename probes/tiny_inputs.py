@@ -13,10 +13,15 @@ Padding at the beginning would leave rows of the attention mask with nothing to 
 attention gives wrong gradients: the plain step would be no measure of anything.
 """
 
+SPECIAL = 16
+"""Tokens at the end of the vocabulary that stand for images and the like; no text has them."""
+
+TEXT = VOCABULARY - SPECIAL
+
 
 def padded(batch: int = BATCH, length: int = LENGTH, padding: int = PADDING) -> dict[str, Any]:
     """Random tokens [batch, length], the last sequence padded."""
-    tokens = torch.randint(2, VOCABULARY, (batch, length))  # [B, T]
+    tokens = torch.randint(2, TEXT, (batch, length))  # [B, T]
     mask = torch.ones_like(tokens)
     mask[-1, length - padding :] = 0
     tokens[-1, length - padding :] = 0
@@ -25,7 +30,7 @@ def padded(batch: int = BATCH, length: int = LENGTH, padding: int = PADDING) -> 
 
 def packed() -> dict[str, Any]:
     """Two sequences in one row, with the keyword arguments that transformers' packing collator makes for flash-attention."""
-    tokens = torch.randint(2, VOCABULARY, (1, BATCH * LENGTH))  # [1, B * T]
+    tokens = torch.randint(2, TEXT, (1, BATCH * LENGTH))  # [1, B * T]
     ends = torch.arange(0, BATCH * LENGTH + 1, LENGTH, dtype=torch.int32)  # [B + 1]
     return {
         "input_ids": tokens,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .models import Model, ModelUnavailableError
+from .models import Model, ModelUnavailableError, tower_parameters
 
 RANK = 4
 """Of an adapter's matrices."""
@@ -22,6 +22,10 @@ def apply(model: Model, setup: dict[str, Any]) -> Model:
     Raises:
         ModelUnavailableError: The job needs PEFT, which is not installed, or names modules that the model does not have.
     """
+    towers = {id(one) for one in tower_parameters(model.module)} if setup["frozen_towers"] else set()
+    for parameter in model.module.parameters():
+        if id(parameter) in towers:
+            parameter.requires_grad_(False)
     if setup["tuning"] == "lora":
         missing = targets_missing(model, setup)
         if missing and len(missing) == len(setup["lora_targets"]):
@@ -29,7 +33,7 @@ def apply(model: Model, setup: dict[str, Any]) -> Model:
                 f"{model.name} has none of the job's LoRA targets ({', '.join(missing)}): give the job's own model, or its "
                 "family, with --model"
             )
-        return model._replace(module=_with_adapter(model.module, setup["lora_targets"]))
+        return model._replace(module=_with_adapter(model.module, setup["lora_targets"], towers))
     if setup["tuning"] == "freeze":
         _freeze(model, setup["trainable_layers"])
     return model
@@ -41,7 +45,8 @@ def targets_missing(model: Model, setup: dict[str, Any]) -> list[str]:
     return [one for one in setup["lora_targets"] if not any(name.endswith(f".{one}") for name in names)]
 
 
-def _with_adapter(module: torch.nn.Module, targets: list[str]) -> torch.nn.Module:
+def _with_adapter(module: torch.nn.Module, targets: list[str], towers: set[int]) -> torch.nn.Module:
+    """The model with an adapter on the job's targets, but for modules with a parameter in the frozen towers."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -49,7 +54,7 @@ def _with_adapter(module: torch.nn.Module, targets: list[str]) -> torch.nn.Modul
     config = LoraConfig(
         r=RANK,
         lora_alpha=RANK,
-        target_modules=list(targets) or "all-linear",
+        target_modules=_outside(module, targets, towers) if towers else list(targets) or "all-linear",
         init_lora_weights=False,
         task_type="CAUSAL_LM",
     )
@@ -58,6 +63,19 @@ def _with_adapter(module: torch.nn.Module, targets: list[str]) -> torch.nn.Modul
     except ValueError as error:
         raise ModelUnavailableError(f"PEFT cannot adapt this model: {error}") from error
     return adapted.float()
+
+
+def _outside(module: torch.nn.Module, targets: list[str], towers: set[int]) -> list[str]:
+    """Full names of the modules outside of frozen towers that are targets; every linear layer but the head if none is named."""
+    head = module.get_output_embeddings()
+    return [
+        name
+        for name, one in module.named_modules()
+        if isinstance(one, torch.nn.Linear)
+        and one is not head
+        and not any(id(parameter) in towers for parameter in one.parameters())
+        and (not targets or any(f".{name}".endswith(f".{target}") for target in targets))
+    ]
 
 
 def _freeze(model: Model, trainable: int) -> None:

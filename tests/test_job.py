@@ -620,7 +620,7 @@ def test_a_model_that_is_not_here_is_named(read, name, says):
     assert SECRET not in untried(found)
 
 
-@pytest.mark.parametrize("name", ["quantization_config", "vision_config", "auto_map"])
+@pytest.mark.parametrize("name", ["quantization_config", "auto_map"])
 def test_what_of_a_model_is_not_tried_is_named(read, tmp_path, name):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "glm4", name: {"a": "b"}}))
     found = read({**LLAMAFACTORY, "model_name_or_path": str(tmp_path)})
@@ -760,6 +760,47 @@ def test_a_family_is_guessed_from_a_models_name(read, name, family):
     known = ["gemma", "gemma2", "glm4", "gpt2", "gpt_oss", "llama", "qwen2", "qwen2_5_vl", "qwen3", "qwen3_moe"]
     found = read({**LLAMAFACTORY, "model_name_or_path": name}, families=known)
     assert (found.model, found.family, found.model_name) == ("", family, name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "family", "how", "is_sure"),
+    [
+        ({"model_name_or_path": "Qwen/Qwen3-VL-8B-Instruct"}, "qwen3_vl", "the name Qwen/Qwen3-VL-8B-Instruct", True),
+        ({"model_name_or_path": "microsoft/phi-4"}, "phi3", "the name microsoft/phi-4", True),
+        ({"model_name_or_path": "zai-org/GLM-4.5"}, "glm4_moe", "the name zai-org/GLM-4.5", True),
+        ({"model_name_or_path": "google/gemma-3-1b-it"}, "gemma3_text", "the name google/gemma-3-1b-it", True),
+        ({"model_name_or_path": "org/my-gemma-9-tuned"}, "gemma", "the name org/my-gemma-9-tuned", False),
+        ({"model_name_or_path": "zai-org/glm-4-9b-chat"}, "", "", True),
+        ({"model_name_or_path": "org/x", "template": "mllama"}, "mllama", "the template mllama", True),
+        ({"model_name_or_path": "org/x", "template": "qwen2_vl"}, "qwen2_vl", "the template qwen2_vl", False),
+        (
+            {"model_name_or_path": "org/qwen2-vl-tuned", "template": "qwen2_vl"},
+            "qwen2_vl",
+            "the name org/qwen2-vl-tuned and the template qwen2_vl",
+            True,
+        ),
+        ({"model_name_or_path": "Qwen/Qwen3-8B", "template": "mllama"}, "mllama", "the template mllama", False),
+    ],
+)
+def test_a_guess_says_how_and_whether_it_is_sure(read, settings, family, how, is_sure):
+    """A guess that only rests on how a name is spelt, or that another one contradicts, is a doubt: it ends in no ok."""
+    found = read({**LLAMAFACTORY, **settings}, families=["gemma", "glm4"])
+    assert (found.family, found.how.removeprefix("guessed from ")) == (family, how)
+    assert bool(found.doubt) is not is_sure
+
+
+def test_axolotl_jobs_may_name_the_class(read):
+    found = read({**AXOLOTL, "base_model": "org/x", "model_type": "MistralForCausalLM"})
+    assert (found.family, found.how) == ("mistral", "from the job's model type MistralForCausalLM")
+
+
+def test_a_job_says_where_its_family_is_from(read, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    asked = {**LLAMAFACTORY, "model_name_or_path": str(tmp_path)}
+    assert (read(asked).how, read(asked).doubt) == ("from the job's config.json", "")
+    assert read(asked, model="glm4").how == "given with --model"
+    (tmp_path / "config.json").write_text('{"model_type": "x", "auto_map": {"AutoModel": "m.X"}}')
+    assert "never run" in read(asked).doubt
 
 
 def test_the_model_that_is_given_decides_on_its_familys_rules(read, tmp_path):
@@ -990,6 +1031,30 @@ def test_a_family_with_the_jobs_targets_stands_in(installed, tmp_path):
         found = probe_request(Request(job=str(job)), reading.JobFile(job), installed)
         assert found.options.models == models
         assert "org/away, was not tried" in found.stand_in
+
+
+def test_a_family_that_the_environment_lacks_is_named(installed, tmp_path):
+    job = tmp_path / "train.json"
+    job.write_text(json.dumps({**LLAMAFACTORY, "model_name_or_path": "Qwen/Qwen3-VL-8B-Instruct"}))
+    installed = changed(installed, "packages", [Package("transformers", "4.51.3", str(tmp_path))])
+    [reason] = probe_request(Request(job=str(job)), reading.JobFile(job), installed).unjudged
+    assert reason.startswith("transformers 4.51.3 has no model family 'qwen3_vl', which is the job's")
+    assert reason.endswith("; transformers has it from 4.57.0 on.")
+    newer = changed(installed, "families", ["qwen3_vl"])
+    found = probe_request(Request(job=str(job)), reading.JobFile(job), newer)
+    assert (found.unjudged, found.stand_in, found.options.models) == ((), "", ["qwen3_vl"])
+    assert found.how == "guessed from the name Qwen/Qwen3-VL-8B-Instruct"
+
+
+def test_the_trainer_says_which_class_it_builds(installed, tmp_path):
+    job = tmp_path / "train.json"
+    job.write_text(json.dumps({**LLAMAFACTORY, "model_name_or_path": "org/away"}))
+    for release, order in (("0.9.2", ("Vision2Seq", "Seq2SeqLM", "CausalLM")), ("0.7.0", ("CausalLM",))):
+        packages = [Package("llamafactory", release, str(tmp_path))]
+        environment = changed(changed(installed, "packages", packages), "stack", ["llamafactory"])
+        found = probe_request(Request(job=str(job)), reading.JobFile(job), environment)
+        assert found.options.setup.auto_classes == order
+        assert found.options.setup.frozen_towers
 
 
 def test_one_model_alone_may_be_given(installed, tmp_path):

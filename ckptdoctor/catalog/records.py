@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
 
 class Reproduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +54,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """With which transformers' Trainer switches checkpointing on too, after the trainer."""
 
 
+class AutoClasses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The order in which releases of a trainer look up the class of a model."""
+
+    since: str
+    """The first release with this order."""
+    order: tuple[str, ...]
+    """``ImageTextToText`` for ``AutoModelForImageTextToText``: the first whose mapping has the family; see
+    ``probes/families.py``."""
+
+
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A trainer: a framework that sets models up for training. Its file is named after its package."""
 
@@ -76,6 +87,16 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measured: tuple[str, ...] = ()
     """Requirements: the shipped knowledge has the releases that match one of them."""
     settings: Settings | None = None
+    auto_classes: tuple[AutoClasses, ...] = ()
+    """The oldest release first; empty where that is not known."""
+
+    def auto_classes_of(self, release: str) -> tuple[str, ...]:
+        """The order of a release, the newest one's where the release is not known."""
+        try:
+            fitting = [one for one in self.auto_classes if Version(one.since) <= Version(release)]
+        except InvalidVersion:
+            fitting = list(self.auto_classes)
+        return fitting[-1].order if fitting else ()
 
     def modules(self) -> tuple[str, ...]:
         """Dotted names of all its modules with checkpoint functions."""

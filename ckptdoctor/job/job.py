@@ -33,3 +33,7 @@ class Job(msgspec.Struct):
     """Why the job's checkpointing cannot be judged, one sentence each: a mechanism that cannot be tried does it."""
     keys: list[str] = []
     """The names of its settings, those that may be shown."""
+    how: str = ""
+    """How the family is known, for a reader: ``from the job's config.json``."""
+    doubt: str = ""
+    """Why the family may not be the job's own, a whole sentence; empty where it is."""

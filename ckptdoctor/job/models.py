@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckptdoctor.job import files
-from ckptdoctor.job.families import guess
+from ckptdoctor.job import families, files
+from ckptdoctor.job.families import Guess, Hints
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
@@ -27,6 +27,13 @@ class Found(NamedTuple):
     untried: tuple[str, ...] = ()
     name: str = ""
     """What the job calls the model, where that may be shown."""
+    how: str = ""
+    """How the family is known, for a reader: ``from the job's config.json``."""
+    doubt: str = ""
+    """Why the family may not be the job's own, a whole sentence; empty where it is."""
+
+
+NO_HINTS = Hints()
 
 
 class Choice(NamedTuple):
@@ -39,9 +46,15 @@ class Choice(NamedTuple):
 
 
 def find(
-    choice: Choice, name: str, revision: str = "", cache: str = "", is_modelscope: bool = False, key: str = "model"
+    choice: Choice,
+    name: str,
+    revision: str = "",
+    cache: str = "",
+    is_modelscope: bool = False,
+    key: str = "model",
+    hints: Hints = NO_HINTS,
 ) -> Found:
-    """Find the folder of a model, or the family to use instead.
+    """Find the folder of a model, or the family that it is of by what else the job says.
 
     Args:
         choice: What decides beside the job.
@@ -50,34 +63,50 @@ def find(
         cache: Where the job keeps what it gets from the hub; empty for the usual folder.
         is_modelscope: The hub is ModelScope.
         key: What the job calls it, for a sentence.
+        hints: What the job says of the model beside its name.
     """
     if choice.model:
         return _chosen(choice)
     if not name:
-        return Found(untried=("The job names no model: give --model.",))
+        found = families.find("", hints, choice.families)
+        return _by_guess(found, "", "The job names no model: give --model.")
     if "${" in name:
         why = "holds an interpolation that no trainer resolves"
         return Found(untried=(f"`{key}`: it {why}, so that there is no architecture to try: give --model.",))
     folder = next(
         (place for place in _places(name, revision, cache, is_modelscope) if _has(place, "config.json")), None
     )
-    if folder is None:
-        shown = name if _SHOWN.fullmatch(name) else "the job's model"
-        why = "a folder without a config.json" if _is_folder(name) else "whose config.json is not on this machine"
-        return Found("", guess(name, choice.families), (f"The architecture of {shown}, {why}: give --model.",), shown)
-    return _in_folder(folder)
+    if folder is not None:
+        where = "from the job's config.json" if _is_folder(name) else "from the config.json in the hub's cache"
+        return _in_folder(folder, where)
+    shown = name if _SHOWN.fullmatch(name) else "the job's model"
+    why = "a folder without a config.json" if _is_folder(name) else "whose config.json is not on this machine"
+    found = families.find(shown if shown == name else "", hints, choice.families)
+    return _by_guess(found, shown, f"The architecture of {shown}, {why}: give --model.")
+
+
+def _by_guess(found: Guess, name: str, untried: str) -> Found:
+    doubt = ""
+    if found.family and not found.is_sure:
+        doubt = f"Its family is only {found.how}: {found.doubt}."
+    return Found("", found.family, (untried,), name, found.how, doubt)
 
 
 def _chosen(choice: Choice) -> Found:
     """What the user gives: a family before a folder of the same name."""
     folder = Path(choice.model).expanduser()
     is_folder = choice.model not in choice.families and _has(folder, "config.json")
-    return _in_folder(folder) if is_folder else Found(kind=choice.model)
+    given = "given with --model"
+    return _in_folder(folder, given) if is_folder else Found(kind=choice.model, how=given)
 
 
-def _in_folder(folder: Path) -> Found:
+def _in_folder(folder: Path, how: str) -> Found:
     config = _configuration(folder / "config.json")
-    return Found(str(folder.absolute()), str(config.get("model_type", "")), tuple(_untried(config)))
+    kind = str(config.get("model_type", ""))
+    doubt = ""
+    if config.get("auto_map"):
+        doubt = "The model has its own code (`auto_map`), which is never run."
+    return Found(str(folder.absolute()), kind, tuple(_untried(config)), how=how, doubt=doubt)
 
 
 class Adapter(NamedTuple):
@@ -192,7 +221,5 @@ def _configuration(file: Path) -> dict[str, Any]:
 def _untried(config: dict[str, Any]) -> Iterator[str]:
     if config.get("quantization_config"):
         yield "The model's weights are quantized (`quantization_config`): plain ones are tried."
-    if any(isinstance(config.get(name), dict) for name in ("vision_config", "audio_config", "thinker_config")):
-        yield "The model takes more than text: only text is tried."
     if config.get("auto_map"):
         yield "The model has its own code (`auto_map`), which is never run: transformers' own class is tried."

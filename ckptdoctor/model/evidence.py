@@ -184,9 +184,18 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     """Transformers' Trainer switches checkpointing on by its own call, after the trainer has prepared the model."""
     trainers_reentrant: bool | None = None
     """What that call says of reentrant checkpointing; nothing where the job gives it no arguments."""
+    auto_classes: tuple[str, ...] = ()
+    """The order of transformers' auto classes in which the trainer looks up what to build; empty: not known."""
+    frozen_towers: bool = False
+    """The trainer freezes all of a model but its language model."""
     inputs_require_grad: bool = False
     """The output of frozen embeddings is made to require a gradient beside an adapter, and in variants beside frozen layers:
     trainers do it, as a plain Trainer does not."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is the setup of a plain step; how a model's class is looked up makes no other one."""
+        return msgspec.structs.replace(self, auto_classes=()) == Setup()
 
     @property
     def effective_reentrant(self) -> bool | None:
@@ -270,6 +279,10 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     model_class: str = ""
     family: str = ""
     """The model's family, as transformers names it."""
+    media: tuple[str, ...] = ()
+    """What the step's inputs held beside text: ``images``, ``sound``."""
+    media_untried: tuple[str, ...] = ()
+    """What the model takes besides, and the inputs did not hold."""
     model_place: Place | None = None
     """Where the model's forward begins."""
     error: Error | None = None

@@ -81,7 +81,7 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += as_installed(model, subjects, engines, options, environment)
         plan.probes += _other_way_round(model, subjects, engines, options)
         plan.probes += _switched_on_once(model, subjects, engines, options)
-        if options.setup == Setup():
+        if options.setup.is_usual:
             plan.probes += _variants(model, subjects, engines, options, environment)
         plan.probes += _courses(model, subjects, options)
     if OWN_MODEL not in models:
@@ -176,7 +176,10 @@ def _variants(
     """Variants that only some jobs use: packing, dropout, frozen layers, an adapter, bf16."""
     convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     step = _spec(model, NO_FUNCTION, "none", convention, options)
-    for spec, counts in variants(step, subjects, engines, options, environment):
+    for varied, counts in variants(step, subjects, engines, options, environment):
+        # The class of the model is looked up in the same way, whatever is varied.
+        setup = structs.replace(varied.setup, auto_classes=options.setup.auto_classes)
+        spec = structs.replace(varied, setup=setup)
         role: Role = "subject" if counts else "control"
         usual = structs.replace(spec, variant="", setup=Setup())
         yield Planned(spec, role, worker_of(spec.function, spec.engine), usual)
@@ -194,7 +197,10 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
         is_known = function == "deepspeed" or (shares_entry(function) and not options.functions)
         if is_known and not options.thorough:
             continue
-        spec = Spec(model, function, "none", convention, COURSE, 2 * options.timeout, thorough=options.thorough)
+        setup = Setup(auto_classes=options.setup.auto_classes)
+        spec = Spec(
+            model, function, "none", convention, COURSE, 2 * options.timeout, setup=setup, thorough=options.thorough
+        )
         yield Planned(spec, "subject", worker_of(function, "none"))
 
 

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
+from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.options import NO_FUNCTION, Options
 
 if TYPE_CHECKING:
+    from ckptdoctor.job.job import Job
     from ckptdoctor.job.reading import JobFile
 
 
@@ -80,8 +84,10 @@ class ProbeRequest(NamedTuple):
     job: str = ""
     """The job in one line."""
     notes: tuple[str, ...] = ()
+    how: str = ""
+    """How the job's model is known, e.g. ``from the job's config.json``; empty where no job is probed."""
     stand_in: str = ""
-    """The sentence that says that another model was used instead of the job's; empty if the job's model is tried."""
+    """The sentence that says that the job's own model is not tried, or may not be; empty if it is."""
     unjudged: tuple[str, ...] = ()
     """Why the job cannot be judged. Then nothing is run."""
 
@@ -119,12 +125,14 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
     guessed = found.family if found.family in environment.families else ""
     guessed = guessed or with_targets(found.setup.lora_targets, environment.families)
     model = given or found.model or guessed
+    trainer = catalog.trainers().get(found.trainer)
+    auto_classes = trainer.auto_classes_of(environment.version(found.trainer)) if trainer else ()
     chosen = replace(
         options,
         models=[model] if model else [],
         functions=options.functions or (found.functions if found.is_checkpointed else [NO_FUNCTION]),
         engines=[found.engine],
-        setup=found.setup,
+        setup=structs.replace(found.setup, auto_classes=auto_classes),
         variants=bool(options.functions) or not found.functions,
         beside=["none"],
     )
@@ -138,13 +146,35 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         notes.append(
             "--checkpoint-fn was used instead of the job's own checkpoint function. The job's own was not tried."
         )
-    is_own = bool(given or found.model) or not told.names_model
-    stand_in = "" if is_own else _stand_in(found.model_name)
-    return ProbeRequest(chosen, summary(found), tuple(notes), stand_in, tuple(found.unjudged))
+    unjudged = [*found.unjudged, *([] if given else lacking(found, environment))]
+    stand_in = _stand_in(found, guessed) if told.names_model else ""
+    how = found.how or f"{found.source} names no model"
+    return ProbeRequest(chosen, summary(found), tuple(notes), how, stand_in, tuple(unjudged))
 
 
-def _stand_in(name: str) -> str:
-    own = (
-        f"The job's own model, {name}, was not tried." if name else "The job names no model, so its own was not tried."
-    )
-    return f"{own} Give its family or its folder with --model."
+def lacking(job: Job, environment: Environment) -> list[str]:
+    """A sentence if the target's transformers does not have the family of a job's model; nothing else can be tried for it."""
+    from ckptdoctor.job.families import first_release
+    from ckptdoctor.job.releases import Releases
+
+    installed = environment.version("transformers")
+    if not job.family or not installed or job.family in environment.families:
+        return []
+    first = first_release(job.family)
+    is_there = Releases({"transformers": installed}).is_from("transformers", first) if first else None
+    if is_there or (job.model and is_there is None):
+        return []  # a part of another family, or unknown here: transformers itself says whether it has it
+    since = f"; transformers has it from {first} on" if first else ""
+    known = f" ({job.how})" if job.how else ""
+    return [f"transformers {installed} has no model family '{job.family}', which is the job's{known}{since}."]
+
+
+def _stand_in(job: Job, tried: str) -> str:
+    """That the job's own model is not tried, or that nobody knows whether it is; empty if it is tried."""
+    if job.how and not job.doubt and (job.model or job.family == tried or job.how == "given with --model"):
+        return ""
+    name = f", {job.model_name}," if job.model_name else ""
+    own = f"The job's own model{name} was not tried."
+    if not name and not job.model:
+        own = "The job names no model, so its own was not tried."
+    return " ".join(filter(None, [own, job.doubt, "Give its family or its folder with --model."]))

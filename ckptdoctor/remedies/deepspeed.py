@@ -9,7 +9,6 @@ from packaging.version import Version
 
 from ckptdoctor import knowledge
 from ckptdoctor.model.compatibility import Run
-from ckptdoctor.model.evidence import Setup
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.model.workers import FULL_STACK
 from ckptdoctor.planning.options import NO_FUNCTION, TORCH
@@ -43,7 +42,7 @@ def known(cases: Sequence[Case], context: RemedyContext) -> dict[str, Run]:
     """
     environment = context.environment
     transformers = environment.version("transformers")
-    usual = all(case.spec.setup == Setup() and not case.spec.variant for case in cases)
+    usual = all(case.spec.setup.is_usual and not case.spec.variant for case in cases)
     if not usual or context.edited.keys() & {"transformers"}:
         return {}
     found: dict[str, Run] = {}

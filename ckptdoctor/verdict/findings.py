@@ -45,14 +45,29 @@ class Found:
         """The probes on which a finding rests."""
         return [case for case in self.cases if case.spec.id in finding.probes]
 
-    def verdict(self, where: str = "here") -> tuple[Verdict, str]:
-        """The verdict, and the reason in one sentence.
+    def where(self, how: str) -> str:
+        """What a verdict is about: ``here``, or of a job, the model that was tried and how that is known."""
+        if not how:
+            return "here"
+        counting = [one for one in self.probes if one.role == "subject"]
+        names = dict.fromkeys(one.evidence.family or one.model.rpartition("/")[2] for one in counting)
+        return f"on {listed(list(names))} ({how})"
+
+    def verdict(self, where: str = "here", stand_in: str = "") -> tuple[Verdict, str]:
+        """The verdict, and the reason in a sentence or two.
 
         The verdict is ``ok`` only if every probe that counts was judged and no rule found an error in one.
 
         Args:
-            where: What the sentence is about: ``here``, or ``on glm4`` if another model is used instead of the job's.
+            where: What the sentence is about: ``here``, or ``on glm4 (given with --model)`` for a job.
+            stand_in: The sentence that says that a job's own model was not tried. Then no verdict is ``ok``.
         """
+        verdict, summary = self._verdict(where)
+        if not stand_in:
+            return verdict, summary
+        return "not judged" if verdict == "ok" else verdict, f"{stand_in} {summary}"
+
+    def _verdict(self, where: str) -> tuple[Verdict, str]:
         by_verdict: dict[Verdict, list[ProbeResult]] = {}
         for probe in self.probes:
             if probe.role == "subject" and not is_impossible_variant(probe):
@@ -125,6 +140,9 @@ def _as_run(case: Case) -> Iterator[str]:
         yield f"{spec.model} has no {missing}, which the job adapts with LoRA. Give the job's model family with --model."
     if spec.setup.precision == "fp16" and evidence.precision == "bf16":
         yield "The job uses fp16, which the CPU does not support: bf16 was run instead."
+    if evidence.media_untried:
+        what = listed(list(evidence.media_untried))
+        yield f"{evidence.model_class} also takes {what}, which were not tried: no layer that only {what} go through was run."
 
 
 def _lost_controls(cases: Iterable[Case]) -> Iterator[str]:

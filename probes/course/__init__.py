@@ -92,7 +92,8 @@ class Course:
         self.is_users_own = self.spec["function"] not in catalog.FUNCTIONS
         self.is_whole = self.is_users_own or self.spec["thorough"]
         layers = LAYERS if self.is_whole else LAYERS_OF_TRAINERS
-        model = models.build(self.spec["model"], self.spec["convention"], "", layers)
+        auto_classes = self.spec["setup"]["auto_classes"]
+        model = models.build(self.spec["model"], self.spec["convention"], "course", layers, auto_classes)
         _without_dropout(model.module)
         model.module.to(self.device)
         self.batches = self._batches()

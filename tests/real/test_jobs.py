@@ -168,14 +168,20 @@ def test_what_another_backend_checkpoints_is_not_judged(demo_python, jobs, setti
     assert says in ran.report["summary"]
 
 
-def test_another_model_in_the_place_of_the_jobs_own_is_said_first(demo_python, jobs):
+def test_the_headline_says_which_model_was_tried_and_how_it_is_known(demo_python, jobs):
     job = changed(jobs, "llamafactory_full_z3.yaml", deepspeed=None, model_name_or_path="Qwen/Qwen2.5-7B")
     ran = check(demo_python, "--with", "llamafactory==0.9.3", "--job", job, cwd=jobs)
     assert ran.status == 0
     assert [one["model"] for one in subjects(ran).values()] == ["qwen2"]
-    assert "works here" not in ran.report["summary"]
-    assert "works on qwen2 with llamafactory" in ran.report["summary"]
-    assert "The job's own model, Qwen/Qwen2.5-7B, was not tried" in ran.report["summary"]
+    assert "works on qwen2 (guessed from the name Qwen/Qwen2.5-7B) with llamafactory" in ran.report["summary"]
+
+
+def test_another_model_in_the_place_of_the_jobs_own_is_never_ok(demo_python, jobs):
+    job = changed(jobs, "llamafactory_full_z3.yaml", deepspeed=None, model_name_or_path="org/unknown", template=None)
+    ran = check(demo_python, "--with", "llamafactory==0.9.3", "--job", job, cwd=jobs)
+    assert (ran.status, ran.report["verdict"]) == (3, "not judged")
+    assert ran.report["summary"].startswith("The job's own model, org/unknown, was not tried.")
+    assert "works on glm4" in ran.report["summary"]
 
 
 def own(folder, body):

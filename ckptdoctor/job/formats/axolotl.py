@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 from ckptdoctor.job import models
+from ckptdoctor.job.families import Hints
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
@@ -36,8 +37,10 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
     """Read a job of axolotl's."""
     fields = fields.leniently()
     key = "base_model_config" if fields.says("base_model_config") else "base_model"
-    model = models.find(choice, fields.text(key), fields.text("revision_of_model"), key=key)
     tuning = _tuning(fields)
+    model_type = fields.text("type_of_model") or fields.text("model_type")
+    hints = Hints(model_type, tuning.lora_targets, AXOLOTL, fields.text("chat_template"))
+    model = models.find(choice, fields.text(key), fields.text("revision_of_model"), key=key, hints=hints)
     configuration = deepspeed.asked_for(fields, launch)
     wanted, remarks = _precision(fields)
     precision, more = deepspeed.precision_of(configuration, wanted)
@@ -79,6 +82,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         wrapping.beside(setup, functions),
         untried,
         list(wrapping.unjudged),
+        how=model.how,
+        doubt=model.doubt,
     )
 
 

@@ -6,6 +6,7 @@ import os
 from typing import Literal, NamedTuple
 
 from ckptdoctor.job import models
+from ckptdoctor.job.families import Hints
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
@@ -67,6 +68,7 @@ STAGE_REASONS = {
 def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Launch) -> Job:
     """Read a job of LLaMA-Factory's."""
     fields.choice("stage", STAGES, "sft")
+    tuning = _tuning(fields)
     model = models.find(
         choice,
         fields.text("model_name_or_path"),
@@ -74,8 +76,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         fields.text("cache_dir"),
         _is_enabled("USE_MODELSCOPE_HUB", launch),
         "model_name_or_path",
+        Hints(targets=tuning.lora_targets, trainer=LLAMAFACTORY, template=fields.text("template")),
     )
-    tuning = _tuning(fields)
     configuration = deepspeed.asked_for(fields, launch)
     precision, remarks = deepspeed.precision_of(configuration, _precision(fields, launch))
     sharded = training_arguments.sharding_of(fields, releases, launch)
@@ -104,6 +106,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         trainer_switches_on=checkpointing.trainer_switches_on,
         trainers_reentrant=checkpointing.trainers_reentrant,
         inputs_require_grad=True,
+        frozen_towers=fields.flag("freeze_vision_tower", True),
     )
     functions = functions_of(wrapping, checkpointing.functions if fields.flag("do_train") else [])
     return Job(
@@ -118,6 +121,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         wrapping.beside(setup, functions),
         untried,
         [*_unjudged(fields, launch), *wrapping.unjudged],
+        how=model.how,
+        doubt=model.doubt,
     )
 
 

@@ -79,6 +79,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         is_on,
         setup,
         [*model.untried, *configuration.untried, *remarks, *_untried(fields)],
+        how=model.how,
+        doubt=model.doubt,
     )
 
 

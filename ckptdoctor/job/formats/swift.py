@@ -120,6 +120,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         wrapping.beside(setup, functions),
         [*untried, *_untried(fields), *training_arguments.shared(fields)],
         [*_unjudged(fields), *wrapping.unjudged],
+        how=model.how,
+        doubt=model.doubt,
     )
 
 

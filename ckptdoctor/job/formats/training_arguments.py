@@ -69,6 +69,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         wrapping.beside(Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text), functions),
         untried,
         list(wrapping.unjudged),
+        how=model.how,
+        doubt=model.doubt,
     )
 
 

@@ -96,6 +96,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         wrapping.beside(setup, functions),
         untried,
         list(wrapping.unjudged),
+        how=model.how,
+        doubt=model.doubt,
     )
 
 

@@ -81,6 +81,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         setup,
         [*model.untried, *_untried(fields, parts)],
         unjudged,
+        how=model.how,
+        doubt=model.doubt,
     )
 
 
