@@ -44,7 +44,8 @@ def enable(
         after: For a trainer's: what happens to the model next, such as Trainer's own call.
 
     Returns:
-        Where the function came from, for those that are loaded here.
+        Where the function came from, for those that are loaded here; and, to be taken out, ``around``: a context in which
+        every step is taken, where the function needs one.
 
     Raises:
         FunctionUnavailableError: There is no such file, module or function.
@@ -71,16 +72,13 @@ def _enable(
 
         return pass_to(model, import_deepspeed().checkpointing.checkpoint)
     if name in catalog.FUNCTIONS:
-        module, loaded = loading.load(name, replacement)
         trainer = importlib.import_module(f".trainers.{catalog.FUNCTIONS[name]['module']}", __package__)
-        trainer.enable(module, model, name, reentrant is not False)
+        module, loaded = loading.load(name, replacement)
+        loaded["around"] = trainer.enable(module, model, name, reentrant is not False)
         if after is not None:
             after(model)
         return loaded
-    before = switching_on.methods(model)
     function, loaded = _users_own(name, replacement)
-    if switching_on.methods(model) != before:
-        switching_on.switch_on(model, None)  # the file replaces a method that Trainer calls in a job
     pass_to(model, function)
     return loaded
 

@@ -78,6 +78,8 @@ def _alone(dotted: str, file: str, folder: str, source: dict[str, Any]) -> tuple
         folder: Where its submodules lie, should it be a package.
         source: What the catalog says of the function: whether to run it alone, with what it uses.
     """
+    if source["whole"]:
+        raise ImportError(f"{dotted} is imported with its package")
     parents = _parents(dotted)
     root = stack.root_of(parents[0])
     for parent in parents:

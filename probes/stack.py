@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -127,9 +128,10 @@ def _version(name: str) -> str:
 
 
 def root_of(package: str) -> str:
-    """The folder of an installed package, found without importing it; empty when it is not installed."""
+    """The folder of an installed package, hidden or not, found without importing it; empty when it is not installed."""
+    is_hidden = sys.modules.get(package, importlib) is None
     try:
-        spec = importlib.util.find_spec(package)
+        spec = importlib.machinery.PathFinder.find_spec(package) if is_hidden else importlib.util.find_spec(package)
     except (ImportError, ValueError, AttributeError):
         return ""
     locations = list(spec.submodule_search_locations or []) if spec else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 import warnings
@@ -120,6 +121,8 @@ class Step:
 
     def __init__(self, spec: dict[str, Any], evidence: dict[str, Any], spy: watch.Spy, note: Note) -> None:
         self.spec, self.evidence, self.spy, self.note = spec, evidence, spy, note
+        self.around: Any = None
+        """A context in which checkpointed steps are taken."""
 
     def run(self) -> None:
         """All of it, stage by stage."""
@@ -142,7 +145,9 @@ class Step:
         compared = self._compare(plain, once)
         if compared["wrong"] and self._can_tell():
             compared["confirmed"] = gradients.which_is_right(self.model.module, self.inputs, plain, once)
-        self.evidence.update(gradients=compared, saved_bytes={"plain": plain_bytes, "checkpointed": saved})
+        self.evidence["gradients"] = compared
+        if self.around is None:
+            self.evidence["saved_bytes"] = {"plain": plain_bytes, "checkpointed": saved}
         if self._is_of_interest() and self.spec["engine"] == "none":
             self._checkpointed()
             doubled = {name: _twice(one) for name, one in plain.items()}
@@ -201,6 +206,7 @@ class Step:
         if self._is_prepared(base is not self.model.module):
             tuning.inputs_require_grad(base)
         if loaded:
+            self.around = loaded.pop("around", None)
             self.evidence["loaded"] = loaded
             self.note({"loaded": loaded})
         self.spy.install(base)
@@ -240,18 +246,21 @@ class Step:
         """The loss of a forward pass, and the bytes saved for backward."""
         torch.manual_seed(self.spec["seed"])  # dropout draws the same in every pass that is compared
         saved = watch.SavedBytes(self.model.module)
-        with saved.hooks(), tuning.arithmetic(self.precision, self.device, self.is_in_weights):
+        # Of hooks for what is saved, only the innermost run: those of the function's own context.
+        hooks = saved.hooks() if self.around is None else contextlib.nullcontext()
+        with hooks, tuning.arithmetic(self.precision, self.device, self.is_in_weights):
             loss = self.engine.forward(tiny_inputs.fresh(self.inputs)).loss
         self.insides.forward_is_over()
         return loss, saved.total
 
     def _checkpointed(self) -> int:
         """A forward and backward pass, gradients added to those that are there; the bytes that were saved."""
-        self._enter("forward")
-        loss, saved = self._forward()
-        self.evidence["loss"] = float(loss.detach())
-        self._enter("backward")
-        self.engine.backward(loss)
+        with self.around or contextlib.nullcontext():
+            self._enter("forward")
+            loss, saved = self._forward()
+            self.evidence["loss"] = float(loss.detach())
+            self._enter("backward")
+            self.engine.backward(loss)
         return saved
 
     def _gradients(self) -> dict[str, Any]:

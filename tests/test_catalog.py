@@ -47,7 +47,8 @@ def test_an_engine_wraps_the_model_in_a_file_of_its_own(name):
 
 
 def test_every_file_of_the_environments_side_has_a_record():
-    trainers = {trainer.module for trainer in catalog.trainers().values() if trainer.module}
+    owners = (*catalog.trainers().values(), *catalog.libraries().values())
+    trainers = {trainer.module for trainer in owners if trainer.module}
     assert {file.stem for file in (PROBES / "trainers").glob("[a-z]*.py")} == trainers
     assert {file.stem for file in (PROBES / "engines").glob("[a-z]*.py")} == {
         one.file for one in catalog.engines().values()
@@ -64,6 +65,13 @@ def test_an_issue_form_names_parts_that_a_report_has(project):
     named = [line[1:] for line in catalog.template(project).split("\n") if line.startswith("$")]
     assert named
     assert all(isinstance(getattr(templates._Parts, name, None), property) for name in named)
+
+
+def test_a_librarys_function_is_tried_only_if_it_is_named():
+    assert catalog.is_optional("trl:offload")
+    assert not catalog.is_optional("llamafactory")
+    assert not {*catalog.libraries()} & {*catalog.trainers()}
+    assert not any(catalog.is_trainer(name) for name in catalog.libraries())
 
 
 def test_names_are_one_trainers_alone():

@@ -1,6 +1,7 @@
 """The catalog: what the field consists of, as records.
 
-There is one record for each trainer (``trainers/``), each kind of engine (``engines/``), each calling convention
+There is one record for each trainer (``trainers/``), each library of the stack that has checkpoint functions of its own
+(``libraries/``), each kind of engine (``engines/``), each calling convention
 (``conventions.toml``), and each project whose issue form a bug report follows (``templates/``). Both sides read them: the
 doctor from these files, the environment's side over the bridge (``sent``). The code that a record needs there has the same
 name: ``probes/trainers/``, ``probes/engines/``, ``probes/conventions.py``. Records are found by looking into the folders;
@@ -33,9 +34,15 @@ def trainers() -> dict[str, Trainer]:
 
 
 @functools.cache
+def libraries() -> dict[str, Trainer]:
+    """Libraries of the stack with checkpoint functions of their own, which are tried if they are named; by their packages."""
+    return dict(sorted(_read("libraries", Trainer).items(), key=lambda one: one[1].order))
+
+
+@functools.cache
 def functions() -> dict[str, Function]:
-    """The checkpoint functions of trainers by name, in the order of the trainers."""
-    return {one.name: one for trainer in trainers().values() for one in trainer.functions}
+    """The checkpoint functions of trainers and libraries by name, in their order."""
+    return {one.name: one for owner in (*trainers().values(), *libraries().values()) for one in owner.functions}
 
 
 @functools.cache
@@ -86,8 +93,13 @@ def is_trainer(package: str) -> bool:
 
 
 def trainer_of(function: str) -> Trainer | None:
-    """The trainer that a checkpoint function belongs to; none for torch's, DeepSpeed's and the user's own."""
-    return trainers().get(package_of(function)) if function in functions() else None
+    """The trainer, or library, that a checkpoint function belongs to; none for torch's and the user's own."""
+    return _owners().get(package_of(function)) if function in functions() else None
+
+
+def is_optional(function: str) -> bool:
+    """Whether a function is a library's, and so tried only if it is named: most jobs that have the library do not use it."""
+    return function in functions() and package_of(function) in libraries()
 
 
 def package_of(function: str) -> str:
@@ -106,11 +118,12 @@ def sent() -> dict[str, Any]:
         "stack": stack(),
         "functions": {
             name: {
-                "module": trainers()[package_of(name)].module,
+                "module": _owners()[package_of(name)].module,
                 "modules": one.modules,
                 "needs": one.needs,
                 "alone": one.alone,
                 "given": one.given,
+                "whole": one.whole,
             }
             for name, one in functions().items()
         },
@@ -125,6 +138,10 @@ def sent() -> dict[str, Any]:
             for name, one in engines().items()
         },
     }
+
+
+def _owners() -> dict[str, Trainer]:
+    return {**libraries(), **trainers()}
 
 
 def _read(folder: str, type_: type[Record]) -> dict[str, Record]:

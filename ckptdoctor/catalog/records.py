@@ -33,6 +33,8 @@ class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Only what ``needs`` names is run, with what that uses: the whole module would import half of the trainer."""
     given: dict[str, str] = {}
     """Then, what some of its names are on a machine with a GPU: their own module cannot be imported without one."""
+    whole: bool = False
+    """Its package is imported as it is: other modules of the stack use it too."""
     shares_entry: bool = False
     """It is entered through the trainer's first function, and is tried where it may differ from that."""
     prepares_inputs: bool = False

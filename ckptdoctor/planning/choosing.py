@@ -58,7 +58,7 @@ def choose_functions(environment: Environment, options: Options) -> list[str]:
         UsageFault: There is no such function or file.
     """
     if not options.functions:
-        return [*TORCH, *environment.trainers]
+        return [*TORCH, *(name for name in environment.trainers if not catalog.is_optional(name))]
     chosen: list[str] = []
     for name in options.functions:
         named = _function(name, environment)

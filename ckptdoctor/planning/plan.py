@@ -57,7 +57,11 @@ class Plan:
 
 def worker_of(function: str, engine: str) -> Worker:
     """The worker that a probe needs: DeepSpeed's own function and engines from packages need the full stack."""
-    return FULL_STACK if function == "deepspeed" or catalog.engines()[engine].package else WITHOUT_DEEPSPEED
+    return (
+        FULL_STACK
+        if catalog.package_of(function) == "deepspeed" or catalog.engines()[engine].package
+        else WITHOUT_DEEPSPEED
+    )
 
 
 def make(environment: Environment, options: Options) -> Plan:
@@ -211,4 +215,4 @@ def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]
         for convention in options.conventions or catalog.conventions():
             setup = Setup(precision=options.setup.precision)
             spec = Spec(OWN_MODEL, function, "none", convention, timeout=options.timeout, setup=setup)
-            yield Planned(spec, "convention", WITHOUT_DEEPSPEED)
+            yield Planned(spec, "convention", worker_of(function, "none"))

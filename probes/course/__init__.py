@@ -70,6 +70,9 @@ class Course:
 
         self._enter("enable")
         loaded = functions.enable(self.spec["function"], self.checkpointed.module, self.spec["replacement"])
+        if loaded and loaded.pop("around", None) is not None:
+            self._enter("build")
+            raise models.ModelUnavailableError("the function is a context around whole steps")
         if loaded:
             self.evidence["loaded"] = loaded
             self.note({"loaded": loaded})

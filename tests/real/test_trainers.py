@@ -137,3 +137,21 @@ def test_unsloth_zoo_is_simulated_without_its_buffers_and_never_plainly_ok(demo_
     tried = usual["evidence"]["stand_in"]
     assert tried["loaded"]["place"]["function"] == "patch_unsloth_smart_gradient_checkpointing"
     assert [layer["forwards"] for layer in tried["layers"]] == [2, 2]
+
+
+def test_offloading_by_trl_and_by_transformers_is_simulated_when_it_is_named(torch_python):
+    """TRL's is a context around whole steps; both would take pinned memory, which needs an accelerator."""
+    names = [part for name in ("trl", "transformers") for part in ("--checkpoint-fn", f"{name}:offload")]
+    added = ("--with", "trl==1.16.0", "--with", "transformers==5.24.0")
+    ran = check(torch_python, *added, *names, "--engine", "none", "--convention", "partial-function")
+    assert (ran.status, ran.rules) == (0, [])
+    steps = {one["id"]: one["evidence"] for one in ran.report["probes"] if not one["variant"]}
+    for name in ("trl:offload", "transformers:offload"):
+        assert steps[f"glm4/{name}/none"]["forward_only"], name
+        assert [one["forwards"] for one in steps[f"glm4/{name}/none"]["stand_in"]["layers"]] == [2, 2], name
+    assert "saved_bytes" not in steps["glm4/trl:offload/none"]["stand_in"]
+
+
+def test_libraries_functions_are_left_out_unless_named(torch_python):
+    ran = check(torch_python, "--with", "transformers==5.24.0", "--engine", "none")
+    assert not any(one["checkpoint_function"].startswith("transformers") for one in ran.report["probes"])
