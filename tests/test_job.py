@@ -8,9 +8,9 @@ import pytest
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import files, reading
-from ckptdoctor.job.formats.trainer_arguments import refused as refused_by_llamafactory
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.summary import summary
+from ckptdoctor.job.trainer_arguments import refused as refused_by_llamafactory
 from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.planning.options import Options, named_functions
 from ckptdoctor.planning.request import Request, probe_request

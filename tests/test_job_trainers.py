@@ -8,7 +8,9 @@ import pytest
 from ckptdoctor import catalog
 from ckptdoctor.job import reading
 from ckptdoctor.job.summary import summary
+from ckptdoctor.model.evidence import Environment, Package
 from ckptdoctor.planning.options import named_functions
+from ckptdoctor.planning.request import Request, probe_request
 
 JOBS = Path(__file__).parent / "jobs"
 NON_REENTRANT, REENTRANT = ["torch:non-reentrant"], ["torch:reentrant"]
@@ -317,3 +319,65 @@ def test_openrlhfs_adapter_precision_and_offloading(read):
 def test_what_openrlhf_asks_for_and_cannot_be_tried_is_named(read, settings):
     [one] = read({**OPENRLHF, **settings}).untried
     assert one.startswith(f"`{next(iter(settings))}`: ")
+
+
+# Keys that the installed releases do not know
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An environment in which packages declare some arguments."""
+
+    def with_files(files, **versions):
+        for name, content in files.items():
+            file = tmp_path / "site" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        packages = tuple(Package(name, version, str(tmp_path / "site")) for name, version in versions.items())
+        return Environment(executable="python", python="3.11.7", platform="Linux", packages=packages)
+
+    return with_files
+
+
+def notes(tmp_path, environment, *values):
+    given = []
+    for at, one in enumerate(values):
+        (tmp_path / f"{at}.json").write_text(json.dumps(one))
+        given.append(str(tmp_path / f"{at}.json"))
+    found = probe_request(Request(job=given), reading.JobFile(*given), environment)
+    return [one for one in found.notes if "has no such argument" in one]
+
+
+def test_keys_that_trl_refuses_are_named(installed, tmp_path, monkeypatch):
+    monkeypatch.chdir(JOBS)
+    fields = "class A:\n    model_name_or_path: str\n    dataset_text_field: str\n"
+    own = {"trl/trainer/sft_config.py": fields, "transformers/training_args.py": "class B:\n    bf16: bool\n"}
+    environment = installed(own, trl="1.8.0", transformers="5.24.0")
+    [note] = notes(tmp_path, environment, {**TRL, "dataset_mixture": {}})
+    assert note == "`gradient_checkpointing`: trl 1.8.0 has no such argument and rejects the job."
+
+
+def test_keys_that_axolotl_ignores_are_named(installed, tmp_path, monkeypatch):
+    monkeypatch.chdir(JOBS)
+    schema = "class A:\n    base_model: str\n    kind: str = Field(validation_alias='model_type')\n    micro_batch_size: int\n"
+    environment = installed({"axolotl/utils/schemas/config.py": schema}, axolotl="0.18.0")
+    job = {"base_model": "glm4", "micro_batch_size": 1, "model_type": "x", "gradient_checkpoint": True}
+    assert notes(tmp_path, environment, job) == [
+        "`gradient_checkpoint`: axolotl 0.18.0 has no such argument and ignores it."
+    ]
+
+
+def test_keys_that_accelerate_refuses_are_named(installed, tmp_path, monkeypatch):
+    monkeypatch.chdir(JOBS)
+    fields = "class A:\n    distributed_type: str\n    num_processes: int = 1\n"
+    environment = installed({"accelerate/commands/config/config_args.py": fields}, accelerate="1.11.0")
+    [note] = notes(tmp_path, environment, TRL, {"distributed_type": "NO", "num_processes": 1, "fdsp_config": {}})
+    assert note == "`fdsp_config`: accelerate 1.11.0 has no such argument and rejects its configuration."
+
+
+def test_options_that_openrlhf_refuses_are_named(installed, tmp_path, monkeypatch):
+    monkeypatch.chdir(JOBS)
+    options = "parser.add_argument('--pretrain')\nparser.add_argument('--zero_stage', type=int)\n"
+    environment = installed({"openrlhf/cli/train_sft.py": options}, openrlhf="0.9.9")
+    [note] = notes(tmp_path, environment, OPENRLHF)
+    assert note.startswith("`gradient_checkpointing`: openrlhf 0.9.9 has no such argument")

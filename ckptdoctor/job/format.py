@@ -30,7 +30,9 @@ class Format:
         names_model: Whether such a file can name a model.
         takes: Whether the trainer takes what strict readers refuse: comments in JSON (``True``), or tabs between the words
             of YAML (``False``), by the releases that are installed.
-        refused: Keys that the installed trainer has no argument for and refuses.
+        refused: Keys that the installed trainer has no argument for.
+        on_unknown: What it does then.
+        package: The trainer's package, if its name is not ``name``.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Format:
     names_model: bool = True
     takes: Callable[[bool, Releases], bool] = lambda is_json, releases: False
     refused: Callable[[Iterable[str], Environment], list[str]] = lambda keys, environment: []
+    on_unknown: str = "rejects the job"
+    package: str = ""
 
     def marks(self, values: Mapping[str, Any]) -> list[str]:
         """The keys that identify a file of this kind, the surest first."""

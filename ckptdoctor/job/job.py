@@ -33,6 +33,8 @@ class Job(msgspec.Struct):
     """Why the job's checkpointing cannot be judged, one sentence each: a mechanism that cannot be tried does it."""
     keys: list[str] = []
     """The names of its settings, those that may be shown."""
+    launcher_keys: list[str] = []
+    """The same of accelerate's configuration."""
     how: str = ""
     """How the family is known, for a reader: ``from the job's config.json``."""
     doubt: str = ""

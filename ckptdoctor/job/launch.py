@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.trainer_arguments import unknown
+from ckptdoctor.model.evidence import Environment
 
 Kind = Literal["", "one", "ddp", "fsdp", "deepspeed"]
 
@@ -79,6 +81,7 @@ class Launch:
         precision: Mixed precision, for jobs that ask for none themselves.
         is_compiled: The launcher asks for ``torch.compile``.
         variables: Environment variables that the command sets.
+        keys: The names of the settings in accelerate's configuration.
         untried: A sentence for each thing that is not tried.
         unjudged: Why the job's checkpointing cannot be judged.
     """
@@ -90,6 +93,7 @@ class Launch:
     precision: str = ""
     is_compiled: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
 
@@ -101,6 +105,7 @@ class Launch:
             precision=self.precision or other.precision,
             is_compiled=self.is_compiled or other.is_compiled,
             variables={**other.variables, **self.variables},
+            keys=(*self.keys, *other.keys),
             untried=(*self.untried, *other.untried),
             unjudged=(*self.unjudged, *other.unjudged),
         )
@@ -125,9 +130,16 @@ def read(fields: Fields) -> Launch:
         deepspeed=_deepspeed(fields.section("deepspeed_config").leniently()) if kind == "deepspeed" else None,
         precision=str(fields.switch("mixed_precision", PRECISIONS, "no") or "no"),
         is_compiled=any(isinstance(one, str) and one.lower() != "no" for one in backends),
+        keys=tuple(fields.values),
         untried=tuple(fields.untried(UNTRIED)),
         unjudged=unjudged,
     )
+
+
+def refused(keys: Iterable[str], environment: Environment) -> list[str]:
+    """Keys of a configuration that the installed accelerate does not know, and refuses."""
+    old = ("fp16", "dynamo_backend", "downcast_bf16")
+    return unknown(keys, environment, {"accelerate": ("commands/config/config_args.py",)}, old) if keys else []
 
 
 def sharding(section: Fields, default: int = 1, reads_version: bool = True) -> Sharding:

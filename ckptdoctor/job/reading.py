@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +78,7 @@ class JobFile:
         fields = Fields(self._job.source, self._values, is_lenient=self._command is not None, unresolved=open_)
         job = self._format(releases).read(fields, releases, choice, self._launch)
         job.source = self._source
-        job.keys = [name for name in self._values if settings_text.is_plain(name)]
+        job.keys, job.launcher_keys = _plain(self._values), _plain(self._launch.keys)
         job.untried += [*(self._command.untried if self._command else ()), *self._launch.untried]
         job.unjudged = [*self._launch.unjudged, *job.unjudged]
         for name, variable in fields.missed().items():
@@ -99,6 +99,10 @@ class JobFile:
             if told.takes(fault.is_json, releases):
                 return told
         raise fault
+
+
+def _plain(names: Iterable[str]) -> list[str]:
+    return [name for name in names if settings_text.is_plain(name)]
 
 
 def _read(path: str) -> _Settings:

@@ -14,6 +14,7 @@ from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.options import NO_FUNCTION, Options
 
 if TYPE_CHECKING:
+    from ckptdoctor.job.format import Format
     from ckptdoctor.job.job import Job
     from ckptdoctor.job.reading import JobFile
 
@@ -139,9 +140,7 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
     notes = [f"Not tried: {one}" for one in found.untried]
     told = formats()[found.trainer]
     if not found.unjudged:
-        release = f"{found.trainer} {environment.version(found.trainer)}"
-        refused = told.refused(found.keys, environment)
-        notes += [f"`{name}`: {release} has no such argument and rejects the job." for name in refused]
+        notes += _unknown(found, told, environment)
     if options.functions:
         notes.append(
             "--checkpoint-fn was used instead of the job's own checkpoint function. The job's own was not tried."
@@ -150,6 +149,21 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
     stand_in = _stand_in(found, guessed) if told.names_model else ""
     how = found.how or f"{found.source} names no model"
     return ProbeRequest(chosen, summary(found), tuple(notes), how, stand_in, tuple(unjudged))
+
+
+def _unknown(found: Job, told: Format, environment: Environment) -> list[str]:
+    """Keys of the job, and of accelerate's configuration, that the installed releases do not know."""
+    from ckptdoctor.job import launch
+
+    known_by = [
+        (told.package or told.name, told.on_unknown, told.refused(found.keys, environment)),
+        ("accelerate", "rejects its configuration", launch.refused(found.launcher_keys, environment)),
+    ]
+    return [
+        f"`{name}`: {package} {environment.version(package)} has no such argument and {does}."
+        for package, does, names in known_by
+        for name in names
+    ]
 
 
 def lacking(job: Job, environment: Environment) -> list[str]:

@@ -140,6 +140,8 @@ def _as_run(case: Case) -> Iterator[str]:
         yield f"{spec.model} has no {missing}, which the job adapts with LoRA. Give the job's model family with --model."
     if spec.setup.precision == "fp16" and evidence.precision == "bf16":
         yield "The job uses fp16, which the CPU does not support: bf16 was run instead."
+    elif evidence.model_class and evidence.precision != spec.setup.precision:
+        yield f"The job computes in {spec.setup.precision}: {evidence.precision} was run instead."
     if evidence.media_untried:
         what = listed(list(evidence.media_untried))
         yield f"{evidence.model_class} also takes {what}, which were not tried: no layer that only {what} go through was run."

@@ -15,6 +15,7 @@ from ckptdoctor.job.formats.deepspeed import Precision
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import NON_REENTRANT, Releases
+from ckptdoctor.job.trainer_arguments import unknown
 from ckptdoctor.job.wrapping import functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 
@@ -248,6 +249,10 @@ FORMAT = Format(
     name=AXOLOTL,
     title="axolotl",
     read=read,
+    refused=lambda keys, environment: unknown(
+        keys, environment, {AXOLOTL: ("utils/schemas/**/*.py", "integrations/**/*.py")}
+    ),
+    on_unknown="ignores it",
     model=("base_model", "base_model_config"),
     beside_model=frozenset(
         {

@@ -12,10 +12,10 @@ from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
 from ckptdoctor.job.formats.deepspeed import Precision
 from ckptdoctor.job.formats.llamafactory_untried import BEYOND_ONE, FREEZE_UNTRIED, LORA_UNTRIED, UNTRIED
-from ckptdoctor.job.formats.trainer_arguments import refused
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.job.trainer_arguments import refused
 from ckptdoctor.job.wrapping import functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 

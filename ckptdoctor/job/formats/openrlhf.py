@@ -10,6 +10,7 @@ from ckptdoctor.job.formats.deepspeed import Precision
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.releases import NON_REENTRANT, REENTRANT, Releases
+from ckptdoctor.job.trainer_arguments import unknown
 from ckptdoctor.model.evidence import Setup
 
 OPENRLHF = "openrlhf"
@@ -37,6 +38,9 @@ NAMES = {
     "ds.use_liger_kernel": "use_liger_kernel",
 }
 """Options with dots, and what they were called before."""
+
+OF_LAUNCHERS = ("deepspeed", "deepspeed_config", "deepscale", "deepscale_config", "local_rank")
+"""Options that DeepSpeed adds to its commands."""
 
 UNTRIED = {
     "load_in_4bit": "quantized weights; plain ones are tried.",
@@ -126,5 +130,6 @@ FORMAT = Format(
     name=OPENRLHF,
     title="OpenRLHF",
     read=read,
+    refused=lambda keys, environment: unknown(keys, environment, {OPENRLHF: ("cli/*.py",)}, OF_LAUNCHERS),
     own=frozenset({"micro_train_batch_size", "zpg", "zero_stage", *NAMES}),
 )

@@ -11,10 +11,10 @@ from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
 from ckptdoctor.job.formats.deepspeed import Precision
-from ckptdoctor.job.formats.trainer_arguments import unknown
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import NON_REENTRANT, REENTRANT, Releases
+from ckptdoctor.job.trainer_arguments import unknown
 from ckptdoctor.job.wrapping import functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 
@@ -258,5 +258,6 @@ FORMAT = Format(
     ),
     model=("model",),
     beside_model=frozenset({"dataset"}),
+    package=PACKAGE,
     refused=lambda keys, environment: unknown(keys, environment, FILES, ("ENV", "config")),
 )

@@ -8,10 +8,10 @@ from ckptdoctor.job import models
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
 from ckptdoctor.job.formats import deepspeed, training_arguments
-from ckptdoctor.job.formats.trainer_arguments import unknown
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.releases import Releases
+from ckptdoctor.job.trainer_arguments import unknown
 from ckptdoctor.job.wrapping import functions_of, wrapped
 from ckptdoctor.model.evidence import Setup
 
@@ -60,7 +60,10 @@ FILES = {
 }
 """Where its arguments are declared."""
 
-OF_SCRIPTS = ("dataset_mixture", "config", "benchmarks", "callbacks", "chat_template", "system_prompt", "wandb_project")
+OF_SCRIPTS = (
+    *("dataset_mixture", "dataset_mixer", "dataset_splits", "config", "benchmarks", "callbacks", "chat_template"),
+    *("system_prompt", "wandb_project", "wandb_entity", "hub_model_revision", "accelerate_config"),
+)
 """Arguments that scripts around TRL declare, such as the alignment-handbook's."""
 
 

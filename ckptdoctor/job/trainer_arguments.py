@@ -53,8 +53,20 @@ def _folder(environment: Environment, package: str) -> Path | None:
 
 
 def _fields(file: Path) -> Iterator[str]:
-    """Names with a type in the body of any class: an argument too many is no harm, one too few would be."""
+    """Names with a type in the body of any class, their aliases, and options of argparse.
+
+    An argument too many is no harm, one too few would be.
+    """
     for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            names = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            yield from (str(name).lstrip("-").replace("-", "_") for name in names)
+        if isinstance(node, ast.keyword) and node.arg in ("alias", "validation_alias"):
+            yield from (
+                one.value
+                for one in ast.walk(node.value)
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )
         for line in node.body if isinstance(node, ast.ClassDef) else ():
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                 yield line.target.id
