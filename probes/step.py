@@ -79,11 +79,15 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
 
 
 def _kind(spec: dict[str, Any]) -> Any:
-    if spec["variant"] != "course":
-        return Step
-    from .course import Course
+    if spec["variant"] == "course":
+        from .course import Course
 
-    return Course
+        return Course
+    if spec["variant"] == "perturbed":
+        from .perturbed import Perturbed
+
+        return Perturbed
+    return Step
 
 
 def _with_stand_in(spec: dict[str, Any]) -> dict[str, Any]:

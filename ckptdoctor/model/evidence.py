@@ -150,6 +150,27 @@ class Arithmetic(msgspec.Struct, frozen=True):
     recomputed: str
 
 
+class ValueDependence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A layer that saves tensors of other shapes for backward if its input has other values, or a function that does."""
+
+    layer: str
+    """Empty for the checkpoint function itself."""
+    type: str
+    tokens: int
+    """In its input."""
+    trials: int
+    """Runs in which each value of its input was changed by no more than rounding to bf16 changes it."""
+    changed: int
+    """Those of them in which the shapes changed; if none, they changed only with quite other values."""
+    saved: str = ""
+    """The first tensor that differs, as saved with the right input: ``[130] int64``."""
+    again: str = ""
+    place: Place | None = None
+    """The line that saved it."""
+    raised: str = ""
+    """Of a function: torch's error when its input was changed between the forward and the backward pass."""
+
+
 class LostKeywords(msgspec.Struct, frozen=True):
     """Keyword arguments that reached a submodule of a layer only without checkpointing."""
 
@@ -295,6 +316,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """After a second step, its gradients added to the first's, against twice the plain ones."""
     saved_bytes: SavedBytes | None = None
     keywords_lost: tuple[LostKeywords, ...] = ()
+    value_dependent: tuple[ValueDependence, ...] = ()
+    """Layers that save other shapes for other values, or the checkpoint function, if these were tried."""
     function_called: int = 0
     """Times the checkpoint function was called."""
     forward_only: bool = False

@@ -20,6 +20,9 @@ NO_FUNCTION = "none"
 COURSE: Variant = "course"
 """The variant in which a function takes many steps, on more layers."""
 
+PERTURBED: Variant = "perturbed"
+"""The variant in which layers get other values. It says nothing about whether a function works."""
+
 
 @dataclass(frozen=True)
 class Options:

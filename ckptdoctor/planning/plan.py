@@ -14,7 +14,7 @@ from ckptdoctor.model.evidence import Environment, Setup, Spec
 from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED, Worker
 from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
 from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Options, in_the_wild, shares_entry
-from ckptdoctor.planning.variants import variants
+from ckptdoctor.planning.variants import perturbed, variants
 
 Role = Literal["subject", "control", "convention", "advisory"]
 
@@ -88,6 +88,7 @@ def make(environment: Environment, options: Options) -> Plan:
         if options.setup.is_usual:
             plan.probes += _variants(model, subjects, engines, options, environment)
         plan.probes += _courses(model, subjects, options)
+        plan.probes += _perturbed(model, subjects, options)
     if OWN_MODEL not in models:
         plan.probes += _conventions(subjects, options)
     if "deepspeed" in environment.stack and not options.functions and not options.engines:
@@ -206,6 +207,13 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
             model, function, "none", convention, COURSE, 2 * options.timeout, setup=setup, thorough=options.thorough
         )
         yield Planned(spec, "subject", worker_of(function, "none"))
+
+
+def _perturbed(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """Whether what is saved for backward depends on values; a job's setup does not matter to this."""
+    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
+    for spec in perturbed(Spec(model, NO_FUNCTION, "none", convention, timeout=options.timeout), subjects, options):
+        yield Planned(spec, "subject", worker_of(spec.function, spec.engine))
 
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
-from ckptdoctor.planning.options import NO_FUNCTION, OWN_MODEL, TORCH, Options, shares_entry
+from ckptdoctor.planning.options import NO_FUNCTION, OWN_MODEL, PERTURBED, TORCH, Options, shares_entry
 
 REENTRANT = "torch:reentrant"
 
@@ -52,13 +52,30 @@ def variants(
         for function in own:
             for variant in _of(function, step.model, options):
                 yield Wanted(structs.replace(step, function=function, variant=variant))
-        if step.model != OWN_MODEL:
+        if REENTRANT in own and _tries_prefix(step.model, options):
             yield from _comparisons(step, own)
+        if step.model != OWN_MODEL:
             yield from _with_setup(step, BF16, [name for name in own if name in TORCH])
     if step.model != OWN_MODEL and environment.version("peft"):
         for engine in dict.fromkeys((*engines, *options.beside)):
             if engine in WITH_ADAPTER or (options.thorough and engine != "partial"):
                 yield from _adapters(structs.replace(step, engine=engine), own, counts=engine in engines)
+
+
+def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterator[Spec]:
+    """Layers and functions whose inputs are changed: on a model of the user's choice, and with functions of the user's own.
+
+    Args:
+        step: The usual step without an engine, without checkpointing and without a job's setup.
+        functions: Those that count.
+        options: What the user wants.
+    """
+    own = [name for name in functions if name not in (*TORCH, NO_FUNCTION, "deepspeed")]
+    tried = own if options.thorough else [name for name in own if name not in catalog.functions()]
+    if options.models and not tried:
+        tried = [name for name in functions if name != NO_FUNCTION][:1]  # the layers are the same with each
+    for function in tried:
+        yield structs.replace(step, function=function, variant=PERTURBED)
 
 
 def _of(function: str, model: str, options: Options) -> Iterator[Variant]:
@@ -70,7 +87,7 @@ def _of(function: str, model: str, options: Options) -> Iterator[Variant]:
         yield "cache"  # the course of other functions has such a step
         if options.models:
             yield "shared-kv"
-    if function == REENTRANT and is_real:
+    if function == REENTRANT and _tries_prefix(model, options):
         yield "prefix"
     if is_torchs or function == "deepspeed":
         return  # they keep the random state by default
@@ -79,12 +96,16 @@ def _of(function: str, model: str, options: Options) -> Iterator[Variant]:
         yield from ("frozen", "prefix")
 
 
+def _tries_prefix(model: str, options: Options) -> bool:
+    """Whether torch's reentrant function is tried with frozen first layers: older transformers all fail there."""
+    return model != OWN_MODEL and bool(options.models or options.thorough)
+
+
 def _comparisons(step: Spec, functions: Sequence[str]) -> Iterator[Wanted]:
     """What may fix a frozen prefix under reentrant checkpointing."""
-    if REENTRANT in functions:
-        prefix = structs.replace(step, variant="prefix")
-        yield Wanted(structs.replace(prefix, function=REENTRANT, setup=PREPARED), counts=False)
-        yield Wanted(structs.replace(prefix, function="torch:non-reentrant"), counts="torch:non-reentrant" in functions)
+    prefix = structs.replace(step, variant="prefix")
+    yield Wanted(structs.replace(prefix, function=REENTRANT, setup=PREPARED), counts=False)
+    yield Wanted(structs.replace(prefix, function="torch:non-reentrant"), counts="torch:non-reentrant" in functions)
 
 
 def _with_setup(step: Spec, setup: Setup, functions: Sequence[str], counts: bool = True) -> Iterator[Wanted]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
-from ckptdoctor.planning.options import NO_FUNCTION
+from ckptdoctor.planning.options import NO_FUNCTION, PERTURBED
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Rule, RuleHit, judge
 from ckptdoctor.store import locations
@@ -70,7 +70,7 @@ class Found:
     def _verdict(self, where: str) -> tuple[Verdict, str]:
         by_verdict: dict[Verdict, list[ProbeResult]] = {}
         for probe in self.probes:
-            if probe.role == "subject" and not is_impossible_variant(probe):
+            if probe.role == "subject" and probe.variant != PERTURBED and not is_impossible_variant(probe):
                 by_verdict.setdefault(self.verdict_on(probe), []).append(probe)
         working = by_verdict.get("ok", [])
         unjudged = _names(by_verdict.get("not judged", []))

@@ -74,6 +74,7 @@ HANG = "ckpt010_bad_hang"
 ONLY_WITH_DROPOUT = "ckpt005_bad_dropout"
 NEEDS_A_GPU = "ckpt011_bad"
 ONLY_IN_A_COURSE = "ckpt012_bad"
+ONLY_PERTURBED = "ckpt014_bad"
 REFUSED, TAKEN = "ckpt013_bad", "ckpt013_good"
 """They replace a method of transformers' models, and are run on one."""
 GOOD = sorted({path.stem for path in CASES.glob("*_good*.py")} - {TAKEN})
@@ -125,11 +126,12 @@ def test_every_rule_and_every_file_has_its_case():
         ONLY_WITH_DROPOUT,
         NEEDS_A_GPU,
         ONLY_IN_A_COURSE,
+        ONLY_PERTURBED,
         REFUSED,
         TAKEN,
         *GOOD,
     }
-    for code in set(RULES) - {"CKPT011", "CKPT012", "CKPT013"}:  # with a test of its own
+    for code in set(RULES) - {"CKPT011", "CKPT012", "CKPT013", "CKPT014"}:  # with a test of its own
         assert any(code in expected.rules for expected in BAD.values()), code
         assert any(name.startswith(code.lower()) for name in BAD), code
         assert any(name.startswith(code.lower()) for name in GOOD), code
@@ -205,6 +207,15 @@ def test_a_method_that_refuses_trainers_call_is_the_culprit(demo_python):
     assert "gradient_checkpointing_enable(" in finding["passed_by"]["code"]
 
 
+def test_what_depends_on_values_shows_with_other_values(torch_python):
+    ran = check(torch_python, "--engine", "none", "--convention", BOUND, *functions(ONLY_PERTURBED))
+    assert (ran.status, ran.rules) == (0, ["CKPT014"]), ran.out
+    (finding,) = ran.report["findings"]
+    assert finding["severity"] == "warning"
+    assert finding["culprit"]["code"].startswith(ENTRY)
+    assert [probe.rpartition("/")[2] for probe in finding["probes"]] == ["perturbed"]
+
+
 def test_what_fails_in_backward_when_simulated_is_an_error(torch_python):
     ran = check(torch_python, "--engine", "none", "--convention", BOUND, *functions(NEEDS_A_GPU))
     assert (ran.status, ran.report["verdict"]) == (1, "fail")
@@ -251,7 +262,11 @@ def test_the_real_model_under_every_engine(real_model):
     rules = {
         name: {(one["engine"], one["evidence"]["id"].endswith("/packed")): one["rules"] for one in probes}
         for name in ("ckpt001_bad", "ckpt001_good", "ckpt002_bad", "ckpt006_bad", "ckpt006_good")
-        if (probes := [one for one in real_model.report["probes"] if is_subject(one, name)])
+        if (
+            probes := [
+                one for one in real_model.report["probes"] if is_subject(one, name) and one["variant"] != "perturbed"
+            ]
+        )
     }
     engines = [(engine, False) for engine in ("none", "partial", "zero0", "zero1", "zero2", "zero3")]
     engines.append(("none", True))

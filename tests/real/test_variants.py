@@ -9,7 +9,18 @@ from tests.real.test_jobs import NEWER
 
 pytestmark = pytest.mark.real
 
-OLDER = ("--with", "peft==0.19.1", "--with", "accelerate==1.11.0", "--engine", "none", "--checkpoint-fn", "torch")
+OLDER = (
+    "--with",
+    "peft==0.19.1",
+    "--with",
+    "accelerate==1.11.0",
+    "--engine",
+    "none",
+    "--checkpoint-fn",
+    "torch",
+    "--model",
+    "glm4",
+)
 """An adapter with transformers 4.51.3, which leaves the output of frozen embeddings as it is."""
 
 PREPARE = "call `model.enable_input_require_grads()` before training"
@@ -17,7 +28,8 @@ PREPARE = "call `model.enable_input_require_grads()` before training"
 
 @pytest.fixture(scope="module")
 def newer(torch_python):
-    return check(torch_python, *NEWER, "--engine", "none", "--engine", "zero3", "--checkpoint-fn", "torch")
+    engines = ("--engine", "none", "--engine", "zero3")
+    return check(torch_python, *NEWER, *engines, "--checkpoint-fn", "torch", "--model", "glm4")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +40,11 @@ def older(demo_python):
 def rules(ran, engine="none"):
     """The rules that fired, by function and variant."""
     probes = [one for one in ran.report["probes"] if one["engine"] == engine and one["role"] == "subject"]
-    return {(one["checkpoint_function"], one["variant"]): one["rules"] for one in probes if one["variant"]}
+    return {
+        (one["checkpoint_function"], one["variant"]): one["rules"]
+        for one in probes
+        if one["variant"] and one["outcome"] != "skipped"
+    }
 
 
 def test_an_adapter_under_zero_3_is_found_without_a_job(newer):
@@ -48,7 +64,7 @@ def test_an_adapter_under_zero_3_is_found_without_a_job(newer):
 def test_newer_releases_train_every_variant(newer):
     found = rules(newer)
     variants = {variant for _, variant in found}
-    assert variants == {"packed", "cache", "prefix", "bf16", "lora", "lora+inputs require grad"}
+    assert variants == {"packed", "cache", "prefix", "bf16", "lora", "lora+inputs require grad", "perturbed"}
     assert not any(found.values()), found
 
 
@@ -91,3 +107,33 @@ def test_layers_that_share_keys_and_values_get_wrong_gradients(torch_python, tmp
     assert (finding["rule"], finding["severity"], ran.status) == ("CKPT005", severity, status)
     assert all("/torch:reentrant/" in probe for probe in finding["probes"])
     assert "use_reentrant: false" in finding["remedies"][0]["title"]
+
+
+FAMILIES = ("--model", "mixtral", "--model", "llama", "--engine", "none", "--checkpoint-fn", "torch:non-reentrant")
+
+
+def dependent(ran):
+    """The layers that save other shapes for other values, by family."""
+    probes = [one for one in ran.report["probes"] if one["variant"] == "perturbed"]
+    return {one["model"]: one["evidence"].get("value_dependent", []) for one in probes}
+
+
+def test_experts_that_select_their_tokens_depend_on_values(demo_python):
+    """transformers 4.51.3: each expert runs on the tokens that are routed to it."""
+    ran = check(demo_python, *FAMILIES)
+    assert (ran.status, ran.rules) == (0, ["CKPT014"]), ran.err
+    found = dependent(ran)
+    assert [one["layer"] for one in found["mixtral"]] == ["model.layers.0", "model.layers.1"]
+    assert all(one["changed"] > 0 for one in found["mixtral"])
+    assert found["llama"] == []
+    [finding] = ran.report["findings"]
+    assert (finding["severity"], finding["culprit"]["package"]) == ("warning", "transformers")
+    assert "current_state" in finding["culprit"]["code"]
+    assert "MixtralDecoderLayer" in finding["title"]
+
+
+def test_experts_as_one_grouped_product_do_not(torch_python):
+    """transformers 5.13.1: shapes stay, whichever expert a token is routed to."""
+    ran = check(torch_python, *NEWER, *FAMILIES)
+    assert (ran.status, ran.rules) == (0, []), ran.err
+    assert dependent(ran) == {"mixtral": [], "llama": []}
