@@ -33,6 +33,8 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``conventions``     the ways in which a model can pass a layer to a checkpoint function
 ``functions``       checkpoint functions: torch's, DeepSpeed's, the user's
 ``switching_on``    transformers' Trainer's own call that switches checkpointing on
+``preparing``       a trainer's own patches of the model of a job
+``replacements``    who replaced what, and at which line
 ``loading``         checkpoint functions of trainers, loaded without the rest of them
 ``excerpt``         some definitions of a module, without the rest of it
 ``trainers``        how each trainer switches its functions on, a file for each

@@ -32,6 +32,9 @@ def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
     if any(spec["setup"]["tuning"] == "lora" for spec in specs):
         _import("peft", channel, functools.partial(importlib.import_module, "peft"))
     _import("the probes", channel, _import_probes)
+    for trainer in sorted({spec["setup"]["prepared_by"] for spec in specs if not spec["setup"]["without_patches"]}):
+        if trainer:
+            _import(trainer, channel, functools.partial(_import_trainer, trainer))
     gc.freeze()  # DeepSpeed collects garbage at every step of its set-up: let it not search all of the stack each time
     gc.enable()
 
@@ -66,6 +69,13 @@ def _import_model(name: str) -> None:
         import transformers  # noqa: F401
     else:
         models.model_class(name)
+
+
+def _import_trainer(name: str) -> None:
+    """All of a trainer; if that fails, its patches are not applied, and the evidence says why."""
+    from . import preparing
+
+    preparing.load_whole(name)
 
 
 def _import_probes() -> None:

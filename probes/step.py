@@ -19,6 +19,7 @@ from . import (
     loading,
     models,
     places,
+    preparing,
     shortages,
     stack,
     stand_in,
@@ -161,10 +162,13 @@ class Step:
     def _build(self) -> None:
         """The model as the job tunes it, and its inputs."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.preparation = preparing.Preparation(self.spec, self.evidence)
+        self.preparation.before()
         auto_classes = self.spec["setup"]["auto_classes"]
         self.model = models.build(
             self.spec["model"], self.spec["convention"], self.spec["variant"], auto_classes=auto_classes
         )
+        self.preparation.after(self.model.module)
         self.precision = tuning.precision_of(self.spec["setup"], device.type)
         self.evidence["targets_missing"] = tuning.targets_missing(self.model, self.spec["setup"])
         self.model = tuning.apply(self.model, self.spec["setup"])
@@ -206,7 +210,8 @@ class Step:
     def _enable(self) -> None:
         base, setup, function = tuning.base_of(self.model.module), self.spec["setup"], self.spec["function"]
         after = self._as_trainer if setup["trainer_switches_on"] else None
-        loaded = functions.enable(function, base, self.spec["replacement"], setup["reentrant"], after)
+        with self.preparation.watching():
+            loaded = functions.enable(function, base, self.spec["replacement"], setup["reentrant"], after)
         if self._is_prepared(base is not self.model.module):
             tuning.inputs_require_grad(base)
         if loaded:

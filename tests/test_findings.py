@@ -3,6 +3,7 @@
 import copy
 import functools
 
+import msgspec
 import pytest
 
 from ckptdoctor.model.evidence import (
@@ -14,6 +15,7 @@ from ckptdoctor.model.evidence import (
     Handover,
     Layer,
     Place,
+    Replacement,
     SavedBytes,
     Setup,
     Spec,
@@ -76,6 +78,47 @@ def judge(function="llamafactory", engines=("none",), make=sound, control=sound,
 
 def rules(found):
     return [one.rule for one in found.findings]
+
+
+PATCH = Place("/s/axolotl/p.py", 149, "patch", "axolotl", "0.19.0", "L.forward = patched")
+PATCHED = [Replacement("Trainer.train", READER), Replacement("L.forward", PATCH, MODEL)]
+UNUSED = {"layers": [Layer("layers.0", "L", 1, 1, 1)], "handovers": [], "function_called": 0, "replaced": PATCHED}
+"""Evidence of a layer whose forward was replaced, and that was not recomputed."""
+
+
+def judge_patched(patched, bare):
+    """A job of a trainer's that patches the model, with and without its patches."""
+    plan, evidence = Plan(), []
+    setup = Setup(prepared_by="axolotl")
+    for name, role, one, more in (
+        ("none", "control", setup, {}),
+        ("torch:reentrant", "subject", setup, patched),
+        ("torch:reentrant", "control", msgspec.structs.replace(setup, without_patches=True), bare),
+    ):
+        spec = Spec("glm4", name, setup=one)
+        plan.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
+        evidence.append(sound(spec, **more))
+    return findings.find(FULL, plan, evidence)
+
+
+def test_the_line_that_replaced_a_layers_forward_is_to_blame():
+    [finding] = judge_patched(UNUSED, {}).findings
+    assert (finding.rule, finding.culprit) == ("CKPT002", PATCH)
+    assert "axolotl 0.19.0 replaces `L.forward`" in finding.title
+    once = {**UNUSED, "replaced": [Replacement("layers.0.forward", PATCH)]}
+    assert judge_patched(once, {}).findings[0].culprit == PATCH
+
+
+def test_a_patch_is_not_to_blame_for_what_happens_without_it_or_elsewhere():
+    for patched, bare in ((UNUSED, UNUSED), ({**UNUSED, "replaced": PATCHED[:1]}, {})):
+        [finding] = judge_patched(patched, bare).findings
+        assert (finding.rule, finding.culprit) == ("CKPT002", None)
+    assert judge_patched({"replaced": PATCHED}, {}).findings == ()
+
+
+def test_patches_that_were_not_applied_are_named():
+    found = judge_patched({"unprepared": "ModuleNotFoundError: No module named 'trl'"}, {})
+    assert "The patches of axolotl for this model were not applied: ModuleNotFoundError" in found.notes()[0]
 
 
 def test_a_sound_stack_has_no_findings():

@@ -85,6 +85,8 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Owners of its public repositories, in lower case."""
     checkpoint_modules: tuple[str, ...] = ()
     """Dotted names of modules with checkpoint functions of which none is tried yet."""
+    arguments: tuple[str, ...] = ()
+    """Settings of a job that its own preparation of the model reads; empty if this is not applied."""
     functions: tuple[Function, ...] = ()
     measured: tuple[str, ...] = ()
     """Requirements: the shipped knowledge has the releases that match one of them."""

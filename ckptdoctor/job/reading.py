@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
+from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import arguments, commands, files, launch, overrides, settings_text
 from ckptdoctor.job.fields import Fields
@@ -17,6 +21,7 @@ from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.models import Choice
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.job.telling import tell
+from ckptdoctor.model.evidence import Setup
 
 NO_CHOICE = Choice()
 
@@ -79,6 +84,7 @@ class JobFile:
         job = self._format(releases).read(fields, releases, choice, self._launch)
         job.source = self._source
         job.keys, job.launcher_keys = _plain(self._values), _plain(self._launch.keys)
+        job.setup = self._prepared(job)
         job.untried += [*(self._command.untried if self._command else ()), *self._launch.untried]
         job.unjudged = [*self._launch.unjudged, *job.unjudged]
         for name, variable in fields.missed().items():
@@ -86,6 +92,14 @@ class JobFile:
             said = f"`{name}`: the script does not say what `{variable}` is{': give --model' if is_model else ''}."
             (job.untried if is_model else job.unjudged).append(said)
         return job
+
+    def _prepared(self, job: Job) -> Setup:
+        """The job's set-up with the settings that its trainer's own preparation of the model reads."""
+        trainer = catalog.trainers().get(job.trainer)
+        if trainer is None or not trainer.arguments:
+            return job.setup
+        given = {name: self._values[name] for name in trainer.arguments if self._values.get(name) is not None}
+        return structs.replace(job.setup, prepared_by=job.trainer, arguments=json.dumps(given) if given else "")
 
     def _format(self, releases: Releases) -> Format:
         """Whose job it is, which decides on how strictly a file is read."""

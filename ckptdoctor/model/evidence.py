@@ -209,6 +209,12 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     """The order of transformers' auto classes in which the trainer looks up what to build; empty: not known."""
     frozen_towers: bool = False
     """The trainer freezes all of a model but its language model."""
+    prepared_by: str = ""
+    """The trainer whose own preparation of the model is applied; none without a job of a trainer's."""
+    arguments: str = ""
+    """The job's settings that this preparation reads, a JSON object."""
+    without_patches: bool = False
+    """The trainer's preparation is left out, to see what it changes."""
     inputs_require_grad: bool = False
     """The output of frozen embeddings is made to require a gradient beside an adapter, and in variants beside frozen layers:
     trainers do it, as a plain Trainer does not."""
@@ -234,8 +240,12 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
         """In a few characters, for a probe's id; empty for the usual step."""
         reentrant = {True: "reentrant", False: "non-reentrant", None: ""}[self.reentrant]
         parts = [self.tuning if self.tuning != "full" else "", self.precision if self.precision != "fp32" else ""]
-        more = ["job's config" if self.deepspeed else "", "Trainer's switch" if self.trainer_switches_on else ""]
-        more.append("inputs require grad" if self.inputs_require_grad else "")
+        more = [
+            "job's config" if self.deepspeed else "",
+            "Trainer's switch" if self.trainer_switches_on else "",
+            "inputs require grad" if self.inputs_require_grad else "",
+            "without patches" if self.without_patches else "",
+        ]
         return "+".join(filter(None, [*parts, reentrant, *more]))
 
 
@@ -286,6 +296,17 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
         return "/".join(parts)
 
 
+class Replacement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that checkpointing depends on and that was replaced before the step."""
+
+    what: str
+    """``Glm4DecoderLayer.forward``, ``model.layers.0.forward``, ``transformers.modeling_utils.checkpoint``."""
+    by: Place | None = None
+    """The line that replaced it, if it was seen."""
+    with_: Place | None = None
+    """Where the replacement is defined, if it has Python code."""
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that one probe observed."""
 
@@ -308,6 +329,10 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the model's forward begins."""
     error: Error | None = None
     handovers: tuple[Handover, ...] = ()
+    replaced: tuple[Replacement, ...] = ()
+    """By the trainer's preparation, or by the file that defines the checkpoint function."""
+    unprepared: str = ""
+    """Why the trainer's preparation of the model could not be applied."""
     layers: tuple[Layer, ...] = ()
     loss: float | None = None
     plain_loss: float | None = None

@@ -85,6 +85,7 @@ def make(environment: Environment, options: Options) -> Plan:
         plan.probes += as_installed(model, subjects, engines, options, environment)
         plan.probes += _other_way_round(model, subjects, engines, options)
         plan.probes += _switched_on_once(model, subjects, engines, options)
+        plan.probes += _without_patches(model, subjects, options)
         if options.setup.is_usual:
             plan.probes += _variants(model, subjects, engines, options, environment)
         plan.probes += _courses(model, subjects, options)
@@ -147,6 +148,16 @@ def _switched_on_once(
     """Trainers' functions without Trainer's own call after them: does the job run without this setting?"""
     if options.setup.trainer_switches_on and model != OWN_MODEL:
         yield from _with_another_setup(model, subjects, engines, replace(options, setup=options.setup.switched_on_once))
+
+
+def _without_patches(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
+    """The step without the trainer's own preparation: is a patch of the trainer the cause?"""
+    if not options.setup.prepared_by or model == OWN_MODEL:
+        return
+    bare = replace(options, setup=structs.replace(options.setup, without_patches=True))
+    for function in subjects:
+        if function != NO_FUNCTION:
+            yield Planned(_spec(model, function, "none", "model", bare), "control", worker_of(function, "none"))
 
 
 def _with_another_setup(

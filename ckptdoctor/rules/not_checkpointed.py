@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from ckptdoctor.model.evidence import Evidence, Layer
+from ckptdoctor.model.evidence import Evidence, Layer, Replacement
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import RUNS_OF_LAYERS, Assertion
 from ckptdoctor.rules.common.rule import Rule, RuleHit
+from ckptdoctor.words.wording import owner
 
 
 def judge(case: Case) -> RuleHit | None:
@@ -18,7 +19,10 @@ def judge(case: Case) -> RuleHit | None:
     kept = _kept(evidence)
     if not kept:
         return None
+    replaced = _replaced(case, kept)
     detail = f"{len(kept)} of {len(evidence.layers)} layers were not recomputed in backward{case.step_text}."
+    if replaced is not None:
+        return _by_replacement(case, replaced, detail)
     if not evidence.function_called:
         return RuleHit(
             title=f"{case.model_text} never calls the checkpoint function: checkpointing is off, without any error",
@@ -40,6 +44,36 @@ def judge(case: Case) -> RuleHit | None:
 
 def _kept(evidence: Evidence) -> list[Layer]:
     return [layer for layer in evidence.layers if layer.reached and layer.forwards <= layer.in_forward]
+
+
+def _replaced(case: Case, kept: list[Layer]) -> Replacement | None:
+    """The replacement that took checkpointing away, if the layers are recomputed without it."""
+    found = {one.what: one for one in case.evidence.replaced}
+    wanted = [f"{name}.{method}" for one in kept for name in (one.name, one.type) for method in ("forward", "__call__")]
+    wanted += [name for name in found if name.rpartition(".")[2] in (*_SHARED, *(one.type for one in kept))]
+    bare = case.without_patches()
+    if bare is not None and (bare.ended != "returned" or _kept(bare)):
+        return None  # the layers are not recomputed without the trainer's patches either
+    direct = [found[name] for name in wanted if name in found]
+    return direct[0] if direct and (bare is not None or not case.evidence.function_called) else None
+
+
+_SHARED = ("GradientCheckpointingLayer", "_set_gradient_checkpointing", "checkpoint")
+"""Names of what checkpoints layers, or switches that on."""
+
+
+def _by_replacement(case: Case, replaced: Replacement, detail: str) -> RuleHit:
+    where = replaced.by or replaced.with_
+    who = owner(where, case.spec.function)
+    return RuleHit(
+        title=f"{who} replaces `{replaced.what}`, and checkpointing goes with it: it is off, without any error",
+        detail=(
+            f"{detail} {case.model_text} is checkpointed in what was replaced. In transformers 5.23 and later, that is "
+            "`forward` of each layer's class; before, it was `__call__`."
+        ),
+        culprit=where,
+        passed_by=case.passed_by,
+    )
 
 
 def _on_purpose(course: Case, case: Case) -> RuleHit | None:

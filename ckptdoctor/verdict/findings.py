@@ -138,6 +138,8 @@ def _as_run(case: Case) -> Iterator[str]:
     if evidence.targets_missing and evidence.ended != "skipped":
         missing = listed([f"`{name}`" for name in evidence.targets_missing], limit=9)
         yield f"{spec.model} has no {missing}, which the job adapts with LoRA. Give the job's model family with --model."
+    if evidence.unprepared:
+        yield f"The patches of {spec.setup.prepared_by} for this model were not applied: {evidence.unprepared}"
     if spec.setup.precision == "fp16" and evidence.precision == "bf16":
         yield "The job uses fp16, which the CPU does not support: bf16 was run instead."
     elif evidence.model_class and evidence.precision != spec.setup.precision:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .. import catalog, functions, gradients, memory, models, shortages, tiny_inputs, watch
+from .. import catalog, functions, gradients, memory, models, preparing, shortages, tiny_inputs, watch
 from ..step import Note
 from . import calling, comparing, weights
 from .observing import Observer
@@ -69,7 +69,10 @@ class Course:
         self.plain.take(Situation(""), [self.batches["usual"]], lambda stage: None)
 
         self._enter("enable")
-        loaded = functions.enable(self.spec["function"], self.checkpointed.module, self.spec["replacement"])
+        preparation = preparing.Preparation(self.spec, self.evidence)
+        preparation.after(self.checkpointed.module)
+        with preparation.watching():
+            loaded = functions.enable(self.spec["function"], self.checkpointed.module, self.spec["replacement"])
         if loaded and loaded.pop("around", None) is not None:
             self._enter("build")
             raise models.ModelUnavailableError("the function is a context around whole steps")

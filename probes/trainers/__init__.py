@@ -7,4 +7,10 @@ Each has one function::
 ``module`` is the trainer's own that defines the function, as installed; ``model`` a model of transformers or our own, which has
 no ``_set_gradient_checkpointing``; ``name`` the function's, a key of ``catalog.FUNCTIONS``; ``reentrant`` what a job sets, or
 the trainer's default. What is returned is a context in which every step is taken, for a function that needs one.
+
+A trainer whose record names ``arguments`` prepares the model of a job by its own entry, before checkpointing is switched on::
+
+    def load_whole() -> None                            # imports what the others need
+    def before_model(arguments, config) -> state        # patches that come before the model is made
+    def after_model(state, arguments, model) -> None    # patches of the model; checkpointing stays off
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 import torch
@@ -21,3 +22,29 @@ def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> N
 
     transformers.modeling_utils.checkpoint = function
     enable_torch(model, use_reentrant=reentrant)
+
+
+DEFAULTS = {"context_parallel_size": 1, "base_model": "model"}
+"""Settings that axolotl's schema fills in, and its patches compare."""
+
+
+def load_whole() -> None:
+    """Its patch manager."""
+    importlib.import_module("axolotl.loaders.patch_manager")
+    importlib.import_module("axolotl.utils.dict")
+
+
+def before_model(arguments: dict[str, Any], config: Any) -> Any:
+    """The patches that its patch manager applies before the model is loaded."""
+    settings = {**DEFAULTS, **arguments, "model_config_type": config.model_type}
+    given = importlib.import_module("axolotl.utils.dict").DictDefault(settings)
+    manager = importlib.import_module("axolotl.loaders.patch_manager").PatchManager(given, config)
+    manager.apply_pre_model_load_patches()
+    return manager
+
+
+def after_model(state: Any, arguments: dict[str, Any], model: torch.nn.Module) -> None:
+    """Those that need the model."""
+    for name in ("apply_post_model_build_patches", "apply_post_model_load_patches"):
+        if hasattr(state, name):
+            getattr(state, name)(model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
 from typing import Any
 
 import torch
@@ -34,3 +36,26 @@ def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> N
     inner = module.get_unsloth_gradient_checkpointing_func() if is_unsloth else None
     inner = inner or functools.partial(checkpoint, use_reentrant=reentrant)
     pass_to(model, module.get_custom_gradient_checkpointing_func(inner))
+
+
+def load_whole() -> None:
+    """Its patcher and what that imports, and its arguments."""
+    importlib.import_module("llamafactory.model.patcher")
+    importlib.import_module("llamafactory.hparams")
+
+
+def before_model(arguments: dict[str, Any], config: Any) -> Any:
+    """What ``load_model`` does before the model is made: its patches by the configuration."""
+    known = importlib.import_module("llamafactory.hparams").ModelArguments
+    names = {one.name for one in dataclasses.fields(known)}
+    given = known(model_name_or_path="model", **{name: value for name, value in arguments.items() if name in names})
+    importlib.import_module("llamafactory.model.patcher").patch_config(config, None, given, {}, True)
+    given.disable_gradient_checkpointing = True  # it is switched on later, by `enable`
+    return given
+
+
+def after_model(state: Any, arguments: dict[str, Any], model: torch.nn.Module) -> None:
+    """Its ``patch_model``."""
+    if not model.config.architectures:
+        model.config.architectures = [type(model).__name__]
+    importlib.import_module("llamafactory.model.patcher").patch_model(model, None, state, True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,12 @@ pytestmark = pytest.mark.real
 
 JOBS = Path(__file__).parent.parent / "jobs"
 NARROW = ("--convention", "bound-method")
+AXOLOTL = [
+    part
+    for one in ("axolotl==0.19.0", "peft==0.21.2", "accelerate==1.15.0", "addict==2.4.0", "colorama==0.4.6")
+    for part in ("--with", one)
+]
+"""axolotl with what its patch manager imports."""
 
 
 @pytest.fixture
@@ -52,3 +59,79 @@ def test_a_fix_that_leaves_another_fault_is_not_offered(torch_python, jobs):
     assert finding["passed_by"]["code"] == "self.model.activation_checkpointing_enable("
     # Without the second call the function fails too, in the way of CKPT001.
     assert not [one for one in finding["remedies"] if one["title"].startswith("remove ")]
+
+
+@pytest.fixture
+def packed_job(tmp_path):
+    """A job of axolotl's for Nemotron-H, whose blocks it patches for packed sequences; no block of this one needs a GPU."""
+    folder = tmp_path / "nemotron"
+    folder.mkdir()
+    blocks = {"layers_block_type": ["full_attention", "mlp"], "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps({"model_type": "nemotron_h", **blocks}))
+    settings = {
+        "base_model": "nemotron",
+        "sample_packing": True,
+        "use_kernels": True,
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "bf16": False,
+        "datasets": [{"path": "data", "type": "alpaca"}],
+        "sequence_len": 512,
+        "micro_batch_size": 1,
+    }
+    (tmp_path / "packed.yaml").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def replaced(ran):
+    """The evidence of the job's own step on the layer's forward."""
+    [probe] = [one for one in ran.report["probes"] if one["role"] == "subject"]
+    return [one for one in probe["evidence"]["replaced"] if one["what"] == "NemotronHBlock.forward"]
+
+
+def test_a_trainers_patch_of_a_layers_forward_switches_checkpointing_off(torch_python, packed_job):
+    ran = check(torch_python, "--with", "transformers==5.23.0", *AXOLOTL, "--job", "packed.yaml", cwd=packed_job)
+    assert (ran.status, ran.rules) == (1, ["CKPT002"])
+    [finding] = ran.report["findings"]
+    assert (finding["culprit"]["package"], finding["culprit"]["version"]) == ("axolotl", "0.19.0")
+    assert finding["culprit"]["code"] == "NemotronHBlock.forward = patched_block_forward"
+    [seen] = replaced(ran)
+    assert seen["by"] == finding["culprit"]
+    assert seen["with_"]["code"] == "def patched_block_forward("
+
+
+def test_the_same_patch_is_sound_one_release_earlier(torch_python, packed_job):
+    ran = check(torch_python, "--with", "transformers==5.22.2", *AXOLOTL, "--job", "packed.yaml", cwd=packed_job)
+    assert (ran.status, ran.rules) == (0, [])
+    assert replaced(ran)
+
+
+CLASS = """\
+import transformers.models.glm4.modeling_glm4 as modeling
+from torch.utils.checkpoint import checkpoint
+
+original = modeling.Glm4DecoderLayer.forward
+inner = getattr(original, "__wrapped__", original)
+
+
+def forward(self, *args, **kwargs):
+    return inner(self, *args, **kwargs)
+
+
+modeling.Glm4DecoderLayer.forward = forward
+
+
+def function(layer, *args, **kwargs):
+    return checkpoint(layer, *args, use_reentrant=False, **kwargs)
+"""
+
+
+def test_a_file_of_ones_own_that_replaces_the_forward_of_layers(torch_python, tmp_path):
+    (tmp_path / "mine.py").write_text(CLASS)
+    ran = check(
+        torch_python,
+        *("--with", "transformers==5.23.0", "--engine", "none", "--checkpoint-fn", "mine.py:function", *NARROW),
+        cwd=tmp_path,
+    )
+    assert (ran.status, ran.rules) == (1, ["CKPT002"])
+    assert ran.report["findings"][0]["culprit"]["code"] == "modeling.Glm4DecoderLayer.forward = forward"

@@ -30,7 +30,7 @@ IN_WORDS = {
 """Variants of the step, as the end of a clause."""
 
 
-OF_THE_WHOLE = ("handovers", "loaded", "missing", "modules", "model_class", "family", "model_place")
+OF_THE_WHOLE = ("handovers", "loaded", "replaced", "missing", "modules", "model_class", "family", "model_place")
 """Evidence that is recorded once for a course and holds for each of its steps."""
 
 BEFORE = ("load", "build", "plain")
@@ -166,6 +166,11 @@ class Case:
         """The same step without an engine and with DeepSpeed hidden; nothing if this probe is that step."""
         is_it = self.spec.engine == "none" and not self.spec.as_installed
         return None if is_it else self.sibling(engine="none", as_installed=False)
+
+    def without_patches(self) -> Evidence | None:
+        """The same step without an engine and without the trainer's own preparation of the model."""
+        setup = structs.replace(self.spec.setup, without_patches=True)
+        return self.sibling(setup=setup, engine="none", as_installed=False, variant="")
 
     def control(self) -> Evidence | None:
         """The same step without checkpointing; whether embeddings' outputs require a gradient does not matter to it."""
