@@ -95,11 +95,14 @@ class JobFile:
 
     def _prepared(self, job: Job) -> Setup:
         """The job's set-up with the settings that its trainer's own preparation of the model reads."""
+        # Beside embeddings that are trained, it makes no difference whether their output is made to require a gradient.
+        is_adapted = job.setup.inputs_require_grad and job.setup.tuning == "lora"
+        setup = structs.replace(job.setup, inputs_require_grad=is_adapted)
         trainer = catalog.trainers().get(job.trainer)
         if trainer is None or not trainer.arguments:
-            return job.setup
+            return setup
         given = {name: self._values[name] for name in trainer.arguments if self._values.get(name) is not None}
-        return structs.replace(job.setup, prepared_by=job.trainer, arguments=json.dumps(given) if given else "")
+        return structs.replace(setup, prepared_by=job.trainer, arguments=json.dumps(given) if given else "")
 
     def _format(self, releases: Releases) -> Format:
         """Whose job it is, which decides on how strictly a file is read."""
