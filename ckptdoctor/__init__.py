@@ -49,8 +49,8 @@ def check(
         job: A job file, to probe that very job; several where ``--job`` would be given several times.
         models: Model families or folders with a ``config.json``; without any, the one that fits.
         functions: Checkpoint functions, such as ``llamafactory`` or ``mine.py:function``; without any, those installed.
-        engines: ``none``, ``partial``, ``zero0`` to ``zero3``; without any, all that can be had.
-        nproc: Processes of each probe under DeepSpeed.
+        engines: as ``--engine`` takes them, such as ``none``, ``zero3``, ``fsdp2``; ``all``; without any, the quick ones.
+        nproc: Processes of each probe under DeepSpeed, DDP and FSDP.
         thorough: Have trainers' functions take the whole course of steps too, and try each under every engine.
         timeout: Seconds a probe may take.
         use_cache: Answer from the last run where nothing has changed.

@@ -13,7 +13,8 @@ of where it is defined, newest first; ``needs``, names of which the module must 
 
 ENGINES: dict[str, dict[str, Any]] = {}
 """Engines by name: ``module``, the file in ``engines/``; ``package``, without which there is none; ``casts_weights``;
-``ranks``, whether it starts a process group; ``options``."""
+``ranks``, whether it starts a process group; ``precision``, to which it rounds the parameters for a step; ``hides_layers``,
+whether hooks see nothing of a layer; ``options``."""
 
 
 def take(sent: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from . import catalog, loading, places, switching_on
 
+WRAPPER = "torch:wrapper"
+"""Layers in torch's ``checkpoint_wrapper``: the engine puts them there, in the order in which accelerate does."""
+
 Loaded = Optional[dict[str, Any]]
 
 
@@ -36,8 +39,8 @@ def enable(
     """Switch checkpointing on in a model.
 
     Args:
-        name: ``torch:reentrant``, ``torch:non-reentrant``, ``deepspeed``, a key of ``catalog.FUNCTIONS``, or the user's own
-            as ``file.py:function`` or ``package.module:function``.
+        name: ``torch:reentrant``, ``torch:non-reentrant``, ``torch:wrapper``, ``deepspeed``, a key of ``catalog.FUNCTIONS``, or
+            the user's own as ``file.py:function`` or ``package.module:function``.
         model: A transformers model, or our own.
         replacement: The file to load in place of the one that defines the function, such as a patched copy.
         reentrant: For a trainer's: what the job sets; its own default where the job sets nothing.
@@ -65,6 +68,8 @@ def _enable(
     reentrant: bool | None,
     after: Callable[[torch.nn.Module], None] | None,
 ) -> Loaded:
+    if name == WRAPPER:
+        return None
     if name.startswith("torch:"):
         return enable_torch(model, use_reentrant=name == "torch:reentrant")
     if name == "deepspeed":

@@ -129,10 +129,12 @@ class Child:
         return envelope
 
 
-def dump_later(seconds: float, repeat: bool = False) -> None:
-    """Print where all threads stand after a time, unless it is called off; where no thread can be started, never."""
-    with contextlib.suppress(RuntimeError):
-        faulthandler.dump_traceback_later(seconds, repeat=repeat, file=2)
+def dump_later(seconds: float | None, repeat: bool = False) -> None:
+    """Print where all threads stand after a time, or never; where no thread can be started, never."""
+    faulthandler.cancel_dump_traceback_later()
+    if seconds is not None:
+        with contextlib.suppress(RuntimeError):
+            faulthandler.dump_traceback_later(seconds, repeat=repeat, file=2)
 
 
 def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:

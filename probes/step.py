@@ -27,6 +27,7 @@ from . import (
     tiny_inputs,
     tuning,
     watch,
+    wrapper,
 )
 
 WRONG = 1e-4
@@ -37,6 +38,8 @@ Recomputation runs the same operations on the same values; what differs in pract
 
 WRONG_IN_SHORT = 2e-2
 """The same in bf16 and fp16, of which a few bits are lost in every sum."""
+
+UNAVAILABLE = (models.ModelUnavailableError, functions.FunctionUnavailableError, engines.EngineUnavailableError)
 
 Note = Callable[[dict[str, Any]], None]
 """Takes a part of the evidence as it comes."""
@@ -63,7 +66,7 @@ def run(spec: dict[str, Any], note: Note = lambda part: None) -> dict[str, Any]:
             evidence.update(forward_only=True, stand_in=_with_stand_in(spec))
         else:
             evidence.update(ended="skipped", during="build", why=str(error))  # of the usual step alone, it can be told
-    except (models.ModelUnavailableError, functions.FunctionUnavailableError) as error:
+    except UNAVAILABLE as error:
         evidence.update(ended="skipped", why=str(error))
     except (Exception, SystemExit) as error:
         if out := shortages.ran_out(error):
@@ -128,6 +131,7 @@ class Step:
         self.spec, self.evidence, self.spy, self.note = spec, evidence, spy, note
         self.around: Any = None
         """A context in which checkpointed steps are taken."""
+        self.engine_record = catalog.ENGINES[spec["engine"]]
 
     def run(self) -> None:
         """All of it, stage by stage."""
@@ -145,7 +149,8 @@ class Step:
         try:
             saved = self._checkpointed()
         finally:
-            self.evidence.update(self._insides(seen_plain))
+            if not self.engine_record["hides_layers"]:
+                self.evidence.update(self._insides(seen_plain))
         once = self._gradients()
         compared = self._compare(plain, once)
         if compared["wrong"] and self._can_tell():
@@ -170,10 +175,11 @@ class Step:
         )
         self.preparation.after(self.model.module)
         self.precision = tuning.precision_of(self.spec["setup"], device.type)
+        self.rounded_to = self.engine_record["precision"]
         self.evidence["targets_missing"] = tuning.targets_missing(self.model, self.spec["setup"])
         self.model = tuning.apply(self.model, self.spec["setup"])
         # An engine may cast the weights; the plain step must be taken with the same ones.
-        self.is_in_weights = catalog.ENGINES[self.spec["engine"]]["casts_weights"] and self.precision != "fp32"
+        self.is_in_weights = self.engine_record["casts_weights"] and self.precision != "fp32"
         if self.is_in_weights:
             self.model.module.to(tuning.PRECISIONS[self.precision])
         self.model.module.to(device)
@@ -183,7 +189,7 @@ class Step:
         forward = inspect.unwrap(type(tuning.base_of(self.model.module)).forward)
         self.evidence.update(
             device=device.type,
-            precision=self.precision,
+            precision=self.rounded_to or self.precision,
             model_class=self.model.name,
             family=self.model.family,
             media=self.model.media,
@@ -191,17 +197,18 @@ class Step:
             model_place=places.of_code(forward.__code__),
         )
         self.insides = watch.Insides(self.model.layers)
+        self.types = {name: type(layer).__name__ for name, layer in self.model.layers.items()}  # FSDP2 renames classes
 
     def _plain(self) -> tuple[dict[str, Any], int, watch.Seen]:
         """The step without checkpointing: its gradients, the bytes saved for backward, and what the layers did."""
         self.engine = engines.Engine(self.model.module)
-        loss, plain_bytes = self._forward()
-        self.engine.backward(loss)
-        self.evidence["plain_loss"] = float(loss.detach())
-        plain = engines.averaged(self._gradients(), self.model.module, self.spec["ranks"])
-        seen = self.insides.take()
-        self.model.module.zero_grad(set_to_none=True)
-        return plain, plain_bytes, seen
+        with tuning.rounded(self.model.module, self.rounded_to):
+            loss, plain_bytes = self._forward()
+            self.engine.backward(loss)
+            self.evidence["plain_loss"] = float(loss.detach())
+            plain = engines.averaged(self._gradients(), self.model.module, self.spec["ranks"])
+            self.model.module.zero_grad(set_to_none=True)
+        return plain, plain_bytes, self.insides.take()
 
     def _enter(self, stage: str) -> None:
         self.evidence["during"] = stage
@@ -218,7 +225,8 @@ class Step:
             self.around = loaded.pop("around", None)
             self.evidence["loaded"] = loaded
             self.note({"loaded": loaded})
-        self.spy.install(base)
+        if not self.engine_record["hides_layers"]:  # what cannot be seen cannot be compiled either
+            self.spy.install(base)
 
     def _is_prepared(self, is_adapted: bool) -> bool:
         """Whether the job makes the output of frozen embeddings require a gradient; trainers add the adapter afterwards."""
@@ -234,9 +242,19 @@ class Step:
 
     def _wrap(self) -> None:
         """Put the engine around the model."""
-        batch, deepspeed = len(self.inputs["input_ids"]), self.spec["setup"]["deepspeed"]
-        settings = engines.Settings(batch, self.precision, deepspeed, self.spec["ranks"])
+        if self.engine_record["hides_layers"]:
+            self.insides.close()
+        setup, function = self.spec["setup"], self.spec["function"]
+        settings = engines.Settings(
+            batch=len(self.inputs["input_ids"]),
+            precision=self.precision,
+            deepspeed=setup["deepspeed"],
+            ranks=self.spec["ranks"],
+            wraps_layers=function == functions.WRAPPER or (setup["fsdp_checkpointing"] and function != "none"),
+        )
         self.engine = engines.wrap(self.spec["engine"], self.model.module, self.model.layers, settings)
+        if settings.wraps_layers:
+            self.evidence["wrapper"] = self.spy.watch_wrappers(self.model.module)
 
     def _is_of_interest(self) -> bool:
         """Whether the function is someone's own; torch's are known to cope with a second step and to reach into nothing."""
@@ -249,7 +267,7 @@ class Step:
         return bool(self.spec["engine"] == "none" and exact)
 
     def _compare(self, plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
-        return gradients.compare(plain, checkpointed, WRONG if self.precision == "fp32" else WRONG_IN_SHORT)
+        return gradients.compare(plain, checkpointed, WRONG if self.evidence["precision"] == "fp32" else WRONG_IN_SHORT)
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""
@@ -274,20 +292,21 @@ class Step:
 
     def _gradients(self) -> dict[str, Any]:
         """The gradients as they are now, by parameter name, gathered and copied."""
-        return {
-            name: gradient.detach().float().clone()
-            if (gradient := self.engine.gradient(parameter)) is not None
-            else None
-            for name, parameter in self.model.module.named_parameters()
-            if parameter.requires_grad
-        }
+        with self.engine.gathered():
+            return {
+                wrapper.plain_name(name): gradient.detach().float().clone()
+                if (gradient := self.engine.gradient(parameter)) is not None
+                else None
+                for name, parameter in self.model.module.named_parameters()
+                if parameter.requires_grad
+            }
 
     def _insides(self, plain: watch.Seen) -> dict[str, Any]:
         """How often each layer ran, and the keyword arguments that did not reach it."""
         seen = self.insides.take()
         layers = [
-            {"name": name, "type": type(layer).__name__, **counted}
-            for name, layer in self.model.layers.items()
+            {"name": name, "type": self.types[name], **counted}
+            for name in self.model.layers
             if (counted := watch.forwards(name, plain, seen))
         ]
         return {"layers": layers, "keywords_lost": watch.lost_keywords(plain, seen)}

@@ -117,3 +117,21 @@ def arithmetic(precision: str, device: str, is_in_weights: bool) -> Iterator[Non
         return
     with torch.autocast(device, dtype=PRECISIONS[precision]):
         yield
+
+
+@contextlib.contextmanager
+def rounded(module: torch.nn.Module, precision: str) -> Iterator[None]:
+    """Have the parameters in another precision for a time, as an engine with mixed precision has them in a step.
+
+    Afterwards they are back in their own, with the rounded values. Buffers stay as they are.
+
+    Args:
+        module: Its parameters have no gradients, at the beginning and at the end.
+        precision: Empty to leave them as they are.
+    """
+    own = {parameter: parameter.dtype for parameter in module.parameters() if precision}
+    for parameter in own:
+        parameter.data = parameter.data.to(PRECISIONS[precision])
+    yield
+    for parameter, dtype in own.items():
+        parameter.data = parameter.data.to(dtype)

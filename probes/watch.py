@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple
 
 import torch
 
-from . import callables, places
+from . import callables, places, wrapper
 
 CACHE_KEYWORDS = frozenset({"use_cache", "cache", "past_key_value", "past_key_values", "layer_past", "cache_position"})
 """Keyword arguments that transformers itself takes away under checkpointing, and rightly."""
@@ -48,11 +48,17 @@ class Insides:
         self.trained: set[str] = set()
         self.arithmetic: dict[str, list[str]] = {}
         """In which precision each layer began to run, each time."""
+        self._hooks: list[Any] = []
         for layer, module in layers.items():
             held = list(module.parameters())
             for name, child in module.named_children():
                 seen = functools.partial(self._seen, layer, f"{layer}.{name}", held)
-                child.register_forward_pre_hook(seen, with_kwargs=True)
+                self._hooks.append(child.register_forward_pre_hook(seen, with_kwargs=True))
+
+    def close(self) -> None:
+        """Stop counting."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _seen(
         self, layer: str, name: str, held: list[Any], module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
@@ -173,6 +179,13 @@ class Spy:
             if function is not None:
                 module._gradient_checkpointing_func = made.setdefault(id(function), self._in_front_of(function))
 
+    def watch_wrappers(self, model: torch.nn.Module) -> dict[str, Any] | None:
+        """Stand in front of the function that torch's wrappers in a model call; the line that calls it."""
+        found = wrapper.all_in(model)
+        for module in found:
+            module.checkpoint_fn = self._in_front_of(module.checkpoint_fn)
+        return places.of_code(type(found[0]).forward.__code__) if found else None
+
     def _in_front_of(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function, assigned=("__name__", "__qualname__", "__doc__"))
         def checkpoint_function(passed: Any, *args: Any, **kwargs: Any) -> Any:
@@ -219,7 +232,9 @@ class SavedBytes:
 
     def _pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
         storage = _storage(tensor)
-        if storage not in self._seen:
+        # FSDP gathers parameters anew in each step, and a linear layer keeps a view of its own.
+        is_parameter = isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter)
+        if storage not in self._seen and not is_parameter:
             self._seen.add(storage)
             self.total += tensor.untyped_storage().nbytes()
         # A parameter is kept itself, since ZeRO 3 gives it other data meanwhile; of a result, its graph is not needed.
@@ -267,4 +282,5 @@ def _names_cpu(args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage().data_ptr())
+    local = getattr(tensor, "_local_tensor", tensor)  # of a sharded one, this rank's part
+    return int(local.untyped_storage().data_ptr())

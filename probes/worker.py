@@ -136,7 +136,7 @@ def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[s
             return {"id": spec["id"], "ended": "raised", "during": "load", "error": importing.BROKEN[what]}
     if catalog.ENGINES[spec["engine"]]["ranks"] and (why := ranks.without_loopback()):
         return {"id": spec["id"], "ended": "skipped", "why": why, "unfit": True}
-    return ranks.run(spec, note) if spec["ranks"] > 1 else _step(spec, note)
+    return ranks.run(spec, _step, note) if spec["ranks"] > 1 else _step(spec, note)
 
 
 def _step(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

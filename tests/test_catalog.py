@@ -43,7 +43,10 @@ def test_an_engine_wraps_the_model_in_a_file_of_its_own(name):
     wrap = functions(PROBES / "engines" / f"{engine.file}.py")["wrap"]
     named = ["model", "layers", "settings", *engine.record.options.get(name, {})]
     assert [argument.arg for argument in wrap.args.args] == named
-    assert set(engine.record.telling) | set(engine.record.options) <= set(engine.record.names)
+    record = engine.record
+    named = [record.telling, record.on_demand, record.options, record.precision, record.instead]
+    assert {one for some in named for one in some} <= set(record.names)
+    assert {one.engine for one in record.instead.values()} <= set(catalog.engines())
 
 
 def test_every_file_of_the_environments_side_has_a_record():
@@ -88,6 +91,8 @@ def test_what_is_sent_over_the_bridge_is_json():
         "package": "deepspeed",
         "casts_weights": True,
         "ranks": True,
+        "precision": "",
+        "hides_layers": False,
         "options": {"stage": 3},
     }
     assert sent["functions"]["llamafactory:unsloth"]["needs"] == ["get_unsloth_gradient_checkpointing_func"]

@@ -1,4 +1,5 @@
 import pytest
+from msgspec import structs
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError, UsageFault
@@ -41,9 +42,15 @@ def test_every_probe_has_a_name_of_its_own():
 
 def test_a_trainers_function_is_tried_under_every_engine_beside_its_controls():
     made = plan.make(FULL, Options())
-    for engine in catalog.engines():
-        assert f"glm4/llamafactory/{engine}" in ids(made, "subject")
-        assert f"glm4/none/{engine}" in ids(made, "control")
+    usual = {
+        one.name: "/2 ranks" * (one.record.least_ranks > 1)
+        for one in catalog.engines().values()
+        if not one.is_on_demand
+    }
+    assert {"none", "zero3", "ddp", "fsdp2"} <= usual.keys()
+    for engine, ranks in usual.items():
+        assert f"glm4/llamafactory/{engine}{ranks}" in ids(made, "subject")
+        assert f"glm4/none/{engine}{ranks}" in ids(made, "control")
     for engine in ("zero0", "zero1", "zero2", "zero3"):
         assert f"glm4/torch:non-reentrant/{engine}" in ids(made, "subject")
 
@@ -56,8 +63,39 @@ def test_only_deepspeeds_engines_and_function_run_where_deepspeed_is():
 
 def test_without_deepspeed_no_engine_of_its_is_planned():
     made = plan.make(environment("torch==2.13.0", "transformers==4.51.3"), Options())
-    assert {one.spec.engine for one in made.probes} == {"none", "partial"}
+    assert {one.spec.engine for one in made.probes} == {"none", "partial", "ddp", "fsdp2"}
     assert not made.specs(FULL_STACK)
+
+
+def test_engines_that_are_rare_or_slow_run_if_they_are_named_and_are_told_of_otherwise():
+    made = plan.make(FULL, Options())
+    assert {"ddp-unused", "fsdp1", "compile"} <= set(made.left_out)
+    assert not {one.spec.engine for one in made.probes} & set(made.left_out)
+    every = plan.make(FULL, Options(engines=["all"]))
+    assert {one.spec.engine for one in every.probes} == set(catalog.engines())
+    assert every.left_out == plan.make(FULL, Options(engines=["none"])).left_out == []
+
+
+def test_an_older_torch_has_no_fully_shard_and_macos_forks_no_ranks():
+    old = plan.make(environment("torch==2.3.1+cpu"), Options())
+    assert not {one for one in (*old.left_out, *(probe.spec.engine for probe in old.probes)) if one.startswith("fsdp2")}
+    mac = plan.make(structs.replace(FULL, platform="darwin arm64"), Options())
+    assert {"ddp", "fsdp2"} <= set(mac.left_out)
+    assert not {one.spec.engine for one in mac.probes} & {"ddp", "fsdp2"}
+
+
+def test_the_engine_that_a_setting_changes_to_is_tried_beside_one_that_may_be_at_fault():
+    made = plan.make(FULL, Options(engines=["ddp-unused"], functions=["torch:reentrant"]))
+    assert "glm4/torch:reentrant/ddp-unused/2 ranks" in ids(made, "subject")
+    assert {"glm4/torch:reentrant/ddp/2 ranks", "glm4/none/ddp/2 ranks"} <= ids(made, "control")
+
+
+def test_each_of_two_mechanisms_that_checkpoint_is_tried_alone():
+    setup = Setup(fsdp_checkpointing=True)
+    made = plan.make(FULL, Options(engines=["fsdp2"], functions=["torch:reentrant"], setup=setup))
+    assert ids(made, "subject") == {"glm4/torch:reentrant/fsdp2/FSDP's checkpointing/2 ranks"}
+    assert {"glm4/torch:reentrant/fsdp2/2 ranks", "glm4/torch:wrapper/fsdp2/2 ranks"} <= ids(made, "control")
+    assert not any(one.spec.setup.fsdp_checkpointing for one in made.probes if one.spec.function == "torch:wrapper")
 
 
 def test_deepspeeds_own_function_counts_only_when_it_was_asked_for():
@@ -167,7 +205,7 @@ def test_a_thorough_plan_has_all_but_torchs_functions_take_the_whole_course_and_
     under = {
         one.spec.engine for one in plan.make(FULL, Options(thorough=True)).probes if "unsloth" in one.spec.function
     }
-    assert under == set(catalog.engines())
+    assert under == {one.name for one in catalog.engines().values() if not one.is_on_demand}
 
 
 def tried(options, *packages):

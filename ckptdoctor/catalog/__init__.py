@@ -133,6 +133,8 @@ def sent() -> dict[str, Any]:
                 "package": one.package,
                 "casts_weights": one.record.casts_weights,
                 "ranks": one.record.ranks,
+                "precision": one.record.precision.get(name, ""),
+                "hides_layers": one.record.hides_layers,
                 "options": one.record.options.get(name, {}),
             }
             for name, one in engines().items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -128,6 +129,14 @@ class EngineReproduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """The line that this expression needs."""
 
 
+class Instead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The engine to use in place of another one, and the setting that does it."""
+
+    engine: str
+    setting: str
+    """As a trainer's job has it."""
+
+
 class EngineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of engine: what wraps the model for training. Its file has the name of that in ``probes/engines/``."""
 
@@ -141,12 +150,28 @@ class EngineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Engines are tried and shown in this order."""
     package: str = ""
     """The package without which there is no such engine; empty where torch is enough."""
-    options: dict[str, dict[str, int]] = {}
+    owner: str = ""
+    """The package whose code wraps the model, where that is not ``package``; empty where no package's does."""
+    torch: str = ""
+    """The first release of torch that has it; empty where every one has."""
+    on_demand: tuple[str, ...] = ()
+    """Those that are tried only where they are named, or all are: rarer, or too slow."""
+    instead: dict[str, Instead] = {}
+    """The engine that a job can change to by one setting, if one of the names is at fault."""
+    options: dict[str, dict[str, int | bool | str]] = {}
     """What each of the names stands for, for the environment's side."""
     telling: tuple[str, ...] = ()
     """Those under which functions are tried too that share their entry with another one: where it matters most."""
     ranks: bool = False
     """It can be run in several processes."""
+    least_ranks: int = 1
+    """It is always run in so many processes."""
+    precision: dict[str, Literal["bf16"]] = {}
+    """Precision to which each of the names rounds the parameters for forward and backward; without one, none does."""
+    hides_layers: bool = False
+    """What a layer does cannot be seen from outside, as in compiled code."""
+    slow: int = 1
+    """So many times the usual time limit."""
     casts_weights: bool = False
     """It casts the model's weights to the job's precision; others leave that to autocast."""
     reproduction: EngineReproduction = msgspec.field(default_factory=EngineReproduction)
@@ -172,6 +197,21 @@ class Engine:
     def package(self) -> str:
         """The package without which there is no such engine; empty where torch is enough."""
         return self.record.package
+
+    @property
+    def owner(self) -> str:
+        """The package whose code wraps the model; empty where no package's does."""
+        return self.record.package or self.record.owner
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether it is tried only where it is named, or all are."""
+        return self.name in self.record.on_demand
+
+    @property
+    def instead(self) -> Instead | None:
+        """The engine that a job can change to by one setting."""
+        return self.record.instead.get(self.name)
 
     @property
     def is_telling(self) -> bool:

@@ -90,7 +90,7 @@ NPROC = click.option(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Run each probe under DeepSpeed in this many processes, for faults that need real ranks.",
+    help="Run each probe under DeepSpeed, DDP and FSDP in this many processes. DDP and FSDP always have two or more.",
 )
 THOROUGH = click.option(
     "--thorough",
@@ -107,7 +107,7 @@ NO_CACHE = click.option(
     callback=lambda _context, _option, given: not given,
     help="Run the probes even if nothing has changed since the last run.",
 )
-ENGINES = click.Choice(list(catalog.engines()))
+ENGINES = click.Choice([*catalog.engines(), "all"])
 
 
 def _engine(default: str) -> Callable[[Command], Command]:
@@ -122,7 +122,7 @@ def target_options(command: Callable[..., Any]) -> Any:
 
 def request_options(command: Callable[..., Any]) -> Any:
     """The options that say what to diagnose; the command gets them as ``request``."""
-    engine = _engine("all, ZeRO only if DeepSpeed is installed")
+    engine = _engine("those that are quick, ZeRO only if DeepSpeed is installed")
     what = (JOB, MODEL, CHECKPOINT_FN, engine, CONVENTION, TIMEOUT, NPROC, THOROUGH, JOBS, NO_CACHE)
     return grouped(PYTHON, WITH, WITH_DEPS, *what)(_with_request(command, REQUEST))
 

@@ -218,6 +218,8 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs_require_grad: bool = False
     """The output of frozen embeddings is made to require a gradient beside an adapter, and in variants beside frozen layers:
     trainers do it, as a plain Trainer does not."""
+    fsdp_checkpointing: bool = False
+    """FSDP's own activation checkpointing is on beside the checkpoint function (``fsdp_config.activation_checkpointing``)."""
 
     @property
     def is_usual(self) -> bool:
@@ -245,6 +247,7 @@ class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
             "Trainer's switch" if self.trainer_switches_on else "",
             "inputs require grad" if self.inputs_require_grad else "",
             "without patches" if self.without_patches else "",
+            "FSDP's checkpointing" if self.fsdp_checkpointing else "",
         ]
         return "+".join(filter(None, [*parts, reentrant, *more]))
 
@@ -269,7 +272,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     seed: int = 0
     setup: Setup = Setup()
     ranks: int = 1
-    """Processes, under torch's elastic launcher where there are several."""
+    """Processes."""
     thorough: bool = False
     """Of a course: whole for a trainer's function too."""
     as_installed: bool = False
@@ -369,6 +372,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     torch_too: tuple[str, ...] = ()
     """torch's own checkpoint functions that do not get this step right either."""
     loaded: Loaded | None = None
+    wrapper: Place | None = None
+    """Where torch's ``checkpoint_wrapper`` runs a layer, if FSDP's own activation checkpointing wraps layers."""
     missing: tuple[str, ...] = ()
     """Packages that are not installed, and that the checkpoint function asked for while it ran: a stand-in answered."""
     modules: Mapping[str, str] = {}

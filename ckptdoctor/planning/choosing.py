@@ -5,10 +5,21 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.options import FALLBACK_FAMILIES, NO_FUNCTION, OWN_MODEL, TORCH, Options, named_functions
+from ckptdoctor.planning.options import (
+    ALL,
+    FALLBACK_FAMILIES,
+    NO_FUNCTION,
+    OWN_MODEL,
+    TORCH,
+    Options,
+    is_torchs,
+    named_functions,
+)
 
 
 def choose_models(environment: Environment, options: Options) -> tuple[list[str], list[str]]:
@@ -72,7 +83,7 @@ def _function(name: str, environment: Environment) -> list[str]:
         return [name]  # a job that switches checkpointing off
     if name == "torch":
         return list(TORCH)
-    if name in TORCH:
+    if is_torchs(name):
         return [name]
     if name == "deepspeed":
         _require(environment, "deepspeed", name)
@@ -109,17 +120,48 @@ def _users_own(name: str) -> str:
 
 
 def choose_engines(environment: Environment, options: Options) -> list[str]:
-    """The engines that the user names, or all that the environment can run.
+    """The engines that the user names, or those of which a check is quick here.
 
     Raises:
-        TargetError: DeepSpeed is needed for one, and not installed.
+        TargetError: A package is needed for one, and not installed.
     """
     if not options.engines:
-        return [one.name for one in catalog.engines().values() if not one.package or one.package in environment.stack]
+        return [one.name for one in _fitting(environment) if _is_quick(one, environment)]
+    if ALL in options.engines:
+        return [one.name for one in _fitting(environment)]
     for name in options.engines:
         if package := catalog.engines()[name].package:
             _require(environment, package, name)
     return list(dict.fromkeys(options.engines))
+
+
+def engines_left_out(environment: Environment, options: Options) -> list[str]:
+    """Engines that the environment can run and that are not tried unless the user names them."""
+    if options.engines:
+        return []
+    return [one.name for one in _fitting(environment) if not _is_quick(one, environment)]
+
+
+def _fitting(environment: Environment) -> list[catalog.Engine]:
+    """The engines for which the environment has the package, and a release of torch that has them."""
+    return [
+        one
+        for one in catalog.engines().values()
+        if (not one.package or one.package in environment.stack)
+        and (not one.record.torch or _is_at_least(environment.version("torch"), one.record.torch))
+    ]
+
+
+def _is_at_least(installed: str, release: str) -> bool:
+    try:
+        return Version(installed) >= Version(release)
+    except InvalidVersion:
+        return True  # some build of its own: the probe tells
+
+
+def _is_quick(engine: catalog.Engine, environment: Environment) -> bool:
+    """Whether an engine is tried without being named. On macOS nothing is forked, so that each rank imports the stack again."""
+    return not engine.is_on_demand and not (engine.record.least_ranks > 1 and environment.platform.startswith("darwin"))
 
 
 def _require(environment: Environment, package: str, wanted: str) -> None:

@@ -15,7 +15,13 @@ FALLBACK_FAMILIES = ("glm4", "glm", "llama")
 
 TORCH = ("torch:non-reentrant", "torch:reentrant")
 
+WRAPPER = "torch:wrapper"
+"""FSDP's own activation checkpointing: each layer in torch's ``checkpoint_wrapper``, as accelerate applies it."""
+
 NO_FUNCTION = "none"
+
+ALL = "all"
+"""In the place of an engine's name: every engine that the environment can run."""
 
 COURSE: Variant = "course"
 """The variant in which a function takes many steps, on more layers."""
@@ -37,7 +43,7 @@ class Options:
     setup: Setup = field(default_factory=Setup)
     """What a job does beside checkpointing."""
     ranks: int = 1
-    """Processes of each probe under an engine of DeepSpeed's."""
+    """Processes of each probe under an engine that can have several; some engines always have two."""
     variants: bool = True
     """Whether a trainer's name includes the variants of its function."""
     thorough: bool = False
@@ -48,13 +54,24 @@ class Options:
 
 def named_functions() -> tuple[str, ...]:
     """The checkpoint functions that have a name here; others are given by file or module."""
-    return (*TORCH, "deepspeed", *catalog.functions())
+    return (*TORCH, WRAPPER, "deepspeed", *catalog.functions())
+
+
+def is_torchs(function: str) -> bool:
+    """Whether a checkpoint function is torch's own, whichever."""
+    return function in (*TORCH, WRAPPER)
 
 
 def shares_entry(function: str) -> bool:
     """Whether a function is entered through its trainer's first one: it is tried where it may differ from that."""
     found = catalog.functions().get(function)
     return found is not None and found.shares_entry
+
+
+def ranks_of(engine: str, wanted: int) -> int:
+    """In how many processes a probe under an engine is run, if the user wants so many."""
+    record = catalog.engines()[engine].record
+    return max(wanted, record.least_ranks) if record.ranks else 1
 
 
 def in_the_wild() -> tuple[str, ...]:

@@ -12,8 +12,19 @@ from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
 from ckptdoctor.model.evidence import Environment, Setup, Spec
 from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED, Worker
-from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
-from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH, Options, in_the_wild, shares_entry
+from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models, engines_left_out
+from ckptdoctor.planning.options import (
+    COURSE,
+    NO_FUNCTION,
+    OWN_MODEL,
+    TORCH,
+    WRAPPER,
+    Options,
+    in_the_wild,
+    is_torchs,
+    ranks_of,
+    shares_entry,
+)
 from ckptdoctor.planning.variants import perturbed, variants
 
 Role = Literal["subject", "control", "convention", "advisory"]
@@ -44,6 +55,8 @@ class Plan:
 
     probes: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """Engines that could be tried here and are not."""
 
     def specs(self, worker: Worker) -> list[Spec]:
         """The probes of one worker; the longest come first, so that none runs alone at the end."""
@@ -80,12 +93,14 @@ def make(environment: Environment, options: Options) -> Plan:
     models, plan.notes = choose_models(environment, options)
     subjects = choose_functions(environment, options)
     engines = choose_engines(environment, options)
+    plan.left_out = engines_left_out(environment, options)
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)
         plan.probes += _other_way_round(model, subjects, engines, options)
         plan.probes += _switched_on_once(model, subjects, engines, options)
         plan.probes += _without_patches(model, subjects, options)
+        plan.probes += _one_of_two(model, subjects, engines, options)
         if options.setup.is_usual:
             plan.probes += _variants(model, subjects, engines, options, environment)
         plan.probes += _courses(model, subjects, options)
@@ -101,7 +116,8 @@ def make(environment: Environment, options: Options) -> Plan:
 def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
     """Every function under every engine, and the engine without checkpointing and with torch's own functions."""
     conventions = (options.conventions or in_the_wild()) if model == OWN_MODEL else ("model",)
-    for engine in dict.fromkeys((*engines, *options.beside)):
+    instead = [one.engine for name in engines if (one := catalog.engines()[name].instead)]
+    for engine in dict.fromkeys((*engines, *options.beside, *instead)):
         for convention in conventions:
             for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
                 if not _is_worth_it(function, engine, options):
@@ -170,10 +186,20 @@ def _with_another_setup(
             yield replace(planned, role="control")
 
 
+def _one_of_two(model: str, subjects: Sequence[str], engines: Sequence[str], options: Options) -> Iterator[Planned]:
+    """If a job checkpoints twice: each of its two mechanisms alone. Does switching one of them off help?"""
+    if not options.setup.fsdp_checkpointing:
+        return
+    once = replace(options, setup=structs.replace(options.setup, fsdp_checkpointing=False))
+    for planned in usual_step(model, [*subjects, WRAPPER], engines, once):
+        if planned.spec.function in (*subjects, WRAPPER):
+            yield replace(planned, role="control")
+
+
 def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:
-    ranks = options.ranks if catalog.engines()[engine].record.ranks else 1
-    # Each rank imports the stack again, and all ranks share the cores.
-    timeout = options.timeout * (1 + ranks) if ranks > 1 else options.timeout
+    ranks = ranks_of(engine, options.ranks)
+    # Where nothing can be forked, each rank imports the stack again; all ranks share the cores.
+    timeout = options.timeout * catalog.engines()[engine].record.slow * (1 + ranks if ranks > 1 else 1)
     return Spec(model, function, engine, convention, timeout=timeout, setup=options.setup, ranks=ranks)
 
 
@@ -208,7 +234,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
     """
     convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
     for function in subjects:
-        if function in (NO_FUNCTION, *TORCH):  # if torch's own functions fail, no function is blamed
+        if function == NO_FUNCTION or is_torchs(function):  # if torch's own functions fail, no function is blamed
             continue
         is_known = function == "deepspeed" or (shares_entry(function) and not options.functions)
         if is_known and not options.thorough:
@@ -229,7 +255,7 @@ def _perturbed(model: str, subjects: Sequence[str], options: Options) -> Iterato
 
 def _conventions(subjects: Sequence[str], options: Options) -> Iterator[Planned]:
     """Each function that is not torch's own, with each calling convention; torch's own functions support all."""
-    own = [name for name in subjects if name not in (*TORCH, "deepspeed") and not shares_entry(name)]
+    own = [name for name in subjects if not (is_torchs(name) or name == "deepspeed" or shares_entry(name))]
     for function in own:
         for convention in options.conventions or catalog.conventions():
             setup = Setup(precision=options.setup.precision)

@@ -9,7 +9,16 @@ from msgspec import structs
 
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Setup, Spec, Variant
-from ckptdoctor.planning.options import NO_FUNCTION, OWN_MODEL, PERTURBED, TORCH, Options, shares_entry
+from ckptdoctor.planning.options import (
+    NO_FUNCTION,
+    OWN_MODEL,
+    PERTURBED,
+    TORCH,
+    Options,
+    is_torchs,
+    ranks_of,
+    shares_entry,
+)
 
 REENTRANT = "torch:reentrant"
 
@@ -59,7 +68,8 @@ def variants(
     if step.model != OWN_MODEL and environment.version("peft"):
         for engine in dict.fromkeys((*engines, *options.beside)):
             if engine in WITH_ADAPTER or (options.thorough and engine != "partial"):
-                yield from _adapters(structs.replace(step, engine=engine), own, counts=engine in engines)
+                under = structs.replace(step, engine=engine, ranks=ranks_of(engine, options.ranks))
+                yield from _adapters(under, own, counts=engine in engines)
 
 
 def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterator[Spec]:
@@ -70,7 +80,7 @@ def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterato
         functions: Those that count.
         options: What the user wants.
     """
-    own = [name for name in functions if name not in (*TORCH, NO_FUNCTION, "deepspeed")]
+    own = [name for name in functions if not (is_torchs(name) or name in (NO_FUNCTION, "deepspeed"))]
     tried = own if options.thorough else [name for name in own if name not in catalog.functions()]
     if options.models and not tried:
         tried = [name for name in functions if name != NO_FUNCTION][:1]  # the layers are the same with each
@@ -80,16 +90,16 @@ def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterato
 
 def _of(function: str, model: str, options: Options) -> Iterator[Variant]:
     """The variants without an engine that a function is tried with."""
-    is_torchs, is_real = function in TORCH, model != OWN_MODEL
+    is_real = model != OWN_MODEL
     if is_real:
         yield "packed"
-    if is_torchs and is_real:
+    if is_torchs(function) and is_real:
         yield "cache"  # the course of other functions has such a step
         if options.models:
             yield "shared-kv"
     if function == REENTRANT and _tries_prefix(model, options):
         yield "prefix"
-    if is_torchs or function == "deepspeed":
+    if is_torchs(function) or function == "deepspeed":
         return  # they keep the random state by default
     yield "dropout"
     if function in catalog.functions() and catalog.functions()[function].prepares_inputs:

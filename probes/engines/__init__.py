@@ -9,6 +9,7 @@ Each has one function::
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -16,7 +17,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .. import catalog
+from .. import catalog, wrapper
+from .. import ranks as launch
+
+
+class EngineUnavailableError(Exception):
+    """The target or the machine cannot run this engine."""
 
 
 class Settings(NamedTuple):
@@ -28,6 +34,8 @@ class Settings(NamedTuple):
     deepspeed: str = ""
     """The job's own configuration of DeepSpeed, as JSON."""
     ranks: int = 1
+    wraps_layers: bool = False
+    """The engine's own activation checkpointing is on: layers go into torch's ``checkpoint_wrapper``."""
 
 
 class Engine:
@@ -43,6 +51,10 @@ class Engine:
     def backward(self, loss: torch.Tensor) -> None:
         """Backpropagate a scalar loss."""
         loss.backward()
+
+    def gathered(self) -> Any:
+        """A context in which ``gradient`` is asked, for an engine that gathers all parameters at once."""
+        return contextlib.nullcontext()
 
     def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The whole gradient of a parameter, in its own shape."""
@@ -66,16 +78,21 @@ def averaged(
 
 
 def wrap(name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings) -> Engine:
-    """Wrap a model in the engine of that name, a key of ``catalog.ENGINES``."""
+    """Wrap a model in the engine of that name, a key of ``catalog.ENGINES``.
+
+    Raises:
+        EngineUnavailableError: The target or the machine cannot run it.
+    """
     record = catalog.ENGINES[name]
-    made: Engine = importlib.import_module(f".{record['module']}", __name__).wrap(
-        model, layers, settings, **record["options"]
-    )
+    module = importlib.import_module(f".{record['module']}", __name__)
+    if settings.wraps_layers and not getattr(module, "WRAPS_LAYERS", False):
+        wrapper.around_layers(model, layers)
+    made: Engine = module.wrap(model, layers, settings, **record["options"])
     return made
 
 
 def process_group(ranks: int) -> None:
-    """The process group that torch's launcher has prepared, or one of this process alone, over a store in memory."""
+    """The process group of the probe's ranks, or one of this process alone, over a store in memory."""
     if sys.platform == "linux":
         # Gloo otherwise looks up the machine's own name, which fails on machines without a proper one.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -84,7 +101,8 @@ def process_group(ranks: int) -> None:
     nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
     backend = "nccl" if nccl and torch.cuda.device_count() >= ranks else "gloo"
     if ranks > 1:
-        torch.distributed.init_process_group(backend)
+        store = torch.distributed.FileStore(os.environ[launch.STORE], ranks)
+        torch.distributed.init_process_group(backend, store=store, rank=int(os.environ["RANK"]), world_size=ranks)
         return
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
     torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
