@@ -52,7 +52,7 @@ class Preparation:
             with self.watching():
                 act(_file_of(self.trainer))
         except Exception as error:
-            self.evidence["unprepared"] = f"{type(error).__name__}: {error}"[:500]
+            self.evidence["unprepared"] = _in_a_line(error)
 
     @contextlib.contextmanager
     def watching(self) -> Any:
@@ -86,10 +86,15 @@ def load_whole(name: str) -> str:
             _file_of(name).load_whole()
             UNAVAILABLE[name] = ""
         except Exception as error:
-            UNAVAILABLE[name] = f"{type(error).__name__}: {error}"[:500]
+            UNAVAILABLE[name] = _in_a_line(error)
             for module in [one for one in sys.modules if one.partition(".")[0] == name]:
                 del sys.modules[module]  # its function is loaded alone then
     return UNAVAILABLE[name]
+
+
+def _in_a_line(error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}"[:500]
 
 
 def _file_of(trainer: str) -> Any:

@@ -118,7 +118,7 @@ def test_a_patch_is_not_to_blame_for_what_happens_without_it_or_elsewhere():
 
 def test_patches_that_were_not_applied_are_named():
     found = judge_patched({"unprepared": "ModuleNotFoundError: No module named 'trl'"}, {})
-    assert "The patches of axolotl for this model were not applied: ModuleNotFoundError" in found.notes()[0]
+    assert "axolotl's own patches for this model were not applied. ModuleNotFoundError" in found.notes()[0]
 
 
 def test_a_sound_stack_has_no_findings():

@@ -97,8 +97,8 @@ def make(environment: Environment, options: Options) -> Plan:
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)
-        plan.probes += _other_way_round(model, subjects, engines, options)
-        plan.probes += _switched_on_once(model, subjects, engines, options)
+        plan.probes += _other_way_round(model, subjects, engines, options, environment)
+        plan.probes += _switched_on_once(model, subjects, engines, options, environment)
         plan.probes += _without_patches(model, subjects, options)
         plan.probes += _one_of_two(model, subjects, engines, options)
         if options.setup.is_usual:
@@ -145,25 +145,22 @@ def as_installed(
 
 
 def _other_way_round(
-    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
 ) -> Iterator[Planned]:
     """Trainers' functions with the opposite of the job's ``use_reentrant``: does this setting help?"""
     if options.setup.reentrant is None or model == OWN_MODEL:
         return
-    yield from _with_another_setup(
-        model,
-        subjects,
-        engines,
-        replace(options, setup=structs.replace(options.setup, reentrant=not options.setup.reentrant)),
-    )
+    turned = structs.replace(options.setup, reentrant=not options.setup.reentrant)
+    yield from _with_another_setup(model, subjects, engines, replace(options, setup=turned), environment)
 
 
 def _switched_on_once(
-    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
 ) -> Iterator[Planned]:
     """Trainers' functions without Trainer's own call after them: does the job run without this setting?"""
     if options.setup.trainer_switches_on and model != OWN_MODEL:
-        yield from _with_another_setup(model, subjects, engines, replace(options, setup=options.setup.switched_on_once))
+        once = replace(options, setup=options.setup.switched_on_once)
+        yield from _with_another_setup(model, subjects, engines, once, environment)
 
 
 def _without_patches(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
@@ -177,11 +174,14 @@ def _without_patches(model: str, subjects: Sequence[str], options: Options) -> I
 
 
 def _with_another_setup(
-    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options
+    model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
 ) -> Iterator[Planned]:
     """Trainers' functions alone, as controls."""
     own = [name for name in subjects if name in catalog.functions()]
-    for planned in usual_step(model, own, engines, options) if own else ():
+    if not own:
+        return
+    whole = as_installed(model, own, engines, options, environment)
+    for planned in (*usual_step(model, own, engines, options), *whole):
         if planned.spec.function in own:
             yield replace(planned, role="control")
 

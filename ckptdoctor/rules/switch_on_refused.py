@@ -8,7 +8,7 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
-from ckptdoctor.words.wording import owner
+from ckptdoctor.words.wording import located, owner
 
 
 def judge(case: Case) -> RuleHit | None:
@@ -18,11 +18,13 @@ def judge(case: Case) -> RuleHit | None:
         return None
     caller = error.frames[0] if error.frames else None
     who = owner(error.refused_by, case.spec.function)
+    by = [one.by for one in case.evidence.replaced if one.with_ and one.by and one.with_.is_at(error.refused_by)]
+    where = f" The line that replaced it: {located(by[0])}." if by else ""
     return RuleHit(
         title=f"{who} has a method that refuses the call with which {_by(caller)} switches checkpointing on",
         detail=(
             f"The model's own method was replaced by `{error.refused_by.function}`, which does not take all arguments that "
-            f"{owner(caller, 'the caller')} passes. Training stops before its first step."
+            f"{owner(caller, 'the caller')} passes.{where} Training stops before its first step."
         ),
         culprit=error.refused_by,
         passed_by=caller,

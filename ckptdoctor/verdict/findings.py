@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
 from ckptdoctor.planning.options import NO_FUNCTION, PERTURBED
@@ -139,7 +140,8 @@ def _as_run(case: Case) -> Iterator[str]:
         missing = listed([f"`{name}`" for name in evidence.targets_missing], limit=9)
         yield f"{spec.model} has no {missing}, which the job adapts with LoRA. Give the job's model family with --model."
     if evidence.unprepared:
-        yield f"The patches of {spec.setup.prepared_by} for this model were not applied: {evidence.unprepared}"
+        title = catalog.trainers()[spec.setup.prepared_by].title
+        yield f"{title}'s own patches for this model were not applied. {evidence.unprepared}"
     if spec.setup.precision == "fp16" and evidence.precision == "bf16":
         yield "The job uses fp16, which the CPU does not support: bf16 was run instead."
     elif evidence.model_class and evidence.precision != spec.setup.precision:

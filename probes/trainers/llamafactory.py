@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import os
 from typing import Any
 
 import torch
@@ -39,7 +40,11 @@ def enable(module: Any, model: torch.nn.Module, name: str, reentrant: bool) -> N
 
 
 def load_whole() -> None:
-    """Its patcher and what that imports, and its arguments."""
+    """Its patcher and what that imports, and its arguments.
+
+    A job on a release of transformers that LLaMA-Factory does not allow starts only with this variable.
+    """
+    os.environ.setdefault("DISABLE_VERSION_CHECK", "1")
     importlib.import_module("llamafactory.model.patcher")
     importlib.import_module("llamafactory.hparams")
 
