@@ -18,6 +18,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``step``            the training step itself: plain, then with checkpointing, and what was seen
 ``gradients``       gradients of a checkpointed step against those of the plain one
 ``course``          many steps on more layers: batches, precisions, evaluation, frozen parts; a file for each subject
+``repeated``        two micro-batches, and the step after an optimizer step
 ``perturbed``       whether what a layer saves for backward depends on values
 ``surroundings``    what a step must leave as it was: modes, random numbers, values
 ``memory``          bytes in use, whoever holds them

@@ -91,6 +91,10 @@ def _kind(spec: dict[str, Any]) -> Any:
         from .perturbed import Perturbed
 
         return Perturbed
+    if spec["variant"] in ("accumulated", "second"):
+        from .repeated import Accumulated, Second
+
+        return Accumulated if spec["variant"] == "accumulated" else Second
     return Step
 
 
@@ -126,6 +130,8 @@ def _simulated(spec: dict[str, Any]) -> dict[str, Any]:
 
 class Step:
     """The plain step, the checkpointed one, and a second one on top of it; evidence is filled in as it comes."""
+
+    micro_batches = 1
 
     def __init__(self, spec: dict[str, Any], evidence: dict[str, Any], spy: watch.Spy, note: Note) -> None:
         self.spec, self.evidence, self.spy, self.note = spec, evidence, spy, note
@@ -250,6 +256,7 @@ class Step:
             precision=self.precision,
             deepspeed=setup["deepspeed"],
             ranks=self.spec["ranks"],
+            micro_batches=self.micro_batches,
             wraps_layers=function == functions.WRAPPER or (setup["fsdp_checkpointing"] and function != "none"),
         )
         self.engine = engines.wrap(self.spec["engine"], self.model.module, self.model.layers, settings)

@@ -254,3 +254,22 @@ def test_other_values_are_tried_on_a_model_of_the_users_choice_and_in_jobs(tmp_p
     job = Options(models=["qwen2"], engines=["zero3"], functions=["llamafactory"], setup=Setup(tuning="lora"))
     assert perturbed(job) == {"qwen2/llamafactory/none/perturbed"}
     assert perturbed(Options(functions=[mine])) == {f"glm4/{mine}/none/perturbed"}
+
+
+def test_variants_that_only_thorough_tries_are_named():
+    packages = environment("torch==2.13.0", "transformers==5.13.1", "deepspeed==0.19.2", "peft==0.19.1")
+    [note] = plan.make(packages, Options()).notes
+    assert note.startswith("Not tried without --thorough: gradient accumulation")
+    assert "LoRA under" in note
+    assert "ZeRO 0" in note
+    assert "3" not in note
+    for options in (Options(thorough=True), Options(engines=["none"]), Options(setup=Setup(tuning="lora"))):
+        assert plan.make(packages, options).notes == []
+
+
+def test_repeated_steps_have_their_control_under_every_engine():
+    made = plan.make(FULL, Options(thorough=True, engines=["zero1"]))
+    roles = {one.spec.function: one.role for one in made.probes if one.spec.variant == "accumulated"}
+    assert roles["none"] == "control"
+    assert roles["torch:reentrant"] == roles["llamafactory"] == "subject"
+    assert all(one.usual and not one.usual.variant for one in made.probes if one.spec.variant == "second")

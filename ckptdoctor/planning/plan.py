@@ -25,7 +25,7 @@ from ckptdoctor.planning.options import (
     ranks_of,
     shares_entry,
 )
-from ckptdoctor.planning.variants import perturbed, variants
+from ckptdoctor.planning.variants import perturbed, untried, variants
 
 Role = Literal["subject", "control", "convention", "advisory"]
 
@@ -94,6 +94,7 @@ def make(environment: Environment, options: Options) -> Plan:
     subjects = choose_functions(environment, options)
     engines = choose_engines(environment, options)
     plan.left_out = engines_left_out(environment, options)
+    plan.notes += untried(engines, options, environment)
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)
@@ -221,9 +222,10 @@ def _variants(
     for varied, counts in variants(step, subjects, engines, options, environment):
         # The class of the model is looked up in the same way, whatever is varied.
         setup = structs.replace(varied.setup, auto_classes=options.setup.auto_classes)
-        spec = structs.replace(varied, setup=setup)
+        under = _spec(model, varied.function, varied.engine, convention, options)
+        spec = structs.replace(varied, setup=setup, ranks=under.ranks, timeout=under.timeout)
         role: Role = "subject" if counts else "control"
-        usual = structs.replace(spec, variant="", setup=Setup())
+        usual = structs.replace(spec, variant="", setup=Setup(auto_classes=options.setup.auto_classes))
         yield Planned(spec, role, worker_of(spec.function, spec.engine), usual)
 
 

@@ -19,6 +19,7 @@ from ckptdoctor.planning.options import (
     ranks_of,
     shares_entry,
 )
+from ckptdoctor.words.wording import engines_in_words, listed
 
 REENTRANT = "torch:reentrant"
 
@@ -34,6 +35,12 @@ BF16 = Setup(precision="bf16")
 
 WITH_ADAPTER = ("none", "zero3")
 """Engines under which an adapter is always tried; ``--thorough`` tries it under all."""
+
+REPEATED: tuple[Variant, ...] = ("accumulated", "second")
+"""Variants that ``--thorough`` tries under every engine: courses take such steps, and torch's own functions are known to."""
+
+UNVARIED = ("partial", "compile")
+"""Engines under which no variant is tried."""
 
 
 class Wanted(NamedTuple):
@@ -65,11 +72,29 @@ def variants(
             yield from _comparisons(step, own)
         if step.model != OWN_MODEL:
             yield from _with_setup(step, BF16, [name for name in own if name in TORCH])
+    for engine in engines if options.thorough else ():
+        for function in (NO_FUNCTION, *own) if engine not in UNVARIED else ():
+            for variant in REPEATED:  # an engine may scale what it accumulates: the step without checkpointing tells
+                repeated = structs.replace(step, function=function, engine=engine, variant=variant)
+                yield Wanted(repeated, counts=function != NO_FUNCTION)
     if step.model != OWN_MODEL and environment.version("peft"):
         for engine in dict.fromkeys((*engines, *options.beside)):
-            if engine in WITH_ADAPTER or (options.thorough and engine != "partial"):
+            if engine in WITH_ADAPTER or (options.thorough and engine not in UNVARIED):
                 under = structs.replace(step, engine=engine, ranks=ranks_of(engine, options.ranks))
                 yield from _adapters(under, own, counts=engine in engines)
+
+
+def untried(engines: Sequence[str], options: Options, environment: Environment) -> list[str]:
+    """A note on variants that only ``--thorough`` tries; none where the user chose what to try."""
+    if options.thorough or options.engines or options.functions or not options.setup.is_usual:
+        return []
+    left = ["gradient accumulation", "the step after an optimizer step"]
+    without = [one for one in engines if one not in (*WITH_ADAPTER, *UNVARIED)]
+    if environment.version("peft") and without:
+        left.append(f"LoRA under {engines_in_words(without)}")
+    if environment.version("transformers") and not options.models:
+        left.append("frozen first layers with torch:reentrant")
+    return [f"Not tried without --thorough: {listed(left)}."]
 
 
 def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterator[Spec]:

@@ -25,7 +25,7 @@ def judge(case: Case) -> RuleHit | None:
         return None
     shown = "not a finite number" if loss is None or not math.isfinite(loss) else f"{loss:.8g}"
     return RuleHit(
-        title=f"{case.spec.function} changes the loss{case.step_text}",
+        title=f"{case.spec.function} changes the loss{case.variant_text}",
         detail=f"The loss of the step is {shown} with checkpointing and {plain:.8g} without.",
         culprit=case.function,
         passed_by=case.passed_by,

@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -34,12 +35,17 @@ class Settings(NamedTuple):
     deepspeed: str = ""
     """The job's own configuration of DeepSpeed, as JSON."""
     ranks: int = 1
+    micro_batches: int = 1
+    """Backward passes between two optimizer steps."""
     wraps_layers: bool = False
     """The engine's own activation checkpointing is on: layers go into torch's ``checkpoint_wrapper``."""
 
 
 class Engine:
     """No engine: the model itself."""
+
+    share = 1.0
+    """The part of a micro-batch's gradient that is accumulated."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
@@ -51,6 +57,17 @@ class Engine:
     def backward(self, loss: torch.Tensor) -> None:
         """Backpropagate a scalar loss."""
         loss.backward()
+
+    @contextlib.contextmanager
+    def micro_batch(self, is_last: bool) -> Iterator[None]:
+        """Accumulate the gradients of a forward and backward pass: ranks exchange them after the last one only."""
+        no_sync = getattr(self.model, "no_sync", None)
+        with contextlib.nullcontext() if is_last or no_sync is None else no_sync():
+            yield
+
+    def step(self, rate: float) -> None:
+        """Move the weights by plain SGD."""
+        torch.optim.SGD([one for one in self.model.parameters() if one.requires_grad], lr=rate).step()
 
     def gathered(self) -> Any:
         """A context in which ``gradient`` is asked, for an engine that gathers all parameters at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,10 +30,24 @@ class DeepSpeedEngine(Engine):
         )
         super().__init__(engine)
         self.sharded = stage > 0
+        self.share = 1.0 / settings.micro_batches
 
     def backward(self, loss: torch.Tensor) -> None:
         """Backpropagate through the engine, which reduces gradients and moves them where the stage keeps them."""
         self.model.backward(loss)
+
+    @contextlib.contextmanager
+    def micro_batch(self, is_last: bool) -> Iterator[None]:
+        """The engine counts the steps, and moves no weight before the last."""
+        yield
+        if not is_last:
+            self.model.step()
+
+    def step(self, rate: float) -> None:
+        """Let the engine's own optimizer move the weights."""
+        for group in self.model.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.step()
 
     def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The gradient gathered from wherever the stage keeps it."""
@@ -82,6 +97,7 @@ def _config(stage: int, settings: Settings) -> dict[str, Any]:
     return {
         **config,
         "train_micro_batch_size_per_gpu": settings.batch,
+        "gradient_accumulation_steps": settings.micro_batches,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,

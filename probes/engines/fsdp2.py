@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -55,6 +56,13 @@ def _imported() -> tuple[Any, Any]:
 
 class FullyShard(Engine):
     """A model whose parameters are sharded tensors."""
+
+    @contextlib.contextmanager
+    def micro_batch(self, is_last: bool) -> Iterator[None]:
+        """Reduce gradients after the last micro-batch only, as accelerate does it."""
+        self.model.set_requires_gradient_sync(is_last)
+        self.model.set_is_last_backward(is_last)
+        yield
 
     def gradient(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The gradient of all shards."""

@@ -1,6 +1,7 @@
 """Variants that only some jobs have, with real packages and without a job file."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -23,13 +24,17 @@ OLDER = (
 )
 """An adapter with transformers 4.51.3, which leaves the output of frozen embeddings as it is."""
 
+ENGINES = ("none", "ddp", "fsdp2", "zero3")
+
+MUTATIONS = Path(__file__).parents[1] / "mutations"
+
 PREPARE = "call `model.enable_input_require_grads()` before training"
 
 
 @pytest.fixture(scope="module")
 def newer(torch_python):
-    engines = ("--engine", "none", "--engine", "zero3")
-    return check(torch_python, *NEWER, *engines, "--checkpoint-fn", "torch", "--model", "glm4")
+    engines = [part for name in ENGINES for part in ("--engine", name)]
+    return check(torch_python, *NEWER, *engines, "--checkpoint-fn", "torch", "--model", "glm4", "--thorough")
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +54,9 @@ def rules(ran, engine="none"):
 
 def test_an_adapter_under_zero_3_is_found_without_a_job(newer):
     assert newer.status == 0, newer.err
-    assert rules(newer, "zero3") == {
-        ("torch:non-reentrant", "lora+inputs require grad"): ["CKPT007"],
-        ("torch:reentrant", "lora+inputs require grad"): [],
-    }
+    found = rules(newer, "zero3")
+    assert found["torch:non-reentrant", "lora+inputs require grad"] == ["CKPT007"]
+    assert found["torch:reentrant", "lora+inputs require grad"] == []
     [finding] = newer.report["findings"]
     assert (finding["severity"], finding["culprit"]["package"]) == ("warning", "deepspeed")
     assert "LoRA" in finding["title"]
@@ -64,8 +68,41 @@ def test_an_adapter_under_zero_3_is_found_without_a_job(newer):
 def test_newer_releases_train_every_variant(newer):
     found = rules(newer)
     variants = {variant for _, variant in found}
-    assert variants == {"packed", "cache", "prefix", "bf16", "lora", "lora+inputs require grad", "perturbed"}
+    usual = {"packed", "cache", "prefix", "bf16", "lora", "lora+inputs require grad", "perturbed"}
+    assert variants == {*usual, "accumulated", "second"}
     assert not any(found.values()), found
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_gradients_are_accumulated_and_weights_move_under_every_engine(newer, engine):
+    found = rules(newer, engine)
+    for function in ("torch:non-reentrant", "torch:reentrant"):
+        assert [found[function, variant] for variant in ("accumulated", "second")] == [[], []]
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_an_adapter_trains_in_two_ranks(newer, engine):
+    found = rules(newer, engine)
+    assert {function: found[function, "lora+inputs require grad"] for function, _ in found} == {
+        "torch:non-reentrant": [],
+        "torch:reentrant": [],
+    }
+
+
+def test_what_is_wrong_with_accumulation_or_after_an_optimizer_step_is_found_in_two_ranks(torch_python):
+    names = ("accumulation_lost", "stale_weights")
+    functions = [part for name in names for part in ("--checkpoint-fn", f"{MUTATIONS / name}.py:checkpoint_function")]
+    ran = check(torch_python, "--thorough", "--engine", "ddp", "--convention", "bound-method", *functions)
+    found = {(Path(key[0]).name.partition(".")[0], key[1]): value for key, value in rules(ran, "ddp").items()}
+    assert found == {
+        ("accumulation_lost", "accumulated"): ["CKPT005"],
+        ("accumulation_lost", "second"): [],
+        ("stale_weights", "accumulated"): [],
+        ("stale_weights", "second"): ["CKPT009"],
+    }
+    titles = [one["title"] for one in ran.report["findings"]]
+    assert any("with gradient accumulation" in title for title in titles)
+    assert any("in the step after an optimizer step" in title for title in titles)
 
 
 def test_a_plain_script_loses_an_adapters_gradients(older):

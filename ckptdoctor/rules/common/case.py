@@ -175,9 +175,10 @@ class Case:
     def control(self) -> Evidence | None:
         """The same step without checkpointing; whether embeddings' outputs require a gradient does not matter to it."""
         setup = self.spec.setup
-        setups = [setup, structs.replace(setup, inputs_require_grad=not setup.inputs_require_grad)]
-        found = [self.sibling(function=NO_FUNCTION, variant="", setup=one) for one in setups]
-        return found[0] or found[1]
+        setups = (setup, structs.replace(setup, inputs_require_grad=not setup.inputs_require_grad))
+        ways = [(variant, one) for variant in dict.fromkeys((self.spec.variant, "")) for one in setups]
+        found = (self.sibling(function=NO_FUNCTION, variant=variant, setup=one) for variant, one in ways)
+        return next((one for one in found if one is not None), None)
 
     def with_prepared_inputs(self) -> Evidence | None:
         """The same step in a script that calls ``enable_input_require_grads()``; nothing if this probe is that step."""
