@@ -238,7 +238,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
     for function in subjects:
         if function == NO_FUNCTION or is_torchs(function):  # if torch's own functions fail, no function is blamed
             continue
-        is_known = function == "deepspeed" or (shares_entry(function) and not options.functions)
+        is_known = catalog.package_of(function) == "deepspeed" or (shares_entry(function) and not options.functions)
         if is_known and not options.thorough:
             continue
         setup = Setup(auto_classes=options.setup.auto_classes)

@@ -31,7 +31,8 @@ def judge(case: Case) -> RuleHit | None:
 def _what(tried: Evidence) -> tuple[str, str]:
     """What the simulated step does, and the details."""
     if tried.error is not None:
-        return "fails in backward", "Neither the error nor the line that raised it involves CUDA."
+        stage = "forward" if tried.during == "forward" else "backward"
+        return f"fails in {stage}", "Neither the error nor the line that raised it involves CUDA."
     for gradients in (tried.gradients, tried.accumulated):
         if gradients is not None and (gradients.missing or gradients.wrong):
             missing, wrong = len(gradients.missing), len(gradients.wrong)

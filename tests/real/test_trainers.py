@@ -155,3 +155,17 @@ def test_offloading_by_trl_and_by_transformers_is_simulated_when_it_is_named(tor
 def test_libraries_functions_are_left_out_unless_named(torch_python):
     ran = check(torch_python, "--with", "transformers==5.24.0", "--engine", "none")
     assert not any(one["checkpoint_function"].startswith("transformers") for one in ran.report["probes"])
+
+
+def test_deepspeeds_function_as_its_users_configure_it(demo_python):
+    """A layer's tuple of one comes back as a tensor: the next layer of transformers before 4.54 gets one sequence."""
+    names = ("--checkpoint-fn", "deepspeed:configured", "--checkpoint-fn", "deepspeed:cpu")
+    narrow = (*names, "--engine", "none", "--convention", "partial-function")
+    ran = check(demo_python, *narrow, environ={"PIP_NO_INDEX": "1"})
+    assert (ran.status, ran.rules) == (1, ["CKPT011"])
+    assert "must match the size" in ran.out
+    newer = check(demo_python, "--with", "transformers==5.24.0", *narrow)
+    assert (newer.status, newer.rules) == (0, [])
+    own = [one for one in newer.report["probes"] if one["checkpoint_function"] in names]
+    assert {one["outcome"] for one in own} == {"ok"}
+    assert all(one["evidence"]["forward_only"] for one in own)
