@@ -97,6 +97,8 @@ TINY_PARTS: dict[str, Any] = {
     "intermediate_size_mlp": 64,
     "num_kv_shared_layers": 0,
     "num_position_embeddings": 16,
+    "decoder_vocab_size": VOCABULARY,
+    "use_mamba_kernels": False,
     "default_output_length": 4,
     "mm_hidden_size": 32,
     "mm_tokens_per_image": 4,
@@ -127,7 +129,7 @@ def _shrink_parts(config: Any, layers: int) -> None:
 
 
 def _alike(value: Any, was: Any) -> Any:
-    """A value in the form of the one that it replaces: sides of images and patches are given as one number or as two."""
+    """A value in the form of the one that it replaces: some are given as one number, or as one for each side or layer."""
     return [value] * len(was) if isinstance(was, (list, tuple)) and isinstance(value, int) else value
 
 
@@ -171,6 +173,8 @@ def _fit(config: Any) -> None:
     heads = _setting(config, "num_attention_heads")
     if isinstance(size, int) and isinstance(heads, int) and vars(config).get("head_dim", 0) is None:
         fitted["head_dim"] = size // heads
+    if vars(config).get("num_key_value_heads", 0) is None and isinstance(heads, int):
+        fitted["num_key_value_heads"] = heads
     if getattr(config, "is_encoder_decoder", False) and _setting(config, "decoder_start_token_id") is None:
         config.decoder_start_token_id = 0
     if _setting(config, "mamba_n_heads") and isinstance(size, int):
@@ -195,9 +199,10 @@ def shrink(config: Any, layers: int = LAYERS) -> None:
     before = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
     count = {"num_hidden_layers": layers, "n_layer": layers}
     for name, value in {**TINY, **count, **_key_value_heads(config)}.items():
-        if _setting(config, name) is not None:
+        was = _setting(config, name)
+        if was is not None:
             try:
-                setattr(config, name, value)
+                setattr(config, name, _alike(value, was))
             except (AttributeError, NotImplementedError):  # an alias or a computed value
                 continue
     for name, value in list(vars(config).items()):
