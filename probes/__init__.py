@@ -43,6 +43,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``catalog``         what the doctor sent of its records
 ``stand_in``        a GPU simulated on the CPU
 ``reads``           what a probe's process reads beside modules
+``wrapper``         FSDP's own activation checkpointing: torch's wrapper around each layer
 ``watch``           hooks that see calls, recomputation, keywords and saved bytes
 ``callables``       what a callable is made of
 ``failures``        an exception as evidence
