@@ -138,7 +138,8 @@ def test_offloading_to_the_cpu_is_handed_on():
 
 def test_every_example_names_functions_that_there_are():
     for file in JOBS.glob("*.*"):
-        assert set(reading.read(file).functions) <= set(named_functions())
+        if file.name != "accelerate_fsdp2.yaml":  # it stands beside a job
+            assert set(reading.read(file).functions) <= set(named_functions())
 
 
 def test_reading_imports_nothing_heavy():

@@ -12,8 +12,6 @@ from ckptdoctor.planning.options import named_functions
 
 JOBS = Path(__file__).parent / "jobs"
 
-pytestmark = pytest.mark.skipif("fsdp2" not in catalog.engines(), reason="the engines are not there")
-
 LLAMAFACTORY = {"model_name_or_path": "glm4", "stage": "sft", "do_train": True, "finetuning_type": "full", "bf16": True}
 AXOLOTL = {"base_model": "glm4", "sequence_len": 8, "micro_batch_size": 1, "bf16": True, "gradient_checkpointing": True}
 ARGUMENTS = {"per_device_train_batch_size": 1, "model_name_or_path": "glm4", "gradient_checkpointing": True}

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import reading, shell
 from ckptdoctor.job.shell_words import shown
@@ -21,8 +20,6 @@ def read(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def read_script(text, *more, name="run.sh", **versions):
-        if "fsdp2" not in catalog.engines():
-            pytest.skip("the engines are not there")
         for file, content in FILES.items():
             (tmp_path / file).write_text(content)
         (tmp_path / name).write_text(text)
@@ -178,6 +175,10 @@ def test_arguments_in_a_variable_that_is_left_open_are_named(read):
             "several jobs (line 1 and line 2)",
         ),
         ("echo hello\n", "starts no training job"),
+        (
+            "if a; then C='swift sft'; else C='swift pt'; fi\n$C --model x\n",
+            "does not say what it runs: `$C` is not set",
+        ),
         ("", "starts no training job"),
         ("llamafactory-cli export train.yaml\nswift infer --model x\nverl\n", "starts no training job"),
         ("tune run full_finetune --config llama3\n", "a torchtune recipe: not supported (line 1)"),
@@ -247,3 +248,31 @@ def test_words_are_those_of_bash(text, words):
 )
 def test_a_hostile_script_is_read_without_harm(text):
     shell.read(text)
+
+
+def test_a_line_that_goes_on_at_the_end_of_a_script_is_no_harm(read):
+    assert read("swift sft --model x --tuner_type full \\\n").trainer == "swift"
+
+
+@pytest.mark.parametrize(
+    ("line", "engine", "is_judged"),
+    [
+        ("-m verl.trainer.main_ppo algorithm.adv_estimator=gae", "fsdp1", True),
+        ("-m verl.trainer.fsdp_sft_trainer model.partial_pretrain=x", "fsdp2", True),
+        ("-m verl.trainer.sft_trainer model.path=x engine.strategy=fsdp2", "fsdp2", True),
+        (
+            "-m verl.trainer.main_ppo --config-path=config --config-name='ppo_megatron_trainer.yaml' data.x=1",
+            "none",
+            False,
+        ),
+        ("-m recipe.dapo.main_dapo actor_rollout_ref.model.path=x", "fsdp1", True),
+        ("-m verl.trainer.main_ppo --config-name $NAME", "fsdp1", False),
+    ],
+)
+def test_which_configuration_of_verls_is_meant(read, line, engine, is_judged):
+    found = read(f"python3 {line}")
+    assert (found.trainer, found.engine, not found.unjudged) == ("verl", engine, is_judged)
+
+
+def test_a_run_of_verls_that_does_not_train_is_no_job(read):
+    assert "no key" in refused(read, "python3 -m verl.trainer.main_generation data.path=x model.path=y\n")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ckptdoctor import catalog
 from ckptdoctor.job import reading
 from ckptdoctor.job.summary import summary
 from ckptdoctor.model.evidence import Environment, Package
@@ -29,8 +28,6 @@ def read(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def read_settings(values, **versions):
-        if "actor_rollout_ref" in values and "fsdp1" not in catalog.engines():
-            pytest.skip("the engines are not there")
         (tmp_path / "job.json").write_text(json.dumps(values))
         found = reading.read(tmp_path / "job.json", versions)
         assert set(found.functions) <= {*named_functions(), "torch:wrapper"}
@@ -121,7 +118,6 @@ def test_trls_adapter(read):
         {"attn_implementation": "flash_attention_2"},
         {"packing": True},
         {"padding_free": True},
-        {"activation_offloading": True},
         {"use_liger_kernel": True},
         {"num_generations": 8},
         {"beta": 0.1},
@@ -135,6 +131,16 @@ def test_what_trl_asks_for_and_cannot_be_tried_is_named(read, settings):
 @pytest.mark.parametrize("settings", [{"attn_implementation": "sdpa"}, {"packing": False}, {"dtype": "float32"}])
 def test_what_has_no_bearing_in_trl_is_not_named(read, settings):
     assert read({**TRL, **settings}).untried == []
+
+
+def test_offloading_is_a_function_of_its_own(read):
+    found = read({**TRL, "activation_offloading": True}, **NEWER)
+    assert (found.functions, found.setup.reentrant, found.untried) == (["trl:offload"], False, [])
+    kwargs = {"gradient_checkpointing_kwargs": {"offload": True, "use_reentrant": True}}
+    found = read({**TRL, **kwargs}, **NEWER)
+    assert (found.functions, found.setup.reentrant, found.untried) == (["transformers:offload"], True, [])
+    plain = {"per_device_train_batch_size": 1, "model_name_or_path": "glm4", "gradient_checkpointing": True, **kwargs}
+    assert read(plain, **NEWER).functions == ["transformers:offload"]
 
 
 # ms-swift

@@ -53,7 +53,7 @@ def flags(words: Sequence[str], switches: Collection[str] = ()) -> Arguments:
             else:
                 _set(found, name, True)
                 name = "" if name in switches else name
-        elif name and not (is_open(word) and found.values.get(name, True) is not True):
+        elif name and not (is_open(word) and (name in found.unresolved or found.values.get(name, True) is not True)):
             before = found.values.get(name, [])
             _set(found, name, [*([] if before is True else before if isinstance(before, list) else [before]), word])
         else:

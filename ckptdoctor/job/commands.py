@@ -11,7 +11,7 @@ from ckptdoctor.job import shell
 from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.programs import PROGRAMS, Program, program_of
 from ckptdoctor.job.shell import Command
-from ckptdoctor.job.shell_words import open_in, shown
+from ckptdoctor.job.shell_words import is_open, open_in, shown
 from ckptdoctor.job.starting import Started, started
 from ckptdoctor.job.telling import BY_HAND, ForeignFault, NoJobFault
 from ckptdoctor.words.wording import listed
@@ -66,6 +66,8 @@ def read(text: str, source: str, load: Callable[[str], Mapping[str, Any]], loads
     if len(jobs) > 1:
         lines = listed([f"line {command.line}" for command, _, _ in jobs], 9)
         raise UsageFault(f"{source} starts several jobs ({lines}).", "give one job: its own file, or a script with one")
+    if not jobs and (variable := _open_command(script)):
+        raise UsageFault(f"{source} does not say what it runs: `{variable}` is not set in it.", HINT)
     if not jobs:
         raise NoJobFault(f"{source} starts no training job that can be read.", HINT)
     return _read(*jobs[0], file, source)
@@ -74,6 +76,11 @@ def read(text: str, source: str, load: Callable[[str], Mapping[str, Any]], loads
 def _open_file(source: str, variable: str) -> UsageFault:
     what = f"{source} does not say which file it starts: `{variable}` is not set in it"
     return UsageFault(f"{what}.", "give that file with --job")
+
+
+def _open_command(script: shell.Script) -> str:
+    """The variable of a command of which the script does not say what it is."""
+    return next((open_in(one.words[0]) for one in script.commands if one.words and is_open(one.words[0])), "")
 
 
 def _best(jobs: list[tuple[Command, Started, Program]]) -> list[tuple[Command, Started, Program]]:

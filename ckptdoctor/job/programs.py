@@ -49,12 +49,18 @@ def _mixed(words: Sequence[str]) -> Arguments:
     return arguments.flags(words) if is_flags else arguments.assignments(words)
 
 
-def _hydras(words: Sequence[str]) -> Arguments:
-    """Hydra's overrides; which configuration they change is in ``config_name``."""
-    found = arguments.assignments(words)
-    named = arguments.flags([word for word in words if word.startswith("-")])
-    found.values["config_name"] = named.values.get("config_name", "")
-    return found
+def _hydras(configuration: str) -> Callable[[Sequence[str]], Arguments]:
+    """Hydra's overrides; the configuration that they change is ``config_name``, by default that of the command."""
+
+    def read(words: Sequence[str]) -> Arguments:
+        found = arguments.assignments(words)
+        named = arguments.flags(words)
+        found.values["config_name"] = named.values.get("config_name", configuration)
+        if variable := named.unresolved.get("config_name"):
+            found.unresolved["config_name"] = variable
+        return found
+
+    return read
 
 
 def _by_torchrun(*names: str) -> Callable[[Mapping[str, Any], Mapping[str, str]], Launch | None]:
@@ -100,7 +106,8 @@ AXOLOTL = Program("axolotl", takes_file=True)
 SWIFT = Program("swift", takes_file=True, launch=_by_torchrun("NPROC_PER_NODE", "NNODES"))
 MEGATRON = Program("swift-megatron", takes_file=True)
 TRL = Program("trl", takes_config=True, launch=_trl)
-VERL = Program("verl", _hydras)
+VERL = Program("verl", _hydras("ppo_trainer"))
+VERL_SFT = Program("verl", _hydras("sft_trainer"))
 OPENRLHF = Program("openrlhf")
 SCRIPT = Program(read=_mixed, takes_file=True, takes_config=True, is_trainers=False)
 
@@ -113,7 +120,7 @@ _MODULES: tuple[tuple[str, Program], ...] = (
     (r"swift\.cli\._megatron\.(sft|pt|rlhf)", MEGATRON),
     (r"swift\.cli\.(sft|pt|rlhf)", SWIFT),
     (r"trl\.scripts\.(\w+)", TRL),
-    (r"verl\.trainer\.(?:main_ppo\w*|\w*sft_trainer\w*)", VERL),
+    (r"verl\.trainer\.\w*sft_trainer\w*", VERL_SFT),
     (r"(?:verl|recipe)\.[\w.]*main_(?!generation|eval)\w+", VERL),
     (r"openrlhf\.cli\.train_\w+", OPENRLHF),
     (r"open_instruct\.\w+", Program(refused="an open-instruct job: not supported")),
@@ -146,6 +153,6 @@ def _python(run: Started) -> Program | None:
     for pattern, program in _MODULES:
         if re.search(rf"(?:^|\.){pattern}$", module):
             return program
-    if any(re.match(r"\+{0,2}(actor_rollout_ref|data|algorithm)\.[\w.]+=", word) for word in run.words):
+    if any(re.match(r"\+{0,2}actor_rollout_ref\.[\w.]+=", word) for word in run.words):
         return VERL
     return SCRIPT if run.words else None

@@ -23,6 +23,11 @@ class Releases:
         except InvalidVersion:
             return None
 
+    def reentrant(self, asked: bool | None) -> bool | None:
+        """What transformers makes of what it is told of reentrant checkpointing; nothing where its release decides on it."""
+        found = self.torchs(asked)
+        return found == [REENTRANT] if len(found) == 1 else None
+
     def torchs(self, reentrant: bool | None) -> list[str]:
         """Which of torch's functions transformers uses, from what it is told of reentrant checkpointing."""
         if reentrant is None:

@@ -217,7 +217,8 @@ def _is_whole(node: Node) -> bool:
     place: Node | None = node
     while place is not None and place.type in ("command", "redirected_statement"):
         after = place.next_sibling
-        if place.has_error or (after is not None and after.type == "ERROR"):
+        # A line that goes on at the end of the file is no harm.
+        if place.has_error or (after is not None and after.type == "ERROR" and text_of(after).strip(" \\\n")):
             return False
         place = place.parent
     return True

@@ -46,9 +46,7 @@ class Wrapping:
         """What a job does beside its checkpoint functions: FSDP's own checkpointing is there where others are switched on."""
         if WRAPPER in functions:
             return structs.replace(setup, reentrant=None)
-        if not self.is_fsdp_checkpointed or self.unjudged:
-            return setup
-        return structs.replace(setup, fsdp_checkpointing=True)
+        return structs.replace(setup, fsdp_checkpointing=True) if self.is_fsdp_checkpointed else setup
 
 
 def wrapped(
@@ -74,13 +72,13 @@ def wrapped(
     if sharding is None and launch.kind == "fsdp":
         sharding = launch.sharding
     if sharding is not None and sharding.is_there:
-        return _with_compile(fields, launch, _that_is_tried(_sharded(sharding, precision)))
+        return _with_compile(fields, launch, _sharded(sharding, precision))
     if sharding is not None:
         reason = f"{FSDP_CHECKPOINTING}, and nothing says that FSDP is used: add --job accelerate.yaml."
         return Wrapping(unjudged=(f"{sharding.checkpointing_key}: {reason}",))
     if launch.kind == "ddp":
         is_looking = fields.flag("ddp_find_unused_parameters", default=not is_checkpointed)
-        return _with_compile(fields, launch, _that_is_tried(Wrapping("ddp-unused" if is_looking else "ddp")))
+        return _with_compile(fields, launch, Wrapping("ddp-unused" if is_looking else "ddp"))
     return _with_compile(fields, launch, Wrapping())
 
 
@@ -94,22 +92,13 @@ def _sharded(sharding: Sharding, precision: Precision) -> Wrapping:
     return Wrapping(engine, sharding.is_checkpointed, sharding.untried)
 
 
-def _that_is_tried(wrapping: Wrapping) -> Wrapping:
-    """The engine, or none and why the job is not judged: no engine of that name is tried."""
-    if wrapping.engine in catalog.engines():
-        return wrapping
-    return Wrapping(unjudged=(f"The job runs under {wrapping.engine}, which is not tried.",))
-
-
 def _with_compile(fields: Fields, launch: Launch, wrapping: Wrapping) -> Wrapping:
     """``torch.compile`` is an engine of its own where nothing else wraps the model, and is not tried beside another."""
     asked = [key for key in COMPILE_KEYS if fields.asks_for(key)]
     if not asked and not launch.is_compiled:
         return wrapping
-    if wrapping.unjudged:
-        return wrapping
     if wrapping.engine == "none":
-        return _that_is_tried(Wrapping(COMPILE))
+        return Wrapping(COMPILE)
     title = catalog.engines()[wrapping.engine].title
     reason = f"compilation of the model (`torch.compile`); {title} is tried without it."
     said = fields.sentence_of(asked, reason) if asked else f"{launch.source}: {reason}"

@@ -158,7 +158,7 @@ def test_what_goes_wrong_only_in_a_large_batch_fails_the_job(demo_python, jobs):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"fsdp_config": "{activation_checkpointing: true}", "disable_gradient_checkpointing": "true"}, "FSDP's own"),
+        ({"fsdp_config": "{activation_checkpointing: true}", "deepspeed": None}, "nothing says that FSDP is used"),
         ({"use_mca": "true"}, "Megatron"),
     ],
 )
@@ -166,6 +166,20 @@ def test_what_another_backend_checkpoints_is_not_judged(demo_python, jobs, setti
     ran = check(demo_python, "--job", changed(jobs, "llamafactory_full_z3.yaml", **settings), cwd=jobs)
     assert (ran.status, ran.rules, ran.report["probes"]) == (3, ["CKPT900"], [])
     assert says in ran.report["summary"]
+
+
+def test_fsdps_own_checkpointing_beside_a_trainers_runs_layers_three_times(demo_python, jobs):
+    """As a Slurm script starts it: the job and accelerate's configuration are read, and nothing in the script is run."""
+    changed(jobs, "llamafactory_full_z3.yaml", deepspeed=None)
+    own = (jobs / "accelerate_fsdp2.yaml").read_text().replace("checkpointing: false", "checkpointing: true")
+    (jobs / "own.yaml").write_text(own)
+    launch = "srun accelerate launch --config_file own.yaml src/train.py $JOB"
+    (jobs / "start.sh").write_text(f'#!/bin/bash\ntouch ran\nJOB=llamafactory_full_z3.yaml\n{launch} "$@"\n')
+    ran = check(demo_python, "--with", "llamafactory==0.9.3", "--job", "start.sh", cwd=jobs)
+    assert (ran.status, ran.rules) == (1, ["CKPT003"])
+    assert list(subjects(ran)) == [("llamafactory", "fsdp2")]
+    assert ran.report["job"] == "start.sh: LLaMA-Factory, full, FSDP2 (bf16), bf16"
+    assert not (jobs / "ran").exists()
 
 
 def test_the_headline_says_which_model_was_tried_and_how_it_is_known(demo_python, jobs):

@@ -149,11 +149,16 @@ def _checkpointing(fields: Fields, family: str, releases: Releases, launch: Laun
     if not fields.flag("do_train"):
         return _Checkpointing([], None, ("`do_train`: the job does not train, so nothing is checkpointed.",))
     if not is_own:
-        functions = releases.torchs(trainers_reentrant) if is_trainers else []
-        return _Checkpointing(functions, trainers_reentrant, tuple(untried))
+        if not is_trainers:
+            return _Checkpointing([], trainers_reentrant, tuple(untried))
+        functions, by_release = training_arguments.functions(fields, trainers_reentrant, releases)
+        return _Checkpointing(functions, by_release, tuple(untried))
     if not is_trainers:
         return _Checkpointing([own], reentrant)
     # Trainer calls the same method again, with its own arguments.
+    untried += training_arguments.arguments(fields).untried(
+        {"offload": "inputs for recomputation that move to the CPU."}
+    )
     return _Checkpointing([own], reentrant, tuple(untried), True, trainers_reentrant)
 
 

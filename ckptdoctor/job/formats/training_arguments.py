@@ -17,6 +17,9 @@ from ckptdoctor.model.evidence import Setup
 
 TRANSFORMERS = "transformers"
 
+OFFLOAD = "transformers:offload"
+"""Its own checkpointing with offloading: ``offload`` among the arguments of checkpointing."""
+
 UNTRIED = {
     "use_liger_kernel": "Liger's kernels in the layers.",
     "parallelism_config": "tensor, context or sequence parallelism.",
@@ -37,7 +40,6 @@ VERSION_IN_CONFIG = "5.0.0"
 
 OF_CHECKPOINT = {
     "every_n_layers": "only some layers are checkpointed; all are tried.",
-    "offload": "the inputs for recomputation are moved to the CPU.",
 }
 """Keyword arguments of checkpointing that transformers itself takes; others go to torch's function."""
 
@@ -56,17 +58,18 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
     wrapping = wrapped(fields, launch, configuration, sharded, precision, is_checkpointed)
     untried += [*model.untried, *configuration.untried, *remarks, *wrapping.untried, *shared(fields)]
     untried += both_on(wrapping, is_checkpointed)
-    functions = functions_of(wrapping, releases.torchs(reentrant) if is_checkpointed else [])
+    own, reentrant = functions(fields, reentrant, releases) if is_checkpointed else ([], reentrant)
+    used = functions_of(wrapping, own)
     return Job(
         fields.source,
         TRANSFORMERS,
         model.folder,
         model.name,
         model.kind,
-        functions,
+        used,
         wrapping.engine,
-        bool(functions),
-        wrapping.beside(Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text), functions),
+        bool(used),
+        wrapping.beside(Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text), used),
         untried,
         list(wrapping.unjudged),
         how=model.how,
@@ -82,8 +85,7 @@ def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:
     """
     new = "activation_checkpointing" if fields.says("activation_checkpointing") else "gradient_checkpointing"
     is_on = fields.flag(new)
-    name = f"{'activation' if fields.says('activation_checkpointing_kwargs') else 'gradient'}_checkpointing_kwargs"
-    section = fields.section(name)
+    section = arguments(fields)
     reentrant = section.flag("use_reentrant") if section.says("use_reentrant") else None
     if not is_on:
         return False, None, []
@@ -91,8 +93,21 @@ def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:
     return (
         True,
         reentrant,
-        [*section.untried(OF_CHECKPOINT), *section.others(("use_reentrant", *OF_CHECKPOINT), reason)],
+        [*section.untried(OF_CHECKPOINT), *section.others(("use_reentrant", "offload", *OF_CHECKPOINT), reason)],
     )
+
+
+def arguments(fields: Fields) -> Fields:
+    """What the Trainer passes to checkpointing when it switches it on."""
+    name = "activation" if fields.says("activation_checkpointing_kwargs") else "gradient"
+    return fields.section(f"{name}_checkpointing_kwargs")
+
+
+def functions(fields: Fields, reentrant: bool | None, releases: Releases) -> tuple[list[str], bool | None]:
+    """The functions that a Trainer's switch comes to, and whether they are reentrant: torch's, or with offloading its own."""
+    if arguments(fields).asks_for("offload"):
+        return [OFFLOAD], releases.reentrant(reentrant)
+    return releases.torchs(reentrant), reentrant
 
 
 def sharding_of(fields: Fields, releases: Releases, launch: Launch) -> Sharding | None:
@@ -163,7 +178,7 @@ def _no_default_of_trls(fields: Fields) -> None:
     if not any(fields.says(name) for name in ("gradient_checkpointing", "activation_checkpointing")):
         raise UsageFault(
             f"{fields.source} does not set `gradient_checkpointing`: transformers leaves it off by default, and TRL on.",
-            "write `gradient_checkpointing: true` or `false` into it",
+            "write `gradient_checkpointing: true` or `false` into it, or add --job gradient_checkpointing=true",
         )
 
 

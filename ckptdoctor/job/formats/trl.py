@@ -26,6 +26,8 @@ NON_REENTRANT_BY_DEFAULT = "0.27.0"
 REENTRANT_UNDER_ZERO3 = "0.28.0"
 """The release from which on supervised fine-tuning of an adapter under ZeRO 3 is reentrant, whatever the job says."""
 
+OFFLOAD = "trl:offload"
+
 ADDED_SWITCH = "gradient_checkpointing"
 
 UNTRIED = {
@@ -33,7 +35,6 @@ UNTRIED = {
     "load_in_8bit": "quantized weights; plain ones are tried.",
     "packing": "packed sequences with attention of their own.",
     "padding_free": "packed sequences with attention of their own.",
-    "activation_offloading": "TRL's offloading; the recomputation is tried without it.",
     "use_liger": "Liger's kernels in the layers.",
     "use_liger_loss": "Liger's loss.",
     "use_transformers_paged": "generation between training steps.",
@@ -85,7 +86,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
     )
     untried += [*model.untried, *tuning.untried, *configuration.untried, *remarks, *more, *wrapping.untried]
     untried += [*training_arguments.both_on(wrapping, is_on), *_untried(fields), *training_arguments.shared(fields)]
-    functions = functions_of(wrapping, releases.torchs(reentrant) if is_on else [])
+    own, reentrant = _functions(fields, reentrant, releases) if is_on else ([], reentrant)
+    functions = functions_of(wrapping, own)
     setup = Setup(tuning.tuning, tuning.targets, 0, precision, reentrant, configuration.text, inputs_require_grad=True)
     return Job(
         fields.source,
@@ -102,6 +104,13 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         how=model.how,
         doubt=model.doubt,
     )
+
+
+def _functions(fields: Fields, reentrant: bool | None, releases: Releases) -> tuple[list[str], bool | None]:
+    """TRL's offloading stands around the whole step; without it the function is that of transformers' Trainer."""
+    if fields.flag("activation_offloading"):
+        return [OFFLOAD], releases.reentrant(reentrant)
+    return training_arguments.functions(fields, reentrant, releases)
 
 
 class _Tuning(NamedTuple):

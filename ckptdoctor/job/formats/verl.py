@@ -97,7 +97,7 @@ class _Parts(NamedTuple):
 
 def _parts(fields: Fields) -> _Parts:
     """Where a job has them: under the actor, or for supervised fine-tuning at the top."""
-    if fields.says("actor_rollout_ref"):
+    if fields.says("actor_rollout_ref") or "sft" not in fields.text("config_name"):
         actor = fields.section("actor_rollout_ref").leniently()
         trainer = actor.section("actor").leniently()
         return _Parts(
