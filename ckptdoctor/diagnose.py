@@ -25,6 +25,7 @@ from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.store import cache_eviction
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found
+from ckptdoctor.words.wording import engines_in_words
 
 if TYPE_CHECKING:
     from ckptdoctor.job.reading import JobFile
@@ -117,13 +118,18 @@ def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: F
         schema=SCHEMA,
         version=__version__,
         verdict=verdict,
-        summary=summary,
+        summary=f"{summary}{_left_out(plan)}",
         environment=environment,
         probes=found.probes,
         findings=found.findings,
         job=probes.job,
         notes=(*probes.notes, *plan.notes, *found.notes(), *notes),
     )
+
+
+def _left_out(plan: Plan) -> str:
+    """A sentence on the engines that could be tried here and were not."""
+    return f" Not tried: {engines_in_words(plan.left_out)} (--engine all)." if plan.left_out else ""
 
 
 def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:

@@ -596,3 +596,77 @@ def test_a_lost_control_is_no_function_that_needs_its_engine(lost):
     assert (rules(found), found.verdict()[0]) == (["CKPT004"], "fail")
     assert status_of(with_course("zero3", usual=ran_out, course=ran_out)) == 3
     assert rules(with_course("zero3", usual=killed, course=killed)) == []
+
+
+READY_ONCE = "Expected to mark a variable ready only once. This error is caused by one of the following reasons: 1) Use"
+BACKWARD = Place(
+    "/s/site-packages/torch/utils/checkpoint.py", 331, "backward", "torch", "2.13.0", "torch.autograd.backward("
+)
+ENGINE = Place(
+    "/s/site-packages/torch/autograd/graph.py", 979, "_engine_run_backward", "torch", "2.13.0", "return Variable"
+)
+
+
+def ready_once(spec):
+    return ended_by(spec, Error("RuntimeError", READY_ONCE, [BACKWARD, ENGINE]))
+
+
+def ended_by(spec, error):
+    return msgspec.structs.replace(raised(spec, during="backward", loss=4.0), error=error)
+
+
+def under(engine, results, setup=None):
+    """Judge probes by function and engine: ``{("torch:reentrant", "ddp"): make}``; those of ``engine`` count."""
+    plan, evidence = Plan(), []
+    for (function, name), make in results.items():
+        spec = Spec("glm4", function, name, setup=setup or Setup(), ranks=1 if name == "none" else 2)
+        role = "subject" if name == engine and function != "none" else "control"
+        plan.probes.append(Planned(spec, role, WITHOUT_DEEPSPEED))
+        evidence.append(make(spec))
+    return findings.find(FULL, plan, evidence)
+
+
+SOUND_ALONE = {("none", "none"): sound, ("torch:reentrant", "none"): sound, ("llamafactory", "none"): sound}
+
+
+@pytest.mark.parametrize("function", ["torch:reentrant", "llamafactory"])
+def test_an_engine_that_does_not_go_together_with_reentrant_is_no_trainers_fault(function):
+    more = {("none", "ddp-unused"): sound, ("torch:reentrant", "ddp-unused"): ready_once}
+    found = under("ddp-unused", {**SOUND_ALONE, **more, (function, "ddp-unused"): ready_once})
+    assert rules(found) == ["CKPT010"]
+    [finding] = found.findings
+    assert finding.title == "Reentrant checkpointing and DDP with find_unused_parameters do not work together here"
+    assert finding.culprit == BACKWARD
+    assert finding.passed_by is None
+    cleared = {one.package for one in finding.ruled_out}
+    assert "transformers" in cleared
+    assert "torch" not in cleared
+    if function == "llamafactory":
+        assert "llamafactory" in found.findings[0].probes[-1]
+
+
+def test_a_trainer_whose_function_alone_fails_under_an_engine_is_to_blame():
+    more = {("none", "ddp"): sound, ("torch:reentrant", "ddp"): sound, ("llamafactory", "ddp"): raised_by_trainer}
+    [finding] = under("ddp", {**SOUND_ALONE, **more}).findings
+    assert finding.rule == "CKPT010"
+    assert finding.culprit == READER
+    assert "torch" in {one.package for one in finding.ruled_out}
+
+
+def raised_by_trainer(spec):
+    return ended_by(spec, Error("RuntimeError", "no such rank", [MODEL, READER]))
+
+
+def test_two_mechanisms_that_checkpoint_are_both_named():
+    wrapped = Place(
+        "/s/site-packages/torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py", 143, "", "torch", "2.13.0"
+    )
+
+    def thrice(spec):
+        return sound(spec, layers=[Layer("layers.0", "L", 1, 3, 1)], wrapper=wrapped)
+
+    results = {("none", "fsdp2"): sound, ("torch:non-reentrant", "fsdp2"): thrice}
+    [finding] = under("fsdp2", results, Setup(fsdp_checkpointing=True)).findings
+    assert finding.rule == "CKPT003"
+    assert finding.title.startswith("torch:non-reentrant and FSDP's own activation checkpointing both checkpoint")
+    assert finding.culprit == wrapped

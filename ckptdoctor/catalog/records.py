@@ -134,7 +134,8 @@ class Instead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     engine: str
     setting: str
-    """As a trainer's job has it."""
+    """As a job of transformers' Trainer has it."""
+    cost: str
 
 
 class EngineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

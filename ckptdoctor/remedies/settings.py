@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -11,6 +11,7 @@ from ckptdoctor.catalog.records import Settings
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.model.proof import Proven
 from ckptdoctor.model.report import Remedy
+from ckptdoctor.planning.options import WRAPPER
 from ckptdoctor.rules import Case
 from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import listed
@@ -24,8 +25,10 @@ def find(cases: list[Case]) -> list[Remedy]:
     found = [
         _switched_on_once(cases, functions),
         _prepared_inputs(cases),
+        *_one_of_two(cases, functions),
         _torch_instead(cases, functions),
         _other_way_round(cases, functions),
+        _engine_instead(cases),
         _off(cases, functions),
     ]
     return [one for one in found if one is not None]
@@ -80,6 +83,34 @@ def _switched_on_once(cases: list[Case], functions: set[str]) -> Remedy | None:
         return None
     title = f"remove `{settings.trainers_switch}`: the trainer switches checkpointing on itself"
     return _remedy(title, "no extra memory", "the same steps ran without it", siblings)
+
+
+def _one_of_two(cases: list[Case], functions: set[str]) -> Iterator[Remedy]:
+    """If FSDP's own activation checkpointing is on beside the trainer's: either of them alone."""
+    if not all(case.spec.setup.fsdp_checkpointing for case in cases):
+        return
+    settings = _settings(functions)
+    off = settings.off if settings else "gradient_checkpointing: false"
+    for change, title in (
+        ({}, "switch FSDP's own off: `fsdp_config: {activation_checkpointing: false}`"),
+        ({"function": WRAPPER}, f"keep FSDP's own, and switch the other one off: `{off}`"),
+    ):
+        alone = [
+            case.sibling(setup=msgspec.structs.replace(case.spec.setup, fsdp_checkpointing=False), **change)
+            for case in cases
+        ]
+        if all(one is not None and works(one) for one in alone):
+            yield _remedy(title, "no extra memory", "the same steps ran with it", alone)
+
+
+def _engine_instead(cases: list[Case]) -> Remedy | None:
+    """The setting of the engine that makes another engine of it."""
+    instead = {catalog.engines()[case.spec.engine].instead for case in cases}
+    change = instead.pop()
+    siblings = [case.sibling(engine=change.engine) for case in cases] if change and not instead else [None]
+    if change is None or not all(one is not None and works(one) for one in siblings):
+        return None
+    return _remedy(f"set `{change.setting}`", change.cost, "the same steps ran with it", siblings)
 
 
 def _remedy(title: str, cost: str, ran: str, probes: Iterable[Evidence | None], scope: Proven = "failing") -> Remedy:

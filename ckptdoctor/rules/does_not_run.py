@@ -23,6 +23,8 @@ def judge(case: Case) -> RuleHit | None:
     control = case.control()
     if control is None or control.ended != "returned":
         return None
+    if clash := case.clashes_with_engine():
+        return _clash(case, clash)
     under = "" if case.spec.engine == "none" else f" under {engines_in_words([case.spec.engine])}"
     what = {"raised": "raises an error", "crashed": "kills the process", "timeout": "hangs"}[evidence.ended]
     return RuleHit(
@@ -30,6 +32,19 @@ def judge(case: Case) -> RuleHit | None:
         detail=f"In {evidence.during or 'the step'}{under}{case.step_text}: {case.happened}",
         culprit=_where(case),
         passed_by=case.passed_by,
+    )
+
+
+def _clash(case: Case, function: str) -> RuleHit:
+    """The hit if torch's own function fails under the engine as well."""
+    engine = engines_in_words([case.spec.engine])
+    kind = "Reentrant" if function == "torch:reentrant" else "Non-reentrant"
+    also = "" if case.spec.function == function else " The error is the same with torch's own checkpoint function."
+    return RuleHit(
+        title=f"{kind} checkpointing and {engine} do not work together here",
+        detail=f"In {case.evidence.during or 'the step'} under {engine}: {case.happened}{also} "
+        "The same step runs without checkpointing, and with checkpointing without an engine.",
+        culprit=case.line_of_engine(),
     )
 
 

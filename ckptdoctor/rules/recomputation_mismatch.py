@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.planning.options import TORCH
-from ckptdoctor.rules.common.case import Case, works
+from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import engines_in_words, first_line
@@ -43,13 +42,8 @@ def judge(case: Case) -> RuleHit | None:
 
 
 def _engine_to_blame(case: Case) -> Place | None:
-    """DeepSpeed's innermost line, if torch's own function fails under it and the same step trains without an engine."""
-    error, alone = case.evidence.error, case.sibling(engine="none")
-    if not catalog.needs(case.spec.engine, "deepspeed") or error is None or alone is None or not works(alone):
-        return None
-    if case.spec.function not in TORCH and not case.fails_alike_with_torch():
-        return None
-    return next((frame for frame in reversed(error.frames) if frame.package == "deepspeed"), None)
+    """The engine's innermost line, if torch's own function fails under it and the same step trains without an engine."""
+    return case.line_of_engine() if case.clashes_with_engine() else None
 
 
 # In a log

@@ -15,6 +15,16 @@ def judge(case: Case) -> RuleHit | None:
     if not again:
         return None
     worst = max(again, key=lambda layer: layer.forwards / layer.plain)
+    if case.spec.setup.fsdp_checkpointing:
+        return RuleHit(
+            title=f"{case.spec.function} and FSDP's own activation checkpointing both checkpoint: same loss, slower training",
+            detail=(
+                f"{len(again)} of {len(case.evidence.layers)} layers ran {worst.forwards // worst.plain} times in one "
+                "training step: `fsdp_config.activation_checkpointing` wraps what the trainer checkpoints already. "
+                "Checkpointing needs two runs."
+            ),
+            culprit=case.evidence.wrapper,
+        )
     return RuleHit(
         title=f"{case.spec.function} recomputes layers more than once: same loss, slower training",
         detail=(
@@ -40,8 +50,9 @@ RULE = Rule(
     name="recomputed-again",
     meaning="A layer's forward runs more than twice in a training step.",
     explanation="""\
-Two mechanisms checkpoint the same layer. For example, a trainer wraps layers that already checkpoint themselves. Loss and
-gradients stay right. Each extra recomputation costs the time of one forward pass.
+Two mechanisms checkpoint the same layer. For example, a trainer wraps layers that already checkpoint themselves, or
+`fsdp_config.activation_checkpointing` is on beside the trainer's own setting. Loss and gradients stay right. Each extra
+recomputation costs the time of one forward pass.
 
 ckptdoctor counts the calls of the submodules inside each layer. One call in the forward pass and one in backward are right.""",
     links=("https://github.com/unslothai/unsloth/issues/2674",),

@@ -144,11 +144,16 @@ def _as_run(case: Case) -> Iterator[str]:
         yield f"{title}'s own patches for this model were not applied. {evidence.unprepared}"
     if spec.setup.precision == "fp16" and evidence.precision == "bf16":
         yield "The job uses fp16, which the CPU does not support: bf16 was run instead."
-    elif evidence.model_class and evidence.precision != spec.setup.precision:
+    elif evidence.model_class and evidence.precision not in (spec.setup.precision, _rounds_to(spec.engine)):
         yield f"The job computes in {spec.setup.precision}: {evidence.precision} was run instead."
     if evidence.media_untried:
         what = listed(list(evidence.media_untried))
         yield f"{evidence.model_class} also takes {what}, which were not tried: no layer that only {what} go through was run."
+
+
+def _rounds_to(engine: str) -> str:
+    """The precision of an engine's own, which counts in the place of autocast's."""
+    return catalog.engines()[engine].record.precision.get(engine, "")
 
 
 def _lost_controls(cases: Iterable[Case]) -> Iterator[str]:

@@ -88,7 +88,7 @@ def _callable_of(evidence: Evidence) -> str:
 
 def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | None:
     """transformers, if the fault needs an engine: the same function trains the same model without one."""
-    if not all(catalog.engines()[case.spec.engine].package for case in cases):
+    if not all(catalog.engines()[case.spec.engine].owner for case in cases):
         return None
     siblings = [one for case in cases if (one := case.sibling(engine="none")) is not None]
     version = environment.version("transformers")
@@ -102,9 +102,17 @@ def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | N
 def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
     """The trainer, if torch's own function fails with the same error."""
     packages = {catalog.package_of(case.spec.function) for case in cases}
-    if len(packages) != 1 or not all(case.fails_alike_with_torch() for case in cases):
+    torchs = [_torch_alike(case) for case in cases]
+    if len(packages) != 1 or not all(torchs):
         return None
     package = packages.pop()
-    alike = tuple(one.id for case in cases if (one := case.sibling(function="torch:non-reentrant")) is not None)
+    if not environment.version(package):
+        return None  # torch's own function, or the user's
+    alike = tuple(one.id for case, name in zip(cases, torchs, strict=True) if (one := case.sibling(function=name)))
     reason = "torch's own checkpoint function fails with the same error"
     return RuledOut(package, environment.version(package), reason, alike)
+
+
+def _torch_alike(case: Case) -> str:
+    """The one of torch's own functions that fails as another function does; empty if none does."""
+    return "torch:non-reentrant" if case.fails_alike_with_torch() else case.clashes_with_engine()

@@ -1,4 +1,4 @@
-"""torch's FullyShardedDataParallel around each layer and around the whole model, as accelerate uses it."""
+"""torch's FullyShardedDataParallel around each layer, and around the whole model, as accelerate uses it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ WRAPS_LAYERS = True
 """accelerate wraps layers for checkpointing after it has sharded them."""
 
 
-def wrap(model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings, precision: str) -> Engine:
-    """The model with its parameters sharded in one flat tensor for each layer.
+def wrap(
+    model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: Settings, precision: str, each_layer: bool
+) -> Engine:
+    """The model with its parameters sharded in flat tensors.
 
     Args:
         model: The model, with its parameters in fp32.
         layers: Its layers.
         settings: Of the step.
         precision: Of the parameters in forward and backward; gradients are reduced in fp32.
+        each_layer: A flat tensor for each layer, as with an ``auto_wrap_policy``, or one for the whole model.
     """
     from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
 
@@ -30,7 +33,9 @@ def wrap(model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: S
     dtype = tuning.PRECISIONS[precision]
     sharded = FullyShardedDataParallel(
         model,
-        auto_wrap_policy=functools.partial(_is_one_of, {id(layer) for layer in layers.values()}),
+        auto_wrap_policy=functools.partial(_is_one_of, {id(layer) for layer in layers.values()})
+        if each_layer
+        else None,
         mixed_precision=None if precision == "fp32" else MixedPrecision(param_dtype=dtype, reduce_dtype=torch.float32),
         use_orig_params=True,
         device_id=device,

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Evidence, Handover, Place, Setup, Spec
 from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH
 from ckptdoctor.planning.plan import Planned
@@ -228,6 +229,29 @@ class Case:
         errors = [one.error for one in (self.evidence, alike) if one is not None]
         return len(errors) == 2 and all(errors) and len({error.type for error in errors if error}) == 1
 
+    def clashes_with_engine(self) -> str:
+        """The one of torch's own functions that fails with the same error under this engine, or is itself this case.
+
+        The same step trains without an engine: then it is the engine and this way of checkpointing that do not go together,
+        and nobody's function is to blame. Empty if that is not so.
+        """
+        alone = self.sibling(engine="none") if catalog.engines()[self.spec.engine].owner else None
+        if self.evidence.error is None or alone is None or not works(alone):
+            return ""
+        return next((name for name in TORCH if self._ends_like(self.sibling(function=name))), "")
+
+    def _ends_like(self, other: Evidence | None) -> bool:
+        """Whether both probes were ended by the same error; sizes and names below its first line may differ."""
+        errors = [one.error for one in (self.evidence, other) if one is not None and one.error is not None]
+        return len(errors) == 2 and len({error_line(error) for error in errors}) == 1
+
+    def line_of_engine(self) -> Place | None:
+        """The innermost line of the engine, or of the checkpoint function beside it, at which the error was raised."""
+        owner = catalog.engines()[self.spec.engine].owner
+        frames = [one for one in (self.evidence.error.frames if self.evidence.error else ()) if one.package == owner]
+        own = [one for one in frames if owner != "torch" or relative(one.file).startswith(_ENGINES_OF_TORCH)]
+        return next(reversed(own or frames), None)
+
     @property
     def is_undecided(self) -> bool:
         """Whether only a GPU can show how backward behaves: the simulation on the CPU does not show it."""
@@ -263,6 +287,10 @@ def variant_in_words(spec: Spec, usual: Spec | None) -> str:
         is_plain = spec.function in TORCH and not spec.setup.inputs_require_grad
         words += " with LoRA" + (" in a script that does not call `enable_input_require_grads()`" if is_plain else "")
     return words + (f" in {spec.setup.precision}" if spec.setup.precision != "fp32" else "")
+
+
+_ENGINES_OF_TORCH = ("torch/distributed/", "torch/nn/parallel/", "torch/utils/checkpoint.py")
+"""Files of torch in which its engines, and its checkpoint function, are; other files of torch's raise on their behalf."""
 
 
 def is_sound(evidence: Evidence) -> bool:
