@@ -7,6 +7,7 @@ import pytest
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.job import reading, shell
 from ckptdoctor.job.shell_words import shown
+from ckptdoctor.job.summary import summary
 
 FLAGS = "--model_name_or_path glm4 --stage sft --do_train --finetuning_type lora --bf16"
 JOB = "model_name_or_path: glm4\nstage: sft\ndo_train: true\nfinetuning_type: full\nbf16: true\n"
@@ -85,6 +86,10 @@ def refused(read, text, *more):
 def test_a_command_line_is_a_job(read, line, trainer, engine):
     found = read(f"#!/bin/bash\nset -ex\ncd work\n{line}\necho done\n")
     assert (found.trainer, found.engine) == (trainer, engine)
+
+
+def test_nothing_is_said_of_settings_that_are_not_read(read):
+    assert summary(read("megatron sft --model x --tuner_type lora\n")) == "run.sh: ms-swift's Megatron trainer"
 
 
 def test_llamafactory_takes_settings_after_the_file(read):

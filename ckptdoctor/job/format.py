@@ -28,6 +28,7 @@ class Format:
         sections: Keys that are a mark where they hold a section; in other trainers' jobs they are true or false.
         shared: Keys that other trainers take too, so that they count only if no other trainer's mark is there.
         names_model: Whether such a file can name a model.
+        is_read: Whether its settings are read; nothing is said of them otherwise.
         takes: Whether the trainer takes what strict readers refuse: comments in JSON (``True``), or tabs between the words
             of YAML (``False``), by the releases that are installed.
         refused: Keys that the installed trainer has no argument for.
@@ -44,6 +45,7 @@ class Format:
     sections: frozenset[str] = frozenset()
     shared: frozenset[str] = frozenset()
     names_model: bool = True
+    is_read: bool = True
     takes: Callable[[bool, Releases], bool] = lambda is_json, releases: False
     refused: Callable[[Iterable[str], Environment], list[str]] = lambda keys, environment: []
     on_unknown: str = "rejects the job"

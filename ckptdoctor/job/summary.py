@@ -12,6 +12,8 @@ TARGETS_SHOWN = 4
 
 def summary(job: Job) -> str:
     """What was read, for a report: ``train.yaml: LLaMA-Factory, LoRA on q_proj, v_proj, ZeRO 3, bf16, non-reentrant``."""
+    if not formats()[job.trainer].is_read:
+        return f"{job.source}: {formats()[job.trainer].title}"
     tuned = [_tuning(job.setup)] if formats()[job.trainer].names_model else []
     engine = [title] if (title := catalog.engines()[job.engine].title) else []
     parts = [formats()[job.trainer].title, *tuned, *engine, job.setup.precision, *_checkpointing(job)]

@@ -203,7 +203,14 @@ def _adapter(finding: Finding, cases: list[Case], context: RemedyContext) -> lis
 
 def _start(cases: list[Case], context: RemedyContext) -> str:
     """The command that starts the job, if it is known."""
+    from ckptdoctor.job.files import SCRIPTS
+
     trainers = [catalog.trainer_of(case.spec.function) for case in cases]
     starts = {trainer.start if trainer else "" for trainer in trainers}
-    job = shlex.quote(context.request.job[0]) if context.request.job else "JOB.yaml"
+    files = context.request.job
+    if len(files) > 1:
+        return "python train.py"  # a launcher, or settings, stand beside the job
+    job = shlex.quote(files[0]) if files else "JOB.yaml"
+    if job.endswith(SCRIPTS):
+        return f"bash {job}"
     return f"{next(iter(starts))} {job}" if len(starts) == 1 and any(starts) else "python train.py"
