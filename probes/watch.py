@@ -10,7 +10,9 @@ import torch
 
 from . import callables, places, wrapper
 
-CACHE_KEYWORDS = frozenset({"use_cache", "cache", "past_key_value", "past_key_values", "layer_past", "cache_position"})
+CACHE_KEYWORDS = frozenset(
+    {"use_cache", "cache", "past_key_value", "past_key_values", "layer_past", "cache_params", "cache_position"}
+)
 """Keyword arguments that transformers itself takes away under checkpointing, and rightly."""
 
 MOST_KEPT = 8

@@ -102,8 +102,13 @@ def is_dotted(text: str) -> bool:
     return bool(_ATTRIBUTE.fullmatch(text))
 
 
+VARIANTS = ("packed", "dropout", "frozen")
+"""Variants that a script can do again; others count as settings of a job's own."""
+
+
 def has_more(probe: ProbeResult) -> bool:
     """Whether a probe had settings of a job's own, which the script leaves out."""
-    known = {probe.model, probe.checkpoint_function, probe.engine, probe.calling_convention, probe.variant}
+    known = {probe.model, probe.checkpoint_function, probe.engine, probe.calling_convention}
+    known |= {probe.variant} & set(VARIANTS)
     plain = "/".join([probe.model, probe.checkpoint_function, probe.engine])
     return not probe.id.startswith(plain) or not {*filter(None, probe.id[len(plain) :].split("/"))} <= known
