@@ -105,6 +105,8 @@ def test_the_line_that_replaced_a_layers_forward_is_to_blame():
     [finding] = judge_patched(UNUSED, {}).findings
     assert (finding.rule, finding.culprit) == ("CKPT002", PATCH)
     assert "axolotl 0.19.0 replaces `L.forward`" in finding.title
+    sharded = {**UNUSED, "layers": [Layer("layers.0", "FSDPL", 1, 1, 1)]}
+    assert judge_patched(sharded, {}).findings[0].culprit == PATCH
     once = {**UNUSED, "replaced": [Replacement("layers.0.forward", PATCH)]}
     assert judge_patched(once, {}).findings[0].culprit == PATCH
 

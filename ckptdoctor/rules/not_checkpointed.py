@@ -49,14 +49,20 @@ def _kept(evidence: Evidence) -> list[Layer]:
 def _replaced(case: Case, kept: list[Layer]) -> Replacement | None:
     """The replacement that took checkpointing away, if the layers are recomputed without it."""
     found = {one.what: one for one in case.evidence.replaced}
-    wanted = [f"{name}.{method}" for one in kept for name in (one.name, one.type) for method in ("forward", "__call__")]
-    wanted += [name for name in found if name.rpartition(".")[2] in (*_SHARED, *(one.type for one in kept))]
+    types = [one.type.removeprefix(_FSDP) for one in kept]
+    wanted = [
+        f"{name}.{method}" for name in (*(one.name for one in kept), *types) for method in ("forward", "__call__")
+    ]
+    wanted += [name for name in found if name.rpartition(".")[2] in (*_SHARED, *types)]
     bare = case.without_patches()
     if bare is not None and (bare.ended != "returned" or _kept(bare)):
         return None  # the layers are not recomputed without the trainer's patches either
     direct = [found[name] for name in wanted if name in found]
     return direct[0] if direct and (bare is not None or not case.evidence.function_called) else None
 
+
+_FSDP = "FSDP"
+"""FSDP2 makes a subclass of each layer's class, and puts this before its name."""
 
 _SHARED = ("GradientCheckpointingLayer", "_set_gradient_checkpointing", "checkpoint")
 """Names of what checkpoints layers, or switches that on."""
