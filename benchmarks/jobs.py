@@ -10,7 +10,6 @@ name and not supported, or lacking something that is named. ``no job``: no key a
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -54,13 +53,16 @@ def files(folder: Path) -> Iterator[str]:
 
 def outcome(file: str, folder: Path) -> tuple[str, str]:
     """What comes of one file, and a sentence on it."""
-    with contextlib.chdir(folder):
-        try:
-            job = reading.read(file)
-        except NoJobFault as fault:
-            return "no job", fault.message
-        except UsageFault as fault:
-            return ("no job" if is_none(file) else "refused"), fault.message
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        job = reading.read(file)
+    except NoJobFault as fault:
+        return "no job", fault.message
+    except UsageFault as fault:
+        return ("no job" if is_none(file) else "refused"), fault.message
+    finally:
+        os.chdir(before)
     if job.unjudged:
         return "not judged", " ".join(job.unjudged)
     return "read", summary(job)
@@ -76,5 +78,4 @@ def is_none(file: str) -> bool:
 
 
 if __name__ == "__main__":
-    os.environ.pop("PYTHONPATH", None)
     main()

@@ -1078,3 +1078,10 @@ def test_what_of_a_multimodal_job_is_not_tried_is_named(read):
     assert "`freeze_language_model`" in untried(read({**LLAMAFACTORY, "freeze_language_model": True}))
     assert "`processor_type`" in untried(read({**AXOLOTL, "processor_type": "AutoProcessor"}))
     assert read({**LLAMAFACTORY, "freeze_language_model": False}).untried == []
+
+
+def test_the_survey_of_a_folder_counts_what_is_read():
+    survey = [sys.executable, str(JOBS.parent.parent / "benchmarks" / "jobs.py"), "--list", str(JOBS)]
+    done = subprocess.run(survey, capture_output=True, text=True, check=True, timeout=60)
+    assert "| jobs | 13 | 0 | 3 | 0 |" in done.stdout
+    assert "refused: accelerate_fsdp2.yaml: accelerate_fsdp2.yaml is a configuration of accelerate" in done.stdout

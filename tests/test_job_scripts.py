@@ -142,6 +142,12 @@ def test_a_command_in_a_text_for_bash_is_read(read):
         "for DS in a b; do llamafactory-cli train train.yaml deepspeed=$DS; done\n",
         "setup() { DS=ds.json; }\nsetup\nllamafactory-cli train train.yaml deepspeed=$DS\n",
         f"python src/train.py {FLAGS} --deepspeed $DS\n",
+        "DS=ds.json\nread DS\nllamafactory-cli train train.yaml deepspeed=$DS\n",
+        "DS=ds.json\nunset DS\nllamafactory-cli train train.yaml deepspeed=$DS\n",
+        "DS=ds.json\neval DS=\nllamafactory-cli train train.yaml deepspeed=$DS\n",
+        "DS=ds.json\nprintf -v DS x\nllamafactory-cli train train.yaml deepspeed=$DS\n",
+        "DS=ds.json\ntest -f a && DS=\nllamafactory-cli train train.yaml deepspeed=$DS\n",
+        "test -f a && DS=ds.json || DS=\nllamafactory-cli train train.yaml deepspeed=$DS\n",
     ],
 )
 def test_what_the_script_leaves_open_is_named_and_not_judged(read, script):
@@ -180,6 +186,11 @@ def test_arguments_in_a_variable_that_is_left_open_are_named(read):
             "several jobs (line 1 and line 2)",
         ),
         ("echo hello\n", "starts no training job"),
+        ("echo llamafactory-cli train train.yaml\n", "starts no training job"),
+        ("pip install deepspeed trl\n", "starts no training job"),
+        ("llamafactory-cli train train\n", "neither YAML nor JSON"),
+        ("sed -i s/a/b/ train.yaml\nllamafactory-cli train train.yaml\n", "changes train.yaml before it uses it"),
+        ("echo a: b >> train.yaml\nllamafactory-cli train train.yaml\n", "changes train.yaml before it uses it"),
         (
             "if a; then C='swift sft'; else C='swift pt'; fi\n$C --model x\n",
             "does not say what it runs: `$C` is not set",
@@ -281,3 +292,17 @@ def test_which_configuration_of_verls_is_meant(read, line, engine, is_judged):
 
 def test_a_run_of_verls_that_does_not_train_is_no_job(read):
     assert "no key" in refused(read, "python3 -m verl.trainer.main_generation data.path=x model.path=y\n")
+
+
+def test_another_script_that_may_set_variables_is_named(read):
+    found = read("source ./env.sh\nllamafactory-cli train train.yaml\n")
+    assert "runs another script (line 1)" in " ".join(found.untried)
+
+
+def test_options_of_accelerate_that_are_left_open_are_not_judged(read):
+    [reason] = read("accelerate launch --config_file fsdp.yaml $OPTIONS src/train.py train.yaml\n").unjudged
+    assert "`$OPTIONS`" in reason
+
+
+def test_what_is_set_in_a_row_is_known(read):
+    assert read("export A=1 && DS=ds.json && llamafactory-cli train train.yaml deepspeed=$DS\n").engine == "zero2"

@@ -37,7 +37,9 @@ class Read(NamedTuple):
     untried: tuple[str, ...] = ()
 
 
-def read(text: str, source: str, load: Callable[[str], Mapping[str, Any]], loads: Callable[..., Any]) -> Read:
+def read(
+    text: str, source: str, load: Callable[[str], Mapping[str, Any]], loads: Callable[[str, str], Mapping[str, Any]]
+) -> Read:
     """The job that a script starts.
 
     Args:
@@ -54,7 +56,11 @@ def read(text: str, source: str, load: Callable[[str], Mapping[str, Any]], loads
     def file(path: str) -> Mapping[str, Any]:
         if variable := open_in(path):
             raise _open_file(source, variable)
-        return loads(script.files[path], path) if path in script.files else load(path)
+        if path in script.files:
+            return loads(script.files[path], path)
+        if path in script.written:
+            raise UsageFault(f"{source} changes {path} before it uses it.", "give the file as it then is with --job")
+        return load(path)
 
     found: dict[tuple[str, ...], tuple[Command, Started, Program]] = {}
     for command in script.commands:
@@ -70,7 +76,10 @@ def read(text: str, source: str, load: Callable[[str], Mapping[str, Any]], loads
         raise UsageFault(f"{source} does not say what it runs: `{variable}` is not set in it.", HINT)
     if not jobs:
         raise NoJobFault(f"{source} starts no training job that can be read.", HINT)
-    return _read(*jobs[0], file, source)
+    found_job = _read(*jobs[0], file, source)
+    lines = listed([f"line {line}" for line in script.sourced], 3)
+    sourced = f"{source} runs another script ({lines}), which may set variables that are taken as they stand here."
+    return found_job._replace(untried=(*found_job.untried, *([sourced] if script.sourced else [])))
 
 
 def _open_file(source: str, variable: str) -> UsageFault:
@@ -100,6 +109,8 @@ def _read(
     base: Mapping[str, Any] = {}
     if words and program.takes_file and _is_file(words[0]):
         base, words = file(words[0]), words[1:]
+    elif words and program.takes_file and program.is_trainers and not words[0].startswith("-") and "=" not in words[0]:
+        raise UsageFault(f"{source} starts a job with a file that is neither YAML nor JSON ({where}).", HINT)
     found = program.read(words)
     named = found.values.pop("config", None) if program.takes_config else None
     if program.takes_config and (variable := found.unresolved.get("config")):

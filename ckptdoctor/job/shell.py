@@ -5,7 +5,7 @@ Variables that the script sets are put in. A variable that is set in a branch, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from ckptdoctor.job.shell_words import Value, Words, of_type, text_of
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-_INSIDE = ("program", "list", "pipeline", "compound_statement", "negated_command", "do_group", "subshell")
+_INSIDE = ("program", "pipeline", "compound_statement", "negated_command", "do_group", "subshell")
 _BRANCHES = (
     "if_statement",
     "elif_clause",
@@ -32,6 +32,8 @@ _BRANCHES = (
 _DEEPEST = 5
 _LONGEST = 200_000
 _SHELLS = ("bash", "sh", "zsh")
+_SETTERS = ("read", "mapfile", "readarray", "getopts", "unset", "printf")
+"""Commands that set, or unset, variables that are named in their words."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Script:
 
     commands: list[Command] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)
+    """Files that it writes in any other way."""
+    sourced: list[int] = field(default_factory=list)
+    """Lines on which it runs another script that may set variables."""
 
 
 def read(text: str) -> Script:
@@ -102,6 +108,10 @@ class _Walk:
             self._redirected(node)
         elif kind == "command":
             self._command(node)
+        elif kind == "unset_command":
+            self._forget([text_of(one) for one in of_type(node, "variable_name")])
+        elif kind == "list":
+            self._list(node)
         elif kind == "declaration_command":
             for one in of_type(node, "variable_assignment"):
                 self._reader.exported.add(self._assign(one))
@@ -112,13 +122,29 @@ class _Walk:
             for child in node.named_children:
                 self.statement(child)
 
+    def _list(self, node: Node) -> None:
+        """``a && b`` and ``a || b``: what ``b`` sets may not be set, unless ``a`` cannot fail."""
+        first, *rest = node.named_children
+        self.statement(first)
+        is_sure = first.type in ("variable_assignment", "declaration_command", "list")
+        for child in rest:
+            if is_sure and any(one.type == "&&" for one in node.children):
+                self.statement(child)
+            else:
+                self._branch(child)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._variables:
+                self._variables[name] = None
+
     def _branch(self, node: Node) -> None:
         """A part that may not run: what it sets is known within, and open after it."""
         within = dict(self._variables)
         walk = _Walk(self._reader, within, self._depth, self._line)
         if node.type == "for_statement" and (name := node.child_by_field_name("variable")) is not None:
             within[text_of(name)] = None
-        for child in node.named_children:
+        for child in node.named_children if node.type in _BRANCHES else (node,):
             walk.statement(child)
         if node.type != "subshell":
             for key in [*within]:
@@ -153,6 +179,7 @@ class _Walk:
                 for target in self._targets(node) or words[1:2]:
                     self._reader.script.files[target] = text
                 return
+        self._reader.script.written |= set(self._targets(node))
         if body is not None:
             self.statement(body)
 
@@ -182,13 +209,18 @@ class _Walk:
             self._variables.clear()
             self._variables.update(before)
         words = [word for child in _arguments(node) for word in self._words.words(child)]
+        line = self._line + node.start_point[0]
+        if words[:1] == ["eval"] or words[:1] in ([one] for one in _SETTERS):
+            self._forget(self._variables if words[0] == "eval" else [one.partition("=")[0] for one in words[1:]])
+        if words[:1] in (["source"], ["."]):
+            self._reader.script.sourced.append(line)
+        if words[:1] == ["sed"] and any(one.startswith("-i") for one in words):
+            self._reader.script.written.add(words[-1])
         for at, word in enumerate(words[:-2]):
             if word.rpartition("/")[2] in _SHELLS and words[at + 1] in ("-c", "-lc"):
-                line = self._line + node.start_point[0]
                 self._reader.run(words[at + 2], dict(self._variables), self._depth + 1, line)
                 return
         exported = {name: _as_text(self._variables.get(name)) for name in self._reader.exported if name}
-        line = self._line + node.start_point[0]
         self._reader.script.commands.append(Command(tuple(words), {**exported, **own}, line, _is_whole(node)))
 
 

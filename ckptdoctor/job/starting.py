@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ckptdoctor.job import arguments, launch
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.launch import Launch
-from ckptdoctor.job.shell_words import is_open
+from ckptdoctor.job.shell_words import is_open, open_in
 
 Loader = Callable[[str], Mapping[str, Any]]
 """Loads a file that a command names."""
@@ -38,6 +38,46 @@ _ACCELERATE_MODULES = ("accelerate.commands.launch",)
 _STARTERS = ("accelerate", "accelerate-launch", "torchrun", "deepspeed")
 
 
+_NO_STARTERS = {
+    *(
+        "echo",
+        "printf",
+        "cat",
+        "grep",
+        "egrep",
+        "which",
+        "type",
+        "command",
+        "pip",
+        "pip3",
+        "git",
+        "cp",
+        "mv",
+        "ls",
+        "rm",
+    ),
+    *(
+        "mkdir",
+        "test",
+        "sed",
+        "awk",
+        "man",
+        "kill",
+        "pkill",
+        "pgrep",
+        "ps",
+        "tail",
+        "head",
+        "tee",
+        "find",
+        "alias",
+        "trap",
+    ),
+    *("wget", "curl", "chmod", "touch", "logger", "apt", "apt-get"),
+}
+"""Commands that name programs and start none of them."""
+
+
 class Started(NamedTuple):
     """What a command runs in the end.
 
@@ -63,7 +103,7 @@ def started(words: Sequence[str], load: Loader, programs: Sequence[str]) -> Star
         programs: The programs that start training.
     """
     at = next((at for at, word in enumerate(words) if _is_start(word, programs)), None)
-    if at is None:
+    if at is None or words[0].rpartition("/")[2] in _NO_STARTERS:
         return None
     name, rest = words[at].rpartition("/")[2], list(words[at + 1 :])
     if _PYTHON.fullmatch(name):
@@ -167,7 +207,10 @@ def _by_accelerate(options: arguments.Arguments, load: Loader) -> Launch:
     base["deepspeed_config"] = sections["deepspeed"]
     base["deepspeed_config"] = {key: value for key, value in sections["deepspeed"].items() if value is not True}
     made = launch.read(Fields(source, base))
-    open_ = [f"`--{key}`: the script does not say what `{what}` is." for key, what in _that_matter(options.unresolved)]
+    open_ = [
+        f"`{one}`: the script does not say which options of accelerate it has." for one in map(open_in, options.rest)
+    ]
+    open_ += [f"`--{key}`: the script does not say what `{what}` is." for key, what in _that_matter(options.unresolved)]
     return replace(made, untried=(*made.untried, *untried), unjudged=(*made.unjudged, *open_))
 
 
