@@ -124,7 +124,8 @@ class EngineReproduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     backward: str = "loss.backward()"
     """The line that goes backward."""
     gradient: str = "parameter.grad"
-    """The whole gradient of ``parameter``, as an expression."""
+    """The whole gradient of ``parameter``, as an expression; empty where one expression cannot say it, so that a fault which
+    raises nothing has no script."""
     gradient_import: str = ""
     """The line that this expression needs."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 
 from ckptdoctor.diagnose import diagnose
 from ckptdoctor.model.evidence import Setup
 from ckptdoctor.planning.options import Options
 from ckptdoctor.planning.request import Request
-from tests.conftest import check
+from tests.conftest import check, run
 
 pytestmark = pytest.mark.real
 
@@ -125,3 +127,16 @@ def test_both_of_two_mechanisms_run_layers_three_times(demo_python):
     assert any("activation_checkpointing: false" in one for one in titles)
     assert any("gradient_checkpointing: false" in one for one in titles)
     assert all(one.proven == "failing" for one in finding.remedies)
+
+
+def test_a_script_shows_it_in_two_processes_of_its_own(torch_python, tmp_path):
+    ran = run(
+        *("report", "--python", torch_python, "--engine", "ddp-unused", "--checkpoint-fn", "torch:reentrant"),
+        *("--output", tmp_path / "report.zip"),
+    )
+    assert ran.status == 0, ran.err
+    assert "reproduces it: RuntimeError: Expected to mark a variable ready only once" in ran.out
+    with zipfile.ZipFile(tmp_path / "report.zip") as packed:
+        script = packed.read("repro.py").decode()
+    assert "find_unused_parameters=True" in script
+    assert "are left out" not in script

@@ -9,7 +9,7 @@ from ckptdoctor.bugreport.repro.draft import Draft, has_more
 from ckptdoctor.bugreport.repro.expected import HANGS, Expected, expect
 from ckptdoctor.bugreport.repro.script import write
 from ckptdoctor.model.report import Finding, ProbeResult, Report
-from ckptdoctor.planning.options import shares_entry
+from ckptdoctor.planning.options import WRAPPER, shares_entry
 
 __all__ = ["HANGS", "LIMIT", "OWN_FILE", "Expected", "Repro", "make"]
 
@@ -51,11 +51,21 @@ def make(report: Report, number: int, finding: Finding, name: str) -> Repro | No
         return None
     own = f"{OWN_FILE}_{number + 1}" if number else OWN_FILE
     expected = expect(finding, probe, own)
-    if expected is None:
+    if expected is None or _has_no_script(probe, expected):
         return None
     draft = Draft(report.environment, finding, probe, expected, own)
     source = write(draft, report.version, name)
     return Repro(source, expected, probe.id, draft.beside)
+
+
+def _has_no_script(probe: ProbeResult, expected: Expected) -> bool:
+    """Whether no script does a probe again: FSDP wraps the layers itself, or gradients cannot be compared in a few lines."""
+    if probe.checkpoint_function == WRAPPER or probe.evidence.wrapper is not None:
+        return True
+    engine = catalog.engines().get(probe.engine)
+    if engine is None or not expected.error.startswith("AssertionError: "):
+        return False
+    return not engine.record.reproduction.gradient or probe.engine in engine.record.precision
 
 
 def _simplest(report: Report, finding: Finding) -> ProbeResult | None:

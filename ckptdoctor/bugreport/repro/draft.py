@@ -111,4 +111,7 @@ def has_more(probe: ProbeResult) -> bool:
     known = {probe.model, probe.checkpoint_function, probe.engine, probe.calling_convention}
     known |= {probe.variant} & set(VARIANTS)
     plain = "/".join([probe.model, probe.checkpoint_function, probe.engine])
+    engine = catalog.engines().get(probe.engine)
+    if engine is not None and engine.record.least_ranks > 1:
+        known.add(f"{engine.record.least_ranks} ranks")  # the script has them too
     return not probe.id.startswith(plain) or not {*filter(None, probe.id[len(plain) :].split("/"))} <= known

@@ -33,7 +33,7 @@ def model(draft: Draft) -> str:
 
 
 def _own_model(draft: Draft) -> str:
-    draft.imports |= {"functools", "types"}
+    draft.imports |= {"collections", "functools"}
     conventions = catalog.conventions()
     passes = conventions.get(draft.probe.calling_convention) or next(iter(conventions.values()))
     return template("own_model", passes=passes.reproduction)

@@ -8,7 +8,7 @@ from ckptdoctor.bugreport.repro.draft import Draft, has_more, template
 from ckptdoctor.bugreport.repro.function import switched_on
 from ckptdoctor.bugreport.repro.model import model
 from ckptdoctor.bugreport.repro.stack import commands, packages
-from ckptdoctor.bugreport.repro.step import engine, step
+from ckptdoctor.bugreport.repro.step import engine, ranks, step
 from ckptdoctor.words.escape import one_line
 
 
@@ -22,6 +22,7 @@ def write(draft: Draft, version: str, name: str) -> str:
     """
     parts = [
         template("versions", names=repr(tuple(packages(draft.environment, draft.probe)))),
+        ranks(draft),
         model(draft),
         draft.assertion.before if draft.assertion else "",
         switched_on(draft),

@@ -5,13 +5,22 @@ from __future__ import annotations
 from textwrap import indent
 
 from ckptdoctor import catalog
-from ckptdoctor.bugreport.repro.draft import Draft, fill
+from ckptdoctor.bugreport.repro.draft import Draft, fill, template
 from ckptdoctor.bugreport.repro.expected import HANGS
 from ckptdoctor.bugreport.repro.function import prepared
 from ckptdoctor.rules.common.reproduction import SECOND_STEP
 
 HANGS_AFTER = 30
 """Seconds after which a script of a hanging step ends itself and tells where it hangs."""
+
+
+def ranks(draft: Draft) -> str:
+    """What makes two processes of the script, for an engine that needs them."""
+    found = catalog.engines().get(draft.probe.engine)
+    if found is None or found.record.least_ranks == 1:
+        return ""
+    draft.imports |= {"os", "sys", "tempfile", "torch.distributed"}
+    return template("two_ranks")
 
 
 def engine(draft: Draft) -> str:
