@@ -7,9 +7,12 @@ checkpointing passes layers to a function. The two do not know of each other.
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import torch
+
+from . import stack
 
 INSIDE = ("_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "_orig_mod.")
 """What wrappers add to the names of the parameters inside of them."""
@@ -32,13 +35,26 @@ def around_layers(model: torch.nn.Module, layers: dict[str, torch.nn.Module]) ->
     )
 
 
-def around_children(layers: dict[str, torch.nn.Module]) -> None:
-    """Wrap each child of each layer, as accelerate does under FSDP2 (since 1.8, ``fsdp2_apply_ac``)."""
+def as_accelerate_under_fsdp2(model: torch.nn.Module, layers: dict[str, torch.nn.Module]) -> None:
+    """Wrap what accelerate wraps under FSDP2 (``fsdp2_apply_ac``): each child of each layer, since 1.15 each layer."""
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-    for layer in layers.values():
+    for name, layer in layers.items():
+        if _wraps_layers():
+            model.set_submodule(name, checkpoint_wrapper(layer, preserve_rng_state=False))
+            continue
         for name, child in list(layer.named_children()):
             layer.register_module(name, checkpoint_wrapper(child, preserve_rng_state=False))
+
+
+def _wraps_layers() -> bool:
+    """Whether the installed accelerate asks its policy about a module itself, and not about the module above."""
+    file = os.path.join(stack.root_of("accelerate"), "utils", "fsdp_utils.py")
+    try:
+        with open(file, encoding="utf-8") as handle:
+            return "if auto_wrap_policy_func(layer)" in handle.read()
+    except OSError:
+        return False
 
 
 def _non_reentrant() -> Any:

@@ -35,8 +35,10 @@ def wrap(model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: S
     dtype = tuning.PRECISIONS[precision]
     policy = policy_class(param_dtype=None if precision == "fp32" else dtype, reduce_dtype=torch.float32)
     if settings.wraps_layers:
-        wrapper.around_children(layers)
-    for layer in layers.values():
+        wrapper.as_accelerate_under_fsdp2(model, layers)
+    # accelerate looks through a wrapper and shards both, the inner one first.
+    wrapped = [module for name in layers if (module := model.get_submodule(name)) is not layers[name]]
+    for layer in (*layers.values(), *wrapped):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     return FullyShard(model)

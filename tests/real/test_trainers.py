@@ -169,3 +169,16 @@ def test_deepspeeds_function_as_its_users_configure_it(demo_python):
     own = [one for one in newer.report["probes"] if one["checkpoint_function"] in names]
     assert {one["outcome"] for one in own} == {"ok"}
     assert all(one["evidence"]["forward_only"] for one in own)
+
+
+def test_accelerate_wraps_layers_or_their_children_by_its_release(torch_python):
+    """Since 1.15 the layers, and FSDP2 shards the layer and its wrapper; before, each child of a layer."""
+    added = ("--with", "transformers==5.24.0", "--with", "accelerate==1.15.0")
+    ran = check(torch_python, *added, "--checkpoint-fn", "torch:wrapper", "--engine", "fsdp2")
+    assert (ran.status, ran.rules) == (0, [])
+    own = [
+        one
+        for one in ran.report["probes"]
+        if one["checkpoint_function"] == "torch:wrapper" and one["engine"] == "fsdp2"
+    ]
+    assert [one["outcome"] for one in own] == ["ok"]
