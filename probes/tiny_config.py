@@ -206,9 +206,9 @@ def shrink(config: Any, layers: int = LAYERS) -> None:
             except (AttributeError, NotImplementedError):  # an alias or a computed value
                 continue
     for name, value in list(vars(config).items()):
-        # What lists one value a layer is cut to the layers that are left.
-        if isinstance(value, list) and before and len(value) == before and before > layers:
-            setattr(config, name, value[:layers])
+        # What lists one value a layer is cut to the layers that are left, or goes on where a small model gets more layers.
+        if isinstance(value, list) and before and len(value) == before != layers:
+            setattr(config, name, [value[index % before] for index in range(layers)])
     _plain_rope(config)
     config.use_cache = False
 

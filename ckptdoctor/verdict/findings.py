@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import Finding, Outcome, ProbeResult, Verdict
-from ckptdoctor.planning.options import NO_FUNCTION, PERTURBED
+from ckptdoctor.planning.options import COURSE, NO_FUNCTION, PERTURBED
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Rule, RuleHit, judge
 from ckptdoctor.store import locations
@@ -51,8 +51,10 @@ class Found:
         if not how:
             return "here"
         counting = [one for one in self.probes if one.role == "subject"]
-        names = dict.fromkeys(one.evidence.family or one.model.rpartition("/")[2] for one in counting)
-        return f"on {listed(list(names))} ({how})"
+        # A probe that was skipped built no model: it does not know the family.
+        names = [one.evidence.family for one in counting if one.evidence.family]
+        names = names or [one.model.rpartition("/")[2] for one in counting]
+        return f"on {listed(list(dict.fromkeys(names)))} ({how})"
 
     def verdict(self, where: str = "here", stand_in: str = "") -> tuple[Verdict, str]:
         """The verdict, and the reason in a sentence or two.
@@ -139,6 +141,8 @@ def _as_run(case: Case) -> Iterator[str]:
     if evidence.targets_missing and evidence.ended != "skipped":
         missing = listed([f"`{name}`" for name in evidence.targets_missing], limit=9)
         yield f"{spec.model} has no {missing}, which the job adapts with LoRA. Give the job's model family with --model."
+    if spec.variant == COURSE and evidence.ended == "skipped":
+        yield f"The long test of {spec.function} was not run: {evidence.why}."
     if evidence.unprepared:
         title = catalog.trainers()[spec.setup.prepared_by].title
         yield f"{title}'s own patches for this model were not applied. {evidence.unprepared}"

@@ -63,7 +63,7 @@ def engines_in_words(names: Iterable[str]) -> str:
     for engine in catalog.engines().values():
         if engine.name in found:
             shorts.setdefault(engine.record.words, []).append(engine.short)
-    return listed([words.format(listed(each)) for words, each in shorts.items()])
+    return listed([words.format(listed(each)) for words, each in shorts.items()], limit=len(shorts))
 
 
 def relative(path: str) -> str:
