@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,24 +23,26 @@ class Files:
     """What was read.
 
     Attributes:
-        modules: Files that name anything of checkpointing.
+        modules: Files that name anything of checkpointing, each with the rules that may find something in it.
         read: How many Python files there were.
         not_scanned: Files and folders that could not be read.
         notebooks: How many notebooks were left out.
     """
 
-    modules: list[Module] = field(default_factory=list)
+    modules: list[tuple[Module, tuple[str, ...]]] = field(default_factory=list)
     read: int = 0
     not_scanned: list[NotScanned] = field(default_factory=list)
     notebooks: int = 0
 
 
-def read(places: Iterable[Path], telling: Sequence[Test], progress: Callable[[str], None] = lambda _: None) -> Files:
+def read(
+    places: Iterable[Path], telling: Mapping[str, Test], progress: Callable[[str], None] = lambda _: None
+) -> Files:
     """Read all Python files below some places, each once.
 
     Args:
         places: Files and folders.
-        telling: Which files to parse.
+        telling: Which files to parse, for each rule.
         progress: Told how many files were read.
     """
     files, met = Files(), set()
@@ -85,7 +87,7 @@ def _is_skipped(folder: Path) -> bool:
     return folder.name in SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").exists()
 
 
-def _take(file: Path, place: Path, telling: Sequence[Test], files: Files) -> None:
+def _take(file: Path, place: Path, telling: Mapping[str, Test], files: Files) -> None:
     try:
         source = _content(file)
     except OSError as error:
@@ -95,10 +97,11 @@ def _take(file: Path, place: Path, telling: Sequence[Test], files: Files) -> Non
     if source is None:
         return
     files.read += 1
-    if not any(test(source) for test in telling):
+    wanted = tuple(rule for rule, test in telling.items() if test(source))
+    if not wanted:
         return
     try:
-        files.modules.append(Module(file, name_of(file), source))
+        files.modules.append((Module(file, name_of(file), source), wanted))
     except UnparsedError as error:
         files.not_scanned.append(NotScanned(str(file), f"not parsed: {error}"))
 

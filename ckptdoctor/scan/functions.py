@@ -38,10 +38,12 @@ class CheckpointFunction(NamedTuple):
 
 def is_checkpoint_call(module: Module, call: ast.Call) -> bool:
     """Whether a call runs its first argument with recomputation, by what its name stands for or by its name."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if "checkpoint" not in name.lower():
+        return module.names.get(name, "") in REPLACEABLE
     dotted = module.dotted(call.func)
     if dotted in REPLACEABLE or dotted.startswith("torch.utils.checkpoint.checkpoint"):
         return True
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     said = words(name)
     return bool(
         {"checkpoint", "checkpointing"} & said and (_FUNCTION_WORDS & said or name in ("checkpoint", "_checkpoint"))
@@ -59,11 +61,10 @@ def replacements(module: Module) -> Iterator[Replaced]:
 
 def passed_on(module: Module) -> Iterator[tuple[ast.Call, ast.expr]]:
     """Calls that pass a checkpoint function by its keyword, as those of ``_set_gradient_checkpointing``."""
-    for node in module.nodes:
-        if isinstance(node, ast.Call):
-            for keyword in node.keywords:
-                if keyword.arg == KEYWORD:
-                    yield node, keyword.value
+    for node in module.calls:
+        for keyword in node.keywords:
+            if keyword.arg == KEYWORD:
+                yield node, keyword.value
 
 
 def checkpoint_functions(project: Project, module: Module) -> list[CheckpointFunction]:
@@ -106,13 +107,14 @@ def first_parameter(module: Module, function: ast.AST) -> str:
 
 def _by_body(module: Module) -> Iterator[CheckpointFunction]:
     """Those that pass a parameter to another checkpoint function, or that are called as such functions are."""
-    for function in [node for node in module.nodes if isinstance(node, FunctionNode)]:
-        names = set(parameters(function))
-        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and node.args):
-            first = call.args[0]
-            if isinstance(first, ast.Name) and first.id in names and is_checkpoint_call(module, call):
-                reason = f"line {call.lineno} passes the callable on to a checkpoint function"
-                yield CheckpointFunction(module, function, first.id, "certain", reason)
+    for call in module.calls:
+        first = call.args[0] if call.args else None
+        if isinstance(first, ast.Name) and is_checkpoint_call(module, call):
+            for function in module.functions_around(call):
+                if first.id in parameters(function):
+                    reason = f"line {call.lineno} passes the callable on to a checkpoint function"
+                    yield CheckpointFunction(module, function, first.id, "certain", reason)
+    for function in module.functions:
         parameter = first_parameter(module, function)
         around = ".".join([module.name.rpartition(".")[2], module.qualified(function)])
         if (

@@ -14,6 +14,9 @@ Scope: TypeAlias = ast.Module | ast.ClassDef | FunctionNode | ast.Lambda
 
 IMPORTERS = ("importlib.import_module", "import_module", "__import__")
 
+ALIASES_OF_ALIASES = 3
+"""How often a name may stand for another that was assigned."""
+
 
 class UnparsedError(Exception):
     """A file that is no Python of this version."""
@@ -28,6 +31,7 @@ class Module:
         tree: Its syntax tree.
         lines: Its lines, without their ends.
         compares_versions: Whether it may do different things with different releases.
+        names_trainer: Whether it has to do with some Trainer.
     """
 
     def __init__(self, path: Path, name: str, source: bytes) -> None:
@@ -47,11 +51,27 @@ class Module:
             raise UnparsedError(str(error) or "too deeply nested") from None
         self.lines = source.decode("utf-8", "replace").splitlines()
         self.compares_versions = b"version" in source
+        self.names_trainer = b"Trainer" in source
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
         """All nodes, in the order of the source as far as statements go."""
         return list(ast.walk(self.tree))
+
+    @cached_property
+    def calls(self) -> list[ast.Call]:
+        """All calls."""
+        return [node for node in self.nodes if isinstance(node, ast.Call)]
+
+    @cached_property
+    def assignments(self) -> list[ast.Assign | ast.AnnAssign]:
+        """All assignments by ``=``."""
+        return [node for node in self.nodes if isinstance(node, (ast.Assign, ast.AnnAssign))]
+
+    @cached_property
+    def functions(self) -> list[FunctionNode]:
+        """All functions."""
+        return [node for node in self.nodes if isinstance(node, FunctionNode)]
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
@@ -123,30 +143,61 @@ class Module:
         return ".".join([*above, *([node.module] if node.module else [])])
 
     @cached_property
+    def texts(self) -> dict[str, str]:
+        """The strings that names of the module are assigned."""
+        return {
+            target.id: _text(node.value)
+            for node in self.tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and _text(node.value)
+        }
+
+    @cached_property
     def aliases(self) -> dict[str, str]:
-        """Names that are assigned once, and what they stand for: ``layers = importlib.import_module("a.layers")``."""
+        """What names that are assigned stand for: ``layers = importlib.import_module("a.layers")``; one thing each."""
         assigned: dict[str, list[ast.expr]] = {}
         for node in self.nodes:
             if isinstance(node, ast.Assign):
                 for target in node.targets:
-                    if isinstance(target, ast.Name):
+                    if isinstance(target, ast.Name) and target.id not in self.imported:
                         assigned.setdefault(target.id, []).append(node.value)
         found: dict[str, str] = {}
-        for name, values in assigned.items():
-            if name not in self.imported and len(values) == 1 and (dotted := self._stands_for(values[0])):
-                found[name] = dotted
+        for _ in range(ALIASES_OF_ALIASES):
+            for name, values in assigned.items():
+                meant = {self._stands_for(value, {**found, **self.imported}) for value in values}
+                if len(meant) == 1 and (dotted := meant.pop()):
+                    found[name] = dotted
         return found
 
-    def _stands_for(self, value: ast.expr) -> str:
+    def _stands_for(self, value: ast.expr, names: dict[str, str]) -> str:
         if isinstance(value, ast.Call) and ast.unparse(value.func) in IMPORTERS and value.args:
-            return _text(value.args[0])
-        if isinstance(value, (ast.Attribute, ast.Subscript)):
-            return self._dotted(value, self.imported)
+            named = value.args[0]
+            return self.texts.get(named.id, "") if isinstance(named, ast.Name) else _text(named)
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and not value.args:
+            returned = {self._stands_for(one, names) for one in self._returned_by(value.func.id)}
+            return returned.pop() if len(returned) == 1 else ""
+        if isinstance(value, (ast.Attribute, ast.Subscript, ast.Call)):
+            return self._dotted(value, names)
         return ""
+
+    def _returned_by(self, function: str) -> Iterator[ast.expr]:
+        """What a function of this file returns, beside ``None``."""
+        for definition in self.definitions.get(function, ()):
+            for node in ast.walk(definition) if isinstance(definition, FunctionNode) else ():
+                if isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
+                    # Not a call: two functions that return each other's results would never end.
+                    is_import = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) in IMPORTERS
+                    yield node.value if is_import or not isinstance(node.value, ast.Call) else ast.Constant(None)
 
     def dotted(self, node: ast.AST | None) -> str:
         """The dotted name that an expression stands for, from imports; empty where that is not known."""
-        return self._dotted(node, {**self.aliases, **self.imported})
+        return self._dotted(node, self.names)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What names stand for, imported and assigned ones."""
+        return {**self.aliases, **self.imported}
 
     def _dotted(self, node: ast.AST | None, names: dict[str, str]) -> str:
         if isinstance(node, ast.Name):
@@ -160,6 +211,10 @@ class Module:
             base, name = self._dotted(node.args[0], names), _text(node.args[1])
             return f"{base}.{name}" if base and name else ""
         return ""
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _text(node: ast.expr) -> str:

@@ -51,6 +51,7 @@ class Project:
                 for one in [*other.imported, *other.definitions]:
                     if not one.startswith("_") and "." not in one and one not in module.definitions:
                         module.imported.setdefault(one, other.imported.get(one, f"{name}.{one}"))
+                        vars(module).pop("names", None)
 
     def _read(self, name: str) -> Module | None:
         parts = name.split(".")
@@ -79,7 +80,7 @@ class Project:
                 name, rest = ".".join(parts[cut:]), parts[cut + 1 :]
                 if found := module.definitions.get(name):
                     return [Definition(module, node) for node in found]
-                leads_to = {**module.aliases, **module.imported}.get(parts[cut], "")
+                leads_to = module.names.get(parts[cut], "")
                 return self.find(".".join([leads_to, *rest]), depth - 1) if leads_to and depth else []
         return []
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ckptdoctor.scan.module import FunctionNode, Module, parameters, text, words
 from ckptdoctor.scan.project import Project
 
+METHOD_WORDS = {"forward", "call", "fn", "func", "function", "method"}
 SETTERS = ("setattr", "__setattr__")
 SAVED = {"orig", "original", "originals", "old", "prev", "previous", "saved", "backup", "pristine", "real", "base"}
 """Words in the names under which code keeps what it replaces."""
@@ -36,15 +37,13 @@ class Substitute(NamedTuple):
 
 def replaced(module: Module, names: frozenset[str]) -> Iterator[Replaced]:
     """The assignments to attributes of some names, by ``=`` and by ``setattr``."""
-    for node in module.nodes:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Attribute) and target.attr in names:
-                    yield Replaced(node, target.value, target.attr, node.value)
-        elif isinstance(node, ast.Call) and _last(node.func) in SETTERS and len(node.args) == 3:
-            name = text(node.args[1])
-            if name in names:
-                yield Replaced(node, node.args[0], name, node.args[2])
+    for node in module.assignments:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Attribute) and target.attr in names and node.value is not None:
+                yield Replaced(node, target.value, target.attr, node.value)
+    for call in module.calls:
+        if len(call.args) == 3 and _last(call.func) in SETTERS and text(call.args[1]) in names:
+            yield Replaced(call, call.args[0], text(call.args[1]), call.args[2])
 
 
 def substitutes(
@@ -202,7 +201,7 @@ def _calls_the_old(found: Substitute, name: str, kept: set[str]) -> bool:
         one
         for function in found.module.functions_around(found.node)
         for one in parameters(function)
-        if {"forward", "call", "fn", "func", "function", "method"} & words(one)
+        if METHOD_WORDS & words(one)
     }
     for node in ast.walk(found.node):
         if isinstance(node, ast.Call):
@@ -211,9 +210,17 @@ def _calls_the_old(found: Substitute, name: str, kept: set[str]) -> bool:
                 return True
             if isinstance(called, ast.Attribute) and called.attr == name and not _is_on_part_of_self(called):
                 return True
-            if SAVED & words(_last(called)):
+            if _is_named_as_kept(called):
                 return True
     return False
+
+
+def _is_named_as_kept(called: ast.expr) -> bool:
+    """``original(...)``, ``self._old_forward(...)``, ``ORIGINALS["layer"](...)``; not ``self.has_previous_state(...)``."""
+    if isinstance(called, ast.Subscript):
+        return bool(SAVED & words(_last(called.value)))
+    said = words(_last(called))
+    return bool(SAVED & said) and (said <= SAVED or bool(METHOD_WORDS & said))
 
 
 def _is_on_part_of_self(called: ast.Attribute) -> bool:

@@ -75,15 +75,15 @@ def scan(request: ScanRequest, progress: Progress = lambda _: None) -> Scan:
     places, scanned, notes = _places(request, packages)
     facts, release, origin, more = _releases(request, packages)
     every = rules()
-    read = files.read(places, [rule.telling for rule in every.values()], progress)
+    read = files.read(places, {code: rule.telling for code, rule in every.items()}, progress)
     roots = dict.fromkeys([*(files.root_of(place / "_") for place in places), *packages.roots])
-    project = Project(read.modules, list(roots))
+    project = Project([module for module, _ in read.modules], list(roots))
     progress("judging")
     findings = [
-        _finding(rule, hit, module, request, facts, release, packages)
-        for module in read.modules
-        for rule in every.values()
-        for hit in rule.find(module, project, facts)
+        _finding(every[code], hit, module, request, facts, release, packages)
+        for module, codes in read.modules
+        for code in codes
+        for hit in every[code].find(module, project, facts)
     ]
     if read.notebooks:
         notes.append(f"Notebooks are not scanned; {read.notebooks} were left out.")

@@ -23,6 +23,15 @@ def assigns(*attributes: str) -> Test:
     )
 
 
+def passes(keyword: str) -> Test:
+    """Whether a file may pass an argument by a keyword."""
+    name = keyword.encode()
+    return lambda source: any(
+        source[_skipped(source, at + len(name)) :][:1] == b"=" and not _is_in_name(source[at - 1 : at])
+        for at in _places(source, name)
+    )
+
+
 def reads(*attributes: str) -> Test:
     """Whether a file may read an attribute of one of these names; longer names that begin so do not count."""
     wanted = [f".{name}".encode() for name in attributes]

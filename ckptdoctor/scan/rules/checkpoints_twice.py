@@ -24,10 +24,10 @@ SWITCHES = frozenset({"gradient_checkpointing_enable", "activation_checkpointing
 
 def find(module: Module, project: Project, releases: Mapping[str, Facts]) -> Iterator[ScanHit]:
     """Checkpoint calls around layers of a known class, and wrappers beside the switch."""
-    for call in [node for node in module.nodes if isinstance(node, ast.Call) and node.args]:
+    for call in [call for call in module.calls if call.args]:
         if is_checkpoint_call(module, call):
             yield from _around_layer(module, project, releases, call)
-    for function in [node for node in module.nodes if isinstance(node, FunctionNode)]:
+    for function in module.functions:
         yield from _wrapped_too(module, project, releases, function)
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 
 from ckptdoctor.scan import telling
-from ckptdoctor.scan.functions import ATTRIBUTE, NAMES, TORCH, first_parameter, replacements
+from ckptdoctor.scan.functions import ATTRIBUTE, KEYWORD, NAMES, TORCH, first_parameter, passed_on, replacements
 from ckptdoctor.scan.module import FunctionNode, Module
 from ckptdoctor.scan.project import Project
 from ckptdoctor.scan.releases import Facts
@@ -17,13 +17,9 @@ from ckptdoctor.scan.rule import ScanHit, ScanRule
 def find(module: Module, project: Project, releases: Mapping[str, Facts]) -> Iterator[ScanHit]:
     """The assignments to a checkpoint function, except where a class sets its own."""
     for one in replacements(module):
-        if one.name == ATTRIBUTE and _is_switch_itself(module, one):
+        if one.name == ATTRIBUTE and _is_switch_itself(module, one.node, one.value):
             continue
-        functions = [
-            (found.module, found.node)
-            for found in substitutes(project, module, one.value, one.node)
-            if isinstance(found.node, FunctionNode) and first_parameter(found.module, found.node)
-        ]
+        functions = _functions(module, project, one.node, one.value)
         what = f"{ast.unparse(one.owner)}.{one.name}"
         yield ScanHit(
             one.node,
@@ -35,12 +31,34 @@ def find(module: Module, project: Project, releases: Mapping[str, Facts]) -> Ite
             functions[0] if functions else None,
         )
 
+    for call, value in passed_on(module):
+        functions = _functions(module, project, call, value)
+        if functions and not _is_switch_itself(module, call, value):
+            yield ScanHit(
+                call,
+                f"passes a checkpoint function of its own: {ast.unparse(value)}",
+                "nothing sets another one afterwards",
+                {},
+                "certain",
+                f"{getattr(functions[0][1], 'name', 'it')} is passed as {KEYWORD}",
+                functions[0],
+            )
 
-def _is_switch_itself(module: Module, one: Replaced) -> bool:
+
+def _functions(module: Module, project: Project, node: ast.AST, value: ast.expr) -> list[tuple[Module, ast.AST]]:
+    """The functions that an expression is, as far as they take a callable."""
+    return [
+        (found.module, found.node)
+        for found in substitutes(project, module, value, node)
+        if isinstance(found.node, FunctionNode) and first_parameter(found.module, found.node)
+    ]
+
+
+def _is_switch_itself(module: Module, node: ast.AST, value: ast.expr) -> bool:
     """Whether this is the method of a model class that switches checkpointing on, or an attribute without a value yet."""
-    if isinstance(one.value, ast.Constant):
+    if isinstance(value, ast.Constant):
         return True
-    functions = module.functions_around(one.node)
+    functions = module.functions_around(node)
     return any(
         module.class_of(function) is not None
         and ("gradient_checkpointing" in function.name or "activation_checkpointing" in function.name)
@@ -67,6 +85,6 @@ RULE = ScanRule(
         "The new function gets every callable that a model passes, with the arguments of every release. Nothing breaks by "
         "the replacement itself. Try the function: `ckptdoctor check --checkpoint-fn`."
     ),
-    telling=telling.assigns(*sorted(NAMES)),
+    telling=telling.either(telling.assigns(*sorted(NAMES)), telling.passes(KEYWORD)),
     find=find,
 )

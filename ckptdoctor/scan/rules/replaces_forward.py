@@ -11,7 +11,7 @@ from ckptdoctor.scan.functions import is_checkpoint_call
 from ckptdoctor.scan.module import Module
 from ckptdoctor.scan.project import Project
 from ckptdoctor.scan.releases import LAYER, Facts
-from ckptdoctor.scan.replacing import Replaced, delegates, is_restored, replaced, substitutes
+from ckptdoctor.scan.replacing import Replaced, Substitute, delegates, is_restored, replaced, substitutes
 from ckptdoctor.scan.rule import ScanHit, ScanRule, breaks_where
 
 METHODS = frozenset({"forward", "__call__"})
@@ -31,21 +31,31 @@ def find(module: Module, project: Project, releases: Mapping[str, Facts]) -> Ite
         found = substitutes(project, module, one.value, one.node, on_class)
         if not found or delegates(module, one.value, found, one.name, one.node):
             continue
-        checkpoints = any(
-            isinstance(node, ast.Call) and is_checkpoint_call(each.module, node)
-            for each in found
-            for node in ast.walk(each.node)
-        )
+        checkpoints = any(map(_checkpoints, found))
+        if not checkpoints and certainty == "certain" and _caller_checkpoints(module, project):
+            certainty, reason = "likely", f"{reason}; this file replaces a forward by one that checkpoints, too"
         yield ScanHit(
             one.node,
             f"replaces {one.name} of {what}",
-            f"{LAYER} does not checkpoint in `{one.name}`"
-            if not checkpoints
-            else f"{LAYER} checkpoints in `{one.name}`",
+            f"{LAYER} {'checkpoints' if checkpoints else 'does not checkpoint'} in `{one.name}`",
             breaks_where(module, project, one.node, releases, _consequence(one.name, checkpoints)),
             certainty,
             reason,
         )
+
+
+def _checkpoints(one: Substitute) -> bool:
+    """Whether a function calls a checkpoint function."""
+    return any(isinstance(node, ast.Call) and is_checkpoint_call(one.module, node) for node in ast.walk(one.node))
+
+
+def _caller_checkpoints(module: Module, project: Project) -> bool:
+    """Whether a file replaces some ``forward``, as the model's, by one that checkpoints what it calls."""
+    return any(
+        _checkpoints(found)
+        for one in replaced(module, frozenset({"forward"}))
+        for found in substitutes(project, module, one.value, one.node, True)
+    )
 
 
 def _consequence(name: str, checkpoints: bool) -> Callable[[Facts], str]:

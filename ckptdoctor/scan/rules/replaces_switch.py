@@ -42,8 +42,8 @@ def _overriding(
     is_model = project.derives_from(module, owner, MODELS) or any(
         "PreTrainedModel" in ast.unparse(one) for one in owner.bases
     )
-    if not is_model and function.name == SETTER:
-        return  # only models of transformers call it
+    if not is_model and (function.name == SETTER or not module.names_trainer):
+        return  # only models of transformers call the one, and only Trainer the others
     certainty: Certainty = "certain" if is_model else "possible"
     reason = f"{owner.name} is a model of transformers" if is_model else f"{owner.name} may be trained by Trainer"
     found = Substitute(module, function, frozenset(), True)

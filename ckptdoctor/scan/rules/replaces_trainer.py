@@ -20,6 +20,7 @@ TRAINERS = (
     "transformers.trainer_seq2seq.Seq2SeqTrainer",
 )
 OFF = "Trainer does not switch checkpointing on: the method that does so is replaced"
+STEPS = ("training_step", "backward", "compute_loss")
 SWITCHES = ("gradient_checkpointing_enable", "activation_checkpointing_enable")
 
 
@@ -56,15 +57,20 @@ def _hits(
 
     breaks = breaks_where(module, project, node, releases, consequence)
     if breaks:
-        title = f"replaces {method} of {owner} without calling it"
+        trains = any(_trains(one.node) for one in found)
         yield ScanHit(
             node,
-            title,
+            f"replaces {method} of {owner} without calling it",
             f"Trainer switches on elsewhere than in `{method}`",
             breaks,
-            "likely",
-            f"{owner}.{method} calls no switch",
+            "likely" if trains else "possible",
+            f"{owner}.{method} trains and calls no switch" if trains else f"{owner}.{method} may train elsewhere",
         )
+
+
+def _trains(function: ast.AST) -> bool:
+    """Whether a function takes a training step itself."""
+    return any(isinstance(node, ast.Attribute) and node.attr in STEPS for node in ast.walk(function))
 
 
 def _calls_super(function: FunctionNode) -> bool:
