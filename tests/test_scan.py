@@ -150,6 +150,38 @@ def test_code_is_followed_through_imports_of_other_files(tmp_path):
     assert "running.py" not in one.place.file
 
 
+FORWARD = "def forward(self, states):\n    return states\n"
+MODELING = "transformers.models.llama.modeling_llama"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"import {MODELING} as m\nm.LlamaDecoderLayer.forward = forward",
+        "from transformers.models.llama import modeling_llama\nmodeling_llama.LlamaDecoderLayer.forward = forward",
+        f"import sys\nsys.modules['{MODELING}'].LlamaDecoderLayer.forward = forward",
+        f"NAME = '{MODELING}'\nimport importlib\nm = importlib.import_module(NAME)\n"
+        "L = m.LlamaDecoderLayer\nL.forward = forward",
+        f"import importlib\ndef get():\n    try:\n        return importlib.import_module('{MODELING}')\n"
+        "    except ImportError:\n        return None\nm = get()\nsetattr(m.LlamaDecoderLayer, 'forward', forward)",
+        f"from {MODELING} import *\nfrom other import *\nLlamaDecoderLayer.forward = forward",
+        f"import {MODELING} as m\ngetattr(m, 'LlamaDecoderLayer').forward = lambda self, states: states",
+    ],
+)
+def test_a_layer_is_known_by_whatever_name(tmp_path, text):
+    source(tmp_path, f"from {MODELING} import LlamaDecoderLayer\n", "other.py")
+    found_in = [one for one in found(source(tmp_path, f"{FORWARD}{text}\n")) if one.rule == "SCAN003"]
+    assert [one.certainty for one in found_in] == ["certain"]
+
+
+def test_a_model_that_checkpoints_by_itself_makes_it_less_sure(tmp_path):
+    text = (
+        f"{FORWARD}def model_forward(self, states):\n    return checkpoint(self.layer, states)\n"
+        f"import {MODELING} as m\nm.LlamaDecoderLayer.forward = forward\nm.LlamaModel.forward = model_forward\n"
+    )
+    assert [one.certainty for one in found(source(tmp_path, text))] == ["likely"]
+
+
 def test_every_bad_case_passes_the_test_of_bytes():
     for code, rule in rules().items():
         assert rule.telling((CASES / f"{code.lower()}_bad.py").read_bytes()), code

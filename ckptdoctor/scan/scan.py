@@ -76,7 +76,9 @@ def scan(request: ScanRequest, progress: Progress = lambda _: None) -> Scan:
     facts, release, origin, more = _releases(request, packages)
     every = rules()
     read = files.read(places, {code: rule.telling for code, rule in every.items()}, progress)
-    roots = dict.fromkeys([*(files.root_of(place / "_") for place in places), *packages.roots])
+    roots = dict.fromkeys(
+        [*(files.root_of(place / "_" if place.is_dir() else place) for place in places), *packages.roots]
+    )
     project = Project([module for module, _ in read.modules], list(roots))
     progress("judging")
     findings = [

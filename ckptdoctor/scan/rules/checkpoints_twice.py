@@ -15,9 +15,7 @@ from ckptdoctor.scan.replacing import replaced, substitutes
 from ckptdoctor.scan.rule import ScanHit, ScanRule, breaks_where
 
 LISTS = frozenset({"layers", "blocks", "h", "block", "layer"})
-TWICE = (
-    "where checkpointing is switched on, the layer is checkpointed twice: its forward runs three times instead of twice"
-)
+TWICE = "the layer is checkpointed twice; with reentrant checkpointing its forward runs three times, not two"
 WRAPPERS = frozenset({"checkpoint_wrapper", "apply_activation_checkpointing"})
 SWITCHES = frozenset({"gradient_checkpointing_enable", "activation_checkpointing_enable"})
 
@@ -152,7 +150,7 @@ RULE = ScanRule(
     meaning="A layer that checkpoints itself is checkpointed by its caller as well.",
     explanation=(
         "A GradientCheckpointingLayer runs itself through the model's checkpoint function. A caller that checkpoints it too "
-        "makes its forward run three times: no error, the same loss, slower. Call the layer plainly."
+        "makes it run three times under reentrant checkpointing: no error, the same loss, slower. Call the layer plainly."
     ),
     telling=telling.both(
         telling.calls("checkpoint"),

@@ -18,7 +18,7 @@ METHODS = frozenset({"forward", "__call__"})
 LISTS = frozenset({"layers", "blocks", "h"})
 """Attributes that hold a model's layers."""
 OFF = "checkpointing of this layer is silently off: the layer runs once, the loss is equal, memory is not saved"
-TWICE = "the layer is checkpointed twice: its forward runs three times instead of twice"
+TWICE = "the layer is checkpointed twice; with reentrant checkpointing its forward runs three times, not two"
 
 
 def find(module: Module, project: Project, releases: Mapping[str, Facts]) -> Iterator[ScanHit]:
@@ -38,7 +38,7 @@ def find(module: Module, project: Project, releases: Mapping[str, Facts]) -> Ite
             one.node,
             f"replaces {one.name} of {what}",
             f"{LAYER} {'checkpoints' if checkpoints else 'does not checkpoint'} in `{one.name}`",
-            breaks_where(module, project, one.node, releases, _consequence(one.name, checkpoints)),
+            breaks_where(module, project, one.node, releases, consequence(one.name, checkpoints)),
             certainty,
             reason,
         )
@@ -58,15 +58,22 @@ def _caller_checkpoints(module: Module, project: Project) -> bool:
     )
 
 
-def _consequence(name: str, checkpoints: bool) -> Callable[[Facts], str]:
-    def consequence(facts: Facts) -> str:
+def consequence(name: str, checkpoints: bool) -> Callable[[Facts], str]:
+    """What goes wrong with a release if a method of a layer is replaced.
+
+    Args:
+        name: The method.
+        checkpoints: Whether the replacement checkpoints.
+    """
+
+    def of_release(facts: Facts) -> str:
         if not facts.layer:
             return ""
         if checkpoints:
             return TWICE if facts.layer != name else ""
         return OFF if facts.layer == name else ""
 
-    return consequence
+    return of_release
 
 
 def _as_layer(module: Module, project: Project, one: Replaced) -> tuple[str, Certainty, str, bool] | None:

@@ -14,7 +14,9 @@ from ckptdoctor.scan.replacing import Replaced, delegates, is_restored, replaced
 from ckptdoctor.scan.rule import ScanHit, ScanRule, breaks_where
 
 METHODS = frozenset({"__call__", "forward", "__init_subclass__"})
-TWICE = "layers checkpoint in `forward` as well, so each is checkpointed twice: its forward runs three times"
+TWICE = (
+    "layers checkpoint in `forward` too; with reentrant checkpointing each layer's forward runs three times, not two"
+)
 NO_EFFECT = "the replacement has no effect on checkpointing: layers checkpoint in `forward`"
 
 
