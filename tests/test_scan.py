@@ -389,3 +389,22 @@ def test_the_pre_commit_hook_runs(tmp_path):
     ran = call(*arguments, *hook.get("args", ()), "empty.py", "code.py", cwd=tmp_path)
     assert ran.status == 1
     assert "code.py:3" in ran.out
+
+
+def test_an_older_transformers_that_checkpoints_its_own_layers_is_in_the_right(tmp_path):
+    """Its layers do not checkpoint themselves yet, though those of the newest do."""
+    folder = tmp_path / "transformers" / "models" / "llama"
+    folder.mkdir(parents=True)
+    for parent in (tmp_path / "transformers", folder.parent, folder):
+        source(parent, "", "__init__.py")
+    text = (
+        "from torch import nn\nclass LlamaDecoderLayer(nn.Module):\n    pass\nclass LlamaModel(nn.Module):\n"
+        "    def __init__(self):\n        self.layers = nn.ModuleList([LlamaDecoderLayer()])\n"
+        "    def forward(self, states):\n        for layer in self.layers:\n"
+        "            states = self._gradient_checkpointing_func(layer.__call__, states)\n"
+    )
+    source(folder, f"# transformers\n{text}", "modeling_llama.py")
+    assert found(tmp_path) == ()
+    text = text.replace("Layer(nn.Module)", "Layer(GradientCheckpointingLayer)")
+    source(folder, f"from ...modeling_layers import GradientCheckpointingLayer\n{text}", "modeling_llama.py")
+    assert [one.rule for one in found(tmp_path)] == ["SCAN007"]

@@ -96,17 +96,27 @@ class Project:
     def _shipped_layers(self) -> Mapping[str, set[str]]:
         return {module: set(names) for module, names in releases.known().layers.items()}
 
-    def is_layer(self, dotted: str, depth: int = 8) -> bool:
-        """Whether a class derives from ``GradientCheckpointingLayer``: by its source, or as the newest known release has it."""
+    def is_layer(self, dotted: str, asked_by: Module, depth: int = 8) -> bool:
+        """Whether a class derives from ``GradientCheckpointingLayer``.
+
+        A package's own source says so of its own classes. For others a class counts that does so in the newest known
+        transformers, too: it may not yet in the installed one.
+
+        Args:
+            dotted: The class.
+            asked_by: The file that uses it.
+            depth: How many bases to follow.
+        """
         if not dotted or not depth:
             return False
         module, _, name = dotted.rpartition(".")
-        if name == releases.LAYER or name in self._shipped_layers.get(module, ()):
+        is_own = module.partition(".")[0] == asked_by.name.partition(".")[0]
+        if name == releases.LAYER or (not is_own and name in self._shipped_layers.get(module, ())):
             return True
         if module.startswith("transformers.") and not self.module(module):
             return False
         return any(
-            self.is_layer(found.dotted(base), depth - 1)
+            self.is_layer(found.dotted(base), asked_by, depth - 1)
             for found, node in self.find(dotted)
             if isinstance(node, ast.ClassDef)
             for base in node.bases

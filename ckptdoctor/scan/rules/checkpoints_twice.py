@@ -91,7 +91,7 @@ def _built(module: Module, project: Project, owner: ast.ClassDef, held: str) -> 
         if isinstance(node, ast.Assign) and any(ast.unparse(target) == held for target in node.targets):
             for call in (one for one in ast.walk(node.value) if isinstance(one, ast.Call)):
                 dotted = module.dotted(call.func)
-                if dotted and project.is_layer(dotted):
+                if dotted and project.is_layer(dotted, module):
                     yield dotted.rpartition(".")[2]
 
 

@@ -81,7 +81,7 @@ def _as_layer(module: Module, project: Project, one: Replaced) -> tuple[str, Cer
     dotted = module.dotted(one.owner)
     if dotted:
         name = dotted.rpartition(".")[2]
-        is_layer = name != LAYER and project.is_layer(dotted)
+        is_layer = name != LAYER and project.is_layer(dotted, module)
         return (name, "certain", f"{name} derives from {LAYER}", True) if is_layer else None
     if not isinstance(one.owner, ast.Name):
         return None
@@ -104,7 +104,7 @@ def _tested(module: Module, project: Project, test: ast.expr, name: str) -> Iter
             continue
         if ast.unparse(node.args[0]) == name:
             kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
-            yield from (ast.unparse(kind) for kind in kinds if project.is_layer(module.dotted(kind)))
+            yield from (ast.unparse(kind) for kind in kinds if project.is_layer(module.dotted(kind), module))
 
 
 def _names(target: ast.expr) -> set[str]:
