@@ -96,6 +96,7 @@ def test_an_environment_is_scanned_and_only_its_trainer_is_found_at_fault(demo_p
     serious = [one for one in result["findings"] if one["severity"] != "note"]
     assert [(one["rule"], one["severity"], one["place"]["package"], one["place"]["line"]) for one in serious] == [
         ("SCAN001", "error", "llamafactory", 86),
+        ("SCAN002", "error", "llamafactory", 133),  # no release breaks it, but the function failed when it was tried
         ("SCAN004", "warning", "llamafactory", 164),
     ]
     assert {one["place"]["package"] for one in result["findings"]} == {"llamafactory"}
@@ -103,6 +104,13 @@ def test_an_environment_is_scanned_and_only_its_trainer_is_found_at_fault(demo_p
     assert serious[0]["function"] == "llamafactory"
     assert serious[0]["trial"]["verdict"] == "fail"
     assert "CKPT001" in serious[0]["trial"]["summary"]
+
+
+def test_all_packages_of_an_environment_can_be_scanned(bare_python):
+    ran = run("scan", "--installed", "--python", bare_python)
+    assert (ran.status, ran.err) == (0, "")
+    assert "installed package" in ran.out
+    assert "no transformers to judge for" in ran.out
 
 
 @pytest.mark.parametrize("requirement", BREAKS)
