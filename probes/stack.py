@@ -135,4 +135,4 @@ def root_of(package: str) -> str:
     except (ImportError, ValueError, AttributeError):
         return ""
     locations = list(spec.submodule_search_locations or []) if spec else []
-    return locations[0] if locations else ""
+    return str(locations[0]) if locations else ""  # transformers gives a Path once it is imported
