@@ -101,7 +101,7 @@ def test_a_job_in_json_that_trains_some_layers():
     found = reading.read("llamafactory_freeze.json")
     assert (found.setup.tuning, found.setup.trainable_layers, found.setup.precision) == ("freeze", -3, "fp16")
     assert (found.functions, found.engine, found.setup.deepspeed) == (["llamafactory:unsloth"], "none", "")
-    assert summary(found) == "llamafactory_freeze.json: LLaMA-Factory, first 3 layers, fp16"
+    assert summary(found) == "llamafactory_freeze.json: LLaMA-Factory, first 3 layers, one process or DDP, fp16"
 
 
 def test_a_lora_job_of_axolotls():

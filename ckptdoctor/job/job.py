@@ -23,7 +23,7 @@ class Job(msgspec.Struct):
     functions: list[str] = []
     """The checkpoint functions that the job will use, as ``plan.NAMED_FUNCTIONS`` names them; empty: the target's own."""
     engine: str = "none"
-    """``none``, or ``zero0`` to ``zero3``."""
+    """As ``--engine`` takes it."""
     is_checkpointed: bool = True
     """False: the job switches checkpointing off, or trains nothing."""
     setup: Setup = Setup()
@@ -39,3 +39,5 @@ class Job(msgspec.Struct):
     """How the family is known, for a reader: ``from the job's config.json``."""
     doubt: str = ""
     """Why the family may not be the job's own, a whole sentence; empty where it is."""
+    on_several: str = ""
+    """The engine that wraps the model if the same job is started on several GPUs; empty where its start is known."""

@@ -85,6 +85,7 @@ class JobFile:
         job.source = self._source
         job.keys, job.launcher_keys = _plain(self._values), _plain(self._launch.keys)
         job.setup = self._prepared(job)
+        job.on_several = self._on_several(fields, job)
         job.untried += [*(self._command.untried if self._command else ()), *self._launch.untried]
         job.unjudged = [*self._launch.unjudged, *job.unjudged]
         for name, variable in fields.missed().items():
@@ -92,6 +93,13 @@ class JobFile:
             said = f"`{name}`: the script does not say what `{variable}` is{': give --model' if is_model else ''}."
             (job.untried if is_model else job.unjudged).append(said)
         return job
+
+    def _on_several(self, fields: Fields, job: Job) -> str:
+        """The engine on several GPUs, where nothing says how the job is started: its trainer, or a launcher, makes it DDP."""
+        is_open = job.engine == "none" and not self._launch.kind and formats()[job.trainer].names_model
+        if not is_open or not job.is_checkpointed:
+            return ""
+        return "ddp-unused" if fields.leniently().flag("ddp_find_unused_parameters") else "ddp"
 
     def _prepared(self, job: Job) -> Setup:
         """The job's set-up with the settings that its trainer's own preparation of the model reads."""

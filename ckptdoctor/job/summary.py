@@ -15,9 +15,14 @@ def summary(job: Job) -> str:
     if not formats()[job.trainer].is_read:
         return f"{job.source}: {formats()[job.trainer].title}"
     tuned = [_tuning(job.setup)] if formats()[job.trainer].names_model else []
-    engine = [title] if (title := catalog.engines()[job.engine].title) else []
+    engine = [title] if (title := _engine(job)) else []
     parts = [formats()[job.trainer].title, *tuned, *engine, job.setup.precision, *_checkpointing(job)]
     return f"{job.source}: {', '.join(parts)}"
+
+
+def _engine(job: Job) -> str:
+    title = catalog.engines()[job.engine].title
+    return f"one process or {catalog.engines()[job.on_several].title}" if job.on_several else title
 
 
 def _tuning(setup: Setup) -> str:

@@ -132,7 +132,7 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         options,
         models=[model] if model else [],
         functions=options.functions or (found.functions if found.is_checkpointed else [NO_FUNCTION]),
-        engines=[found.engine],
+        engines=[found.engine, *([found.on_several] if found.on_several else [])],
         setup=structs.replace(found.setup, auto_classes=auto_classes),
         variants=bool(options.functions) or not found.functions,
         beside=["none"],

@@ -160,6 +160,8 @@ def _cost(functions: set[str]) -> str:
 def _off(cases: list[Case], functions: set[str]) -> Remedy | None:
     """No checkpointing at all: always possible, but costs memory."""
     settings = _settings(functions)
+    if any(case.spec.setup.trainer_switches_on for case in cases):
+        return None  # then Trainer switches checkpointing on all the same
     controls = [case.control() for case in cases]
     if settings is None or not all(one and one.ended == "returned" for one in controls):
         return None
