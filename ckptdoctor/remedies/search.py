@@ -128,7 +128,8 @@ class Search:
         pair = pair or (found.changes if found else None)
         none = f"{which} has a checkpoint function that works with transformers {self.transformers}"
         if pair is None and not self.is_measured:
-            return f"{none}. Other releases were not measured with this model."
+            names = [model.rpartition("/")[2] for model in self.models]
+            return f"{none}. With other releases, {listed(names)} {'was' if len(names) == 1 else 'were'} not measured."
         if pair is None:
             return f"{none}, and no pair that works is known."
         newest = f"transformers {pair['transformers']} with {self.package} {pair[self.package]}"

@@ -49,8 +49,13 @@ def _clash(case: Case, function: str) -> RuleHit:
 
 
 def _where(case: Case) -> Place | None:
-    error = case.evidence.error
-    return (innermost_own(error.frames) if error else None) or case.function
+    error, function = case.evidence.error, case.function
+    if error is not None and function is not None and error.type == "RecursionError":
+        # Which line of the circle meets Python's limit is chance; the circle goes through the function.
+        in_it = [frame for frame in error.frames if frame.package == function.package]
+        if in_it:
+            return in_it[-1]
+    return (innermost_own(error.frames) if error else None) or function
 
 
 # In a log

@@ -328,7 +328,11 @@ def involves_cuda(error: Error) -> bool:
     return error.needs_cuda or in_cuda or any(map(_CUDA.search, [error.message, *(frame.code for frame in lines)]))
 
 
+FROZEN = "<frozen "
+"""What the names of files begin with whose modules are compiled into Python; no distribution owns them."""
+
+
 def innermost_own(frames: Sequence[Place]) -> Place | None:
     """The innermost frame outside of torch and Python: their helpers raise errors on behalf of the caller."""
-    own = [frame for frame in frames if frame.package not in ("python", "torch")]
+    own = [frame for frame in frames if frame.package not in ("python", "torch") and not frame.file.startswith(FROZEN)]
     return own[-1] if own else None
