@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Severity
-from ckptdoctor.planning.options import COURSE
+from ckptdoctor.planning.options import COURSE, PERTURBED
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog
 from ckptdoctor.rules.common.rule import WHERE, Rule, RuleHit
@@ -73,7 +73,10 @@ def judge(case: Case) -> list[tuple[Rule, RuleHit]]:
     usual = _all(case.usual) if case.usual is not None and fired else {}
     if case.needs_its_engine:
         return []
-    has_failed = any(one.severity == "error" for one in usual.values()) and not case.usual_is_lost
+    is_broken = any(one.severity == "error" for one in usual.values())
+    if case.spec.variant == PERTURBED and is_broken:
+        return []  # what other values do to a step that fails means nothing
+    has_failed = is_broken and not case.usual_is_lost
     if case.spec.variant == COURSE and has_failed:
         # If the first step fails, the rest of the course means nothing.
         fired = {code: one for code, one in fired.items() if code in usual}
