@@ -34,7 +34,6 @@ def enable(
     model: torch.nn.Module,
     replacement: str = "",
     reentrant: bool | None = None,
-    after: Callable[[torch.nn.Module], None] | None = None,
 ) -> Loaded:
     """Switch checkpointing on in a model.
 
@@ -44,7 +43,6 @@ def enable(
         model: A transformers model, or our own.
         replacement: The file to load in place of the one that defines the function, such as a patched copy.
         reentrant: For a trainer's: what the job sets; its own default where the job sets nothing.
-        after: For a trainer's: what happens to the model next, such as Trainer's own call.
 
     Returns:
         Where the function came from, for those that are loaded here; and, to be taken out, ``around``: a context in which
@@ -54,20 +52,11 @@ def enable(
         FunctionUnavailableError: There is no such file, module or function.
         TypeError: A method of the model refuses the call that switches checkpointing on; ``refused_by`` is its place.
     """
-    try:
-        return _enable(name, model, replacement, reentrant, after)
-    except TypeError as error:
-        error.refused_by = switching_on.refused_by(error, model)  # type: ignore[attr-defined]
-        raise
+    with switching_on.refusals(model):
+        return _enable(name, model, replacement, reentrant)
 
 
-def _enable(
-    name: str,
-    model: torch.nn.Module,
-    replacement: str,
-    reentrant: bool | None,
-    after: Callable[[torch.nn.Module], None] | None,
-) -> Loaded:
+def _enable(name: str, model: torch.nn.Module, replacement: str, reentrant: bool | None) -> Loaded:
     if name == WRAPPER:
         return None
     if name.startswith("torch:"):
@@ -80,8 +69,6 @@ def _enable(
         trainer = importlib.import_module(f".trainers.{catalog.FUNCTIONS[name]['module']}", __package__)
         module, loaded = loading.load(name, replacement)
         loaded["around"] = trainer.enable(module, model, name, reentrant is not False)
-        if after is not None:
-            after(model)
         return loaded
     function, loaded = _users_own(name, replacement)
     pass_to(model, function)

@@ -225,15 +225,16 @@ class Step:
 
     def _enable(self) -> None:
         base, setup, function = tuning.base_of(self.model.module), self.spec["setup"], self.spec["function"]
-        after = self._as_trainer if setup["trainer_switches_on"] else None
         with self.preparation.watching():
-            loaded = functions.enable(function, base, self.spec["replacement"], setup["reentrant"], after)
+            loaded = functions.enable(function, base, self.spec["replacement"], setup["reentrant"])
+            if loaded:
+                self.around = loaded.pop("around", None)
+                self.evidence["loaded"] = loaded
+                self.note({"loaded": loaded})
+            if setup["trainer_switches_on"] and function in catalog.FUNCTIONS and functions.has_switch(base):
+                self._as_trainer(base)
         if self._is_prepared(base is not self.model.module):
             tuning.inputs_require_grad(base)
-        if loaded:
-            self.around = loaded.pop("around", None)
-            self.evidence["loaded"] = loaded
-            self.note({"loaded": loaded})
         if not self.engine_record["hides_layers"]:  # what cannot be seen cannot be compiled either
             self.spy.install(base)
 
@@ -246,8 +247,10 @@ class Step:
     def _as_trainer(self, model: torch.nn.Module) -> None:
         """Transformers' Trainer switches checkpointing on too, once a trainer has prepared the model."""
         reentrant = self.spec["setup"]["trainers_reentrant"]
-        if functions.has_switch(model):
-            switching_on.switch_on(model, None if reentrant is None else {"use_reentrant": reentrant})
+        keywords = None if reentrant is None else {"use_reentrant": reentrant}
+        self.evidence["trainers_call"] = switching_on.trainers_arguments(model, keywords)
+        with switching_on.refusals(model):
+            switching_on.switch_on(model, keywords)
 
     def _wrap(self) -> None:
         """Put the engine around the model."""

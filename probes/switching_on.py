@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import functools
 import importlib
 import importlib.util
+import json
 import os
 import re
+import sys
 import traceback
-from types import MethodType, SimpleNamespace
+from collections.abc import Iterator
+from types import FrameType, MethodType, SimpleNamespace
 from typing import Any, Callable, NamedTuple
 
 from . import places
@@ -66,6 +70,41 @@ def _innermost(method: Any) -> Any:
     while isinstance(method, (functools.partial, MethodType)):
         method = method.func if isinstance(method, functools.partial) else method.__func__
     return method
+
+
+@contextlib.contextmanager
+def refusals(model: Any) -> Iterator[None]:
+    """A context that gives a ``TypeError`` the place of the model's method that refused a call, as ``refused_by``."""
+    try:
+        yield
+    except TypeError as error:
+        error.refused_by = refused_by(error, model)  # type: ignore[attr-defined]
+        raise
+
+
+class _Recorder:
+    """Stands for a model: its methods that switch checkpointing on only note how they are called."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.call: dict[str, Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._model, name)
+        return functools.partial(self._note, name) if name in METHODS else value
+
+    def _note(self, method: str, **keywords: Any) -> None:
+        caller: FrameType = sys._getframe(1)
+        place = places.at(caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name)
+        self.call = {"method": method, "keywords": json.dumps(keywords), "by": place}
+
+
+def trainers_arguments(model: Any, keywords: dict[str, Any] | None) -> dict[str, Any] | None:
+    """How this release's Trainer calls the model's method, as evidence; nothing where it cannot be written down."""
+    recorder = _Recorder(model)
+    with contextlib.suppress(AttributeError, TypeError):
+        switch_on(recorder, keywords)
+    return recorder.call
 
 
 def switch_on(model: Any, keywords: dict[str, Any] | None) -> None:

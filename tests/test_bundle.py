@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
 from ckptdoctor import catalog
 from ckptdoctor.bugreport import bundle, endings, repro, runner, scripts, source, templates, zip_file
@@ -31,6 +32,7 @@ from ckptdoctor.model.evidence import (
     Loaded,
     Package,
     Place,
+    TrainersCall,
 )
 from ckptdoctor.model.report import SCHEMA, Finding, ProbeResult, Remedy, Report, RuledOut
 from ckptdoctor.planning.request import Request
@@ -91,6 +93,53 @@ def script_of(*probes, rule="CKPT001", **more):
 
 
 # The script
+
+
+REFUSED = Error("TypeError", "enable() got an unexpected keyword argument 'offload'", [GIVER], refused_by=READER)
+
+
+def test_trainers_call_is_written_as_it_was_observed():
+    call = TrainersCall("gradient_checkpointing_enable", '{"offload": false, "kwargs": {"use_reentrant": true}}', GIVER)
+    switched = replace(
+        probe(error=REFUSED, during="enable", trainers_call=call), id="glm4/llamafactory/none/Trainer's switch"
+    )
+    made = script_of(switched, rule="CKPT013", error=REFUSED)
+    assert "\nmodel.gradient_checkpointing_enable(offload=False, kwargs={'use_reentrant': True})\n" in made.source
+    assert "transformers/models/glm4/modeling_glm4.py:577" in made.source
+    # Its line is the script's, not Trainer's.
+    assert made.expected == repro.Expected(f"TypeError: {REFUSED.message}")
+    assert made.left_out == []
+    no_name = TrainersCall("enable(); x", "{}", GIVER)
+    assert "enable(); x" not in script_of(probe(trainers_call=no_name)).source
+
+
+def test_the_rank_that_failed_is_the_one_that_is_read():
+    for rank in (0, 1):
+        source = script_of(probe("torch:reentrant", "ddp", rank=rank)).source
+        assert f"rank = {rank} if os.fork() else 1 - {rank}\n" in source
+
+
+def test_settings_that_a_script_leaves_out_are_named():
+    job = replace(probe(), id="glm4/llamafactory/none/lora+bf16")
+    made = script_of(job)
+    assert made.left_out == ["lora", "bf16"]
+    assert "(Settings of the job that are left out: lora, bf16.)" in made.source
+    assert script_of(job, probe()).left_out == []
+
+
+def test_a_report_says_why_it_has_no_script():
+    wrapped = report(probe("torch:wrapper", "fsdp2"), rule="CKPT003")
+    assert scripts.reasons(wrapped) == [
+        "There is no script for CKPT003: no script writes FSDP's own activation checkpointing."
+    ]
+    [why] = scripts.reasons(report(probe(), severity="warning"))
+    assert "these findings are warnings" in why
+    assert why in templates.render(wrapped, [], "", [why])
+    assert scripts.reasons(report(probe())) == []
+    whole = report(probe("torch:reentrant", "fsdp1-whole", "tiny-glm4"), rule="CKPT010")
+    assert "depends on the rank" in scripts.reasons(whole)[0]
+    silent = probe("torch:reentrant", "fsdp2", ended="returned", error=None, layers=LAYERS)
+    assert "cannot compare" in scripts.reasons(report(silent, rule="CKPT002"))[0]
 
 
 def test_the_script_takes_the_probe_with_the_least_around_it():

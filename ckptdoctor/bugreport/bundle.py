@@ -39,11 +39,13 @@ class Bundle:
         report: The diagnosis, redacted.
         members: Contents by file name, in the order in which they are packed.
         scripts: The scripts that were run.
+        reasons: Why findings have no script, a sentence each.
     """
 
     report: Report
     members: dict[str, str] = field(default_factory=dict)
     scripts: list[Ran] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
 
 def make(request: Request, template: str = "", progress: Progress = lambda _: None) -> Bundle:
@@ -64,7 +66,8 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
     redactor = redacted_report.redactor_for(report, python, private)
     made = [*scripts.scripts(report)]
     beside = _files_beside(made, report, redactor)
-    bundle = Bundle(redacted_report.redacted(report, redactor, private))
+    bundle = Bundle(redacted_report.redacted(report, redactor, private), reasons=scripts.reasons(report))
+    kept: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="ckptdoctor-", ignore_cleanup_errors=True) as folder:
         runner = Runner(python, report, Path(folder))
         for script, rule, name in made:
@@ -73,13 +76,20 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
                 name: source.clean(script.source, redactor)[0],
                 **{other: beside[other] for other in script.beside},
             }
-            bundle.scripts.append(scripts.run(runner, name, files, script, rule, redactor))
+            ran = scripts.run(runner, name, files, script, rule, redactor)
+            if script.left_out and not ran.reproduced:
+                missing = one_line(redactor.clean(", ".join(script.left_out)), 80)
+                tried = f"one without the job's settings ({missing}) was run here and did not reproduce it"
+                bundle.reasons.append(f"There is no script for {rule}: {tried}.")
+                continue
+            bundle.scripts.append(ran)
+            kept |= {other: beside[other] for other in script.beside}
         progress("collecting facts about the machine")
         collected = redacted_report.without_versions(redactor.clean(runner.collect_env()))
     bundle.members = {
-        "report.md": templates.render(bundle.report, bundle.scripts, template),
+        "report.md": templates.render(bundle.report, bundle.scripts, template, bundle.reasons),
         **{script.name: script.source for script in bundle.scripts},
-        **beside,
+        **kept,
         **{f"{Path(script.name).stem}.log": script.tail for script in bundle.scripts},
         "report.json": render("json", bundle.report, _STYLE),
         "packages.txt": redactor.clean(redacted_report.packages(report, private)),

@@ -49,6 +49,15 @@ def scripts(report: Report) -> Iterable[tuple[repro.Repro, str, str]]:
             yield script, finding.rule, name
 
 
+def reasons(report: Report) -> list[str]:
+    """Why findings have no script, a sentence each."""
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if report.findings and not errors:
+        return ["There is no script: scripts are written for errors, and these findings are warnings."]
+    why = {finding.rule: repro.why_none(report, finding) for finding in errors}
+    return [f"There is no script for {rule}: {reason}." for rule, reason in why.items() if reason]
+
+
 def run(runner: Runner, name: str, files: Mapping[str, str], script: repro.Repro, rule: str, redactor: Redactor) -> Ran:
     """Run a script and judge how it ended."""
     # The fault was observed before anything was taken out of the files.

@@ -57,17 +57,18 @@ class Script(Protocol):
         """The end of what it printed."""
 
 
-def render(report: Report, scripts: Sequence[Script], template: str = "") -> str:
+def render(report: Report, scripts: Sequence[Script], template: str = "", reasons: Sequence[str] = ()) -> str:
     """Write the Markdown.
 
     Args:
         report: The diagnosis, redacted.
         scripts: What was run to reproduce it.
         template: Whose form it is for, a name of ``catalog.templates``, or empty.
+        reasons: Why findings have no script, a sentence each.
     """
     form = catalog.template(template)
-    whole = _filled(form, _Parts(report, scripts, template, inline=True))
-    return whole if len(whole) <= LONGEST else _filled(form, _Parts(report, scripts, template, inline=False))
+    whole = _filled(form, _Parts(report, scripts, template, reasons, inline=True))
+    return whole if len(whole) <= LONGEST else _filled(form, _Parts(report, scripts, template, reasons, inline=False))
 
 
 def _filled(form: str, parts: _Parts) -> str:
@@ -91,8 +92,10 @@ def _block(text: str, parts: _Parts) -> str:
 class _Parts:
     """The parts that every form has somewhere."""
 
-    def __init__(self, report: Report, scripts: Sequence[Script], project: str, inline: bool) -> None:
-        self.report, self.scripts, self.project, self.inline = report, scripts, project, inline
+    def __init__(
+        self, report: Report, scripts: Sequence[Script], project: str, reasons: Sequence[str], inline: bool
+    ) -> None:
+        self.report, self.scripts, self.project, self.reasons, self.inline = report, scripts, project, reasons, inline
 
     @property
     def verdict(self) -> str:
@@ -129,7 +132,7 @@ class _Parts:
     @property
     def reproduction(self) -> str:
         """How to see it oneself, and whether that was tried."""
-        return "\n\n".join(map(self._script, self.scripts)) or (
+        return "\n\n".join([*map(self._script, self.scripts), *map(prose, self.reasons)]) or (
             "There is no script: nothing was found that one could show."
             if self.report.verdict == "ok"
             else "There is no script for this; `report.json` has all that was observed."

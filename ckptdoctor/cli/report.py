@@ -72,5 +72,6 @@ def _summary(made: Bundle, output: str, size: int) -> str:
     for name in made.members:
         usual = "output of the script" if name.endswith(".log") else "read by a script"
         lines.append(f"  {name:<18} {one_line(scripts.get(name) or WHAT.get(name) or usual, 200)}")
+    lines += [f"  {one_line(reason, 200)}" for reason in made.reasons]
     lines.append(f"Look through it before you send it. What to paste: unzip -p {output} report.md")
     return plain("\n".join(lines)) + "\n"

@@ -310,6 +310,17 @@ class Replacement(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the replacement is defined, if it has Python code."""
 
 
+class TrainersCall(msgspec.Struct, frozen=True):
+    """The call with which transformers' Trainer switches checkpointing on, as the installed release makes it."""
+
+    method: str
+    """Of the model."""
+    keywords: str
+    """Its arguments, a JSON object."""
+    by: Place
+    """The line that makes it."""
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that one probe observed."""
 
@@ -334,6 +345,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     handovers: tuple[Handover, ...] = ()
     replaced: tuple[Replacement, ...] = ()
     """By the trainer's preparation, or by the file that defines the checkpoint function."""
+    trainers_call: TrainersCall | None = None
+    """If Trainer switches checkpointing on too."""
     unprepared: str = ""
     """Why the trainer's preparation of the model could not be applied."""
     layers: tuple[Layer, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -147,6 +148,32 @@ def test_a_fault_under_real_zero_is_shown_under_real_zero(demo_python, tmp_path)
     assert "deepspeed.initialize(" in members["repro.py"]
     assert "reproduces it: AssertionError" in ran.out
     assert members["report.md"].startswith("### Describe the bug")
+
+
+def test_trainers_own_call_is_in_the_script_as_that_release_makes_it(torch_python, tmp_path):
+    packages = ("--with", "transformers==5.22.2", "--with", "llamafactory==0.9.5")
+    settings = ["stage: sft", "do_train: true", "finetuning_type: full", "gradient_checkpointing: true"]
+    job = ["model_name_or_path: glm4", "dataset: identity", "template: glm4", "output_dir: saves", *settings]
+    (tmp_path / "job.yaml").write_text("\n".join([*job, ""]))
+    shutil.copytree(CASES.parent / "jobs" / "glm4", tmp_path / "glm4")
+    ran, members = make(torch_python, tmp_path, *packages, "--job", "job.yaml")
+    assert ran.status == 0, ran.err
+    refused = "TypeError: _gradient_checkpointing_enable() got an unexpected keyword argument 'every_n_layers'"
+    assert f"  reproduces it: {refused}" in ran.out
+    call = "model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=None, every_n_layers=1, offload=False)"
+    head, _, after = members["repro.py"].partition(call)
+    assert after
+    assert "# transformers' Trainer makes this call too, transformers/trainer.py:" in head
+    assert "left out" not in head
+
+
+def test_a_function_that_is_loaded_alone_is_shown_by_itself(demo_python, tmp_path):
+    """ms-swift's reentrant checkpointing under DDP that searches for unused parameters."""
+    arguments = ("--with", "ms-swift==4.6.0", "--checkpoint-fn", "ms-swift", "--engine", "ddp-unused")
+    ran, members = make(demo_python, tmp_path, *arguments)
+    assert ran.status == 0, ran.err
+    assert "  reproduces it: RuntimeError: Expected to mark a variable ready only once" in ran.out
+    assert "trainer._fix_gradient_checkpointing(" in members["repro.py"]
 
 
 def test_a_sound_stack_makes_a_report_without_a_script(torch_python, tmp_path):

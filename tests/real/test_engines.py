@@ -129,14 +129,20 @@ def test_both_of_two_mechanisms_run_layers_three_times(demo_python):
     assert all(one.proven == "failing" for one in finding.remedies)
 
 
-def test_a_script_shows_it_in_two_processes_of_its_own(torch_python, tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "error", "words"),
+    [
+        ("ddp-unused", "Expected to mark a variable ready only once", "find_unused_parameters=True"),
+    ],
+)
+def test_a_script_shows_it_in_two_processes_of_its_own(torch_python, tmp_path, engine, error, words):
     ran = run(
-        *("report", "--python", torch_python, "--engine", "ddp-unused", "--checkpoint-fn", "torch:reentrant"),
-        *("--output", tmp_path / "report.zip"),
+        *("report", "--python", torch_python, "--engine", engine, "--checkpoint-fn", "torch:reentrant"),
+        *("--convention", "bound-method", "--output", tmp_path / "report.zip"),
     )
     assert ran.status == 0, ran.err
-    assert "reproduces it: RuntimeError: Expected to mark a variable ready only once" in ran.out
+    assert f"  reproduces it: RuntimeError: {error}" in ran.out
     with zipfile.ZipFile(tmp_path / "report.zip") as packed:
         script = packed.read("repro.py").decode()
-    assert "find_unused_parameters=True" in script
-    assert "are left out" not in script
+    assert words in script
+    assert "left out" not in script

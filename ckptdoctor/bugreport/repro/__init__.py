@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ckptdoctor import catalog
-from ckptdoctor.bugreport.repro.draft import Draft, has_more
+from ckptdoctor.bugreport.repro.draft import Draft, left_out
 from ckptdoctor.bugreport.repro.expected import HANGS, Expected, expect
 from ckptdoctor.bugreport.repro.script import write
 from ckptdoctor.model.report import Finding, ProbeResult, Report
-from ckptdoctor.planning.options import WRAPPER, shares_entry
+from ckptdoctor.planning.options import OWN_MODEL, WRAPPER, shares_entry
 
-__all__ = ["HANGS", "LIMIT", "OWN_FILE", "Expected", "Repro", "make"]
+__all__ = ["HANGS", "LIMIT", "OWN_FILE", "Expected", "Repro", "make", "why_none"]
 
 LIMIT = 3
 """Findings that get a script; the first one tells a maintainer most."""
@@ -29,12 +29,14 @@ class Repro:
         expected: What it must end in.
         probe: The probe that it does again.
         beside: Files that must lie beside it, by name.
+        left_out: Settings of a job's own that the probe had and the script has not.
     """
 
     source: str
     expected: Expected
     probe: str
     beside: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 def make(report: Report, number: int, finding: Finding, name: str) -> Repro | None:
@@ -51,21 +53,35 @@ def make(report: Report, number: int, finding: Finding, name: str) -> Repro | No
         return None
     own = f"{OWN_FILE}_{number + 1}" if number else OWN_FILE
     expected = expect(finding, probe, own)
-    if expected is None or _has_no_script(probe, expected):
+    if expected is None or _why_none(probe, expected):
         return None
     draft = Draft(report.environment, finding, probe, expected, own)
     source = write(draft, report.version, name)
-    return Repro(source, expected, probe.id, draft.beside)
+    return Repro(source, expected, probe.id, draft.beside, left_out(probe))
 
 
-def _has_no_script(probe: ProbeResult, expected: Expected) -> bool:
-    """Whether no script does a probe again: FSDP wraps the layers itself, or gradients cannot be compared in a few lines."""
+def why_none(report: Report, finding: Finding) -> str:
+    """Why a finding has no script, as the end of a sentence; empty where it has one."""
+    probe = _simplest(report, finding)
+    expected = expect(finding, probe, OWN_FILE) if probe else None
+    if probe is None or expected is None:
+        return "no assertion in a few lines shows it"
+    return _why_none(probe, expected)
+
+
+def _why_none(probe: ProbeResult, expected: Expected) -> str:
+    """Why no script does a probe again; empty where one does."""
     if probe.checkpoint_function == WRAPPER or probe.evidence.wrapper is not None:
-        return True
+        return "no script writes FSDP's own activation checkpointing"
     engine = catalog.engines().get(probe.engine)
+    is_whole = engine is not None and engine.record.options.get(engine.name, {}).get("each_layer") is False
+    if is_whole and probe.model == OWN_MODEL:
+        return f"under {probe.engine}, the error depends on the rank and on the sizes of the model"
     if engine is None or not expected.error.startswith("AssertionError: "):
-        return False
-    return not engine.record.reproduction.gradient or probe.engine in engine.record.precision
+        return ""
+    if not engine.record.reproduction.gradient or probe.engine in engine.record.precision:
+        return f"under {engine.name}, a few lines cannot compare the step with one without checkpointing"
+    return ""
 
 
 def _simplest(report: Report, finding: Finding) -> ProbeResult | None:
@@ -74,7 +90,7 @@ def _simplest(report: Report, finding: Finding) -> ProbeResult | None:
     return min(
         probes,
         key=lambda one: (
-            has_more(one),
+            bool(left_out(one)),
             bool(one.variant),
             shares_entry(one.checkpoint_function),
             _weight(one.engine),

@@ -106,12 +106,15 @@ VARIANTS = ("packed", "dropout", "frozen")
 """Variants that a script can do again; others count as settings of a job's own."""
 
 
-def has_more(probe: ProbeResult) -> bool:
-    """Whether a probe had settings of a job's own, which the script leaves out."""
+def left_out(probe: ProbeResult) -> list[str]:
+    """The settings of a job's own that a probe had and the script leaves out."""
     known = {probe.model, probe.checkpoint_function, probe.engine, probe.calling_convention}
     known |= {probe.variant} & set(VARIANTS)
+    if probe.evidence.trainers_call is not None:
+        known.add("Trainer's switch")
     plain = "/".join([probe.model, probe.checkpoint_function, probe.engine])
     engine = catalog.engines().get(probe.engine)
     if engine is not None and engine.record.least_ranks > 1:
         known.add(f"{engine.record.least_ranks} ranks")  # the script has them too
-    return not probe.id.startswith(plain) or not {*filter(None, probe.id[len(plain) :].split("/"))} <= known
+    settings = re.split(r"[/+]", probe.id[len(plain) :]) if probe.id.startswith(plain) else [probe.id]
+    return [one for one in settings if one and one not in known]

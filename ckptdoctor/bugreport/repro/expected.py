@@ -58,7 +58,7 @@ def expect(finding: Finding, probe: ProbeResult, own: str) -> Expected | None:
 def _of_error(error: Error, probe: ProbeResult, own: str) -> Expected:
     message = first_line(error.message)
     text = f"{error.type}: {message}" if message else error.type
-    if not error.frames:
+    if not error.frames or error.refused_by is not None:  # the script makes that call, not Trainer's line
         return Expected(text)
     last, loaded = error.frames[-1], probe.evidence.loaded
     if last.file == probe.checkpoint_function.rpartition(":")[0] or (

@@ -21,7 +21,7 @@ def switched_on(draft: Draft) -> str:
     if function == "deepspeed":
         return prepared(draft, "deepspeed") + draft.giving("deepspeed.checkpointing.checkpoint")
     if catalog.trainer_of(function):
-        return trainers.switched_on(draft, function)
+        return trainers.switched_on(draft, function) + trainers.switched_on_again(draft)
     return _users_own(draft, function)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ckptdoctor.bugreport.repro.draft import Draft, has_more, template
+from ckptdoctor.bugreport.repro.draft import Draft, left_out, template
 from ckptdoctor.bugreport.repro.function import switched_on
 from ckptdoctor.bugreport.repro.model import model
 from ckptdoctor.bugreport.repro.stack import commands, packages
@@ -35,7 +35,7 @@ def write(draft: Draft, version: str, name: str) -> str:
 
 
 def _head(draft: Draft, version: str, name: str) -> str:
-    expected, probe = draft.expected, draft.probe
+    expected, probe, missing = draft.expected, draft.probe, left_out(draft.probe)
     lines = [
         one_line(draft.finding.title, 110),
         "",
@@ -44,7 +44,7 @@ def _head(draft: Draft, version: str, name: str) -> str:
         "",
         f"It ends in: {one_line(expected.error or expected.death, 110)}",
         *([f"at {expected.file}:{expected.line}"] if expected.file else []),
-        *([f"(The settings of {one_line(probe.id, 90)} are left out.)"] if has_more(probe) else []),
+        *([f"(Settings of the job that are left out: {one_line(', '.join(missing), 80)}.)"] if missing else []),
         f"Written by ckptdoctor {version} ({draft.finding.rule}), of which it needs nothing.",
     ]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)

@@ -20,7 +20,7 @@ def ranks(draft: Draft) -> str:
     if found is None or found.record.least_ranks == 1:
         return ""
     draft.imports |= {"os", "sys", "tempfile", "torch.distributed"}
-    return template("two_ranks")
+    return template("two_ranks", rank=str(draft.probe.evidence.rank and 1))
 
 
 def engine(draft: Draft) -> str:

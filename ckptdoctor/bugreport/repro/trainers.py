@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePath
 
 from ckptdoctor import catalog
-from ckptdoctor.bugreport.repro.draft import Draft, fill, is_dotted, template
+from ckptdoctor.bugreport.repro.draft import Draft, fill, is_dotted, is_name, template
 from ckptdoctor.catalog.records import Function, Reproduction
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.store import locations
+from ckptdoctor.words.escape import one_line
+from ckptdoctor.words.wording import relative
 
 
 def switched_on(draft: Draft, function: str) -> str:
@@ -30,6 +33,16 @@ def switched_on(draft: Draft, function: str) -> str:
         load = template("load", **filled)
     stubs = template("stand_in", missing=repr(stubbed)) if stubbed else ""
     return stubs + load + _call(draft, record.reproduction)
+
+
+def switched_on_again(draft: Draft) -> str:
+    """Trainer's own call after the trainer's, as the installed release makes it."""
+    call = draft.probe.evidence.trainers_call
+    if call is None or not is_name(call.method):
+        return ""
+    given = ", ".join(f"{name}={value!r}" for name, value in json.loads(call.keywords).items() if is_name(name))
+    line = f"{one_line(relative(call.by.file), 80)}:{call.by.line}"
+    return f"\n# transformers' Trainer makes this call too, {line}.\nmodel.{call.method}({given})\n"
 
 
 def _excerpt() -> str:
