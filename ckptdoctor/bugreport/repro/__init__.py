@@ -73,6 +73,9 @@ def _why_none(probe: ProbeResult, expected: Expected) -> str:
     """Why no script does a probe again; empty where one does."""
     if probe.checkpoint_function == WRAPPER or probe.evidence.wrapper is not None:
         return "no script writes FSDP's own activation checkpointing"
+    error = probe.evidence.error
+    if error is not None and error.refused_by is not None and probe.evidence.trainers_call is None:
+        return "no script makes Trainer's call after a file of your own has replaced a method"
     engine = catalog.engines().get(probe.engine)
     is_whole = engine is not None and engine.record.options.get(engine.name, {}).get("each_layer") is False
     if is_whole and probe.model == OWN_MODEL:
