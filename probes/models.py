@@ -99,11 +99,8 @@ def _whole(config: Any, auto_classes: Sequence[str]) -> tuple[Any, type]:
     """The configuration and the class that a trainer builds."""
     import transformers
 
-    try:
-        for found in families.classes(config, auto_classes):
-            return found
-    except Exception as error:  # a module of transformers that cannot be imported
-        raise ModelUnavailableError(f"transformers' class for '{config.model_type}': {_cause(error)}") from error
+    for found in families.classes(config, auto_classes):  # what transformers cannot import is an error of its own
+        return found
     raise ModelUnavailableError(
         f"transformers {transformers.__version__} has no language model of the family '{config.model_type}'"
     )

@@ -31,6 +31,8 @@ class Format:
         is_read: Whether its settings are read; nothing is said of them otherwise.
         takes: Whether the trainer takes what strict readers refuse: comments in JSON (``True``), or tabs between the words
             of YAML (``False``), by the releases that are installed.
+        looks_for_unused: Whether DDP looks for unused parameters in a job that checkpoints.
+        leaves_unused: Whether a job's loss leaves parameters unused, so that DDP has to look for them.
         refused: Keys that the installed trainer has no argument for.
         on_unknown: What it does then.
         package: The trainer's package, if its name is not ``name``.
@@ -47,6 +49,8 @@ class Format:
     names_model: bool = True
     is_read: bool = True
     takes: Callable[[bool, Releases], bool] = lambda is_json, releases: False
+    looks_for_unused: Callable[[Fields], bool] = lambda fields: fields.leniently().flag("ddp_find_unused_parameters")
+    leaves_unused: Callable[[Fields], bool] = lambda fields: False
     refused: Callable[[Iterable[str], Environment], list[str]] = lambda keys, environment: []
     on_unknown: str = "rejects the job"
     package: str = ""

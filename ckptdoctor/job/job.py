@@ -39,5 +39,7 @@ class Job(msgspec.Struct):
     """How the family is known, for a reader: ``from the job's config.json``."""
     doubt: str = ""
     """Why the family may not be the job's own, a whole sentence; empty where it is."""
+    leaves_unused: bool = False
+    """Its loss leaves parameters unused: DDP has to look for them."""
     on_several: str = ""
     """The engine that wraps the model if the same job is started on several GPUs; empty where its start is known."""

@@ -86,6 +86,7 @@ class JobFile:
         job.keys, job.launcher_keys = _plain(self._values), _plain(self._launch.keys)
         job.setup = self._prepared(job)
         job.on_several = self._on_several(fields, job)
+        job.leaves_unused = formats()[job.trainer].leaves_unused(fields)
         job.untried += [*(self._command.untried if self._command else ()), *self._launch.untried]
         job.unjudged = [*self._launch.unjudged, *job.unjudged]
         for name, variable in fields.missed().items():
@@ -99,7 +100,7 @@ class JobFile:
         is_open = job.engine == "none" and not self._launch.kind and formats()[job.trainer].names_model
         if not is_open or not job.is_checkpointed:
             return ""
-        return "ddp-unused" if fields.leniently().flag("ddp_find_unused_parameters") else "ddp"
+        return "ddp-unused" if formats()[job.trainer].looks_for_unused(fields) else "ddp"
 
     def _prepared(self, job: Job) -> Setup:
         """The job's set-up with the settings that its trainer's own preparation of the model reads."""

@@ -48,6 +48,8 @@ class Options:
     """Whether a trainer's name includes the variants of its function."""
     thorough: bool = False
     """Whether all functions except torch's run the whole course, and all are tried under every engine."""
+    leaves_unused: bool = False
+    """The job's loss leaves parameters unused: an engine that does not look for them is no remedy."""
     beside: Sequence[str] = ()
     """Engines that are tried for comparison and do not count."""
 

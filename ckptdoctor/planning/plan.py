@@ -118,6 +118,7 @@ def usual_step(model: str, subjects: Sequence[str], engines: Sequence[str], opti
     """Every function under every engine, and the engine without checkpointing and with torch's own functions."""
     conventions = (options.conventions or in_the_wild()) if model == OWN_MODEL else ("model",)
     instead = [one.engine for name in engines if (one := catalog.engines()[name].instead)]
+    instead = [] if options.leaves_unused else instead
     for engine in dict.fromkeys((*engines, *options.beside, *instead)):
         for convention in conventions:
             for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):

@@ -136,6 +136,7 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         setup=structs.replace(found.setup, auto_classes=auto_classes),
         variants=bool(options.functions) or not found.functions,
         beside=["none"],
+        leaves_unused=found.leaves_unused,
     )
     notes = [f"Not tried: {one}" for one in found.untried]
     told = formats()[found.trainer]

@@ -20,7 +20,7 @@ def wrap(model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: S
 
     Args:
         model: The model, with its parameters in fp32.
-        layers: Its layers; each is gathered and freed by itself.
+        layers: Its layers, by their names in the model without an adapter; each is gathered and freed by itself.
         settings: Of the step.
         precision: Of the parameters in forward and backward; gradients are reduced in fp32.
 
@@ -34,10 +34,11 @@ def wrap(model: torch.nn.Module, layers: dict[str, torch.nn.Module], settings: S
     mesh = init_device_mesh(next(model.parameters()).device.type, (settings.ranks,))
     dtype = tuning.PRECISIONS[precision]
     policy = policy_class(param_dtype=None if precision == "fp32" else dtype, reduce_dtype=torch.float32)
+    named_in = tuning.base_of(model)
     if settings.wraps_layers:
-        wrapper.as_accelerate_under_fsdp2(model, layers)
+        wrapper.as_accelerate_under_fsdp2(named_in, layers)
     # accelerate looks through a wrapper and shards both, the inner one first.
-    wrapped = [module for name in layers if (module := model.get_submodule(name)) is not layers[name]]
+    wrapped = [module for name in layers if (module := named_in.get_submodule(name)) is not layers[name]]
     for layer in (*layers.values(), *wrapped):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)

@@ -105,7 +105,7 @@ def test_a_job_is_tried_with_its_own_model_as_its_trainer_sets_it_up(torch_pytho
     [probe] = [
         one
         for one in ran.report["probes"]
-        if one["role"] == "subject" and not one["variant"] and "as installed" not in one["id"]
+        if (one["role"], one["variant"], one["engine"]) == ("subject", "", "none") and "as installed" not in one["id"]
     ]
     reached = {layer["name"]: layer.get("reached", True) for layer in probe["evidence"]["layers"]}
     assert [name for name, is_reached in reached.items() if not is_reached] == [

@@ -268,7 +268,7 @@ def test_the_real_model_under_every_engine(real_model):
             ]
         )
     }
-    engines = [(engine, False) for engine in ("none", "partial", "zero0", "zero1", "zero2", "zero3")]
+    engines = [(engine, False) for engine in ("none", "partial", "zero0", "zero1", "zero2", "zero3", "ddp", "fsdp2")]
     engines.append(("none", True))
     assert rules == {
         "ckpt001_bad": {key: ["CKPT001"] for key in engines},

@@ -85,7 +85,9 @@ def packed_job(tmp_path):
 
 def replaced(ran):
     """The evidence of the job's own step on the layer's forward."""
-    [probe] = [one for one in ran.report["probes"] if one["role"] == "subject" and not one["variant"]]
+    [probe] = [
+        one for one in ran.report["probes"] if (one["role"], one["variant"], one["engine"]) == ("subject", "", "none")
+    ]
     return [one for one in probe["evidence"]["replaced"] if one["what"] == "NemotronHBlock.forward"]
 
 

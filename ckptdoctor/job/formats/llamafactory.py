@@ -201,9 +201,18 @@ def _adapter(fields: Fields) -> models.Adapter:
 
 
 def _with_its_default(fields: Fields) -> Fields:
-    """With an adapter it tells DDP not to look for unused parameters, also where nothing is checkpointed."""
-    is_told = fields.says("ddp_find_unused_parameters") or fields.choice("finetuning_type", TUNINGS, "lora") != "lora"
-    return fields if is_told else fields.replaced("ddp_find_unused_parameters", False)
+    """Whether DDP looks for unused parameters where the job does not say it.
+
+    LLaMA-Factory says no beside LoRA. For all else Trainer decides: it looks for them in a model that is no
+    ``PreTrainedModel``, such as PEFT's around OFT, or the one with a value head that a reward model is trained in.
+    """
+    if fields.says("ddp_find_unused_parameters"):
+        return fields
+    tuning = fields.choice("finetuning_type", TUNINGS, "lora")
+    if tuning == "lora":
+        return fields.replaced("ddp_find_unused_parameters", False)
+    is_wrapped = tuning == "oft" or fields.choice("stage", STAGES, "sft") == "rm"
+    return fields.replaced("ddp_find_unused_parameters", True) if is_wrapped else fields
 
 
 def _precision(fields: Fields, launch: Launch) -> Precision:
@@ -281,5 +290,7 @@ FORMAT = Format(
     model=("model_name_or_path",),
     beside_model=frozenset({"stage", "template"}),
     takes=lambda is_json, releases: not is_json and releases.is_from(LLAMAFACTORY, OMEGACONF) is not False,
+    looks_for_unused=lambda fields: _with_its_default(fields).flag("ddp_find_unused_parameters"),
+    leaves_unused=lambda fields: fields.choice("stage", STAGES, "sft") == "rm",
     refused=refused,
 )
