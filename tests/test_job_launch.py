@@ -252,3 +252,31 @@ def test_what_is_no_single_job_is_refused(read, given, says):
         read(*given)
     assert says in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("more", "engine"),
+    [
+        ({}, "ddp"),
+        ({"finetuning_type": "lora"}, "ddp"),
+        ({"finetuning_type": "oft"}, "ddp-unused"),
+        ({"stage": "rm"}, "ddp-unused"),
+        ({"stage": "rm", "finetuning_type": "lora"}, "ddp"),
+        ({"stage": "rm", "ddp_find_unused_parameters": False}, "ddp"),
+        ({"ddp_find_unused_parameters": True}, "ddp-unused"),
+    ],
+)
+def test_what_ddp_looks_for_depends_on_the_model_that_trainer_gets(read, more, engine):
+    """Each was started with llamafactory 0.9.5 on two ranks: those under ``ddp-unused`` die with reentrant checkpointing."""
+    assert read({**LLAMAFACTORY, **more}, DDP).engine == engine
+    assert read({**LLAMAFACTORY, **more}).on_several == engine
+
+
+@pytest.mark.parametrize("more", [{"deepspeed": "ds_z3.json"}, {"disable_gradient_checkpointing": True}])
+def test_a_job_that_nothing_makes_ddp_is_not_tried_under_it(read, more):
+    assert read({**LLAMAFACTORY, **more}).on_several == ""
+    assert read(LLAMAFACTORY, {"distributed_type": "NO"}).on_several == ""
+
+
+def test_a_reward_model_leaves_parameters_unused(read):
+    assert [read({**LLAMAFACTORY, "stage": stage}).leaves_unused for stage in ("sft", "rm")] == [False, True]
