@@ -11,8 +11,13 @@ from . import tiny_inputs
 CLEAR = 1e-3
 """Least norm of the difference between two sets of gradients at which the loss can tell them apart in fp32."""
 
-STEP = 1e-2
-"""How far parameters are moved to measure the slope, along a direction of norm one."""
+STEPS = (1e-4, 1e-2)
+"""How far parameters are moved to measure the slope, along a direction of norm one: at least, and at most.
+
+Tiny models are far from linear: along steps of a hundredth, the loss of some falls and rises again."""
+
+ROUNDING = 2e-5
+"""The step times the slope that it is to measure: ten times what rounding does to a loss in fp32."""
 
 
 def compare(
@@ -64,7 +69,8 @@ def which_is_right(
         return ""
     direction = {name: difference / norm for name, difference in apart.items()}
     claims = [sum(float((both[name][which] * direction[name]).sum()) for name in direction) for which in (0, 1)]
-    slope = (_loss_along(module, inputs, direction, STEP) - _loss_along(module, inputs, direction, -STEP)) / (2 * STEP)
+    step = min(max(ROUNDING / float(norm), STEPS[0]), STEPS[1])
+    slope = (_loss_along(module, inputs, direction, step) - _loss_along(module, inputs, direction, -step)) / (2 * step)
     off = [abs(slope - claim) for claim in claims]
     if min(off) > max(off) / 3:
         return ""

@@ -54,14 +54,15 @@ def build(
         name: What to build.
         convention: The calling convention of our own model; others have theirs.
         variant: What differs from the usual step, see ``variants``; ``course`` for the model of a course.
-        layers: Decoder layers.
+        layers: Decoder layers; at least ``variants.SHARED`` where layers share keys and values.
         auto_classes: The order of auto classes in which the job's trainer looks a model up; empty: no trainer is known.
 
     Raises:
         ModelUnavailableError: The installed transformers has no such family, or the folder no usable configuration.
     """
-    count = variants.layers(variant, layers)
-    module = _own(convention, variant, count) if name == OWN else _from_transformers(name, variant, count, auto_classes)
+    module = (
+        _own(convention, variant, layers) if name == OWN else _from_transformers(name, variant, layers, auto_classes)
+    )
     module = module.float().train()
     variants.freeze(module, list(layers_of(module).values()), variant)
     family = name if name == OWN else str(module.config.model_type)
@@ -130,7 +131,7 @@ def _cause(error: BaseException) -> str:
 def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module:
     """A model, counted on the meta device before any memory is taken for it."""
     shared = variants.sharing(config)
-    tiny_config.shrink_all(config, layers)
+    tiny_config.shrink_all(config, variants.layers(variant, layers, shared))
     if why := variants.configure(config, variant, shared):
         raise ModelUnavailableError(f"{kind.__name__} {why}")
     try:

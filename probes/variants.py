@@ -12,12 +12,12 @@ DROPOUT = 0.1
 """Share of attention weights that is dropped where dropout is tried."""
 
 SHARED = 4
-"""Layers where sharing of keys and values is tried."""
+"""Layers where keys and values are shared: two layers of two kinds can share nothing."""
 
 
-def layers(variant: str, usual: int) -> int:
-    """How many decoder layers a variant needs, where others take ``usual``."""
-    return max(usual, SHARED) if variant == "shared-kv" else usual
+def layers(variant: str, usual: int, shared: int | None = None) -> int:
+    """How many decoder layers a step needs, where others take ``usual``; ``shared`` is what ``sharing`` said."""
+    return max(usual, SHARED) if variant == "shared-kv" or shared else usual
 
 
 def sharing(config: Any) -> int | None:
@@ -40,19 +40,20 @@ def configure(config: Any, variant: str, shared: int | None = None) -> str:
         config.attention_dropout = DROPOUT
     if variant == "shared-kv" and (shared is None or shared > 0):
         return "has no layers that can share keys and values" if shared is None else "shares them in every step"
-    if variant == "shared-kv" or shared:
-        _share(_text(config))
+    if (variant == "shared-kv" or shared) and not _share(_text(config)):
+        return "shares keys and values between layers, and does not when tiny"
     return ""
 
 
-def _share(config: Any) -> None:
-    """The last half of the layers takes keys and values from earlier layers, of the same kinds."""
+def _share(config: Any) -> bool:
+    """Up to half of the layers take keys and values from earlier layers of the same kinds; whether any can."""
     count = config.num_hidden_layers
     kinds = list(getattr(config, "layer_types", None) or ["attention"] * count)
     for later in range(count // 2, 0, -1):
         if set(kinds[-later:]) <= set(kinds[:-later]):
             config.num_kv_shared_layers = later
-            return
+            return True
+    return False
 
 
 def _text(config: Any) -> Any:

@@ -185,6 +185,39 @@ def test_gradients_that_the_loss_bears_out_are_not_wrong():
     assert rules(judge(make=lambda spec: sound(spec, gradients=right))) == []
 
 
+WRONG = {"gradients": Gradients(10, wrong=[WrongGradient("w", 0.5)])}
+
+
+def judge_reentrant(function, reentrant, other):
+    """A step whose gradients are wrong, beside torch's own two functions."""
+    plan, evidence = Plan(), []
+    more = {"none": {}, "torch:reentrant": reentrant, "torch:non-reentrant": other, function: WRONG}
+    for name, one in more.items():
+        spec = Spec("glm4", name)
+        plan.probes.append(Planned(spec, "subject" if name == function else "control", WITHOUT_DEEPSPEED))
+        evidence.append(sound(spec, **one))
+    [finding] = findings.find(FULL, plan, evidence).findings
+    return finding
+
+
+@pytest.mark.parametrize("function", ["torch:reentrant", "llamafactory"])
+def test_gradients_that_are_wrong_with_torchs_own_reentrant_function_are_no_trainers_fault(function):
+    finding = judge_reentrant(function, WRONG, {})
+    assert finding.title.startswith("Reentrant checkpointing gives wrong gradients")
+    assert (finding.rule, finding.severity, finding.culprit) == ("CKPT005", "error", None)
+    cleared = {one.package for one in finding.ruled_out}
+    assert "torch" not in cleared
+    assert ("llamafactory" in cleared) == (function == "llamafactory")
+
+
+@pytest.mark.parametrize(
+    ("reentrant", "other"),
+    [({}, {}), (WRONG, WRONG), ({"gradients": Gradients(10, wrong=[WrongGradient("v", 0.5)])}, {})],
+)
+def test_gradients_that_torch_gets_right_or_wrong_in_another_way_are_the_functions_own(reentrant, other):
+    assert judge_reentrant("llamafactory", reentrant, other).title.startswith("llamafactory gives wrong gradients")
+
+
 def test_what_the_engine_does_by_itself_is_not_the_functions_doing():
     wrong = Gradients(10, wrong=[WrongGradient("w", 0.5)])
     both = judge(make=lambda spec: sound(spec, gradients=wrong), control=lambda spec: sound(spec, gradients=wrong))

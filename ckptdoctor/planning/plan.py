@@ -149,10 +149,14 @@ def as_installed(
 def _other_way_round(
     model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
 ) -> Iterator[Planned]:
-    """Trainers' functions with the opposite of the job's ``use_reentrant``: does this setting help?"""
-    if options.setup.reentrant is None or model == OWN_MODEL:
+    """Trainers' functions with the opposite of the job's ``use_reentrant``: does this setting help?
+
+    Where a job says nothing of it, functions are reentrant by default; some models of users' own only train without that.
+    """
+    said = options.setup.reentrant
+    if (said is None and not options.models) or model == OWN_MODEL:
         return
-    turned = structs.replace(options.setup, reentrant=not options.setup.reentrant)
+    turned = structs.replace(options.setup, reentrant=said is False)
     yield from _with_another_setup(model, subjects, engines, replace(options, setup=turned), environment)
 
 

@@ -61,16 +61,19 @@ def _torch_instead(cases: list[Case], functions: set[str]) -> Remedy | None:
 
 
 def _other_way_round(cases: list[Case], functions: set[str]) -> Remedy | None:
-    """The opposite of the job's ``use_reentrant``."""
-    turned = [case.spec.setup.reentrant for case in cases]
+    """The opposite of the job's ``use_reentrant``, or of its default, which is reentrant."""
+    usual = [case for case in cases if not case.spec.variant] or cases
+    said = {case.spec.setup.reentrant for case in usual}
     settings = _settings(functions)
-    if len(set(turned)) != 1 or turned[0] is None or settings is None:
+    if len(said) != 1 or settings is None:
         return None
-    siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=not turned[0])) for case in cases]
+    other = said == {False}
+    siblings = [case.sibling(setup=msgspec.structs.replace(case.spec.setup, reentrant=other)) for case in usual]
     if not all(one is not None and works(one) for one in siblings):
         return None
-    setting = settings.reentrant.format("false" if turned[0] else "true")
-    return _remedy(f"set `{setting}`", "no extra memory", "the same steps ran with it", siblings)
+    setting = settings.reentrant.format(str(other).lower())
+    scope: Proven = "failing" if len(usual) == len(cases) else "some"
+    return _remedy(f"set `{setting}`", "no extra memory", "the same steps ran with it", siblings, scope)
 
 
 def _switched_on_once(cases: list[Case], functions: set[str]) -> Remedy | None:

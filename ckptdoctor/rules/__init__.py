@@ -79,7 +79,7 @@ def judge(case: Case) -> list[tuple[Rule, RuleHit]]:
     has_failed = is_broken and not case.usual_is_lost
     if case.spec.variant == COURSE and has_failed:
         # If the first step fails, the rest of the course means nothing.
-        fired = {code: one for code, one in fired.items() if code in usual}
+        fired = {code: _as_one(usual[code], one) for code, one in fired.items() if code in usual}
     elif case.usual is not None and case.spec.variant != COURSE:
         kept = {*usual, NOT_DIAGNOSED}
         fired = {code: one if code in kept else _at_most(one, "warning") for code, one in fired.items()}
@@ -108,6 +108,11 @@ def _of_course(case: Case) -> dict[str, RuleHit]:
             if code not in left_out and (code not in fired or fired[code].severity != "error" == told.severity):
                 fired[code] = told
     return fired
+
+
+def _as_one(usual: RuleHit, of_course: RuleHit) -> RuleHit:
+    """A hit of a course as that of the usual step, where that is no function's doing: a course has no probes of torch's own."""
+    return of_course if usual.culprit or usual.severity != "error" else usual
 
 
 def _at_most(fired: RuleHit, severity: Severity) -> RuleHit:

@@ -28,17 +28,25 @@ def judge(case: Case) -> RuleHit | None:
     if _plain_is_wrong(case):
         return None
     worst = max(gradients.wrong, key=lambda one: one.difference)
+    reentrant = case.wrong_as_torchs_reentrant()
+    function = "Reentrant checkpointing" if reentrant else case.spec.function
     return RuleHit(
-        title=f"{case.spec.function} gives wrong gradients{case.variant_text}: training continues without any error",
+        title=f"{function} gives wrong gradients{case.variant_text}: training continues without any error",
         detail=(
             f"{len(gradients.wrong)} of {gradients.compared} compared gradients differ{when} from those "
             f"without checkpointing. The largest difference is in {worst.parameter}: "
             f"{worst.difference:.2g} times the largest value of the right gradient."
-            f"{_because(case)}"
+            f"{_because(case)}{_with_torch(case) if reentrant else ''}"
         ),
-        culprit=case.function,
+        culprit=None if reentrant else case.function,
         passed_by=case.passed_by,
     )
+
+
+def _with_torch(case: Case) -> str:
+    own = case.spec.function == "torch:reentrant"
+    also = "" if own else " The same gradients are wrong with torch's own reentrant function."
+    return f"{also} With torch's non-reentrant function, they are right."
 
 
 def _hides(case: Case, hidden: Sequence[str]) -> RuleHit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
-from ckptdoctor.planning.options import TORCH
+from ckptdoctor.planning.options import COURSE, TORCH
 from ckptdoctor.rules import Case, RuleHit
 from ckptdoctor.rules.common.case import works
 from ckptdoctor.words.wording import engines_in_words
@@ -69,7 +69,7 @@ def _torch(cases: list[Case], environment: Environment) -> RuledOut | None:
     if any(case.spec.function.startswith("torch:") for case in cases):
         return None
     tried = [(case, one) for case in cases for one in case.with_torch()]
-    if any(case.stops_like(one) for case, one in tried):
+    if any(case.stops_like(one) for case, one in tried) or any(case.wrong_as_torchs_reentrant() for case in cases):
         return None
     for name in TORCH:
         own = [(case, one) for case in cases if (one := case.sibling(function=name)) is not None]
@@ -100,19 +100,25 @@ def _without_engine(cases: list[Case], environment: Environment) -> RuledOut | N
 
 
 def _trainer(cases: list[Case], environment: Environment) -> RuledOut | None:
-    """The trainer, if torch's own function fails with the same error."""
+    """The trainer, if torch's own function fails with the same error, or gets the same gradients wrong."""
+    cases = [case for case in cases if case.spec.variant != COURSE] or cases  # what torch makes of a course is no probe
     packages = {catalog.package_of(case.spec.function) for case in cases}
     torchs = [_torch_alike(case) for case in cases]
     if len(packages) != 1 or not all(torchs):
         return None
     package = packages.pop()
-    if not environment.version(package):
+    if package == "torch" or not environment.version(package):
         return None  # torch's own function, or the user's
     alike = tuple(one.id for case, name in zip(cases, torchs, strict=True) if (one := case.sibling(function=name)))
-    reason = "torch's own checkpoint function fails with the same error"
+    is_error = all(case.evidence.error for case in cases)
+    reason = "torch's own checkpoint function " + (
+        "fails with the same error" if is_error else "gets the same gradients wrong"
+    )
     return RuledOut(package, environment.version(package), reason, alike)
 
 
 def _torch_alike(case: Case) -> str:
     """The one of torch's own functions that fails as another function does; empty if none does."""
+    if case.wrong_as_torchs_reentrant():
+        return "torch:reentrant"
     return "torch:non-reentrant" if case.fails_alike_with_torch() else case.clashes_with_engine()

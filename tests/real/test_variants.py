@@ -140,10 +140,30 @@ def test_layers_that_share_keys_and_values_get_wrong_gradients(torch_python, tmp
     """Gemma 4: a reentrant checkpoint runs the layer whose keys are shared without a graph."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma4_text", **config}))
     ran = check(torch_python, *NEWER, "--model", tmp_path, "--engine", "none", "--checkpoint-fn", "torch")
-    [finding] = ran.report["findings"]
+    finding = ran.report["findings"][0]
     assert (finding["rule"], finding["severity"], ran.status) == ("CKPT005", severity, status)
-    assert all("/torch:reentrant/" in probe for probe in finding["probes"])
+    assert finding["title"].startswith("Reentrant checkpointing gives wrong gradients")
+    assert finding["culprit"] is None
     assert "use_reentrant: false" in finding["remedies"][0]["title"]
+    wrong = {probe for one in ran.report["findings"] for probe in one["probes"]}
+    assert all("/torch:reentrant/" in probe for probe in wrong)
+    assert f"{tmp_path}/torch:reentrant/none{'' if config else '/shared-kv'}" in wrong
+
+
+def test_a_job_whose_layers_share_keys_and_values_fails_with_the_trainers_default(torch_python, tmp_path):
+    """Layers of two kinds in turn: two layers could share nothing. LLaMA-Factory is reentrant unless told otherwise."""
+    kinds = ["sliding_attention", "full_attention"] * 2
+    config = {"num_kv_shared_layers": 2, "num_hidden_layers": 4, "layer_types": kinds}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma4_text", **config}))
+    job = {"model_name_or_path": str(tmp_path), "stage": "sft", "do_train": True, "finetuning_type": "full"}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    ran = check(torch_python, *NEWER, "--job", tmp_path / "job.yaml")
+    assert (ran.status, ran.report["verdict"], ran.rules) == (1, "fail", ["CKPT005"]), ran.err
+    [finding] = ran.report["findings"]
+    assert finding["culprit"] is None
+    assert {"deepspeed", "llamafactory"} == {one["package"] for one in finding["ruled_out"]}
+    assert finding["remedies"][0]["title"] == "set `use_reentrant_gc: false`"
+    assert any(probe.endswith("/llamafactory/none/non-reentrant") for probe in finding["remedies"][0]["tried"])
 
 
 FAMILIES = ("--model", "mixtral", "--model", "llama", "--engine", "none", "--checkpoint-fn", "torch:non-reentrant")

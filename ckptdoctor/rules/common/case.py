@@ -229,6 +229,18 @@ class Case:
         errors = [one.error for one in (self.evidence, alike) if one is not None]
         return len(errors) == 2 and all(errors) and len({error.type for error in errors if error}) == 1
 
+    def wrong_as_torchs_reentrant(self) -> Evidence | None:
+        """The step of torch's own reentrant function, if it gets the same gradients wrong, or is itself this case.
+
+        Torch's non-reentrant function gets them right: then the model and reentrant checkpointing do not go together, and
+        nobody's function is to blame.
+        """
+        reentrant, other = (self.sibling(function=name) for name in ("torch:reentrant", "torch:non-reentrant"))
+        if reentrant is None or other is None or not works(other):
+            return None
+        wrong = _wrong_gradients(reentrant)
+        return reentrant if wrong and wrong == _wrong_gradients(self.evidence) else None
+
     def clashes_with_engine(self) -> str:
         """The one of torch's own functions that fails with the same error under this engine, or is itself this case.
 
@@ -304,6 +316,12 @@ def is_sound(evidence: Evidence) -> bool:
         and not (evidence.accumulated and (evidence.accumulated.wrong or evidence.accumulated.missing))
         and all(layer.is_recomputed_once for layer in evidence.layers)
     )
+
+
+def _wrong_gradients(evidence: Evidence) -> set[str]:
+    """The parameters with a wrong gradient after the first step; if there are none, after the second."""
+    both = (evidence.gradients, evidence.accumulated)
+    return next(({one.parameter for one in found.wrong} for found in both if found and found.wrong), set())
 
 
 def works(evidence: Evidence) -> bool:
