@@ -10,7 +10,9 @@ from msgspec import structs
 
 from ckptdoctor import catalog
 from ckptdoctor.job.fields import Fields
+from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch, Sharding
+from ckptdoctor.job.models import Found
 from ckptdoctor.model.evidence import Setup
 
 if TYPE_CHECKING:
@@ -42,7 +44,46 @@ class Wrapping:
     untried: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
 
-    def beside(self, setup: Setup, functions: Sequence[str]) -> Setup:
+    def job(
+        self,
+        fields: Fields,
+        trainer: str,
+        model: Found,
+        switched_on: Sequence[str],
+        setup: Setup,
+        untried: Sequence[str],
+        unjudged: Sequence[str] = (),
+    ) -> Job:
+        """The job, with what wraps its model.
+
+        Args:
+            fields: The job's settings.
+            trainer: The name of its format.
+            model: The model that it names.
+            switched_on: The checkpoint functions that it switches on itself.
+            setup: What it does beside them.
+            untried: A sentence for each thing that is not tried.
+            unjudged: Why its checkpointing cannot be judged, what wraps the model apart.
+        """
+        # FSDP's own function counts where no other is switched on.
+        functions = list(switched_on) if switched_on or not self.is_fsdp_checkpointed else [WRAPPER]
+        return Job(
+            fields.source,
+            trainer,
+            model.folder,
+            model.name,
+            model.kind,
+            functions,
+            self.engine,
+            bool(functions),
+            self._beside(setup, functions),
+            list(untried),
+            [*unjudged, *self.unjudged],
+            how=model.how,
+            doubt=model.doubt,
+        )
+
+    def _beside(self, setup: Setup, functions: Sequence[str]) -> Setup:
         """What a job does beside its checkpoint functions: FSDP's own checkpointing is there where others are switched on."""
         if WRAPPER in functions:
             return structs.replace(setup, reentrant=None)
@@ -80,11 +121,6 @@ def wrapped(
         is_looking = fields.flag("ddp_find_unused_parameters", default=not is_checkpointed)
         return _with_compile(fields, launch, Wrapping("ddp-unused" if is_looking else "ddp"))
     return _with_compile(fields, launch, Wrapping())
-
-
-def functions_of(wrapping: Wrapping, functions: Sequence[str]) -> list[str]:
-    """The checkpoint functions of a job: FSDP's own where no other is switched on."""
-    return list(functions) if functions or not wrapping.is_fsdp_checkpointed else [WRAPPER]
 
 
 def _sharded(sharding: Sharding, precision: Precision) -> Wrapping:

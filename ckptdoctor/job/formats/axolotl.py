@@ -16,7 +16,7 @@ from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import NON_REENTRANT, Releases
 from ckptdoctor.job.trainer_arguments import unknown
-from ckptdoctor.job.wrapping import functions_of, wrapped
+from ckptdoctor.job.wrapping import wrapped
 from ckptdoctor.model.evidence import Setup
 
 AXOLOTL = "axolotl"
@@ -70,22 +70,7 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         configuration.text,
         inputs_require_grad=True,
     )
-    functions = functions_of(wrapping, checkpointing.functions)
-    return Job(
-        fields.source,
-        AXOLOTL,
-        model.folder,
-        model.name,
-        model.kind,
-        functions,
-        wrapping.engine,
-        bool(functions),
-        wrapping.beside(setup, functions),
-        untried,
-        list(wrapping.unjudged),
-        how=model.how,
-        doubt=model.doubt,
-    )
+    return wrapping.job(fields, AXOLOTL, model, checkpointing.functions, setup, untried)
 
 
 def _sharding(fields: Fields) -> Sharding | None:

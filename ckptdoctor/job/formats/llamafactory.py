@@ -16,7 +16,7 @@ from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.job.trainer_arguments import refused
-from ckptdoctor.job.wrapping import functions_of, wrapped
+from ckptdoctor.job.wrapping import wrapped
 from ckptdoctor.model.evidence import Setup
 
 LLAMAFACTORY = "llamafactory"
@@ -108,22 +108,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
         inputs_require_grad=True,
         frozen_towers=fields.flag("freeze_vision_tower", True),
     )
-    functions = functions_of(wrapping, checkpointing.functions if fields.flag("do_train") else [])
-    return Job(
-        fields.source,
-        LLAMAFACTORY,
-        model.folder,
-        model.name,
-        model.kind,
-        functions,
-        wrapping.engine,
-        bool(functions),
-        wrapping.beside(setup, functions),
-        untried,
-        [*_unjudged(fields, launch), *wrapping.unjudged],
-        how=model.how,
-        doubt=model.doubt,
-    )
+    functions = checkpointing.functions if fields.flag("do_train") else []
+    return wrapping.job(fields, LLAMAFACTORY, model, functions, setup, untried, _unjudged(fields, launch))
 
 
 class _Checkpointing(NamedTuple):

@@ -15,7 +15,7 @@ from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import NON_REENTRANT, REENTRANT, Releases
 from ckptdoctor.job.trainer_arguments import unknown
-from ckptdoctor.job.wrapping import functions_of, wrapped
+from ckptdoctor.job.wrapping import wrapped
 from ckptdoctor.model.evidence import Setup
 
 SWIFT, PACKAGE = "swift", "ms-swift"
@@ -106,23 +106,10 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
     wrapping = wrapped(fields, launch, configuration, sharded, precision, is_on)
     reentrant, untried = _reentrant(fields, is_ddp=wrapping.engine.startswith("ddp"))
     untried = [*untried, *model.untried, *tuning.untried, *configuration.untried, *remarks, *more, *wrapping.untried]
-    functions = functions_of(wrapping, _functions(reentrant) if is_on else [])
     setup = Setup(tuning.tuning, tuning.targets, 0, precision, reentrant, configuration.text, inputs_require_grad=True)
-    return Job(
-        fields.source,
-        SWIFT,
-        model.folder,
-        model.name,
-        model.kind,
-        functions,
-        wrapping.engine,
-        bool(functions),
-        wrapping.beside(setup, functions),
-        [*untried, *_untried(fields), *training_arguments.shared(fields)],
-        [*_unjudged(fields), *wrapping.unjudged],
-        how=model.how,
-        doubt=model.doubt,
-    )
+    functions = _functions(reentrant) if is_on else []
+    untried += [*_untried(fields), *training_arguments.shared(fields)]
+    return wrapping.job(fields, SWIFT, model, functions, setup, untried, _unjudged(fields))
 
 
 def read_megatron(fields: Fields, releases: Releases, choice: models.Choice, launch: Launch) -> Job:

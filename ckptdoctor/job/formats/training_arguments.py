@@ -12,7 +12,7 @@ from ckptdoctor.job.formats import deepspeed
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch, Sharding, sharding
 from ckptdoctor.job.releases import Releases
-from ckptdoctor.job.wrapping import FSDP_CHECKPOINTING, Wrapping, functions_of, wrapped
+from ckptdoctor.job.wrapping import FSDP_CHECKPOINTING, Wrapping, wrapped
 from ckptdoctor.model.evidence import Setup
 
 TRANSFORMERS = "transformers"
@@ -59,22 +59,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
     untried += [*model.untried, *configuration.untried, *remarks, *wrapping.untried, *shared(fields)]
     untried += both_on(wrapping, is_checkpointed)
     own, reentrant = functions(fields, reentrant, releases) if is_checkpointed else ([], reentrant)
-    used = functions_of(wrapping, own)
-    return Job(
-        fields.source,
-        TRANSFORMERS,
-        model.folder,
-        model.name,
-        model.kind,
-        used,
-        wrapping.engine,
-        bool(used),
-        wrapping.beside(Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text), used),
-        untried,
-        list(wrapping.unjudged),
-        how=model.how,
-        doubt=model.doubt,
-    )
+    setup = Setup(precision=precision, reentrant=reentrant, deepspeed=configuration.text)
+    return wrapping.job(fields, TRANSFORMERS, model, own, setup, untried)
 
 
 def checkpointing(fields: Fields) -> tuple[bool, bool | None, list[str]]:

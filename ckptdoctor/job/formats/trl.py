@@ -12,7 +12,7 @@ from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch
 from ckptdoctor.job.releases import Releases
 from ckptdoctor.job.trainer_arguments import unknown
-from ckptdoctor.job.wrapping import functions_of, wrapped
+from ckptdoctor.job.wrapping import wrapped
 from ckptdoctor.model.evidence import Setup
 
 TRL = "trl"
@@ -87,23 +87,8 @@ def read(fields: Fields, releases: Releases, choice: models.Choice, launch: Laun
     untried += [*model.untried, *tuning.untried, *configuration.untried, *remarks, *more, *wrapping.untried]
     untried += [*training_arguments.both_on(wrapping, is_on), *_untried(fields), *training_arguments.shared(fields)]
     own, reentrant = _functions(fields, reentrant, releases) if is_on else ([], reentrant)
-    functions = functions_of(wrapping, own)
     setup = Setup(tuning.tuning, tuning.targets, 0, precision, reentrant, configuration.text, inputs_require_grad=True)
-    return Job(
-        fields.source,
-        TRL,
-        model.folder,
-        model.name,
-        model.kind,
-        functions,
-        wrapping.engine,
-        bool(functions),
-        wrapping.beside(setup, functions),
-        untried,
-        list(wrapping.unjudged),
-        how=model.how,
-        doubt=model.doubt,
-    )
+    return wrapping.job(fields, TRL, model, own, setup, untried)
 
 
 def _functions(fields: Fields, reentrant: bool | None, releases: Releases) -> tuple[list[str], bool | None]:
