@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckptdoctor.job import models
 from ckptdoctor.job.fields import Fields
 from ckptdoctor.job.format import Format
-from ckptdoctor.job.formats import deepspeed
+from ckptdoctor.job.formats import deepspeed, training_arguments
 from ckptdoctor.job.formats.deepspeed import Precision
 from ckptdoctor.job.job import Job
 from ckptdoctor.job.launch import Launch
@@ -119,11 +119,8 @@ def _targets(fields: Fields) -> tuple[str, ...]:
 
 
 def _untried(fields: Fields) -> list[str]:
-    found = [*fields.untried(UNTRIED), *fields.beyond_one({"ring_attn_size": "sequence parallelism (ring attention)."})]
-    if fields.values.get("attn_implementation") not in (None, "", "eager", "sdpa"):
-        reason = "kernels of another attention; the model's usual attention is tried."
-        found.append(fields.sentence("attn_implementation", reason))
-    return found
+    ring = fields.beyond_one({"ring_attn_size": "sequence parallelism (ring attention)."})
+    return [*fields.untried(UNTRIED), *ring, *training_arguments.other_attention(fields)]
 
 
 FORMAT = Format(

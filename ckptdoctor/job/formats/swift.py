@@ -198,10 +198,7 @@ def _functions(reentrant: bool) -> list[str]:
 def _untried(fields: Fields) -> list[str]:
     found = fields.untried(UNTRIED)
     found += fields.beyond_one({"sequence_parallel_size": "sequence parallelism."})
-    if fields.values.get("attn_impl") not in (None, "", "eager", "sdpa"):
-        found.append(
-            fields.sentence("attn_impl", "kernels of another attention; the model's usual attention is tried.")
-        )
+    found += training_arguments.other_attention(fields, "attn_impl")
     if fields.values.get("task_type") not in (None, "causal_lm"):
         found.append(fields.sentence("task_type", "another head and loss; language modelling is tried."))
     if "activation_cpu_offload" in fields.names("callbacks"):

@@ -148,6 +148,13 @@ def precision_of(fields: Fields, launch: Launch) -> deepspeed.Precision:
     return "bf16" if is_bf16 else "fp16"
 
 
+def other_attention(fields: Fields, name: str = "attn_implementation") -> list[str]:
+    """The sentence on an attention whose kernels are not tried; ``name`` is what the trainer calls the setting."""
+    if fields.values.get(name) in (None, "", "eager", "sdpa"):
+        return []
+    return [fields.sentence(name, "kernels of another attention; the model's usual attention is tried.")]
+
+
 def shared(fields: Fields) -> list[str]:
     """What a file asks for by settings of ``TrainingArguments`` and cannot be tried."""
     found = fields.untried(UNTRIED)

@@ -53,8 +53,6 @@ LORA_UNTRIED = {
 
 WEIGHTS = {"bfloat16": "bf16", "float16": "fp16"}
 
-PLAIN_ATTENTION = (None, "", "eager", "sdpa")
-
 FILES = {
     TRL: ("trainer/*config*.py", "trainer/utils.py", "scripts/*.py", "experimental/*/*config*.py"),
     "transformers": ("training_args.py", "training_args_seq2seq.py"),
@@ -150,10 +148,7 @@ def _reentrant(asked: bool | None, releases: Releases, is_forced: bool) -> bool 
 
 
 def _untried(fields: Fields) -> list[str]:
-    found = fields.untried(UNTRIED)
-    if fields.values.get("attn_implementation") not in PLAIN_ATTENTION:
-        reason = "kernels of another attention; the model's usual attention is tried."
-        found.append(fields.sentence("attn_implementation", reason))
+    found = [*fields.untried(UNTRIED), *training_arguments.other_attention(fields)]
     if fields.says("beta") or fields.says("num_generations"):
         key = "num_generations" if fields.says("num_generations") else "beta"
         found.append(fields.sentence(key, "another loss, usually with a reference model; the usual loss is tried."))
