@@ -12,7 +12,6 @@ import builtins
 import contextlib
 import functools
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from collections.abc import Iterator
 from types import FrameType, MethodType, SimpleNamespace
 from typing import Any, Callable, NamedTuple
 
-from . import places
+from . import places, stack
 
 METHODS = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
 """Methods of a model that switch checkpointing on, newest first."""
@@ -130,8 +129,8 @@ def switch_on(model: Any, keywords: dict[str, Any] | None) -> None:
 @functools.cache
 def trainers_call() -> TrainersCall | None:
     """Trainer's statement in the installed transformers; nothing if none is found in its source."""
-    file = _file()
-    if not file:
+    file = os.path.join(stack.root_of("transformers"), "trainer.py")
+    if not os.path.isfile(file):
         return None
     with open(file, encoding="utf-8") as handle:
         tree = ast.parse(handle.read())
@@ -144,13 +143,6 @@ def trainers_call() -> TrainersCall | None:
             if call is not None and isinstance(statement, ast.If):
                 return TrainersCall(file, call.lineno, setting, _compiled(method.name, statement, tree, file))
     return None
-
-
-def _file() -> str:
-    found = importlib.util.find_spec("transformers")
-    folders = (found.submodule_search_locations or ()) if found else ()
-    files = (os.path.join(folder, "trainer.py") for folder in folders)
-    return next((file for file in files if os.path.isfile(file)), "")
 
 
 def _setting(statement: ast.AST) -> str:
