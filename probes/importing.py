@@ -79,9 +79,10 @@ def _import_trainer(name: str) -> None:
 
 
 def _import_probes() -> None:
-    from . import step, tiny_glm4  # noqa: F401
+    from . import replacements, step, tiny_glm4  # noqa: F401
 
     places.warm_up()
+    replacements.warm_up()
 
 
 def _import(what: str, channel: Channel, load: Callable[[], Any]) -> None:

@@ -9,6 +9,7 @@ watch a job that really runs.
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 from types import FrameType, MethodType
 from typing import Any, Callable, NamedTuple
@@ -39,8 +40,8 @@ _MISSING = object()
 class Slot(NamedTuple):
     """A place that holds something replaceable."""
 
-    holder: dict[str, Any] | Any
-    """The names of a class, a module or an object."""
+    get: Callable[[str, Any], Any]
+    """Looks a name of a class, a module or an object up, as ``dict.get`` does."""
     name: str
     label: str
 
@@ -53,6 +54,45 @@ class Replacement(NamedTuple):
     by: tuple[str, int, str] | None
     """File, line and function; nothing where no watched line did it."""
     new: Any
+
+
+class _Holders:
+    """The modules' own names for something shared, as far as modules were looked through."""
+
+    def __init__(self, shared: Any) -> None:
+        self.shared = shared
+        self.names: list[tuple[dict[str, Any], str, str]] = []
+        """The names of a module, one of them, and both as a label."""
+        self._looked_at: set[str] = set()
+
+    def look(self) -> None:
+        """Look through the modules that came since."""
+        for key, module in list(sys.modules.items()):
+            held = getattr(module, "__dict__", {})
+            if key not in self._looked_at and isinstance(held, dict):
+                self.names += [(held, own, f"{key}.{own}") for own, value in list(held.items()) if value is self.shared]
+        self._looked_at.update(sys.modules)
+
+
+_KNOWN: dict[tuple[str, str], _Holders] = {}
+
+
+def _holders(home: str, name: str) -> list[tuple[dict[str, Any], str, str]]:
+    """The names that modules have for something shared. Each module is looked through once, in whichever process is first."""
+    shared = getattr(sys.modules[home], name, None)
+    if shared is None:
+        return []
+    if (home, name) not in _KNOWN or _KNOWN[home, name].shared is not shared:
+        _KNOWN[home, name] = _Holders(shared)
+    _KNOWN[home, name].look()
+    return _KNOWN[home, name].names
+
+
+def warm_up() -> None:
+    """Look through the modules that are there, for all processes that are forked: thousands, and a fork pays for each page."""
+    for home, names in SHARED.items():
+        for name in names if home in sys.modules else ():
+            _holders(home, name)
 
 
 class Watch:
@@ -95,13 +135,9 @@ class Watch:
     def _add_shared(self) -> None:
         for home, names in SHARED.items():
             for name in names if home in sys.modules else ():
-                shared = getattr(sys.modules[home], name, None)
                 self._add(vars(sys.modules[home]), name, f"{home}.{name}")
-                for key, module in list(sys.modules.items()):
-                    held = getattr(module, "__dict__", {})
-                    if isinstance(held, dict) and shared is not None:
-                        for own in [own for own, value in list(held.items()) if value is shared]:
-                            self._add(held, own, f"{key}.{own}")
+                for held, own, label in _holders(home, name):
+                    self._add(held, own, label)
         trainer = getattr(sys.modules.get("transformers.trainer"), "Trainer", None)
         for name, value in list(vars(trainer).items()) if trainer is not None else ():
             if callable(value):
@@ -111,8 +147,9 @@ class Watch:
         key = (id(holder), name)
         if key not in self._known:
             self._known.add(key)
-            self._slots.append(Slot(holder, name, label))
-            self._values.append(_value(self._slots[-1]))
+            names = vars(holder) if isinstance(holder, type) else holder
+            self._slots.append(Slot(names.get, name, label))
+            self._values.append(names.get(name, _MISSING))
             self._originals.append(self._values[-1])
 
     def __enter__(self) -> Watch:
@@ -128,11 +165,13 @@ class Watch:
 
     def look(self) -> None:
         """Note what is no longer as it was."""
-        for index, slot in enumerate(self._slots):
-            value = _value(slot)
-            if value is not self._values[index]:
-                self._values[index] = value
+        values = [get(name, _MISSING) for get, name, _ in self._slots]
+        if all(map(operator.is_, values, self._values)):  # after nearly every line
+            return
+        for slot, before, value in zip(self._slots, self._values, values):
+            if value is not before:
                 self.found.append(Replacement(slot.label, self._at, value))
+        self._values = values
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self._is_watched(frame.f_code.co_filename):
@@ -158,11 +197,6 @@ class Watch:
         originals = {slot.label: value for slot, value in zip(self._slots, self._originals)}
         stayed = [one for one in last.values() if one.new is not _MISSING and one.new is not originals[one.what]]
         return [_told(one) for one in stayed[:MOST_KEPT]]
-
-
-def _value(slot: Slot) -> Any:
-    held = vars(slot.holder) if isinstance(slot.holder, type) else slot.holder
-    return held.get(slot.name, _MISSING)
 
 
 def _place(frame: FrameType) -> tuple[str, int, str]:
