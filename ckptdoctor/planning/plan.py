@@ -139,7 +139,7 @@ def as_installed(
     takes_all_installed = any(catalog.engines()[engine].package for engine in engines)
     if "deepspeed" not in environment.stack or "none" not in engines or takes_all_installed:
         return
-    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
+    convention = _convention(model, options)
     for function in dict.fromkeys((NO_FUNCTION, *TORCH, *subjects)):
         if function != "deepspeed":  # it is always tried with DeepSpeed installed
             spec = structs.replace(_spec(model, function, "none", convention, options), as_installed=True)
@@ -202,6 +202,11 @@ def _one_of_two(model: str, subjects: Sequence[str], engines: Sequence[str], opt
             yield replace(planned, role="control")
 
 
+def _convention(model: str, options: Options) -> str:
+    """The one calling convention with which a model is tried beside the usual step."""
+    return (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
+
+
 def _spec(model: str, function: str, engine: str, convention: str, options: Options) -> Spec:
     ranks = ranks_of(engine, options.ranks)
     # Where nothing can be forked, each rank imports the stack again; all ranks share the cores.
@@ -222,7 +227,7 @@ def _variants(
     model: str, subjects: Sequence[str], engines: Sequence[str], options: Options, environment: Environment
 ) -> Iterator[Planned]:
     """Variants that only some jobs use: packing, dropout, frozen layers, an adapter, bf16."""
-    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
+    convention = _convention(model, options)
     step = _spec(model, NO_FUNCTION, "none", convention, options)
     for varied, counts in variants(step, subjects, engines, options, environment):
         # The class of the model is looked up in the same way, whatever is varied.
@@ -239,7 +244,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
 
     The run does not use the other settings of a job: full tuning in fp32 without an engine, and bf16 where that matters.
     """
-    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
+    convention = _convention(model, options)
     for function in subjects:
         if function == NO_FUNCTION or is_torchs(function):  # if torch's own functions fail, no function is blamed
             continue
@@ -255,7 +260,7 @@ def _courses(model: str, subjects: Sequence[str], options: Options) -> Iterator[
 
 def _perturbed(model: str, subjects: Sequence[str], options: Options) -> Iterator[Planned]:
     """Whether what is saved for backward depends on values; a job's setup does not matter to this."""
-    convention = (options.conventions or in_the_wild())[0] if model == OWN_MODEL else "model"
+    convention = _convention(model, options)
     for spec in perturbed(Spec(model, NO_FUNCTION, "none", convention, timeout=options.timeout), subjects, options):
         yield Planned(spec, "subject", worker_of(spec.function, spec.engine))
 

@@ -16,7 +16,6 @@ from ckptdoctor.planning.options import (
     TORCH,
     Options,
     is_torchs,
-    ranks_of,
     shares_entry,
 )
 from ckptdoctor.words.wording import engines_in_words, listed
@@ -57,7 +56,7 @@ def variants(
     """All variants of the usual step on one model.
 
     Args:
-        step: The usual step without an engine and without checkpointing.
+        step: The usual step without an engine, in one process, and without checkpointing.
         functions: Those that count.
         engines: Those that count.
         options: What the user wants.
@@ -80,8 +79,7 @@ def variants(
     if step.model != OWN_MODEL and environment.version("peft"):
         for engine in dict.fromkeys((*engines, *options.beside)):
             if engine in WITH_ADAPTER or (options.thorough and engine not in UNVARIED):
-                under = structs.replace(step, engine=engine, ranks=ranks_of(engine, options.ranks))
-                yield from _adapters(under, own, counts=engine in engines)
+                yield from _adapters(structs.replace(step, engine=engine), own, counts=engine in engines)
 
 
 def untried(engines: Sequence[str], options: Options, environment: Environment) -> list[str]:

@@ -211,6 +211,6 @@ def _start(cases: list[Case], context: RemedyContext) -> str:
     if len(files) > 1:
         return "python train.py"  # a launcher, or settings, stand beside the job
     job = shlex.quote(files[0]) if files else "JOB.yaml"
-    if job.endswith(SCRIPTS):
+    if files and files[0].endswith(SCRIPTS):
         return f"bash {job}"
     return f"{next(iter(starts))} {job}" if len(starts) == 1 and any(starts) else "python train.py"
