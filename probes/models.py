@@ -64,14 +64,15 @@ def build(
         _own(convention, variant, layers) if name == OWN else _from_transformers(name, variant, layers, auto_classes)
     )
     module = module.float().train()
-    variants.freeze(module, list(layers_of(module).values()), variant)
+    found = layers_of(module)
+    variants.freeze(module, list(found.values()), variant)
     family = name if name == OWN else str(module.config.model_type)
     with torch.random.fork_rng(devices=()):
         # Ranks share the model and not the batch: what reduces gradients wrongly must show.
         torch.manual_seed(torch.initial_seed() + int(os.environ.get("RANK", "0")))
         inputs = with_settings(name, variants.inputs(variant), use_cache=variant == "cache")
         fed = tiny_media.Fed(inputs) if name == OWN or variant in TEXT_ALONE else tiny_media.feed(module, inputs)
-    return Model(module, layers_of(module), fed.inputs, type(module).__name__, family, fed.tried, fed.untried)
+    return Model(module, found, fed.inputs, type(module).__name__, family, fed.tried, fed.untried)
 
 
 def _own(convention: str, variant: str, layers: int) -> torch.nn.Module:
