@@ -52,6 +52,7 @@ def adapter(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(nn=nn))
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.syspath_prepend(str(FOLDER))
     spec = importlib.util.spec_from_file_location("_ckptdoctor_adapter", FOLDER / "_ckptdoctor_adapter.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)

@@ -250,6 +250,10 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", event)
 
 
+_NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "CKPTDOCTOR_DO", "CKPTDOCTOR_EVIDENCE")
+"""Variables that the target's processes do not get as they are, or at all: the last two are of a job that is watched."""
+
+
 def environment(
     environ: Mapping[str, str], folder: Path, cache: Path, ours: Iterable[Path], adapted: bool = False
 ) -> dict[str, str]:
@@ -262,7 +266,7 @@ def environment(
     hook = locations.probes() / "no_touch"
     paths = [str(Path(entry).absolute()) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     paths = [*([str(hook)] if adapted else []), *(path for path in paths if path != str(hook))]
-    made = {key: value for key, value in environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
+    made = {key: value for key, value in environ.items() if key not in _NOT_PASSED_ON}
     made.update(
         {
             "CKPTDOCTOR_OWN": os.pathsep.join(map(str, [locations.probes(), *ours])),

@@ -11,7 +11,6 @@ is used once the program itself has imported it.
 from __future__ import annotations
 
 import functools
-import importlib.machinery
 import inspect
 import os
 import re
@@ -21,14 +20,13 @@ from contextlib import contextmanager, suppress
 from types import CodeType, ModuleType
 from typing import Any, Callable
 
+import _ckptdoctor_hook as hook
+
 MODULE = "transformers.modeling_utils"
 METHOD = "_set_gradient_checkpointing"
 ARGUMENT = "gradient_checkpointing_func"
 OWNERS = ("torch", "deepspeed")
 """Packages whose checkpoint functions need no attribute of the callable; they get no guard."""
-
-shadowed_has_run = False
-"""Whether the ``sitecustomize`` behind ours was taken care of in this process."""
 
 _MOST_PARTS = 1000
 """No model passes a callable of more parts."""
@@ -41,42 +39,9 @@ _said = False
 # -- the hook ---------------------------------------------------------------------------------------------------------
 
 
-class Finder:
-    """Finds transformers' module as everybody else would, and adapts the module after it was executed."""
-
-    def find_spec(
-        self, name: str, path: Any = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """The spec of the one module that matters, by the other finders; of any other module nothing."""
-        if name != MODULE:
-            return None
-        for finder in sys.meta_path:
-            find = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
-            spec: importlib.machinery.ModuleSpec | None = find(name, path, target) if find else None
-            if spec is not None:
-                _harmless(_listen, spec)
-                return spec
-        return None
-
-
 def install() -> None:
-    """Wait for transformers; once in a process."""
-    if not any(type(finder).__name__ == "Finder" and type(finder).__module__ == __name__ for finder in sys.meta_path):
-        sys.meta_path.insert(0, Finder())
-    if MODULE in sys.modules:
-        _harmless(adapt_transformers, sys.modules[MODULE])
-
-
-def _listen(spec: importlib.machinery.ModuleSpec) -> None:
-    """Have the loader, which stays the one it is, call us when it has executed the module."""
-    loader: Any = spec.loader
-    execute = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        _harmless(adapt_transformers, module)
-
-    loader.exec_module = exec_module
+    """Wait for transformers."""
+    hook.when_executed(MODULE, adapt_transformers)
 
 
 def adapt_transformers(module: ModuleType) -> None:
@@ -104,13 +69,6 @@ def adapt_transformers(module: ModuleType) -> None:
 
     set_gradient_checkpointing._ckptdoctor = True  # type: ignore[attr-defined]
     setattr(owner, METHOD, set_gradient_checkpointing)
-
-
-def _harmless(act: Callable[[Any], None], on: Any) -> None:
-    try:
-        act(on)
-    except Exception as error:
-        _say(f"not active: {type(error).__name__}: {error}")
 
 
 # -- the guard -------------------------------------------------------------------------------------------------------
@@ -417,13 +375,4 @@ def _announce(text: str) -> None:
     rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
     if not _said and rank == "0":
         _said = True
-        _say(text)
-
-
-def _say(text: str) -> None:
-    try:
-        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-        sys.stderr.write(f"ckptdoctor run: {shown}\n")
-        sys.stderr.flush()
-    except Exception:
-        pass  # there is nobody to tell
+        hook.say(text)

@@ -1,7 +1,7 @@
-"""Run by every Python that ``ckptdoctor run`` starts, through ``PYTHONPATH``, before the program itself.
+"""Run by every Python that ``ckptdoctor run``, ``watch`` or ``rehearse`` starts, through ``PYTHONPATH``, before the program.
 
-Puts the import hook in place, then does what the ``sitecustomize`` that it shadows does. Whatever is wrong with the hook,
-the program runs as it would without it. Python 3.9 and later, standard library only.
+Puts in place what the command asks for, then does what the ``sitecustomize`` that it shadows does. Whatever is wrong with
+the hook, the program runs as it would without it. Python 3.9 and later, standard library only.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-_ADAPTER = "_ckptdoctor_adapter"
+_HOOK = "_ckptdoctor_hook"
+_MODULES = {"adapt": "_ckptdoctor_adapter", "watch": "_ckptdoctor_observer", "rehearse": "_ckptdoctor_shrinker"}
+"""What is done in a job, and the module that does it."""
 
 
 def _install() -> bool:
     """Put the hook in place; whether the shadowed ``sitecustomize`` is still to be run in this process."""
+    # Another sitecustomize may come back to this one in the same way.
+    first = _HOOK not in sys.modules
     try:
-        adapter: Any = importlib.import_module(_ADAPTER)
-        adapter.install()
-        # Another sitecustomize may come back to this one in the same way.
-        first, adapter.shadowed_has_run = not adapter.shadowed_has_run, True
-        return first
+        hook: Any = importlib.import_module(_HOOK)
+        for part in hook.parts():
+            if part in _MODULES:
+                importlib.import_module(_MODULES[part]).install()
     except Exception as error:
-        _complain(f"ckptdoctor run: not active: {type(error).__name__}: {error}")
-        return True
+        _complain(f"ckptdoctor: not active: {type(error).__name__}: {error}")
+    return first
 
 
 def _complain(text: str) -> None:
