@@ -61,6 +61,12 @@ def cache(environments):
     return environments / "cache"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def retries():
+    """An index that does not answer for a minute fails no test. A test of an index out of reach sets its own number."""
+    os.environ.setdefault("UV_HTTP_RETRIES", "6")
+
+
 @pytest.fixture(scope="session")
 def torch_python(environments):
     """A Python with torch and nothing else of the stack."""

@@ -11,6 +11,8 @@ import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -341,6 +343,30 @@ def test_indexes_that_cannot_be_reached_are_left_out(lab: Lab, monkeypatch: pyte
         assert not isinstance(caught.value, UnobtainableError)
         assert "spelling" not in caught.value.hint
         assert "network" in caught.value.hint
+
+
+def test_an_index_that_fails_for_a_moment_is_tried_again(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    class Failing(SimpleHTTPRequestHandler):
+        left = 2
+
+        def do_GET(self) -> None:
+            if Failing.left:
+                Failing.left -= 1
+                self.connection.close()
+            else:
+                super().do_GET()
+
+    page = tmp_path / "simple" / "thing"
+    page.mkdir(parents=True)
+    file = wheel(page, "thing", "1")
+    (page / "index.html").write_text(f'<a href="{file.name}">{file.name}</a>')
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Failing, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("PIP_NO_INDEX", "UV_HTTP_RETRIES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    assert lab.holds(lab.make("thing==1")) == {"thing-1"}
+    server.shutdown()
 
 
 def test_an_edited_copy_gives_way_to_the_release(lab: Lab):

@@ -14,9 +14,10 @@ from ckptdoctor.environment.installation import Installation
 from ckptdoctor.environment.process import does_not_start
 from ckptdoctor.errors import TargetError
 
-RETRIES = "1"
-"""How often uv tries again when an index does not answer, unless its own variable says so. uv's default takes half a
-minute to give up."""
+RETRIES = "2"
+"""How often uv tries again when an index does not answer, unless its own variable says so. uv waits 1 to 2 seconds before
+the first time and twice as long before each further one: two get over a short failure, and a machine without a network
+is told so after 4 seconds. uv's default takes 10 to 30."""
 _INSTALL_UV = "Install it beside ckptdoctor: `pip install uv`."
 
 

@@ -54,6 +54,9 @@ for _ in range(4):
     optimizer.zero_grad()
     if dist.get_rank() == 0:
         print("loss", repr(loss.item()), flush=True)
+# A rank that leaves while gloo still has threads of the wrapper's now and then aborts.
+dist.barrier()
+del wrapped, loss
 dist.destroy_process_group()
 """
 
