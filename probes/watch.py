@@ -66,7 +66,7 @@ class Insides:
         self, layer: str, name: str, held: list[Any], module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
     ) -> None:
         if next(iter(self.calls), name).rpartition(".")[2] == name.rpartition(".")[2]:  # a layer's first child
-            self.arithmetic.setdefault(layer, []).append(_arithmetic(args, kwargs))
+            self.arithmetic.setdefault(layer, []).append(arithmetic(args, kwargs))
         is_trained = any(parameter.requires_grad for parameter in held)
         if is_trained:
             self.trained.add(layer)
@@ -89,7 +89,7 @@ class Insides:
         return seen
 
 
-def _arithmetic(args: Any, kwargs: dict[str, Any]) -> str:
+def arithmetic(args: Any, kwargs: dict[str, Any]) -> str:
     """The precision of a call: of what comes in, and autocast's."""
     tensor = next((one for one in (*args, *kwargs.values()) if torch.is_tensor(one)), None)
     if tensor is None:

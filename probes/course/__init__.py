@@ -26,6 +26,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from .. import catalog, functions, gradients, memory, models, preparing, shortages, tiny_inputs, watch
+from ..layers import layers_of
 from ..step import Note
 from . import calling, comparing, weights
 from .observing import Observer
@@ -111,7 +112,7 @@ class Course:
 
     def _side(self) -> Side:
         module = copy.deepcopy(self.original.module)
-        return Side(self.original._replace(module=module, layers=models.layers_of(module)), self.device)
+        return Side(self.original._replace(module=module, layers=layers_of(module)), self.device)
 
     def _batches(self) -> dict[str, dict[str, Any]]:
         sequences, tokens = LARGE
