@@ -8,10 +8,11 @@ import importlib.util
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
-from ckptdoctor.cli.run import environment
+from ckptdoctor.observe.hooked import environment
 from ckptdoctor.store import locations
 from tests.conftest import run
 
@@ -169,8 +170,16 @@ def test_what_cannot_be_started(words, status):
 
 
 def test_the_folder_stands_first_and_once():
-    once = environment("/hook", {"PYTHONPATH": "/mine"})
+    once = environment(("adapt",), {"PYTHONPATH": "/mine"})
 
-    assert once["PYTHONPATH"].split(":") == ["/hook", "/mine"]
-    assert environment("/hook", once) == once
-    assert environment("/hook", {"PYTHONPATH": ""})["PYTHONPATH"] == "/hook"
+    assert once["PYTHONPATH"].split(":") == [str(FOLDER), "/mine"]
+    assert environment(("adapt",), once) == once
+    assert environment(("adapt",), {"PYTHONPATH": ""})["PYTHONPATH"] == str(FOLDER)
+
+
+def test_a_command_inside_of_another_does_what_both_ask_for():
+    outer = environment(("watch",), {}, Path("/evidence"))
+
+    assert environment(("adapt",), outer)["CKPTDOCTOR_DO"] == "watch,adapt"
+    assert environment(("adapt",), outer)["CKPTDOCTOR_EVIDENCE"] == "/evidence"
+    assert environment(("adapt",), {"CKPTDOCTOR_DO": "watch"})["CKPTDOCTOR_DO"] == "adapt"

@@ -22,6 +22,7 @@ SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
     "fix": "Find what fixes an environment, prove it, and apply it on request.",
     "run": "Run a training command with its checkpoint function adapted. No file changes.",
+    "watch": "Run a training command unchanged, observe its first steps, and judge them.",
     "scan": "Find code that relies on how transformers checkpoints. Nothing is imported.",
     "explain": "Explain a log or an issue text. Nothing is run.",
     "report": "Pack a bug report with a script that reproduces it, without private data.",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import NoReturn
 
 import click
 
-from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.exit_status import ExitStatus
 
 
@@ -19,10 +17,13 @@ from ckptdoctor.model.exit_status import ExitStatus
     "run",
     # What follows the command's name is the command's, whatever it looks like.
     context_settings={"allow_interspersed_args": False},
-    options_metavar="[--]",
+    options_metavar="[OPTIONS] [--]",
+)
+@click.option(
+    "--watch", is_flag=True, help="Observe the first steps as well, and print a report, as `ckptdoctor watch` does."
 )
 @click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(words: tuple[str, ...]) -> NoReturn:
+def command(words: tuple[str, ...], watch: bool) -> int:
     """Run a training command with its checkpoint function adapted. No file changes.
 
     \b
@@ -38,40 +39,36 @@ def command(words: tuple[str, ...]) -> NoReturn:
 
     Exit status: the status of the command; 127 if it is not found, 126 if it cannot be started.
     """  # noqa: D301 - click wants the character itself
-    from ckptdoctor.store import locations
+    from ckptdoctor.observe import hooked
     from ckptdoctor.words.escape import one_line
 
-    folder = str(locations.probes() / "no_touch")
+    if watch:
+        from ckptdoctor.cli import watch as watching
+        from ckptdoctor.cli.printing import Destination
+
+        text = [Destination("text")]
+        return watching.watch(
+            words, ("adapt", "watch"), "run", steps=2, stop_on="never", evidence=None, destinations=text
+        )
     with suppress(OSError, ValueError):  # closed
         # Its arguments may hold secrets, and this may go to a log.
         click.echo(f"ckptdoctor run: active for {one_line(words[0], 200)}", err=True)
-    _start(words, environment(folder, os.environ))
-
-
-def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the command: ours, with the folder of the hook first on ``PYTHONPATH``.
-
-    Args:
-        folder: Where the hook's ``sitecustomize`` lies.
-        environ: What the command would get without us; it may have come through here before.
-    """
-    found = environ.get("PYTHONPATH", "")
-    # An empty entry means the current folder, so that none may be made here, nor be lost.
-    others = [entry for entry in found.split(os.pathsep) if entry != folder] if found else []
-    return {**environ, "PYTHONPATH": os.pathsep.join([folder, *others])}
+    return _start(words, hooked.environment(("adapt",), os.environ))
 
 
 def _start(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
+    from ckptdoctor.observe.following import fault
+
     try:
         _become(words, environ)
     except FileNotFoundError as error:
-        raise _fault(
+        raise fault(
             words[0], "not found", "activate its environment, or check the name", ExitStatus.NOT_FOUND
         ) from error
     except (OSError, ValueError) as error:  # the latter for a null character
         reason = getattr(error, "strerror", None) or str(error)
         hint = "name a program, such as python, before a script"
-        raise _fault(words[0], f"cannot be started: {reason}", hint, ExitStatus.NOT_EXECUTABLE) from error
+        raise fault(words[0], f"cannot be started: {reason}", hint, ExitStatus.NOT_EXECUTABLE) from error
 
 
 def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
@@ -82,10 +79,3 @@ def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os.execvpe(words[0], words, environ)  # noqa: S606 - no shell is wanted
-
-
-def _fault(program: str, what: str, hint: str, status: ExitStatus) -> UsageFault:
-    separator = " " if what.startswith("cannot") else ": "
-    fault = UsageFault(f"{program}{separator}{what}.", hint)
-    fault.status = status
-    return fault

@@ -171,6 +171,29 @@ class ValueDependence(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a function: torch's error when its input was changed between the forward and the backward pass."""
 
 
+class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that a layer of a job got in recomputation, and that it did not get in the forward pass."""
+
+    layer: str
+    type: str
+    what: Literal["keywords", "random numbers", "shapes", "modules", "values"]
+    forward: str = ""
+    """Of keywords, those that were lost; of shapes, the tensor in the forward pass: ``[2, 8, 32] float32``."""
+    again: str = ""
+    module: str = ""
+    """The module in the layer that got it."""
+
+
+class KeptBytes(msgspec.Struct, frozen=True):
+    """Memory that stays in use after each layer of a job's forward pass; medians over its layers."""
+
+    each: int
+    """Bytes for each layer."""
+    output: int
+    """Bytes of a layer's output, which checkpointing has to keep."""
+    layers: int
+
+
 class LostKeywords(msgspec.Struct, frozen=True):
     """Keyword arguments that reached a submodule of a layer only without checkpointing."""
 
@@ -277,6 +300,8 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a course: whole for a trainer's function too."""
     as_installed: bool = False
     """With nothing hidden, although no engine needs DeepSpeed: the environment as a job without DeepSpeed meets it."""
+    observed: str = ""
+    """Of a job that was watched, where: ``rank 0, step 1``. Nothing was run for it."""
     added: str = ""
     """A requirement that is added to the environment for this probe alone, e.g. ``llamafactory==0.9.2``."""
 
@@ -294,8 +319,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
             parts.append(f"{self.ranks} ranks")
         if self.as_installed:
             parts.append("as installed")
-        if self.added:
-            parts.append(self.added)
+        parts += filter(None, [self.added, self.observed])
         return "/".join(parts)
 
 
@@ -382,6 +406,22 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bytes by which memory in use grows from each step to the next, where it does."""
     moved_bytes: int = 0
     """Bytes of activations that were sent to the CPU in the forward pass, where no layer was recomputed."""
+    differs: tuple[Difference, ...] = ()
+    """Of a job: what layers got in recomputation, and not in the forward pass."""
+    preserves_random: bool = True
+    """Of a job: torch's checkpoint function was asked to restore random states."""
+    kept: KeptBytes | None = None
+    """Of a job: memory that stays in use after each layer of the first forward pass."""
+    peak_bytes: int = 0
+    """Of a job: the most memory of the device that was in use so far."""
+    unused: tuple[str, ...] = ()
+    """Of a job: trained parameters without a gradient that checkpointing did not cut off."""
+    not_finite: tuple[str, ...] = ()
+    """Of a job: parameters whose gradient is NaN or infinite."""
+    switched_on_by: Place | None = None
+    """Of a job: the line that switched checkpointing on last."""
+    unobserved: str = ""
+    """Of a job: why its layers could not be watched."""
     torch_too: tuple[str, ...] = ()
     """torch's own checkpoint functions that do not get this step right either."""
     loaded: Loaded | None = None

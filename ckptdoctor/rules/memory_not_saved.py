@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from ckptdoctor.model.evidence import KeptBytes
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import Assertion
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 
 FELL = 0.9
 """Bytes count as fallen below this share of the bytes without checkpointing; real functions reach a fifth."""
+
+
+KEPT = 3
+"""Times its output that a layer of a job may leave in use; without checkpointing it is ten times and more."""
+
+SMALL = 200_000
+"""Bytes beside it that every layer may leave, such as random states: they count in tiny models only."""
 
 
 def judge(case: Case) -> RuleHit | None:
@@ -21,6 +29,8 @@ def judge(case: Case) -> RuleHit | None:
             "keeps more memory after every step: training will run out of memory",
             f"Memory in use grows by {evidence.grew} bytes in each step of the same size. Without checkpointing, it does not.",
         )
+    if evidence.kept is not None and _keeps_much(evidence.kept):
+        return _keeps(case, evidence.kept)
     saved, held, control = evidence.saved_bytes, evidence.held_bytes, case.control()
     if saved is None:
         return None
@@ -41,6 +51,24 @@ def judge(case: Case) -> RuleHit | None:
             f"grew by {held.checkpointed} bytes in the forward pass, {held.plain} without: activations are kept elsewhere.",
         )
     return None
+
+
+def _keeps_much(kept: KeptBytes) -> bool:
+    return kept.each > KEPT * kept.output + SMALL
+
+
+def _keeps(case: Case, kept: KeptBytes) -> RuleHit:
+    """The hit on a job: there is no step without checkpointing to compare with, so it is a warning."""
+    return RuleHit(
+        title=f"{case.spec.function} keeps much more than the output of each layer for backward",
+        detail=(
+            f"After each layer of the first forward pass, {kept.each:,} bytes more were in use (the median of {kept.layers} "
+            f"layers). A layer's output has {kept.output:,} bytes, and checkpointing has to keep no more than that."
+        ),
+        severity="warning",
+        culprit=case.function,
+        passed_by=case.passed_by,
+    )
 
 
 def _fired(case: Case, what: str, detail: str) -> RuleHit:

@@ -1,0 +1,243 @@
+"""From what processes reported to a report: each step of each rank is judged as a probe, by the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from ckptdoctor.explain.explain import explain
+from ckptdoctor.model.evidence import Environment, Error, Evidence, Setup, Spec
+from ckptdoctor.model.report import SCHEMA, Finding, Report, Verdict
+from ckptdoctor.model.version import __version__
+from ckptdoctor.model.workers import FULL_STACK
+from ckptdoctor.observe.folder import ProcessReport
+from ckptdoctor.planning.options import NO_FUNCTION
+from ckptdoctor.planning.plan import Plan, Planned
+from ckptdoctor.rules import RULES
+from ckptdoctor.verdict import findings
+from ckptdoctor.verdict.findings import Found
+from ckptdoctor.words.wording import counted, error_line, listed, located
+
+_OWN_FIELDS = ("step", "function", "engine", "fsdp_checkpointing")
+"""What an observer says beside evidence."""
+
+
+def judge(processes: Sequence[ProcessReport], steps: int, command: str = "", small: Sequence[str] = ()) -> Report:
+    """The report on a job.
+
+    Args:
+        processes: What its processes reported.
+        steps: Steps that were to be observed.
+        command: What was started, in a few words.
+        small: What was made small in it.
+    """
+    observed = [pair for one in processes for pair in _observed(one)]
+    environment = next((one.environment for one in processes if one.environment is not None), _unknown(processes))
+    plan = Plan([planned for planned, _ in observed])
+    found = findings.find(environment, plan, [evidence for _, evidence in observed])
+    more = _unexplained(found)
+    verdict, summary = _verdict(found, processes, observed, more)
+    return Report(
+        schema=SCHEMA,
+        version=__version__,
+        verdict=verdict,
+        summary=summary,
+        environment=environment,
+        probes=found.probes,
+        findings=(*found.findings, *more),
+        job=command,
+        notes=tuple(_notes(processes, observed, steps, small)),
+    )
+
+
+def has_error(processes: Sequence[ProcessReport], steps: int) -> bool:
+    """Whether a rule of severity error fires on what is reported so far."""
+    return any(one.severity == "error" for one in judge(processes, steps).findings)
+
+
+def _observed(process: ProcessReport) -> Iterator[tuple[Planned, Evidence]]:
+    """Each step of a process, and the error that ended it, as a probe with its evidence."""
+    for told in (*process.steps, *([process.error] if process.error is not None else [])):
+        spec = Spec(
+            model=told.get("model_class") or "model",
+            function=told["function"],
+            engine=told["engine"],
+            setup=Setup(fsdp_checkpointing=bool(told.get("fsdp_checkpointing"))),
+            ranks=process.world,
+            observed=f"rank {process.rank}, step {told['step']}",
+        )
+        fields = {key: value for key, value in told.items() if value is not None and key not in _OWN_FIELDS}
+        evidence = msgspec.convert({"id": spec.id, "rank": process.rank, **fields}, Evidence)
+        if evidence.unobserved:
+            evidence = structs.replace(evidence, why=evidence.unobserved)
+        yield Planned(spec, "subject", FULL_STACK), evidence
+
+
+def _unknown(processes: Sequence[ProcessReport]) -> Environment:
+    """The environment where no process told of it."""
+    return Environment(python="", executable=processes[0].executable if processes else "", platform="")
+
+
+# -- errors that no rule explains -------------------------------------------------------------------------------------
+
+
+def _unexplained(found: Found) -> tuple[Finding, ...]:
+    """A finding for each error that ended a rank and that no rule judged: what `explain` says of its traceback."""
+    told: dict[str, Finding] = {}
+    for case in found.cases:
+        error = case.evidence.error
+        if error is None or any(case.spec.id in one.probes for one in found.findings):
+            continue
+        line = error_line(error)
+        known = told.get(line)
+        told[line] = (
+            structs.replace(known, probes=(*known.probes, case.spec.id)) if known else _explained(error, case.spec.id)
+        )
+    return tuple(told.values())
+
+
+def _explained(error: Error, probe: str) -> Finding:
+    explanation = explain(_traceback(error))
+    rule = RULES.get(explanation.rule) if explanation.verdict in ("ours", "suspected") else None
+    last = error.frames[-1] if error.frames else None
+    if rule is None:
+        detail = f"It is not about checkpointing, as far as its traceback tells: {error_line(error)}"
+        return Finding(
+            rule="CKPT900",
+            name=RULES["CKPT900"].name,
+            severity="error",
+            title="The command ended with an error that ckptdoctor does not know",
+            detail=detail,
+            probes=(probe,),
+            culprit=last,
+            error=error,
+        )
+    return Finding(
+        rule=rule.code,
+        name=rule.name,
+        severity="error",
+        title=explanation.summary,
+        detail=" ".join(explanation.fixes) or explanation.summary,
+        probes=(probe,),
+        culprit=last,
+        error=error,
+    )
+
+
+def _traceback(error: Error) -> str:
+    """An error as Python prints it."""
+    frames = [f'  File "{one.file}", line {one.line}, in {one.function}\n    {one.code}' for one in error.frames]
+    return "\n".join(["Traceback (most recent call last):", *frames, f"{error.type}: {error.message}", ""])
+
+
+# -- the verdict ------------------------------------------------------------------------------------------------------
+
+Observed = Sequence[tuple[Planned, Evidence]]
+
+
+def _verdict(
+    found: Found, processes: Sequence[ProcessReport], observed: Observed, more: Sequence[Finding]
+) -> tuple[Verdict, str]:
+    """The verdict: ``ok`` only if all ranks were observed, and each step of each rank is sound."""
+    if not observed:
+        return "error", _nothing(processes)
+    faults = [one for one in (*found.findings, *more) if one.severity == "error" and not RULES[one.rule].not_judged]
+    if faults:
+        titles = listed([f"{one.title} ({one.rule})" for one in faults], limit=2)
+        return "fail", f"Gradient checkpointing does not work in this job: {titles}."
+    if more:
+        return "error", f"The command ended with an error: {error_line(more[0].error) if more[0].error else ''}"
+    gave_up = [one for one in processes if one.ended == "gave up"]
+    if gave_up:
+        return "error", f"The observer of rank {gave_up[0].rank} failed and switched itself off: {gave_up[0].why}"
+    verdict, summary = found.verdict("in this job")
+    if verdict != "ok":
+        return verdict, summary
+    if all(planned.spec.function == NO_FUNCTION for planned, _ in observed):
+        return "not judged", "Nobody switched gradient checkpointing on in this job: there was nothing to judge."
+    absent = _absent(processes)
+    if absent:
+        return "not judged", f"{summary} But {_ranks(absent)} of {_world(processes)} reported nothing."
+    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {counted(_world(processes), 'rank')}."
+
+
+def _nothing(processes: Sequence[ProcessReport]) -> str:
+    gave_up = [one for one in processes if one.ended == "gave up"]
+    if gave_up:
+        return f"The observer failed and switched itself off: {gave_up[0].why}"
+    return (
+        "No training step was seen: no Python of this command imported torch and trained a model with several layers. "
+        "Python that starts with -I, -E or -S, in a container or on another machine is not observed."
+    )
+
+
+def _world(processes: Sequence[ProcessReport]) -> int:
+    return max((one.world for one in processes), default=1)
+
+
+def _absent(processes: Sequence[ProcessReport]) -> list[int]:
+    there = {one.rank for one in processes if one.steps}
+    return [rank for rank in range(_world(processes)) if rank not in there]
+
+
+def _ranks(numbers: Sequence[int]) -> str:
+    named = listed([str(one) for one in numbers], limit=6)
+    return f"{'rank' if len(numbers) == 1 else 'ranks'} {named}"
+
+
+# -- what the reader must know ----------------------------------------------------------------------------------------
+
+
+def _notes(processes: Sequence[ProcessReport], observed: Observed, steps: int, small: Sequence[str]) -> Iterator[str]:
+    yield from small
+    first = observed[0][1] if observed else None
+    if first is not None and first.switched_on_by is not None:
+        yield f"Checkpointing was switched on by {located(first.switched_on_by)}."
+    fewer = [one for one in processes if one.ended == "exited" and len(one.steps) < steps]
+    if fewer:
+        yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {steps} were to be observed."
+    yield from _differing(observed)
+    yield from _of_steps([evidence for _, evidence in observed])
+
+
+def _differing(observed: Observed) -> Iterator[str]:
+    """Ranks in which the layers ran otherwise than in most ranks."""
+    seen: dict[tuple[Any, ...], list[int]] = {}
+    for planned, evidence in observed:
+        if evidence.ended == "returned" and planned.spec.observed.endswith(", step 1"):
+            runs = tuple((layer.name, layer.in_forward, layer.forwards) for layer in evidence.layers)
+            seen.setdefault((planned.spec.function, planned.spec.engine, runs), []).append(evidence.rank)
+    if len(seen) > 1:
+        most = max(seen.values(), key=len)
+        others = sorted(rank for ranks in seen.values() if ranks is not most for rank in ranks)
+        yield f"In {_ranks(others)}, layers ran otherwise than in the other ranks."
+
+
+def _of_steps(evidence: Sequence[Evidence]) -> Iterator[str]:
+    unused = sorted({name for one in evidence for name in one.unused})
+    if unused:
+        yield (
+            f"{counted(len(unused), 'trained parameter')} got no gradient, and checkpointing is not the reason: "
+            f"{listed(unused, limit=3)}."
+        )
+    wrong = sorted({name for one in evidence for name in one.not_finite})
+    if wrong:
+        yield f"Gradients that are NaN or infinite: {listed(wrong, limit=3)}."
+    kept = next((one.kept for one in evidence if one.kept is not None), None)
+    if kept is not None:
+        yield f"Each layer kept {_bytes(kept.each)} for backward; its output has {_bytes(kept.output)}."
+    peak = max((one.peak_bytes for one in evidence), default=0)
+    if peak:
+        yield f"The most memory of the device in use: {_bytes(peak)}."
+
+
+def _bytes(number: int) -> str:
+    size, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB"):
+        if abs(size) < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
