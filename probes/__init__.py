@@ -23,6 +23,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``surroundings``    what a step must leave as it was: modes, random numbers, values
 ``memory``          bytes in use, whoever holds them
 ``autocast``        whether a function asks for the autocast of a device that is not there
+``layers``          the layers of a model that checkpointing is about
 ``models``          real tiny transformers models by family or ``config.json``
 ``families``        which class of transformers a trainer builds for a configuration
 ``tiny_config``     what makes a configuration of transformers tiny
@@ -48,6 +49,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``callables``       what a callable is made of
 ``failures``        an exception as evidence
 ``places``          frames and files, and which distribution owns them
-``no_touch``        what ``ckptdoctor run`` adds to a job; no part of the probes
+``observer``        observes the first steps of a job that really runs, for ``ckptdoctor watch``
+``no_touch``        what ``ckptdoctor run``, ``watch`` and ``rehearse`` add to a job; no part of the probes
 ==================  =================================================================================================
 """

@@ -16,6 +16,7 @@ import click
 from ckptdoctor.cli.grouping import grouped
 from ckptdoctor.cli.printing import Destination, several_formats
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from ckptdoctor.model.report import Report
@@ -152,6 +153,7 @@ def show(report: Report, destinations: Sequence[Destination]) -> None:
             width=shutil.get_terminal_size((100, 24)).columns if terminal else 100,
             verbose=False,
             unicode="utf" in (sys.stderr.encoding or "").lower(),
+            probes=False,  # steps of ranks, of which the verdict says how many there are
         )
         with suppress(OSError, ValueError):  # closed
             click.echo(render(one.format, report, style), err=True, nl=False)
@@ -191,5 +193,5 @@ def _say(name: str, text: str) -> None:
 
 def _status(followed: Followed) -> int:
     if followed.stopped == "finding":
-        return 1
+        return ExitStatus.FOUND
     return followed.report.status if followed.stopped else followed.status

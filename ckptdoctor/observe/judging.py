@@ -16,7 +16,7 @@ from ckptdoctor.model.workers import FULL_STACK
 from ckptdoctor.observe.folder import ProcessReport
 from ckptdoctor.planning.options import NO_FUNCTION
 from ckptdoctor.planning.plan import Plan, Planned
-from ckptdoctor.rules import RULES
+from ckptdoctor.rules import NOT_DIAGNOSED, RULES
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found
 from ckptdoctor.words.wording import counted, error_line, listed, located
@@ -106,8 +106,8 @@ def _explained(error: Error, probe: str) -> Finding:
     if rule is None:
         detail = f"It is not about checkpointing, as far as its traceback tells: {error_line(error)}"
         return Finding(
-            rule="CKPT900",
-            name=RULES["CKPT900"].name,
+            rule=NOT_DIAGNOSED,
+            name=RULES[NOT_DIAGNOSED].name,
             severity="error",
             title="The command ended with an error that ckptdoctor does not know",
             detail=detail,

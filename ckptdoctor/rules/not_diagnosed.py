@@ -15,6 +15,8 @@ from ckptdoctor.words.wording import engines_in_words, listed, owner, relative
 def judge(case: Case) -> RuleHit | None:
     """Fires if a probe ended before checkpointing was used, or failed for another reason than checkpointing."""
     evidence = case.evidence
+    if case.spec.observed:
+        return _unobserved(case)
     if evidence.missing and not works(evidence) and attribute_contract.judge(case) is None:
         return RuleHit(
             title=f"{case.spec.function} needs {listed(evidence.missing)}, not installed here",
@@ -37,6 +39,16 @@ def judge(case: Case) -> RuleHit | None:
     if not came_too_early and not _fails_anyway(case) and not needs_cuda:
         return None
     return _lacking(case) or _failing(case)
+
+
+def _unobserved(case: Case) -> RuleHit | None:
+    """The hit on a job whose layers could not be watched; an error of its own is told with what is known of it."""
+    if not case.evidence.unobserved:
+        return None
+    return RuleHit(
+        title=f"The layers of {case.model_text} were not observed",
+        detail=f"{case.evidence.unobserved}. Whether they are checkpointed is not known.",
+    )
 
 
 def _fails_anyway(case: Case) -> bool:

@@ -131,7 +131,7 @@ def test_every_rule_and_every_file_has_its_case():
         TAKEN,
         *GOOD,
     }
-    for code in set(RULES) - {"CKPT011", "CKPT012", "CKPT013", "CKPT014"}:  # with a test of its own
+    for code in set(RULES) - {"CKPT011", "CKPT012", "CKPT013", "CKPT014", "CKPT015"}:  # with a test of its own
         assert any(code in expected.rules for expected in BAD.values()), code
         assert any(name.startswith(code.lower()) for name in BAD), code
         assert any(name.startswith(code.lower()) for name in GOOD), code
