@@ -8,22 +8,30 @@ The command line is ``ckptdoctor``; from Python it is ``check``::
     if report.verdict != "ok":
         print(report.summary, [finding.rule for finding in report.findings])
 
+A training loop of one's own is observed by ``watching``, transformers' Trainer by ``callback``::
+
+    with watching() as watched:
+        train()
+    print(watched.report.summary)
+
 For tests of a checkpoint function of one's own there is ``ckptdoctor.testing``.
 """
 
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckptdoctor.model.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from ckptdoctor.model.report import Report
+    from ckptdoctor.observe.inside import Watched
 
-__all__ = ["__version__", "check"]
+__all__ = ["__version__", "callback", "check", "watching"]
 
 
 def check(
@@ -82,3 +90,35 @@ def check(
         verify=verify,
     )
     return diagnose(request)
+
+
+def watching(steps: int = 2, evidence: str | PathLike[str] | None = None) -> AbstractContextManager[Watched]:
+    """Observe the first training steps in a block of code, as ``ckptdoctor watch`` observes a command's.
+
+    Args:
+        steps: Steps of the optimizer to observe. Then every hook is taken out.
+        evidence: A folder that all ranks share, for a report on all ranks; without one it is on this process.
+
+    Returns:
+        A context, whose value has the ``report`` once the steps are over.
+    """
+    from ckptdoctor.observe.inside import watching as watch
+
+    return watch(steps, evidence)
+
+
+def callback(steps: int = 2, stop: bool = False) -> Any:
+    """A ``TrainerCallback`` for transformers' Trainer: ``Trainer(..., callbacks=[ckptdoctor.callback()])``.
+
+    It prints the verdict on standard error, and keeps the report as ``report``.
+
+    Args:
+        steps: Steps of the optimizer to observe. Then every hook is taken out.
+        stop: Whether to end the training with ``RuntimeError`` if checkpointing does not work.
+
+    Raises:
+        ckptdoctor.errors.UsageFault: transformers is not imported yet.
+    """
+    from ckptdoctor.observe.inside import callback as make
+
+    return make(steps, stop)

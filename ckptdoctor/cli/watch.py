@@ -122,7 +122,10 @@ def watch(
         hooks = hooked.environment(parts, os.environ if environ is None else environ, place)
         _say(name, f"observing {_label(words)}")
         followed = following.follow(words, hooks, place, watching, _teller(name))
-    show(followed.report, destinations)
+    report = followed.report
+    if "adapt" in parts:
+        report = report.with_notes(["`ckptdoctor run` adapts callables: without it, the command may fail."])
+    show(report, destinations)
     return _status(followed)
 
 

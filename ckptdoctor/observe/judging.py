@@ -25,7 +25,13 @@ _OWN_FIELDS = ("step", "function", "engine", "fsdp_checkpointing")
 """What an observer says beside evidence."""
 
 
-def judge(processes: Sequence[ProcessReport], steps: int, command: str = "", small: Sequence[str] = ()) -> Report:
+def judge(
+    processes: Sequence[ProcessReport],
+    steps: int,
+    command: str = "",
+    small: Sequence[str] = (),
+    is_whole: bool = True,
+) -> Report:
     """The report on a job.
 
     Args:
@@ -33,13 +39,14 @@ def judge(processes: Sequence[ProcessReport], steps: int, command: str = "", sma
         steps: Steps that were to be observed.
         command: What was started, in a few words.
         small: What was made small in it.
+        is_whole: Whether all ranks are to have reported; otherwise the report is on those that did.
     """
     observed = [pair for one in processes for pair in _observed(one)]
     environment = next((one.environment for one in processes if one.environment is not None), _unknown(processes))
     plan = Plan([planned for planned, _ in observed])
     found = findings.find(environment, plan, [evidence for _, evidence in observed])
     more = _unexplained(found)
-    verdict, summary = _verdict(found, processes, observed, more)
+    verdict, summary = _verdict(found, processes, observed, more, is_whole)
     return Report(
         schema=SCHEMA,
         version=__version__,
@@ -139,7 +146,7 @@ Observed = Sequence[tuple[Planned, Evidence]]
 
 
 def _verdict(
-    found: Found, processes: Sequence[ProcessReport], observed: Observed, more: Sequence[Finding]
+    found: Found, processes: Sequence[ProcessReport], observed: Observed, more: Sequence[Finding], is_whole: bool
 ) -> tuple[Verdict, str]:
     """The verdict: ``ok`` only if all ranks were observed, and each step of each rank is sound."""
     if not observed:
@@ -158,10 +165,11 @@ def _verdict(
         return verdict, summary
     if all(planned.spec.function == NO_FUNCTION for planned, _ in observed):
         return "not judged", "Nobody switched gradient checkpointing on in this job: there was nothing to judge."
-    absent = _absent(processes)
+    absent = _absent(processes) if is_whole else []
     if absent:
         return "not judged", f"{summary} But {_ranks(absent)} of {_world(processes)} reported nothing."
-    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {counted(_world(processes), 'rank')}."
+    ranks = counted(len({one.rank for one in processes}), "rank")
+    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {ranks}."
 
 
 def _nothing(processes: Sequence[ProcessReport]) -> str:

@@ -20,7 +20,7 @@ def judge(case: Case) -> RuleHit | None:
         title=f"{_who(case, first)}: gradients are wrong, without any error",
         detail=f"{_what(first)} Seen in {counted(len(layers), 'layer')}: {listed(layers, limit=3)}.{_why(case, first)}",
         culprit=case.function or case.passed_by,
-        passed_by=case.passed_by,
+        passed_by=case.passed_by if case.function else None,
     )
 
 

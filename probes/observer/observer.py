@@ -22,7 +22,7 @@ from .evidence import Step, of_error
 from .jobs_model import JobsModel
 from .reporting import Reporting
 from .runs import Layers, Run
-from .switching import Switching
+from .switching import MODULE, Switching
 
 _NOT_TOLD = ("ChildFailedError", "CalledProcessError", "KeyboardInterrupt", "SystemExit", "ProcessRaisedException")
 """Errors that only say that another process failed, or that the job is being stopped."""
@@ -96,6 +96,19 @@ class Observer:
         self.model = self.layers = self.arriving = None
         self._codes.clear()
 
+    def end(self, error: BaseException | None = None) -> None:
+        """End the observation now, with the error that ended the training, if one did."""
+        if not self.is_open:
+            return
+        try:
+            if error is not None:
+                self._raised(error, "")
+            else:
+                self._finish_step()
+            self.close("exited" if error is None else "raised")
+        except Exception as own:
+            self.give_up(own)
+
     def give_up(self, error: Exception) -> None:
         """End the observation for an error of our own; the job goes on."""
         trace = error.__traceback__
@@ -110,12 +123,8 @@ class Observer:
             self.report.write(ended="gave up", why=why)
 
     def _at_exit(self) -> None:
-        if self.is_open and self.report.is_ours:
-            try:
-                self._finish_step()
-                self.close("exited")
-            except Exception as error:
-                self.give_up(error)
+        if self.report.is_ours:
+            self.end()
 
     # -- the model
 
@@ -287,14 +296,17 @@ def _always(module: torch.nn.Module, hook: Any) -> Any:
         return module.register_forward_hook(hook)
 
 
-def start() -> None:
-    """Observe this process, with the settings in the folder of evidence."""
-    folder = os.environ["CKPTDOCTOR_EVIDENCE"]
+def start(folder: str = "") -> Observer:
+    """Observe this process, with the settings in the folder of evidence.
+
+    Args:
+        folder: That folder; the one that a variable names if it is not given.
+    """
+    folder = folder or os.environ["CKPTDOCTOR_EVIDENCE"]
     with open(os.path.join(folder, "settings.json"), encoding="utf-8") as handle:
         observer = Observer(folder, json.load(handle))
     observer.begin()
     hooked = sys.modules.get("_ckptdoctor_hook")
     if hooked is not None:
-        from .switching import MODULE
-
         hooked.when_executed(MODULE, observer.switching.install)
+    return observer

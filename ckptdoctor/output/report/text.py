@@ -44,6 +44,8 @@ def render(report: Report, style: Style) -> str:
 
 def _head(report: Report, layout: Layout) -> list[str]:
     environment = report.environment
+    if not environment.python:  # no process of a job told of it
+        return [*layout.flow([f"ckptdoctor {report.version}"]), *(layout.flow([report.job]) if report.job else [])]
     target = [environment.executable, f"Python {environment.python}"]
     return [
         *layout.flow([f"ckptdoctor {report.version}", *target, *_devices(report.probes)]),
