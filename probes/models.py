@@ -148,10 +148,10 @@ def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module
         raise ModelUnavailableError(f"{kind.__name__} cannot be made tiny: {_cause(error)}") from error
     if count > MOST_PARAMETERS:
         raise ModelUnavailableError(f"{kind.__name__} does not get tiny: {count:,} parameters")
-    return _initialised(kind, config)
+    return initialised(kind, config)
 
 
-def _initialised(kind: type, config: Any) -> torch.nn.Module:
+def initialised(kind: type, config: Any) -> torch.nn.Module:
     """A model all of whose parameters have values: some classes leave experts as they lie in memory, for weights to come."""
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # memory that nobody writes to is filled with NaN

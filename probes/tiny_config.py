@@ -109,22 +109,33 @@ TINY_PARTS: dict[str, Any] = {
 """The same for models of several parts."""
 
 
-def shrink_all(config: Any, layers: int = LAYERS) -> None:
-    """Make a configuration and those of its parts tiny, in place."""
-    _shrink_parts(config, layers)
-    _shrink_tokens(config, {})
+def shrink_all(config: Any, layers: int = LAYERS, kept: frozenset[str] = frozenset()) -> None:
+    """Make a configuration and those of its parts tiny, in place.
+
+    Args:
+        config: A configuration of transformers.
+        layers: Decoder layers.
+        kept: Settings that stay as they are; with the vocabulary, all tokens stay.
+    """
+    _shrink_parts(config, layers, kept)
+    if "vocab_size" not in kept:
+        _shrink_tokens(config, {})
 
 
-def _shrink_parts(config: Any, layers: int) -> None:
-    parts = [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
-    for part in parts:
-        _shrink_parts(part, layers)
+def parts_of(config: Any) -> list[Any]:
+    """The configurations that a configuration holds: of text, images, sound."""
+    return [value for value in vars(config).values() if hasattr(value, "model_type") and hasattr(value, "to_dict")]
+
+
+def _shrink_parts(config: Any, layers: int, kept: frozenset[str]) -> None:
+    for part in parts_of(config):
+        _shrink_parts(part, layers, kept)
     for name, value in TINY_PARTS.items():
         was = _setting(config, name)
-        if was is not None:
+        if was is not None and name not in kept:
             with contextlib.suppress(AttributeError, NotImplementedError):
                 setattr(config, name, _alike(value, was))
-    shrink(config, layers)
+    shrink(config, layers, kept)
     _fit(config)
 
 
@@ -194,13 +205,13 @@ def _fit(config: Any) -> None:
                 setattr(config, name, value)
 
 
-def shrink(config: Any, layers: int = LAYERS) -> None:
+def shrink(config: Any, layers: int = LAYERS, kept: frozenset[str] = frozenset()) -> None:
     """Make a configuration tiny and keep its architecture, in place."""
     before = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layer", None)
     count = {"num_hidden_layers": layers, "n_layer": layers}
     for name, value in {**TINY, **count, **_key_value_heads(config)}.items():
         was = _setting(config, name)
-        if was is not None:
+        if was is not None and name not in kept:
             try:
                 setattr(config, name, _alike(value, was))
             except (AttributeError, NotImplementedError):  # an alias or a computed value
@@ -210,7 +221,8 @@ def shrink(config: Any, layers: int = LAYERS) -> None:
         if isinstance(value, list) and before and len(value) == before != layers:
             setattr(config, name, [value[index % before] for index in range(layers)])
     _plain_rope(config)
-    config.use_cache = False
+    if "use_cache" not in kept:
+        config.use_cache = False
 
 
 def _key_value_heads(config: Any) -> dict[str, int]:

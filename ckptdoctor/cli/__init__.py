@@ -23,6 +23,7 @@ SUMMARIES = {
     "fix": "Find what fixes an environment, prove it, and apply it on request.",
     "run": "Run a training command with its checkpoint function adapted. No file changes.",
     "watch": "Run a training command unchanged, observe its first steps, and judge them.",
+    "rehearse": "Run a training command small, on this machine, in about a minute, and judge it.",
     "scan": "Find code that relies on how transformers checkpoints. Nothing is imported.",
     "explain": "Explain a log or an issue text. Nothing is run.",
     "report": "Pack a bug report with a script that reproduces it, without private data.",

@@ -120,13 +120,13 @@ def watch(
     with _folder(evidence) as place:
         folder.prepare(place, steps)
         hooks = hooked.environment(parts, os.environ if environ is None else environ, place)
-        _say(name, f"observing {_label(words)}")
+        say(name, f"observing {_label(words)}")
         followed = following.follow(words, hooks, place, watching, _teller(name))
     report = followed.report
     if "adapt" in parts:
         report = report.with_notes(["`ckptdoctor run` adapts callables: without it, the command may fail."])
     show(report, destinations)
-    return _status(followed)
+    return _status(followed, exit_after)
 
 
 def _collect(place: Path, words: Sequence[str], steps: int, destinations: Sequence[Destination], **others: Any) -> int:
@@ -182,19 +182,21 @@ def _teller(name: str) -> Callable[[Report], None]:
     def tell(report: Report) -> None:
         from ckptdoctor.output.sentences import VERDICTS
 
-        _say(name, f"{VERDICTS[report.verdict]}: {report.summary}")
+        say(name, f"{VERDICTS[report.verdict]}: {report.summary}")
 
     return tell
 
 
-def _say(name: str, text: str) -> None:
+def say(name: str, text: str) -> None:
+    """A line on standard error."""
     from ckptdoctor.words.escape import one_line
 
     with suppress(OSError, ValueError):  # closed
         click.echo(f"ckptdoctor {name}: {one_line(text, 1000)}", err=True)
 
 
-def _status(followed: Followed) -> int:
+def _status(followed: Followed, exit_after: bool) -> int:
     if followed.stopped == "finding":
         return ExitStatus.FOUND
-    return followed.report.status if followed.stopped else followed.status
+    is_judged = followed.stopped or (exit_after and followed.status == 0)  # it may end by itself just before
+    return followed.report.status if is_judged else followed.status

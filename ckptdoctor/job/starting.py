@@ -30,12 +30,12 @@ _DEEPSPEEDS = {
 }
 """Those of ``deepspeed``, as DeepSpeed 0.19 declares them."""
 
-_PYTHON = re.compile(r"(?:python|pypy)[\d.]*w?(?:\.exe)?")
+PYTHON = re.compile(r"(?:python|pypy)[\d.]*w?(?:\.exe)?")
 _PYTHONS_WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 
-_TORCH_MODULES = ("torch.distributed.run", "torch.distributed.launch")
-_ACCELERATE_MODULES = ("accelerate.commands.launch",)
-_STARTERS = ("accelerate", "accelerate-launch", "torchrun", "deepspeed")
+TORCH_MODULES = ("torch.distributed.run", "torch.distributed.launch")
+ACCELERATE_MODULES = ("accelerate.commands.launch",)
+STARTERS = ("accelerate", "accelerate-launch", "torchrun", "deepspeed")
 
 
 _NO_STARTERS = {
@@ -106,14 +106,14 @@ def started(words: Sequence[str], load: Loader, programs: Sequence[str]) -> Star
     if at is None or words[0].rpartition("/")[2] in _NO_STARTERS:
         return None
     name, rest = words[at].rpartition("/")[2], list(words[at + 1 :])
-    if _PYTHON.fullmatch(name):
+    if PYTHON.fullmatch(name):
         return _python(rest, load)
-    return _launched(name, rest, load) if name in _STARTERS else Started(name, rest, Launch())
+    return _launched(name, rest, load) if name in STARTERS else Started(name, rest, Launch())
 
 
 def _is_start(word: str, programs: Sequence[str]) -> bool:
     name = word.rpartition("/")[2]
-    return name in _STARTERS or name in programs or bool(_PYTHON.fullmatch(name))
+    return name in STARTERS or name in programs or bool(PYTHON.fullmatch(name))
 
 
 def _python(words: list[str], load: Loader) -> Started | None:
@@ -131,9 +131,9 @@ def _python(words: list[str], load: Loader) -> Started | None:
 
 
 def _module(name: str, words: list[str], load: Loader) -> Started | None:
-    if name in _TORCH_MODULES:
+    if name in TORCH_MODULES:
         return _launched("torchrun", words, load)
-    if name in _ACCELERATE_MODULES:
+    if name in ACCELERATE_MODULES:
         return _launched("accelerate", ["launch", *words], load)
     return Started(name, words, Launch(), is_python=True)
 
@@ -142,7 +142,7 @@ def _launched(name: str, words: list[str], load: Loader) -> Started | None:
     if name == "accelerate" and words[:1] != ["launch"]:
         return None
     words = words[1:] if name == "accelerate" else words
-    switches = {"torchrun": _TORCHS, "deepspeed": _DEEPSPEEDS}.get(name, _ACCELERATES)
+    switches = _switches(name)
     at = _program_at(words, switches)
     if at == len(words):
         return None
@@ -151,10 +151,24 @@ def _launched(name: str, words: list[str], load: Loader) -> Started | None:
     program, rest = words[at], words[at + 1 :]
     if options.values.get("no_python") and program.rpartition("/")[2]:
         return Started(program.rpartition("/")[2], rest, by)
-    if _PYTHON.fullmatch(program.rpartition("/")[2]):
+    if PYTHON.fullmatch(program.rpartition("/")[2]):
         inner = _python(rest, load)
         return inner._replace(launch=by) if inner else None
     return Started(program, rest, by, is_python=True)
+
+
+def options_of(name: str, words: Sequence[str]) -> int:
+    """How many of a launcher's words are its own options.
+
+    Args:
+        name: ``torchrun``, ``deepspeed``, or accelerate's.
+        words: What follows it; for accelerate, what follows ``launch``.
+    """
+    return _program_at(words, _switches(name))
+
+
+def _switches(name: str) -> set[str]:
+    return {"torchrun": _TORCHS, "deepspeed": _DEEPSPEEDS}.get(name, _ACCELERATES)
 
 
 def _program_at(words: Sequence[str], switches: set[str]) -> int:

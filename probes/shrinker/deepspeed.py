@@ -1,0 +1,103 @@
+"""DeepSpeed's configuration: no offloading, no optimizer that a compiler builds, batches as small as the job's."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from typing import Any, Callable
+
+from . import devices, reductions, telling
+from .wrapping import wrap
+
+BATCHES = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+LOGGERS = ("tensorboard", "wandb", "csv_monitor", "comet", "flops_profiler")
+OF_MANY_RANKS = ("zero_hpz_partition_size", "mics_shard_size", "mics_hierarchical_params_gather")
+
+
+def act_on_accelerate(module: Any) -> None:
+    """Accelerate's reader, which transformers' is made of."""
+    wrap(module.HfDeepSpeedConfig, "__init__", _read)
+
+
+def act_on_transformers(module: Any) -> None:
+    """Transformers' reader, where there is no accelerate's."""
+    wrap(module.HfDeepSpeedConfig, "__init__", _read)
+
+
+def act_on_operations(module: Any) -> None:
+    """On a CPU: without the C++ op for memory that ranks share, which takes minutes and a compiler to build."""
+    operations = getattr(module, "__compatible_ops__", {})
+    if devices.on_cpu() and "deepspeed_shm_comm" in operations:
+        operations["deepspeed_shm_comm"] = False
+
+
+def act_on_deepspeed(module: Any) -> None:
+    """DeepSpeed's own reader, for jobs that call ``deepspeed.initialize``."""
+    wrap(module.DeepSpeedConfig, "__init__", _initialized)
+
+
+def _read(original: Callable[..., Any], config: Any, given: Any, *args: Any, **kwargs: Any) -> None:
+    original(config, reduced(given), *args, **kwargs)
+
+
+def _initialized(original: Callable[..., Any], config: Any, given: Any, *args: Any, **kwargs: Any) -> None:
+    small = reduced(given, keeps_batches=True)
+    if isinstance(small, dict) and all(isinstance(small.get(name), int) for name in BATCHES[1:]):
+        small.pop(BATCHES[0], None)
+        for name, limit in zip(BATCHES[1:], (reductions.BATCH, reductions.ACCUMULATION)):
+            small[name] = min(small[name], limit)
+    original(config, small, *args, **kwargs)
+
+
+def reduced(given: Any, keeps_batches: bool = False) -> Any:
+    """A configuration that can be run on this machine.
+
+    Args:
+        given: The configuration, or its file; what is neither stays.
+        keeps_batches: Sizes of batches stay; else they come from the trainer's arguments, which are small.
+    """
+    if isinstance(given, (str, os.PathLike)) and os.path.isfile(given):
+        with open(given, encoding="utf-8") as handle:
+            given = json.load(handle)
+    if not isinstance(given, dict):
+        return given
+    config = copy.deepcopy(given)
+    zero = config.get("zero_optimization")
+    if isinstance(zero, dict):
+        _shrink_zero(zero)
+    for name in (*LOGGERS, "aio"):
+        config.pop(name, None)
+    for name in BATCHES if not keeps_batches else ():
+        if isinstance(config.get(name), int):
+            config[name] = "auto"
+    if devices.on_cpu():
+        _run_on_cpu(config)
+    return config
+
+
+def _shrink_zero(zero: dict[str, Any]) -> None:
+    for name in ("offload_optimizer", "offload_param", "cpu_offload", "cpu_offload_params"):
+        found = zero.pop(name, None)
+        device = found.get("device") if isinstance(found, dict) else found
+        if device not in (None, False, "none"):
+            telling.small("DeepSpeed's offloading is off.")
+    for name in OF_MANY_RANKS:
+        if zero.pop(name, None) not in (None, 1, -1, False):
+            telling.small(f"DeepSpeed's `{name}` needs more ranks and is off.")
+
+
+def _run_on_cpu(config: dict[str, Any]) -> None:
+    half = config.get("fp16")
+    if isinstance(half, dict) and half.get("enabled") is True:
+        config["fp16"] = {"enabled": False}
+        config["bf16"] = {"enabled": True}
+        telling.small("`fp16` needs a GPU: the job runs in bf16.")
+    optimizer = config.get("optimizer")
+    if isinstance(optimizer, dict):
+        if str(optimizer.get("type")).lower() not in ("adam", "adamw"):
+            telling.small(f"DeepSpeed's optimizer {optimizer.get('type')} needs a compiler: AdamW is used.")
+            learning = optimizer.get("params", {})
+            optimizer["params"] = {key: learning[key] for key in ("lr", "weight_decay") if key in learning}
+            optimizer["type"] = "AdamW"
+        optimizer.setdefault("params", {})["torch_adam"] = True  # the fused one is built by a compiler
