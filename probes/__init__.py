@@ -10,6 +10,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``fork_server``     the process that imports torch once and forks workers, for many combinations of packages
 ``bridge``          the two pipes to the doctor: requests and events
 ``importing``       the stack, imported once for all probes that are forked afterwards
+``imported``        which modules were imported since a moment
 ``isolate``         one child: its pipes, its time limit, its end
 ``processes``       whether a fork is safe, and how forked processes end
 ``shortages``       whether an error is the machine's, which is short of memory, processes, files or disk
@@ -37,6 +38,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``switching_on``    transformers' Trainer's own call that switches checkpointing on
 ``preparing``       a trainer's own patches of the model of a job
 ``replacements``    who replaced what, and at which line
+``replacing_lines`` which lines of a function may replace something
 ``loading``         checkpoint functions of trainers, loaded without the rest of them
 ``excerpt``         some definitions of a module, without the rest of it
 ``trainers``        how each trainer switches its functions on, a file for each

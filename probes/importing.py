@@ -29,6 +29,8 @@ def prepare(specs: list[dict[str, Any]], channel: Channel) -> None:
         _import(model, channel, functools.partial(_import_model, model))
     if any(needs_deepspeed(spec) for spec in specs):
         _import("deepspeed", channel, _import_deepspeed)
+    for engine in sorted({catalog.ENGINES[spec["engine"]]["module"] for spec in specs if spec["ranks"] > 1}):
+        _import_engine(engine)
     if any(spec["setup"]["tuning"] == "lora" for spec in specs):
         _import("peft", channel, functools.partial(importlib.import_module, "peft"))
     _import("the probes", channel, _import_probes)
@@ -59,6 +61,16 @@ def _import_deepspeed() -> None:
     warm_up()
 
 
+def _import_engine(module: str) -> None:
+    """What an engine of ranks imports late; where that fails, its probes tell."""
+    with contextlib.suppress(Exception):
+        importlib.import_module(f".engines.{module}", __package__).warm_up()
+        import torch
+
+        with torch.autograd.profiler.record_function(""):  # imports a module when it is first used, as DDP and FSDP2 do
+            pass
+
+
 def _import_model(name: str) -> None:
     from . import models, switching_on
 
@@ -68,7 +80,7 @@ def _import_model(name: str) -> None:
     if os.path.isabs(name):
         import transformers  # noqa: F401
     else:
-        models.model_class(name)
+        models.warm_up(name)
 
 
 def _import_trainer(name: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import reads
+from . import imported, reads
 from .processes import die_with_parent
 from .shortages import ran_out
 
@@ -141,13 +141,13 @@ def in_child(spec: dict[str, Any], run: Run, result_end: int) -> None:
     """Run a probe in this process and write the envelope; never returns."""
     status = 0
     try:
-        known = set(sys.modules)
+        newest = imported.newest()
         reads.watch_variables()
         reads.watch_files()
         dump_later(max(spec["timeout"] - DUMP, 0.1))
         evidence = run(spec, lambda part: _write(result_end, json.dumps(part).encode() + b"\n"))
         faulthandler.cancel_dump_traceback_later()
-        envelope = {"evidence": evidence, "files": files_of(name for name in sys.modules if name not in known)}
+        envelope = {"evidence": evidence, "files": files_of(imported.since(newest))}
         envelope["reads"] = reads.told()
         _write(result_end, json.dumps(envelope).encode())
     except BaseException as error:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from . import catalog, excerpt, places, stack
+from . import catalog, excerpt, imported, places, stack
 
 
 def available() -> list[str]:
@@ -52,12 +52,12 @@ def load(name: str, replacement: str = "") -> tuple[ModuleType, dict[str, Any]]:
     if found is None:
         raise ImportError(f"{name.split(':')[0]} has no checkpoint function of its own here")
     dotted, file = found
-    before = dict(sys.modules)
+    newest = imported.newest()
     try:
         module, stubbed = _alone(dotted, replacement or file, os.path.dirname(file), catalog.FUNCTIONS[name])
         how = "module only"
     except Exception:
-        _forget(before)
+        _forget(newest)
         module, stubbed, how = importlib.import_module(dotted), [], "import"
     function = next(
         (found for needed in catalog.FUNCTIONS[name]["needs"] if (found := getattr(module, needed, None))), None
@@ -115,8 +115,9 @@ def _bare(name: str, folder: str) -> ModuleType:
     return shell
 
 
-def _forget(before: dict[str, ModuleType]) -> None:
-    for name in [name for name in sys.modules if name not in before]:
+def _forget(newest: str) -> None:
+    """Forget the modules that came after one."""
+    for name in imported.since(newest) if newest in sys.modules else ():
         del sys.modules[name]
 
 
@@ -214,11 +215,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 @contextmanager
 def _stand_ins(exclude: str) -> Iterator[set[str]]:
-    finder = _Finder(exclude)
+    finder, newest = _Finder(exclude), imported.newest()
     sys.meta_path.append(finder)
     try:
         yield finder.made
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] in finder.made]:
+        for name in [name for name in imported.since(newest) if name.split(".")[0] in finder.made]:
             del sys.modules[name]

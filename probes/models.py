@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from . import families, tiny_config, tiny_media, variants
+from . import families, surroundings, tiny_config, tiny_media, variants
 from .layers import decoder, layers_of
 
 OWN = "tiny-glm4"
@@ -70,7 +71,7 @@ def build(
     family = name if name == OWN else str(module.config.model_type)
     with torch.random.fork_rng(devices=()):
         # Ranks share the model and not the batch: what reduces gradients wrongly must show.
-        torch.manual_seed(torch.initial_seed() + int(os.environ.get("RANK", "0")))
+        surroundings.seed_torch(torch.initial_seed() + int(os.environ.get("RANK", "0")))
         inputs = with_settings(name, variants.inputs(variant), use_cache=variant == "cache")
         fed = tiny_media.Fed(inputs) if name == OWN or variant in TEXT_ALONE else tiny_media.feed(module, inputs)
     return Model(module, found, fed.inputs, type(module).__name__, family, fed.tried, fed.untried)
@@ -82,16 +83,6 @@ def _own(convention: str, variant: str, layers: int) -> torch.nn.Module:
     config = TinyGlm4Config(num_hidden_layers=layers)
     variants.configure(config, variant)
     return TinyGlm4ForCausalLM(config, "bound-method" if convention == "model" else convention)
-
-
-def model_class(family: str) -> tuple[type, type]:
-    """Configuration and class of a family, imported from the installed transformers.
-
-    Raises:
-        ModelUnavailableError: It has no such family, or no class that learns a language.
-    """
-    config, kind = _whole(_config(family), ())
-    return type(config), kind
 
 
 def _from_transformers(name: str, variant: str, layers: int, auto_classes: Sequence[str]) -> torch.nn.Module:
@@ -137,11 +128,7 @@ def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module
     if why := variants.configure(config, variant, shared):
         raise ModelUnavailableError(f"{kind.__name__} {why}")
     try:
-        with torch.device("meta"):
-            counted = kind(config)
-        if not isinstance(counted, torch.nn.Module):
-            raise ModelUnavailableError(f"{kind.__name__} is not a PyTorch model")
-        count = sum(parameter.numel() for parameter in counted.parameters())
+        count = _count(config, kind)
     except ModelUnavailableError:
         raise
     except Exception as error:  # whatever a class makes of values that no release has
@@ -149,6 +136,40 @@ def _tiny(config: Any, kind: type, variant: str, layers: int) -> torch.nn.Module
     if count > MOST_PARAMETERS:
         raise ModelUnavailableError(f"{kind.__name__} does not get tiny: {count:,} parameters")
     return initialised(kind, config)
+
+
+_COUNTED: dict[tuple[type, str], int] = {}
+"""The number of parameters of a class with a configuration, as JSON."""
+
+
+def _count(config: Any, kind: type) -> int:
+    """The number of parameters of a model."""
+    try:
+        key = kind, str(config.to_json_string(use_diff=False))
+    except Exception:  # a configuration may hold anything
+        key = kind, ""
+    if key in _COUNTED:
+        return _COUNTED[key]
+    with torch.device("meta"):
+        counted = kind(config)
+    if not isinstance(counted, torch.nn.Module):
+        raise ModelUnavailableError(f"{kind.__name__} is not a PyTorch model")
+    count: int = sum(parameter.numel() for parameter in counted.parameters())
+    if key[1]:
+        _COUNTED[key] = count
+    return count
+
+
+def warm_up(family: str) -> None:
+    """Import the class of a family and count its parameters, for all processes that are forked: counting is a third of a probe.
+
+    Raises:
+        ModelUnavailableError: The installed transformers has no such family, or no class that learns a language.
+    """
+    config, kind = _whole(_config(family), ())
+    with contextlib.suppress(Exception):  # each probe tells
+        tiny_config.shrink_all(config, tiny_config.LAYERS)
+        _count(config, kind)
 
 
 def initialised(kind: type, config: Any) -> torch.nn.Module:

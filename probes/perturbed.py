@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple
 
 import torch
 
-from . import models, places, tiny_glm4, tiny_inputs
+from . import models, places, surroundings, tiny_glm4, tiny_inputs
 from .step import Step
 
 ROUNDING = 2.0**-8
@@ -49,7 +49,7 @@ class Perturbed(Step):
     def run(self) -> None:
         """Every layer, then the function."""
         torch.set_num_threads(1)
-        torch.manual_seed(self.spec["seed"])
+        surroundings.seed_torch(self.spec["seed"])
         self._enter("build")
         self._build()
         batch = models.with_settings(self.spec["model"], tiny_inputs.padded(*BATCH))
@@ -120,7 +120,7 @@ class Perturbed(Step):
 
     def _checkpointed_with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
         """Take a step; what the last layer got, which is changed before backward."""
-        torch.manual_seed(self.spec["seed"])
+        surroundings.seed_torch(self.spec["seed"])
         self.model.module.zero_grad(set_to_none=True)
         loss = self.model.module(**tiny_inputs.fresh(self.batch)).loss
         passed = self.spy.call.args if self.spy.call else ()
@@ -168,7 +168,7 @@ def _saved(run: Callable[[], Any]) -> list[Saved]:
         found.append(Saved(f"{list(tensor.shape)} {str(tensor.dtype).rpartition('.')[2]}", *_line()))
         return tensor
 
-    torch.manual_seed(0)
+    surroundings.seed_torch(0)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run()
     return found

@@ -14,7 +14,7 @@ import sys
 from types import FrameType, MethodType
 from typing import Any, Callable, NamedTuple
 
-from . import places
+from . import imported, places, replacing_lines
 
 SWITCHES = (
     "_set_gradient_checkpointing",
@@ -64,14 +64,18 @@ class _Holders:
         self.names: list[tuple[dict[str, Any], str, str]] = []
         """The names of a module, one of them, and both as a label."""
         self._looked_at: set[str] = set()
+        self._newest = ""
+        """The module that was the newest."""
 
     def look(self) -> None:
         """Look through the modules that came since."""
-        for key, module in list(sys.modules.items()):
-            held = getattr(module, "__dict__", {})
+        since = imported.since(self._newest)
+        for key in since:
+            held = getattr(sys.modules.get(key), "__dict__", {})
             if key not in self._looked_at and isinstance(held, dict):
                 self.names += [(held, own, f"{key}.{own}") for own, value in list(held.items()) if value is self.shared]
-        self._looked_at.update(sys.modules)
+        self._looked_at.update(since)
+        self._newest = imported.newest()
 
 
 _KNOWN: dict[tuple[str, str], _Holders] = {}
@@ -106,6 +110,7 @@ class Watch:
         self._values: list[Any] = []
         self._originals: list[Any] = []
         self._at: tuple[str, int, str] | None = None
+        """The last line that may have replaced something."""
         self._previous: Any = None
         self.found: list[Replacement] = []
         self._add_shared()
@@ -176,20 +181,23 @@ class Watch:
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self._is_watched(frame.f_code.co_filename):
             return None
-        self.look()
-        self._at = _place(frame)
-        return self._trace_lines
+        lines = replacing_lines.of(frame.f_code)
+        if not lines:
+            return None
 
-    def _trace_lines(self, frame: FrameType, event: str, argument: Any) -> Any:
-        self.look()
-        if event == "return":
-            caller = frame.f_back
-            while caller is not None and not self._is_watched(caller.f_code.co_filename):
-                caller = caller.f_back
-            self._at = _place(caller) if caller is not None else None
-        else:
-            self._at = _place(frame)
-        return self._trace_lines
+        def trace_lines(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "return":
+                self.look()
+                caller = frame.f_back
+                while caller is not None and not self._is_watched(caller.f_code.co_filename):
+                    caller = caller.f_back
+                self._at = _place(caller) if caller is not None else None
+            elif frame.f_lineno in lines:
+                self.look()
+                self._at = _place(frame)
+            return trace_lines
+
+        return trace_lines
 
     def told(self) -> list[dict[str, Any]]:
         """What was replaced and stayed so, as evidence: the last replacement of each place."""

@@ -23,6 +23,7 @@ from . import (
     shortages,
     stack,
     stand_in,
+    surroundings,
     switching_on,
     tiny_inputs,
     tuning,
@@ -145,7 +146,7 @@ class Step:
     def run(self) -> None:
         """All of it, stage by stage."""
         torch.set_num_threads(1)
-        torch.manual_seed(self.spec["seed"])
+        surroundings.seed_torch(self.spec["seed"])
         self._enter("build")
         self._build()
         self._enter("plain")
@@ -286,7 +287,7 @@ class Step:
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""
-        torch.manual_seed(self.spec["seed"])  # dropout draws the same in every pass that is compared
+        surroundings.seed_torch(self.spec["seed"])  # dropout draws the same in every pass that is compared
         saved = watch.SavedBytes(self.model.module)
         # Of hooks for what is saved, only the innermost run: those of the function's own context.
         hooks = saved.hooks() if self.around is None else contextlib.nullcontext()

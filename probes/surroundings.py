@@ -45,9 +45,20 @@ def randomness() -> dict[str, Any]:
     }
 
 
+def seed_torch(seed: int) -> None:
+    """Set torch's random number generators to a state.
+
+    Without a GPU, only the CPU's: for generators that do not exist yet, ``torch.manual_seed`` formats stack traces.
+    """
+    if torch.cuda.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def seed() -> None:
     """Set all random number generators to one state, so that what a step draws can be compared."""
-    torch.manual_seed(SEED)
+    seed_torch(SEED)
     random.seed(SEED)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(SEED)

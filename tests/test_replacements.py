@@ -76,6 +76,86 @@ def and_back(modeling, model):
 def raises(modeling, model):
     modeling.Layer.forward = patched
     raise ValueError
+
+
+def between_lines_that_only_look_up(modeling, model):
+    names = {
+        "one": modeling.Layer,
+        "other": modeling,
+    }
+    for name in names:
+        layer = names["one"]
+        setattr(layer, "forward", patched)
+        name = layer
+    return [one for one in names if one in "other"]
+
+
+def by_item(modeling, model):
+    names = vars(modeling)
+    layer = names["Layer"]
+    names["Layer"] = patched
+    layer = names
+
+
+def in_a_comprehension(modeling, model):
+    layers = [modeling.Layer]
+    done = [setattr(one, "forward", patched) for one in layers]
+    return layers
+
+
+class Replacing:
+    def __init__(self, modeling):
+        self.modeling = modeling
+
+    def __enter__(self):
+        layer = self.modeling.Layer
+        layer.forward = patched
+
+    def __exit__(self, *error):
+        pass
+
+
+def in_a_context(modeling, model):
+    context = Replacing(modeling)
+    with context:
+        layer = modeling
+
+
+def in_a_generator(modeling, model):
+    def steps():
+        yield 1
+        modeling.Layer.forward = patched
+        yield 2
+
+    for step in steps():
+        layer = step
+    layer = modeling
+
+
+def in_a_class_body(modeling, model):
+    class Body:
+        modeling.Layer.forward = patched
+        layer = modeling
+
+    layer = Body
+"""
+
+CONSTANTS = """\
+def quiet(names, name):
+    if name in names and names[name] != (name,):
+        return {name: [names[name], -1]}
+    return name.title
+
+kept = {
+    "a": {
+        1: 2,
+    },
+    "b":
+        [3],
+}
+kept.update(
+    a=quiet,
+)
 """
 
 HELPER = "def set_it(owner, value):\n    owner.forward = value\n"
@@ -154,11 +234,48 @@ ON_CLASS = ("modeling.Layer.forward = patched", "def patched(self, x):")
             },
         ),
         ("class_in_module", {"modeling.Layer": ("modeling.Layer = Other", None)}),
+        (
+            "between_lines_that_only_look_up",
+            {"Layer.forward": ('setattr(layer, "forward", patched)', "def patched(self, x):")},
+        ),
+        ("by_item", {"modeling.Layer": ('names["Layer"] = patched', "def patched(self, x):")}),
+        (
+            "in_a_comprehension",
+            {
+                "Layer.forward": (
+                    'done = [setattr(one, "forward", patched) for one in layers]',
+                    "def patched(self, x):",
+                )
+            },
+        ),
+        ("in_a_context", {"Layer.forward": ("layer.forward = patched", "def patched(self, x):")}),
+        ("in_a_generator", {"Layer.forward": ON_CLASS}),
+        ("in_a_class_body", {"Layer.forward": ON_CLASS}),
         ("and_back", {}),
     ],
 )
 def test_the_line_that_replaced_it_is_found(run, name, found):
     assert run(name) == found
+
+
+def test_a_module_that_is_imported_later_has_a_name_too(replacements, monkeypatch):
+    home = ModuleType("torch.utils.checkpoint")
+    home.checkpoint = lambda function: function()
+    monkeypatch.setitem(sys.modules, "torch.utils.checkpoint", home)
+    replacements.warm_up()
+    user = ModuleType("user_that_came_later")
+    user.run = home.checkpoint
+    monkeypatch.setitem(sys.modules, "user_that_came_later", user)
+    with replacements.Watch(lambda file: file == __file__) as watch:
+        _replace(user)
+    assert [one["what"] for one in watch.told()] == ["user_that_came_later.run"]
+
+
+def test_lines_that_only_look_up_replace_nothing(replacements):
+    code = compile(CONSTANTS, "constants.py", "exec")
+    function = next(one for one in code.co_consts if hasattr(one, "co_code"))
+    assert replacements.replacing_lines.of(code) == {1, 6, 13}
+    assert replacements.replacing_lines.of(function) == frozenset()
 
 
 def test_each_modules_own_name_for_torchs_function_is_watched(replacements, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import importlib.metadata
 import os
@@ -44,26 +45,27 @@ def _why(package: Package, loaded: list[str], paths: Sequence[str]) -> str:
     shadow = next((file for file in loaded if _is_elsewhere(file, package, paths)), "")
     if shadow:
         return f"its code is loaded from {shadow}"
-    recorded = _recorded(distribution)
+    recorded = _recorded(distribution, package.location)
     changed = next((file for file in loaded if file.startswith(folder) and _differs(file, recorded)), "")
     return f"{os.path.relpath(changed, package.location)} was changed" if changed else ""
 
 
 def _is_elsewhere(file: str, package: Package, paths: Sequence[str]) -> bool:
     """Whether a file belongs to a package of that name in another folder of ``sys.path``."""
-    return any(
-        file.startswith(f"{path}{os.sep}{package.name}{os.sep}") and not file.startswith(f"{package.location}{os.sep}")
-        for path in paths
-        if path != package.location
-    )
+    elsewhere = tuple(f"{path}{os.sep}{package.name}{os.sep}" for path in paths if path != package.location)
+    return file.startswith(elsewhere) and not file.startswith(f"{package.location}{os.sep}")
 
 
-def _recorded(distribution: importlib.metadata.Distribution) -> dict[str, str]:
-    """SHA-256 of each file as the installer recorded it, by absolute path; base64 without padding."""
+def _recorded(distribution: importlib.metadata.Distribution, folder: str) -> dict[str, str]:
+    """SHA-256 of each file as the installer recorded it, by absolute path; base64 without padding.
+
+    ``Distribution.files`` says the same, and takes a tenth of a second for the thousands of files of transformers.
+    """
+    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
     return {
-        str(distribution.locate_file(file)): file.hash.value
-        for file in distribution.files or ()
-        if file.hash is not None and file.hash.mode == "sha256"
+        f"{folder}{os.sep}{row[0]}": row[1].removeprefix("sha256=")
+        for row in rows
+        if len(row) > 1 and row[1].startswith("sha256=")
     }
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .. import catalog, functions, gradients, memory, models, preparing, shortages, tiny_inputs, watch
+from .. import catalog, functions, gradients, memory, models, preparing, shortages, surroundings, tiny_inputs, watch
 from ..layers import layers_of
 from ..step import Note
 from . import calling, comparing, weights
@@ -63,7 +63,7 @@ class Course:
     def run(self) -> None:
         """Build both models, switch checkpointing on in one, and take every step with both."""
         torch.set_num_threads(1)
-        torch.manual_seed(self.spec["seed"])
+        surroundings.seed_torch(self.spec["seed"])
         self._enter("build")
         self._build()
         self._enter("plain")
