@@ -17,7 +17,12 @@ from ckptdoctor.errors import UsageFault
 from ckptdoctor.output import USUAL, Style, formats, render
 from ckptdoctor.store import writing
 
-OUTPUT = click.option("-o", "--output", metavar="FILE", help="Write to this file instead of stdout.")
+
+def _output(otherwise: str) -> Callable[[Command], Command]:
+    return click.option("-o", "--output", metavar="FILE", help=f"Write to this file instead of {otherwise}.")
+
+
+OUTPUT = _output("stdout")
 
 
 class Destination(NamedTuple):
@@ -59,8 +64,13 @@ def format_options(subject: str) -> Callable[[Command], Command]:
     return add
 
 
-def several_formats(subject: str) -> Callable[[Command], Command]:
-    """The same for several formats at once; the command gets them as ``destinations``."""
+def several_formats(subject: str, otherwise: str = "stdout") -> Callable[[Command], Command]:
+    """The same for several formats at once; the command gets them as ``destinations``.
+
+    Args:
+        subject: What is printed, as ``ckptdoctor.output.formats`` takes it.
+        otherwise: Where it goes without a file.
+    """
     names = formats(subject)
     text = f"Print in this format: {', '.join(names)}. NAME=FILE writes a file. Default: {USUAL}. Repeatable."
     option = click.option("--format", "formats", type=_Format(names), multiple=True, metavar="NAME[=FILE]", help=text)
@@ -70,7 +80,7 @@ def several_formats(subject: str) -> Callable[[Command], Command]:
         def run(formats: Sequence[Destination], output: str | None, **given: Any) -> Any:
             return command(destinations=destinations(formats, output), **given)
 
-        return grouped(option, OUTPUT)(run)
+        return grouped(option, _output(otherwise))(run)
 
     return add
 

@@ -50,7 +50,7 @@ WATCHING = grouped(
     click.option(
         "--evidence", metavar="DIR", help="Folder in which processes report, shared by all machines of the job."
     ),
-    several_formats("report"),
+    several_formats("report", "standard error"),
 )
 """Options of the commands that observe."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def judge(
         probes=found.probes,
         findings=(*found.findings, *more),
         job=command,
-        notes=tuple(_notes(processes, observed, steps, small)),
+        notes=(*_next_step(found, environment, observed), *_notes(processes, observed, steps, small)),
     )
 
 
@@ -209,6 +210,14 @@ def _notes(processes: Sequence[ProcessReport], observed: Observed, steps: int, s
         yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {steps} were to be observed."
     yield from _differing(observed)
     yield from _of_steps([evidence for _, evidence in observed])
+
+
+def _next_step(found: Found, environment: Environment, observed: Observed) -> Iterator[str]:
+    """The command that looks for what fixes a function that cannot work with the callable: nothing was tried here."""
+    if environment.executable and any(RULES[one.rule].reads_callable for one in found.findings):
+        family = next((evidence.family for _, evidence in observed if evidence.family), "")
+        model = f" --model {shlex.quote(family)}" if family else ""
+        yield f"To find what fixes it, and try it: ckptdoctor fix --python {shlex.quote(environment.executable)}{model}"
 
 
 def _differing(observed: Observed) -> Iterator[str]:
