@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ckptdoctor import catalog
-from ckptdoctor.explain import judging, known, lines, places, splitting, tracebacks, usage, versions, wordings
+from ckptdoctor.explain import judging, lines, places, splitting, tracebacks, usage, versions, wordings
 from ckptdoctor.explain.lines import Line
+from ckptdoctor.knowledge import pairs
 from ckptdoctor.model.explanation import SCHEMA, Combination, ExplainedError, Explanation, Seen, Verdict
 from ckptdoctor.rules import RULES, in_log
 from ckptdoctor.rules.common.log import LogContext, LogError, LogVerdict
@@ -124,7 +125,7 @@ def _known(main: Pair | None, releases: dict[str, str]) -> list[Combination]:
     if not catalog.is_trainer(package):
         # If the line that reads the attribute is missing, the trainer whose code is above it still counts.
         package = trainers[-1] if trainers and RULES[told.rule].reads_callable and not told.culprit else ""
-    return known.combinations(package, releases, places.family(frames), told.rule)
+    return pairs.combinations(package, releases, places.family(frames), told.rule)
 
 
 def _fixes(told: LogVerdict, combinations: list[Combination]) -> list[str]:

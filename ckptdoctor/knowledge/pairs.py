@@ -1,4 +1,4 @@
-"""Measurements for an error in a log: the same fault, and releases that work together."""
+"""What is known of a trainer's release with a release of transformers, and the nearest that work together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def combinations(package: str, releases: dict[str, str], family: str, rule: str)
     """
     if not catalog.is_trainer(package):
         return []
-    models = _models(family)
+    models = models_for(family)
     stack = {name: releases[name] for name in (package, "transformers") if releases.get(name)}
     found = list(_this_stack(package, stack, models, family, rule)) if len(stack) == 2 else []
     for kept, varied in (("transformers", package), (package, "transformers")):
@@ -33,7 +33,8 @@ def combinations(package: str, releases: dict[str, str], family: str, rule: str)
     return found
 
 
-def _models(family: str) -> list[str]:
+def models_for(family: str) -> list[str]:
+    """The families that must agree: the one that is asked for if it was measured, else all."""
     known = knowledge.load().models()
     return [family] if family in known else known
 

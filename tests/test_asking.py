@@ -1,0 +1,96 @@
+"""``ckptdoctor known`` with a question: does this work together?"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ckptdoctor import knowledge
+from ckptdoctor.knowledge import asking
+from tests.conftest import run
+
+
+def answer(*words):
+    ran = run("known", "--format", "json", *words)
+    return ran.status, json.loads(ran.out)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "known"),
+    [
+        (["llamafactory==0.9.3", "transformers==4.51.3"], 0, "works"),
+        (["llamafactory==0.9.2", "transformers==4.51.3"], 1, "fails"),
+        (["LLaMA-Factory==0.9.2", "Transformers==4.51.3"], 1, "fails"),
+        (["llamafactory>=0.9.2,<0.9.4", "transformers==4.51.3"], 1, "some work"),
+        (["llamafactory==0.9.2"], 1, "some work"),
+        (["llamafactory", "0.9.2", "transformers@4.51.3"], 1, "fails"),
+        (["llamafactory=0.9.3", "transformers 4.51.3"], 0, "works"),
+        (["llamafactory==99", "transformers==4.51.3"], 3, "not known"),
+    ],
+)
+def test_a_question_has_its_answer_and_status(words, status, known):
+    ended, found = answer(*words)
+
+    assert (ended, found["known"]) == (status, known)
+
+
+def test_the_answer_is_the_maps_for_every_pair():
+    known = knowledge.load()
+    cells = [cell for cell in known.cells if "llamafactory" in cell.stack]
+    _, found = answer("llamafactory", "transformers>=0")
+
+    works = {(one["release"], one["transformers"]): one["works"] for one in found["pairs"]}
+    for cell in cells:
+        if cell.verdict == "fail":
+            assert works[cell.stack["llamafactory"], cell.stack["transformers"]] is False
+    assert set(works.values()) == {True, False}
+
+
+def test_a_pair_that_fails_comes_with_the_nearest_that_works_and_what_its_releases_require():
+    _, found = answer("llamafactory==0.9.2", "transformers==4.51.3")
+
+    assert "pip install --no-deps 'llamafactory==0.9.3'" in [one["command"] for one in found["nearest"]]
+    assert found["pairs"][0]["rules"] == ["CKPT001"]
+    assert "so pip refuses the pair" in found["summary"]
+
+
+def test_a_file_and_what_pip_prints_are_read(tmp_path):
+    file = tmp_path / "requirements.txt"
+    file.write_text(
+        "# mine\n-c other.txt\nllamafactory==0.9.2 ; python_version > '3'\ntransformers==4.51.3  # pinned\n???\n"
+    )
+
+    by_file = run("known", "-r", str(file))
+
+    assert by_file.status == 1
+    assert "FAILS  llamafactory 0.9.2 with transformers 4.51.3 fails (CKPT001)" in by_file.out
+    assert "1 line could not be read" in by_file.out
+
+
+def test_lines_of_pip_freeze_without_a_release_are_named():
+    lines = ["llamafactory @ file:///home/me/llamafactory", "transformers==4.51.3", "numpy==2.0"]
+    found = asking.ask(asking.requirements_in(lines)[0])
+
+    assert any("comes from a URL or a folder" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["numpy==1", "pandas==2"], "None of these packages was measured"),
+        (["llamafactory==0.9.2", "a b c"], "is not a requirement"),
+        (["-r", "nowhere.txt"], "cannot be read"),
+        (["--format", "html", "llamafactory==0.9.2", "transformers"], "not answered as html"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence(words, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run("known", *words)
+
+    assert ran.status == 2
+    assert says in ran.err
+
+
+def test_a_package_alone_is_still_its_map():
+    assert "llamafactory" in run("known", "llamafactory").out
