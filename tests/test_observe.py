@@ -47,8 +47,8 @@ def process(rank=0, world=2, steps=None, **changes):
     )
 
 
-def judged(*processes, steps=2):
-    return judging.judge(processes, steps)
+def judged(*processes, steps=2, **more):
+    return judging.judge(judging.Job(processes, steps, **more))
 
 
 def test_a_sound_job_is_ok():
@@ -87,6 +87,23 @@ def test_an_observer_that_failed_is_no_ok():
     assert report.verdict == "error"
     assert "rank 1" in report.summary
     assert "TypeError" in report.summary
+
+
+def test_a_rank_that_was_killed_is_no_ok():
+    alive, killed = process(0), process(1, steps=[step()], ended="")
+    report = judged(alive, killed, over_on="node", status=137)
+
+    assert report.verdict == "error"
+    assert "status 137 while rank 1 trained" in report.summary
+    assert judged(alive, killed, over_on="another").verdict == "ok"  # it still trains, on its own machine
+
+
+def test_two_trainings_in_one_command_are_both_judged():
+    first = process(0, world=1, steps=[step(layers=[layer(forwards=1)])])
+    second = ProcessReport(2, "node", "/env/bin/python", 0, 1, (step(),), "observed")
+
+    assert [one.rule for one in judged(first, second).findings] == ["CKPT002"]
+    assert [one.rule for one in judged(second, first).findings] == ["CKPT002"]
 
 
 def test_a_compiled_model_is_not_ok():

@@ -136,7 +136,8 @@ def _collect(place: Path, words: Sequence[str], steps: int, destinations: Sequen
         raise UsageFault("--collect starts nothing, so there is no place for a command.", "leave the command out")
     if not (place / folder.SETTINGS).is_file():
         raise UsageFault(f"{place} is no folder of evidence.", "name the folder that --evidence named")
-    report = judging.judge(folder.read(place), steps, "", folder.read_small(place))
+    processes, small = folder.read(place), folder.read_small(place)
+    report = judging.judge(judging.Job(processes, steps, small=small, over_on=judging.EVERYWHERE))
     for one in sorted(destinations, key=lambda one: not one.file):
         one.show(report)
     return report.status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import Report, Severity
 from ckptdoctor.observe import folder, judging
 from ckptdoctor.observe.folder import ProcessReport
+from ckptdoctor.observe.judging import Job
+from ckptdoctor.rules import NOT_DIAGNOSED
 
 POLL = 0.1
 """Seconds between two looks at the command and the folder."""
@@ -93,10 +96,10 @@ def follow(
                 break
             time.sleep(POLL)
         status = process.wait()
-    follower.look()
-    report = follower.report()
+    status = status if status >= 0 else 128 - status
+    report = follower.report("" if stopped else socket.gethostname(), status)
     follower.told_once(report)
-    return Followed(report, status if status >= 0 else 128 - status, stopped)
+    return Followed(report, status, stopped)
 
 
 class _Follower:
@@ -115,17 +118,18 @@ class _Follower:
         self._seen = seen
         processes = folder.read(self._evidence)
         report = self._judged(processes)
-        fires = any(one.severity in _SEVERITIES[self._watching.stop_on] for one in report.findings)
+        faults = [one for one in report.findings if one.rule != NOT_DIAGNOSED]
+        fires = any(one.severity in _SEVERITIES[self._watching.stop_on] for one in faults)
         is_complete = self._is_complete(processes)
-        if any(one.severity == "error" for one in report.findings) or is_complete:
+        if any(one.severity == "error" for one in faults) or is_complete:
             self.told_once(report)
         if fires:
             return "finding"
         return "steps" if is_complete and self._watching.exit_after else ""
 
-    def report(self) -> Report:
-        """The report on all that was reported."""
-        return self._judged(folder.read(self._evidence))
+    def report(self, over_on: str, status: int) -> Report:
+        """The report on all that was reported, once the command has ended; for its arguments see ``judging.Job``."""
+        return self._judged(folder.read(self._evidence), over_on, status)
 
     def told_once(self, report: Report) -> None:
         """Tell the verdict, the first time."""
@@ -133,9 +137,10 @@ class _Follower:
             self._told = True
             self._tell(report)
 
-    def _judged(self, processes: list[ProcessReport]) -> Report:
+    def _judged(self, processes: list[ProcessReport], over_on: str = "", status: int = 0) -> Report:
         small = folder.read_small(self._evidence)
-        return judging.judge(processes, self._watching.steps, self._watching.label, small)
+        watching = self._watching
+        return judging.judge(Job(processes, watching.steps, watching.label, small, over_on=over_on, status=status))
 
     def _is_complete(self, processes: Sequence[ProcessReport]) -> bool:
         """Whether all ranks have observed all steps, or will observe no more."""

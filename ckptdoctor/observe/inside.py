@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.observe import folder, judging
+from ckptdoctor.observe.judging import Job
 from ckptdoctor.store import locations
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Watched:
             self._observer.end(error)
         processes = folder.read(self._folder)
         own = [one for one in processes if one.pid == os.getpid()] if self._shared is None else processes
-        self._report = judging.judge(own, self._steps, is_whole=self._shared is not None)
+        self._report = judging.judge(Job(own, self._steps, is_whole=self._shared is not None))
         if self._temporary is not None:
             self._temporary.cleanup()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,28 +27,47 @@ _OWN_FIELDS = ("step", "function", "engine", "fsdp_checkpointing")
 """What an observer says beside evidence."""
 
 
-def judge(
-    processes: Sequence[ProcessReport],
-    steps: int,
-    command: str = "",
-    small: Sequence[str] = (),
-    is_whole: bool = True,
-) -> Report:
-    """The report on a job.
+EVERYWHERE = "*"
+"""For ``Job.over_on``: on all machines."""
 
-    Args:
+
+@dataclass(frozen=True)
+class Job:
+    """A job as far as it was observed.
+
+    Attributes:
         processes: What its processes reported.
         steps: Steps that were to be observed.
         command: What was started, in a few words.
         small: What was made small in it.
         is_whole: Whether all ranks are to have reported; otherwise the report is on those that did.
+        over_on: The host on which the command has ended by itself; empty while it goes on, or if we ended it.
+        status: The exit status with which it ended.
     """
-    observed = [pair for one in processes for pair in _observed(one)]
-    environment = next((one.environment for one in processes if one.environment is not None), _unknown(processes))
+
+    processes: Sequence[ProcessReport]
+    steps: int
+    command: str = ""
+    small: Sequence[str] = ()
+    is_whole: bool = True
+    over_on: str = ""
+    status: int = 0
+
+    @property
+    def lost(self) -> list[ProcessReport]:
+        """Processes that ended before they could tell how: killed, or left without Python's own end."""
+        return [one for one in self.processes if not one.ended and self.over_on in (EVERYWHERE, one.host)]
+
+
+def judge(job: Job) -> Report:
+    """The report on a job."""
+    observed = [pair for one in job.processes for pair in _observed(one, _label(one, job.processes))]
+    environment = next((one.environment for one in job.processes if one.environment is not None), None)
+    environment = environment or _unknown(job.processes)
     plan = Plan([planned for planned, _ in observed])
     found = findings.find(environment, plan, [evidence for _, evidence in observed])
     more = _unexplained(found)
-    verdict, summary = _verdict(found, processes, observed, more, is_whole)
+    verdict, summary = _verdict(found, job, observed, more)
     return Report(
         schema=SCHEMA,
         version=__version__,
@@ -56,17 +76,18 @@ def judge(
         environment=environment,
         probes=found.probes,
         findings=(*found.findings, *more),
-        job=command,
-        notes=(*_next_step(found, environment, observed), *_notes(processes, observed, steps, small)),
+        job=job.command,
+        notes=(*_next_step(found, environment, observed), *_notes(job, observed)),
     )
 
 
-def has_error(processes: Sequence[ProcessReport], steps: int) -> bool:
-    """Whether a rule of severity error fires on what is reported so far."""
-    return any(one.severity == "error" for one in judge(processes, steps).findings)
+def _label(process: ProcessReport, processes: Sequence[ProcessReport]) -> str:
+    """The rank; with the process where a command runs several trainings, one after the other."""
+    is_alone = sum(one.rank == process.rank for one in processes) == 1
+    return f"rank {process.rank}" if is_alone else f"rank {process.rank} of process {process.pid} on {process.host}"
 
 
-def _observed(process: ProcessReport) -> Iterator[tuple[Planned, Evidence]]:
+def _observed(process: ProcessReport, label: str) -> Iterator[tuple[Planned, Evidence]]:
     """Each step of a process, and the error that ended it, as a probe with its evidence."""
     for told in (*process.steps, *([process.error] if process.error is not None else [])):
         spec = Spec(
@@ -75,7 +96,7 @@ def _observed(process: ProcessReport) -> Iterator[tuple[Planned, Evidence]]:
             engine=told["engine"],
             setup=Setup(fsdp_checkpointing=bool(told.get("fsdp_checkpointing"))),
             ranks=process.world,
-            observed=f"rank {process.rank}, step {told['step']}",
+            observed=f"{label}, step {told['step']}",
         )
         fields = {key: value for key, value in told.items() if value is not None and key not in _OWN_FIELDS}
         evidence = msgspec.convert({"id": spec.id, "rank": process.rank, **fields}, Evidence)
@@ -146,10 +167,9 @@ def _traceback(error: Error) -> str:
 Observed = Sequence[tuple[Planned, Evidence]]
 
 
-def _verdict(
-    found: Found, processes: Sequence[ProcessReport], observed: Observed, more: Sequence[Finding], is_whole: bool
-) -> tuple[Verdict, str]:
+def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]) -> tuple[Verdict, str]:
     """The verdict: ``ok`` only if all ranks were observed, and each step of each rank is sound."""
+    processes = job.processes
     if not observed:
         return "error", _nothing(processes)
     faults = [one for one in (*found.findings, *more) if one.severity == "error" and not RULES[one.rule].not_judged]
@@ -161,12 +181,15 @@ def _verdict(
     gave_up = [one for one in processes if one.ended == "gave up"]
     if gave_up:
         return "error", f"The observer of rank {gave_up[0].rank} failed and switched itself off: {gave_up[0].why}"
+    if job.lost:
+        ranks = _ranks(sorted({one.rank for one in job.lost}))
+        return "error", f"The command ended with status {job.status} while {ranks} trained: killed, or out of memory."
     verdict, summary = found.verdict("in this job")
     if verdict != "ok":
         return verdict, summary
     if all(planned.spec.function == NO_FUNCTION for planned, _ in observed):
         return "not judged", "Nobody switched gradient checkpointing on in this job: there was nothing to judge."
-    absent = _absent(processes) if is_whole else []
+    absent = _absent(processes) if job.is_whole else []
     if absent:
         return "not judged", f"{summary} But {_ranks(absent)} of {_world(processes)} reported nothing."
     ranks = counted(len({one.rank for one in processes}), "rank")
@@ -200,14 +223,16 @@ def _ranks(numbers: Sequence[int]) -> str:
 # -- what the reader must know ----------------------------------------------------------------------------------------
 
 
-def _notes(processes: Sequence[ProcessReport], observed: Observed, steps: int, small: Sequence[str]) -> Iterator[str]:
-    yield from small
+def _notes(job: Job, observed: Observed) -> Iterator[str]:
+    yield from job.small
     first = observed[0][1] if observed else None
     if first is not None and first.switched_on_by is not None:
         yield f"Checkpointing was switched on by {located(first.switched_on_by)}."
-    fewer = [one for one in processes if one.ended == "exited" and len(one.steps) < steps]
+    fewer = [one for one in job.processes if one.ended == "exited" and len(one.steps) < job.steps]
     if fewer:
-        yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {steps} were to be observed."
+        yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {job.steps} were to be observed."
+    if job.status and not any(one.error for one in job.processes):
+        yield f"The command ended with status {job.status}."
     yield from _differing(observed)
     yield from _of_steps([evidence for _, evidence in observed])
 
