@@ -410,6 +410,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a job: what layers got in recomputation, and not in the forward pass."""
     preserves_random: bool = True
     """Of a job: torch's checkpoint function was asked to restore random states."""
+    random_dropped_by: Place | None = None
+    """Of a job: the line that asked it not to, where just one imported line does."""
     kept: KeptBytes | None = None
     """Of a job: memory that stays in use after each layer of the first forward pass."""
     peak_bytes: int = 0

@@ -133,7 +133,7 @@ def _explained(error: Error, probe: str) -> Finding:
     rule = RULES.get(explanation.rule) if explanation.verdict in ("ours", "suspected") else None
     last = error.frames[-1] if error.frames else None
     if rule is None:
-        detail = f"It is not about checkpointing, as far as its traceback tells: {error_line(error)}"
+        detail = "It is not about checkpointing, as far as its traceback tells."
         return Finding(
             rule=NOT_DIAGNOSED,
             name=RULES[NOT_DIAGNOSED].name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptdoctor.model.evidence import Difference
+from ckptdoctor.model.evidence import Difference, Place
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import counted, listed
@@ -19,9 +19,17 @@ def judge(case: Case) -> RuleHit | None:
     return RuleHit(
         title=f"{_who(case, first)}: gradients are wrong, without any error",
         detail=f"{_what(first)} Seen in {counted(len(layers), 'layer')}: {listed(layers, limit=3)}.{_why(case, first)}",
-        culprit=case.function or case.passed_by,
+        culprit=_culprit(case, first),
         passed_by=case.passed_by if case.function else None,
     )
+
+
+def _culprit(case: Case, one: Difference) -> Place | None:
+    """The line that drops random states, else the function's own, else the one that calls torch's; never torch itself."""
+    if one.what == "random numbers" and case.evidence.random_dropped_by is not None:
+        return case.evidence.random_dropped_by
+    where = case.function or case.passed_by
+    return where if where is not None and where.package != "torch" else None
 
 
 def _who(case: Case, one: Difference) -> str:

@@ -13,6 +13,7 @@ modules and optimizers, and copies a few numbers. An error of its own ends the o
 ``samples``      a few numbers of a tensor, random states: what two runs of a layer are compared by
 ``comparing``    runs in backward against runs in the forward pass
 ``passed``       what a layer is passed to which function as, read from the frames of its first run
+``preserving``   which line asks torch not to restore random states
 ``switching``    who switched checkpointing on
 ``replaced``     forwards and functions that are not the ones that the model's own files define
 ``arriving``     which parameters got a gradient
