@@ -1,13 +1,15 @@
 """How much a check costs beyond importing the stack: ``python benchmarks/check.py --python TARGET``.
 
 Every figure is a ratio of medians within one run, the commands taken in turn so that a machine that slows down slows all of
-them. The target should have the demo stack; the bare imports run with compiled bytecode, as in any environment in use.
+them. The target should have the demo stack; the bare imports run with compiled bytecode, as in any environment in use. A bare
+import uses one core and a check two: if other programs run, compare CPU seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -28,7 +30,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         times = measure(commands(options.python, options.requirements), environment(folder), options.rounds)
-    report({name: statistics.median(taken) for name, taken in times.items()})
+    report({name: statistics.median(taken) for name, (taken, _) in times.items()})
+    print("CPU, s:     " + ", ".join(f"{name} {statistics.median(used):.2f}" for name, (_, used) in times.items()))
 
 
 def commands(python: str, requirements: list[str]) -> dict[str, list[str]]:
@@ -60,16 +63,26 @@ def environment(folder: str) -> dict[str, str]:
     }
 
 
-def measure(timed: dict[str, list[str]], environ: dict[str, str], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each command took, by name, after a round that warms up caches."""
-    times: dict[str, list[float]] = {name: [] for name in timed}
+def measure(
+    timed: dict[str, list[str]], environ: dict[str, str], rounds: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Seconds that each command took, and CPU seconds of all its processes, by name, after a round that warms up caches."""
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in timed}
     for number in range(rounds + 1):
         for name, command in timed.items():
-            started = time.perf_counter()
+            started, before = time.perf_counter(), cpu_seconds()
             subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
             if number:
-                times[name].append(time.perf_counter() - started)
+                taken, used = times[name]
+                taken.append(time.perf_counter() - started)
+                used.append(cpu_seconds() - before)
     return times
+
+
+def cpu_seconds() -> float:
+    """What all processes used that were started from here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def report(medians: dict[str, float]) -> None:
