@@ -128,12 +128,49 @@ def function(layer, *args, **kwargs):
 """
 
 
-def test_a_file_of_ones_own_that_replaces_the_forward_of_layers(torch_python, tmp_path):
-    (tmp_path / "mine.py").write_text(CLASS)
+INSTANCES = """\
+import types
+
+import transformers.models.glm4.modeling_glm4 as modeling
+from torch.utils.checkpoint import checkpoint
+
+original = modeling.Glm4DecoderLayer.forward
+inner = getattr(original, "__wrapped__", original)
+switch_on = modeling.Glm4PreTrainedModel.activation_checkpointing_enable
+
+
+def forward(self, *args, **kwargs):
+    return inner(self, *args, **kwargs)
+
+
+def enable(self, *args, **kwargs):
+    switch_on(self, *args, **kwargs)
+    for layer in self.model.layers:
+        layer.forward = types.MethodType(forward, layer)
+
+
+modeling.Glm4PreTrainedModel.activation_checkpointing_enable = enable
+
+
+def function(layer, *args, **kwargs):
+    return checkpoint(layer, *args, use_reentrant=False, **kwargs)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (CLASS, "modeling.Glm4DecoderLayer.forward = forward"),
+        (INSTANCES, "layer.forward = types.MethodType(forward, layer)"),
+    ],
+    ids=["of the class", "of each layer"],
+)
+def test_a_file_of_ones_own_that_replaces_the_forward_of_layers(torch_python, tmp_path, text, line):
+    (tmp_path / "mine.py").write_text(text)
     ran = check(
         torch_python,
         *("--with", "transformers==5.23.0", "--engine", "none", "--checkpoint-fn", "mine.py:function", *NARROW),
         cwd=tmp_path,
     )
     assert (ran.status, ran.rules) == (1, ["CKPT002"])
-    assert ran.report["findings"][0]["culprit"]["code"] == "modeling.Glm4DecoderLayer.forward = forward"
+    assert ran.report["findings"][0]["culprit"]["code"] == line
