@@ -61,6 +61,12 @@ GATE = grouped(
     is_flag=True,
     help="Try every remedy beside the environment, and drop those that do not help. Takes a minute.",
 )
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Run nothing: say which verdict the installed files had when their releases were measured. Takes no other option but "
+    "--python, --model, --format text or json, and --output.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and the output of failed probes.")
 def command(
     request: Request,
@@ -68,6 +74,7 @@ def command(
     verbose: bool,
     baseline: str | None,
     update_baseline: bool,
+    static: bool,
     **counts: Any,
 ) -> int:
     """Run tiny real training steps with checkpointing in an environment. Report what is broken and what fixes it.
@@ -81,6 +88,8 @@ def command(
 
     Exit status: 0 nothing found, 1 findings, 2 wrong usage, 3 could not be diagnosed.
     """
+    if static:
+        return _static(request, destinations)
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
     from ckptdoctor.verdict import gate
@@ -95,6 +104,32 @@ def command(
     report = gate.apply(report, policy)
     _deliver(report, destinations, verbose)
     return report.status
+
+
+_STATIC = ("static", "python", "models", "formats", "output")
+"""Parameters that go with ``--static``."""
+
+
+def _static(request: Request, destinations: Sequence[Destination]) -> int:
+    """Answer out of what was measured; the exit status is that of the answer."""
+    from ckptdoctor import static
+    from ckptdoctor.output import formats
+
+    context = click.get_current_context()
+    given = [
+        name
+        for name in context.params
+        if name not in _STATIC and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    others = [one.format for one in destinations if one.format not in formats("answer")]
+    if given or others:
+        what = f"--{given[0].replace('_', '-')}" if given else f"--format {others[0]}"
+        raise UsageFault(f"--static runs nothing, so {what} has no meaning with it.", f"leave out {what}, or --static")
+    models = request.options.models
+    found = static.answer(request.python, os.environ, models[0] if models else "")
+    for one in destinations:
+        one.show(found)
+    return found.status
 
 
 def _policy(

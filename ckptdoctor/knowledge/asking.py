@@ -83,6 +83,7 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
     if len(trainers) != 1:
         found = [pair for pair in found if MODEL_LIBRARY in wanted or pair.trainer in wanted]
     said, summary = _summary(found)
+    summary = f"{summary}{_families(family)}" if found else summary
     exact = _exact(wanted)
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
@@ -146,6 +147,13 @@ def _pair(trainer: str, release: str, transformers: str, cells: Sequence[Cell]) 
     how: How = "measured" if all(cell.how == "measured" for cell in cells) else "inferred"
     unmet = declared.unmet(cells[0].stack, known)
     return Pair(trainer, release, transformers, works, () if works else tuple(rules), how, tuple(unmet))
+
+
+def _families(family: str) -> str:
+    """A sentence on the families that this is known of."""
+    models = pairs.models_for(family)
+    lacking = f" {family} was not measured." if family and family not in models else ""
+    return f" This is known for {listed(models)}.{lacking}"
 
 
 def _summary(found: Sequence[Pair]) -> tuple[Known, str]:
