@@ -24,7 +24,10 @@ from .reporting import Reporting
 from .runs import Layers, Run
 from .switching import MODULE, Switching
 
-_NOT_TOLD = ("ChildFailedError", "CalledProcessError", "KeyboardInterrupt", "SystemExit", "ProcessRaisedException")
+_NOT_TOLD = (
+    *("ChildFailedError", "CalledProcessError", "ProcessRaisedException"),
+    *("SignalException", "KeyboardInterrupt", "SystemExit"),
+)
 """Errors that only say that another process failed, or that the job is being stopped."""
 
 

@@ -1,0 +1,211 @@
+"""``ckptdoctor rehearse`` with LLaMA-Factory's own examples, data and command, and configurations of real size."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+
+import pytest
+
+from tests.conftest import TORCH, build, locked, run, uv
+
+pytestmark = pytest.mark.real
+
+TRAINER = "llamafactory==0.9.5"
+STACK = (
+    *("transformers==5.22.2", "deepspeed==0.19.8", "accelerate==1.11.0", "peft==0.18.1", "trl==0.24.0"),
+    *("datasets==4.0.0", "omegaconf", "fire", "einops", "av", "scipy", "matplotlib", "numpy"),
+)
+BROKEN = "transformers==5.23.0"
+
+QWEN3_4B = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 262144,
+    "rope_theta": 5000000,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "torch_dtype": "bfloat16",
+}
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 300,
+}
+"""What a real run on a CPU has of the same model."""
+
+MAKE = """
+import json, sys
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+folder, weights = sys.argv[1:]
+letters = ["<pad>", "<s>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+made = Tokenizer(models.BPE(vocab={one: at for at, one in enumerate(letters)}, merges=[], unk_token="<unk>"))
+made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+made.decoder = decoders.ByteLevel()
+made.save(folder + "/tokenizer.json")
+if weights == "yes":
+    from transformers import AutoConfig, AutoModelForCausalLM
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+"""
+TOKENIZER = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "pad_token": "<pad>",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "chat_template": "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}",
+}
+
+NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+
+
+@pytest.fixture(scope="module")
+def python(environments):
+    """LLaMA-Factory with the newest transformers that its checkpoint function fits."""
+    made = build(environments / "rehearsal", [TORCH, *STACK], [TRAINER])
+    # It is imported for audio, which no test has, and no release of it fits every torch.
+    next(made.parents[1].glob("lib/python*/site-packages")).joinpath("torchaudio.py").touch()
+    return made
+
+
+@pytest.fixture(scope="module")
+def broken(environments):
+    """A folder with the release of transformers that comes after it."""
+    from ckptdoctor.environment import pip_settings
+
+    folder = environments / "rehearsal-broken"
+    with locked(folder.with_suffix(".lock")):
+        if not folder.exists():
+            arguments = pip_settings.uv_arguments(pip_settings.read(None, os.environ))
+            uv("pip", "install", "--quiet", *arguments, "--no-deps", "--target", str(folder), BROKEN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repository(environments):
+    """LLaMA-Factory's examples and demo data, from its source archive."""
+    from ckptdoctor.environment import pip_settings
+    from ckptdoctor.environment.index import Index
+
+    name, _, version = TRAINER.partition("==")
+    folder = environments / f"{name}-{version}"
+    with locked(folder.with_suffix(".lock")):
+        if not folder.exists():
+            with Index(pip_settings.read(None, os.environ)) as index:
+                release = next(one for one in index.releases(name) if one.version == version)
+                source = next(one for one in release.files if not one.is_wheel)
+                content = index.session.get(source.url).content
+            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                wanted = (f"{folder.name}/examples/", f"{folder.name}/data/")
+                members = [one for one in archive.getmembers() if one.name.startswith(wanted)]
+                archive.extractall(environments, members, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(python, tmp_path_factory):
+    """The real configuration with a tokenizer and no weights, and a small one with weights for the real run."""
+    found = {}
+    for name, config in (("real", QWEN3_4B), ("small", {**QWEN3_4B, **SMALL})):
+        folder = found[name] = tmp_path_factory.mktemp(name)
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER))
+        subprocess.run([python, "-c", MAKE, folder, "yes" if name == "small" else "no"], check=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def job(python, broken, repository, models):
+    """Runs a command of ckptdoctor on an example, with one of two releases of transformers; its folder must stay as it is."""
+
+    def start(command, example, *more, release="sound", model=None, variables=()):
+        paths = {"sound": "", "broken": str(broken)}
+        environ = {
+            **NO_NETWORK,
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": paths[release],
+            "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),
+            "DISABLE_VERSION_CHECK": "1",
+            "ALLOW_EXTRA_ARGS": "1",  # transformers 5.22 has no `warmup_ratio` any more
+            **dict(variables),
+        }
+        before = sorted(repository.rglob("*"))
+        words = ["llamafactory-cli", "train", f"examples/{example}.yaml", *more]
+        words += [f"model_name_or_path={model or models['real']}"]
+        ran = run(*command, "--", *words, cwd=repository, environ=environ)
+        assert sorted(repository.rglob("*")) == before
+        return ran
+
+    return start
+
+
+def real(job, example, folder, models, release):
+    """The example itself, with a model and data that train on a CPU."""
+    small = ("cutoff_len=64", "max_samples=8", "gradient_accumulation_steps=1", f"output_dir={folder}")
+    more = ("preprocessing_num_workers=1", "dataloader_num_workers=0", "use_cpu=true", "bf16=false")
+    return job(["watch", "--exit-after"], example, *small, *more, release=release, model=models["small"])
+
+
+def test_a_sound_stack_is_ok_as_in_the_real_run(job, models, tmp_path):
+    rehearsed = job(["rehearse"], "train_lora/qwen3_lora_sft")
+    trained = real(job, "train_lora/qwen3_lora_sft", tmp_path / "out", models, "sound")
+
+    verdict = "OK: Gradient checkpointing works in this job with llamafactory, under no engine."
+    assert (rehearsed.status, trained.status) == (0, 0), rehearsed.err
+    assert verdict in rehearsed.err
+    assert verdict in trained.err
+    for small in (
+        "- `cutoff_len` is 256 instead of 2048.",
+        "- `gradient_accumulation_steps` is 2 instead of 8.",
+        "- The job ends after 3 optimizer steps.",
+        "- Checkpoints, evaluation, loggers and uploads are off. Output goes to a temporary folder.",
+        "- The model 'qwen3' has 2 layers of width 32 instead of 36 layers of width 2560",
+    ):
+        assert rehearsed.err.count(small) == 1
+        assert small not in trained.err
+
+
+def test_a_broken_stack_is_found_with_the_line_as_in_the_real_run(job, models, tmp_path):
+    rehearsed = job(["rehearse"], "train_lora/qwen3_lora_sft", release="broken")
+    trained = real(job, "train_lora/qwen3_lora_sft", tmp_path / "out", models, "broken")
+
+    assert (rehearsed.status, trained.status) == (1, 1), rehearsed.err
+    for ran in (rehearsed, trained):
+        assert ran.err.count("CKPT001  error  llamafactory 0.9.5 reads `__self__`") == 1
+        assert "read by      llamafactory 0.9.5, llamafactory/model/model_utils/checkpointing.py:86" in ran.err
+        assert "passed by    transformers 5.23.0," in ran.err
+        assert "transformers/modeling_layers.py:120" in ran.err
+
+
+def test_full_tuning_with_zero3_gets_two_ranks(job):
+    ran = job(["rehearse"], "train_full/qwen3_full_sft")
+
+    assert ran.status == 0, ran.err
+    verdict = "OK: Gradient checkpointing works in this job with llamafactory, under real ZeRO 3."
+    assert f"{verdict} Seen in 4 steps of 2 ranks." in ran.err
+    assert ran.err.count("- The job has 2 ranks instead of one for each GPU, on this machine.") == 1
+
+
+def test_what_is_not_on_this_machine_is_named(job):
+    offline = {"HF_HUB_OFFLINE": "1"}  # without it the hub's client tries for a minute
+    ran = job(["rehearse"], "train_lora/qwen3_lora_sft", model="Qwen/Qwen3-4B-Instruct-2507", variables=offline)
+
+    assert ran.status != 0
+    assert ran.err.count("The tokenizer of Qwen/Qwen3-4B-Instruct-2507 is not on this machine") == 1
+    assert "hf download Qwen/Qwen3-4B-Instruct-2507 --include" in ran.err
