@@ -296,3 +296,15 @@ def test_nothing_is_left_of_the_folder(tmp_path):
     ran = run("watch", "--", sys.executable, "-c", "import os; print(os.environ['CKPTDOCTOR_EVIDENCE'])")
 
     assert not Path(ran.out.strip()).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "forwards", "status"),
+    [([], 1, 0), (["--exit-after"], 1, 1), (["--stop-on", "error"], 1, 1), (["--exit-after"], 2, 0)],
+)
+def test_a_command_that_ends_by_itself_first_is_judged_if_it_was_to_be(tmp_path, options, forwards, status):
+    steps = [step(layers=[layer(forwards=forwards)])]
+    told = {"pid": 1, "host": "a", "executable": "python", "rank": 0, "world": 1, "steps": steps, "ended": "exited"}
+    code = f"import os; open(os.environ['CKPTDOCTOR_EVIDENCE'] + '/process-a-1.json', 'w').write({json.dumps(told)!r})"
+
+    assert run("watch", *options, "--", sys.executable, "-c", code).status == status

@@ -20,7 +20,7 @@ from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from ckptdoctor.model.report import Report
-    from ckptdoctor.observe.following import Followed
+    from ckptdoctor.observe.following import Followed, Watching
     from ckptdoctor.observe.hooked import Part
 
 COMMAND: dict[str, Any] = {
@@ -196,8 +196,9 @@ def say(name: str, text: str) -> None:
         click.echo(f"ckptdoctor {name}: {one_line(text, 1000)}", err=True)
 
 
-def _status(followed: Followed, exit_after: bool) -> int:
-    if followed.stopped == "finding":
+def _status(followed: Followed, watching: Watching) -> int:
+    """The exit status: the command's own, unless it was to be ended or to be judged by what was found."""
+    if followed.stopped == "finding" or followed.fires(watching.stop_on):
         return ExitStatus.FOUND
-    is_judged = followed.stopped or (exit_after and followed.status == 0)  # it may end by itself just before
+    is_judged = followed.stopped or (watching.exit_after and (not followed.status or followed.report.verdict == "fail"))
     return followed.report.status if is_judged else followed.status

@@ -66,6 +66,14 @@ class Followed:
     status: int
     stopped: Literal["", "finding", "steps"] = ""
 
+    def fires(self, stop_on: StopOn) -> bool:
+        """Whether there is a finding that was to end the command; it may have ended by itself first."""
+        return _fires(self.report, stop_on)
+
+
+def _fires(report: Report, stop_on: StopOn) -> bool:
+    return any(one.severity in _SEVERITIES[stop_on] and one.rule != NOT_DIAGNOSED for one in report.findings)
+
 
 def follow(
     words: Sequence[str],
@@ -118,12 +126,10 @@ class _Follower:
         self._seen = seen
         processes = folder.read(self._evidence)
         report = self._judged(processes)
-        faults = [one for one in report.findings if one.rule != NOT_DIAGNOSED]
-        fires = any(one.severity in _SEVERITIES[self._watching.stop_on] for one in faults)
         is_complete = self._is_complete(processes)
-        if any(one.severity == "error" for one in faults) or is_complete:
+        if _fires(report, "error") or is_complete:
             self.told_once(report)
-        if fires:
+        if _fires(report, self._watching.stop_on):
             return "finding"
         return "steps" if is_complete and self._watching.exit_after else ""
 
