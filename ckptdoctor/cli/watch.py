@@ -126,7 +126,7 @@ def watch(
     if "adapt" in parts:
         report = report.with_notes(["`ckptdoctor run` adapts callables: without it, the command may fail."])
     show(report, destinations)
-    return _status(followed, exit_after)
+    return _status(followed, watching)
 
 
 def _collect(place: Path, words: Sequence[str], steps: int, destinations: Sequence[Destination], **others: Any) -> int:
