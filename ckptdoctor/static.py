@@ -18,6 +18,9 @@ from ckptdoctor.environment import interpreter
 from ckptdoctor.knowledge import asking
 from ckptdoctor.model.answer import SCHEMA, Answer
 
+LOOKED_UP = "Looked up, not run:"
+"""How an answer begins, so that nobody takes it for a check."""
+
 _OF_TRANSFORMERS = ("modeling_layers.py", "modeling_utils.py", "trainer.py")
 """Files of transformers that decide how layers are checkpointed, beside those of the families that were measured."""
 
@@ -45,7 +48,7 @@ def answer(python: str | None, environ: Mapping[str, str], family: str = "") -> 
             return _unknown(f"{name} {distribution.version} is not known: {why}.")
     requirements = [Requirement(f"{name}=={one.version}") for name, one in found.items()]
     said = asking.ask(requirements, family)
-    return structs.replace(said, notes=(*said.notes, *_notes(folders)))
+    return structs.replace(said, summary=f"{LOOKED_UP} {said.summary}", notes=(*said.notes, *_notes(folders)))
 
 
 def _unknown(why: str) -> Answer:
@@ -131,4 +134,4 @@ def _notes(folders: Sequence[str]) -> Iterator[str]:
     torch = _installed("torch", folders)
     if torch is not None and torch.version != known.torch:
         yield f"It was measured with torch {known.torch}; torch {torch.version} is installed."
-    yield "Nothing was run: engines, patches and the job itself are not part of this answer."
+    yield "Engines, and a job's own model, patches and settings, are no part of this answer: `ckptdoctor check` runs them."

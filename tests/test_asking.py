@@ -52,7 +52,7 @@ def test_a_pair_that_fails_comes_with_the_nearest_that_works_and_what_its_releas
 
     assert "pip install --no-deps 'llamafactory==0.9.3'" in [one["command"] for one in found["nearest"]]
     assert found["pairs"][0]["rules"] == ["CKPT001"]
-    assert "so pip refuses the pair" in found["summary"]
+    assert "pip does not install them together" in found["summary"]
 
 
 def test_a_file_and_what_pip_prints_are_read(tmp_path):

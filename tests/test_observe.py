@@ -78,7 +78,7 @@ def test_a_job_without_checkpointing_is_not_judged():
     report = judged(process(0, world=1, steps=off))
 
     assert report.verdict == "not judged"
-    assert "Nobody switched gradient checkpointing on" in report.summary
+    assert "No layer was checkpointed in the 1 step" in report.summary
 
 
 def test_an_observer_that_failed_is_no_ok():

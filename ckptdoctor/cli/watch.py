@@ -173,10 +173,14 @@ def _folder(named: str | None) -> Iterator[Path]:
 
 
 def _label(words: Sequence[str]) -> str:
-    """The program's name alone: its arguments may hold secrets, and this may go to a log."""
+    """The program and the first file that it names: other arguments may hold secrets, and this may go to a log."""
     from ckptdoctor.words.escape import one_line
 
-    return one_line(Path(words[0]).name, 200)
+    files = (word for word in words[1:] if word.endswith(_FILES) and Path(word).is_file())
+    return one_line(" … ".join([Path(words[0]).name, *(Path(one).name for one in list(files)[:1])]), 200)
+
+
+_FILES = (".py", ".yaml", ".yml", ".json", ".sh")
 
 
 def _teller(name: str) -> Callable[[Report], None]:

@@ -153,7 +153,7 @@ def _families(family: str) -> str:
     """A sentence on the families that this is known of."""
     models = pairs.models_for(family)
     lacking = f" {family} was not measured." if family and family not in models else ""
-    return f" This is known for {listed(models)}.{lacking}"
+    return f" This is known for {listed(models)}; other families were not measured.{lacking}"
 
 
 def _summary(found: Sequence[Pair]) -> tuple[Known, str]:
@@ -176,8 +176,18 @@ def _summary(found: Sequence[Pair]) -> tuple[Known, str]:
 
 def _of_one(pair: Pair) -> tuple[Known, str]:
     does = "works" if pair.works else f"fails ({_rules([pair])})"
-    how = "as measured" if pair.how == "measured" else "as inferred from a release with the same code where it matters"
-    pins = f"{listed(pair.unmet)}, so pip refuses the pair." if pair.unmet else "Their own requirements admit the pair."
+    known = knowledge.load()
+    how = (
+        "measured"
+        if pair.how == "measured"
+        else "inferred from a release with the same code where it matters, measured"
+    )
+    how = f"{how} on {known.date[:10]} with torch {known.torch}"
+    pins = (
+        f"{listed(pair.unmet)}: pip does not install them together."
+        if pair.unmet
+        else "Their own requirements admit it."
+    )
     return "works" if pair.works else "fails", f"{_named(pair)} {does}, {how}. {pins}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from ckptdoctor.store import writing
 SETTINGS = "settings.json"
 PROCESSES = "process-*.json"
 SMALL = "small-*.json"
+
+OLD = 60
+"""Seconds after which a report is an earlier job's: no rank has trained a step before all machines have started."""
 
 
 class ProcessReport(msgspec.Struct, frozen=True):
@@ -57,10 +61,17 @@ def prepare(folder: Path, steps: int) -> None:
     settings = msgspec.json.encode({"steps": steps, "catalog": catalog.sent()})
     file = folder / SETTINGS
     known = file.read_bytes() if file.exists() else None
-    if any(folder.glob(PROCESSES)) and known != settings:
+    if any(_age(one) > OLD for one in folder.glob(PROCESSES)) or (any(folder.glob(PROCESSES)) and known != settings):
         raise UsageFault(f"{folder} holds the reports of another job.", "name an empty folder with --evidence")
     if known != settings:
         writing.write(str(file), settings)
+
+
+def _age(file: Path) -> float:
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def read(folder: Path) -> list[ProcessReport]:

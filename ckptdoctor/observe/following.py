@@ -105,7 +105,7 @@ def follow(
             time.sleep(POLL)
         status = process.wait()
     status = status if status >= 0 else 128 - status
-    report = follower.report("" if stopped else socket.gethostname(), status)
+    report = follower.report("" if stopped else socket.gethostname(), status, stopped)
     follower.told_once(report)
     return Followed(report, status, stopped)
 
@@ -133,9 +133,9 @@ class _Follower:
             return "finding"
         return "steps" if is_complete and self._watching.exit_after else ""
 
-    def report(self, over_on: str, status: int) -> Report:
+    def report(self, over_on: str, status: int, stopped: str) -> Report:
         """The report on all that was reported, once the command has ended; for its arguments see ``judging.Job``."""
-        return self._judged(folder.read(self._evidence), over_on, status)
+        return self._judged(folder.read(self._evidence), over_on=over_on, status=status, stopped=stopped)
 
     def told_once(self, report: Report) -> None:
         """Tell the verdict, the first time."""
@@ -143,10 +143,10 @@ class _Follower:
             self._told = True
             self._tell(report)
 
-    def _judged(self, processes: list[ProcessReport], over_on: str = "", status: int = 0) -> Report:
+    def _judged(self, processes: list[ProcessReport], **ended: Any) -> Report:
         small = folder.read_small(self._evidence)
         watching = self._watching
-        return judging.judge(Job(processes, watching.steps, watching.label, small, over_on=over_on, status=status))
+        return judging.judge(Job(processes, watching.steps, watching.label, small, **ended))
 
     def _is_complete(self, processes: Sequence[ProcessReport]) -> bool:
         """Whether all ranks have observed all steps, or will observe no more."""

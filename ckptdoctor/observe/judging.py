@@ -43,6 +43,7 @@ class Job:
         is_whole: Whether all ranks are to have reported; otherwise the report is on those that did.
         over_on: The host on which the command has ended by itself; empty while it goes on, or if we ended it.
         status: The exit status with which it ended.
+        stopped: Why it was ended by us: ``finding`` or ``steps``; empty if it was not.
     """
 
     processes: Sequence[ProcessReport]
@@ -52,6 +53,7 @@ class Job:
     is_whole: bool = True
     over_on: str = ""
     status: int = 0
+    stopped: str = ""
 
     @property
     def lost(self) -> list[ProcessReport]:
@@ -188,7 +190,11 @@ def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]
     if verdict != "ok":
         return verdict, summary
     if all(planned.spec.function == NO_FUNCTION for planned, _ in observed):
-        return "not judged", "Nobody switched gradient checkpointing on in this job: there was nothing to judge."
+        steps = counted(len(observed), "step")
+        return "not judged", (
+            f"No layer was checkpointed in the {steps} seen: nothing switched gradient checkpointing on. If the job's settings "
+            "ask for it, they had no effect."
+        )
     absent = _absent(processes) if job.is_whole else []
     if absent:
         return "not judged", f"{summary} But {_ranks(absent)} of {_world(processes)} reported nothing."
@@ -231,10 +237,20 @@ def _notes(job: Job, observed: Observed) -> Iterator[str]:
     fewer = [one for one in job.processes if one.ended == "exited" and len(one.steps) < job.steps]
     if fewer:
         yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {job.steps} were to be observed."
-    if job.status and not any(one.error for one in job.processes):
-        yield f"The command ended with status {job.status}."
+    yield from _end(job)
     yield from _differing(observed)
     yield from _of_steps([evidence for _, evidence in observed])
+
+
+def _end(job: Job) -> Iterator[str]:
+    """How the command ended, where that is known."""
+    if job.stopped:
+        yield f"ckptdoctor ended the command {_STOPPED[job.stopped]}."
+    elif job.over_on and job.over_on != EVERYWHERE:
+        yield f"The command ended by itself, with status {job.status}."
+
+
+_STOPPED = {"finding": "because of a finding (--stop-on)", "steps": "after the observed steps"}
 
 
 def _next_step(found: Found, environment: Environment, observed: Observed) -> Iterator[str]:
@@ -258,6 +274,10 @@ def _differing(observed: Observed) -> Iterator[str]:
         yield f"In {_ranks(others)}, layers ran otherwise than in the other ranks."
 
 
+_WORTH_TELLING = 100_000
+"""Bytes of a layer's output; what smaller layers keep is mostly random states and the like."""
+
+
 def _of_steps(evidence: Sequence[Evidence]) -> Iterator[str]:
     unused = sorted({name for one in evidence for name in one.unused})
     if unused:
@@ -268,7 +288,7 @@ def _of_steps(evidence: Sequence[Evidence]) -> Iterator[str]:
     wrong = sorted({name for one in evidence for name in one.not_finite})
     if wrong:
         yield f"Gradients that are NaN or infinite: {listed(wrong, limit=3)}."
-    kept = next((one.kept for one in evidence if one.kept is not None), None)
+    kept = next((one.kept for one in evidence if one.kept is not None and one.kept.output >= _WORTH_TELLING), None)
     if kept is not None:
         yield f"Each layer kept {_bytes(kept.each)} for backward; its output has {_bytes(kept.output)}."
     peak = max((one.peak_bytes for one in evidence), default=0)

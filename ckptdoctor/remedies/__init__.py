@@ -53,9 +53,11 @@ def _find(finding: Finding, context: RemedyContext, verify: bool) -> Finding:
     if verify:
         searched = ("releases", "a patch", "the no-touch way", "settings")
         return proven.find(finding, context).attached_to(finding, searched)
-    proposal = proven.likely(finding, cases, context).and_also(
-        *source.find(finding, cases, context), *settings.find(cases)
-    )
+    changes = settings.find(cases)
+    if finding.culprit is None and any(one.proven for one in changes):
+        # No package's code is to blame, so that no other release of one can be the answer.
+        return Proposal(tuple(changes)).attached_to(finding, ("settings",))
+    proposal = proven.likely(finding, cases, context).and_also(*source.find(finding, cases, context), *changes)
     return proposal.attached_to(finding, ("releases", "a patch", "settings"))
 
 

@@ -15,7 +15,8 @@ def judge(case: Case) -> RuleHit | None:
         return None
     first = next((one for one in differs if one.what != "values"), differs[0])
     alike = [one for one in differs if one.what == first.what]
-    layers = list(dict.fromkeys(one.layer for one in alike))
+    met = {one.layer for one in alike}
+    layers = [one.name for one in case.evidence.layers if one.name in met] or sorted(met)
     return RuleHit(
         title=f"{_who(case, first)}: gradients are wrong, without any error",
         detail=f"{_what(first)} Seen in {counted(len(layers), 'layer')}: {listed(layers, limit=3)}.{_why(case, first)}",
@@ -40,7 +41,7 @@ def _who(case: Case, one: Difference) -> str:
         "modules": "takes another way",
         "values": "computes other values",
     }[one.what]
-    return f"{one.type or case.model_text} {what} in recomputation with {case.spec.function}"
+    return f"`{one.type or case.model_text}` {what} in recomputation with {case.spec.function}"
 
 
 def _what(one: Difference) -> str:
@@ -63,7 +64,7 @@ def _what(one: Difference) -> str:
 
 def _why(case: Case, one: Difference) -> str:
     if one.what == "random numbers" and not case.evidence.preserves_random:
-        return " torch's checkpoint function was called with `preserve_rng_state=False`."
+        return " torch's checkpoint function was called with `preserve_rng_state=False`: remove it, or set all dropout to 0."
     return ""
 
 

@@ -47,4 +47,4 @@ def _pairs(answer: Answer, layout: Layout) -> list[str]:
 
 def _end(pair: Pair) -> str:
     result = "works" if pair.works else f"fails ({', '.join(pair.rules)})" if pair.rules else "fails"
-    return f"{result}; pip refuses it" if pair.unmet else result
+    return f"{result}; pip does not install it" if pair.unmet else result
