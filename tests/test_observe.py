@@ -98,6 +98,36 @@ def test_a_rank_that_was_killed_is_no_ok():
     assert judged(alive, killed, over_on="another").verdict == "ok"  # it still trains, on its own machine
 
 
+def test_a_rank_that_was_killed_in_its_first_step_is_told_so():
+    report = judged(process(0, world=1, steps=[], ended=""), over_on="node", status=137)
+
+    assert report.verdict == "error"
+    assert "status 137 while rank 0 trained" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "says"),
+    [
+        ({"type": "torch.OutOfMemoryError", "message": "CUDA out of memory."}, "error", "ran out of memory"),
+        ({"type": "KeyError", "message": "'x'"}, "error", "does not know"),
+        (
+            {
+                "type": "TypeError",
+                "message": "gradient_checkpointing_enable() got an unexpected keyword argument 'offload'",
+            },
+            "fail",
+            "CKPT013",
+        ),
+    ],
+)
+def test_an_error_is_told_for_what_it_is(error, verdict, says):
+    raised = step(ended="raised", during="build", error={**error, "frames": [PLACE]}, function="none", layers=[])
+    report = judged(process(0, world=1, steps=[], ended="raised", error=raised))
+
+    assert report.verdict == verdict
+    assert says in f"{report.findings[0].rule} {report.findings[0].title}"
+
+
 def test_two_trainings_in_one_command_are_both_judged():
     first = process(0, world=1, steps=[step(layers=[layer(forwards=1)])])
     second = ProcessReport(2, "node", "/env/bin/python", 0, 1, (step(),), "observed")

@@ -132,28 +132,28 @@ def _unexplained(found: Found) -> tuple[Finding, ...]:
 
 def _explained(error: Error, probe: str) -> Finding:
     explanation = explain(_traceback(error))
-    rule = RULES.get(explanation.rule) if explanation.verdict in ("ours", "suspected") else None
-    last = error.frames[-1] if error.frames else None
-    if rule is None:
-        detail = "It is not about checkpointing, as far as its traceback tells."
-        return Finding(
-            rule=NOT_DIAGNOSED,
-            name=RULES[NOT_DIAGNOSED].name,
-            severity="error",
-            title="The command ended with an error that ckptdoctor does not know",
-            detail=detail,
-            probes=(probe,),
-            culprit=last,
-            error=error,
+    is_ours = explanation.verdict == "ours"
+    rule = RULES[explanation.rule if is_ours else NOT_DIAGNOSED]
+    if is_ours:
+        title, detail = explanation.summary, " ".join(explanation.fixes) or explanation.summary
+    elif error.type.endswith("OutOfMemoryError"):
+        title = "The command ran out of memory"
+        detail = (
+            "That alone does not say whether checkpointing works: the steps before it, if there were any, were judged."
         )
+    elif explanation.verdict == "suspected":
+        title, detail = "The command ended with an error that may be about checkpointing", explanation.summary
+    else:
+        title = "The command ended with an error that ckptdoctor does not know"
+        detail = "It is not about checkpointing, as far as its traceback tells."
     return Finding(
         rule=rule.code,
         name=rule.name,
         severity="error",
-        title=explanation.summary,
-        detail=" ".join(explanation.fixes) or explanation.summary,
+        title=title,
+        detail=detail,
         probes=(probe,),
-        culprit=last,
+        culprit=error.frames[-1] if error.frames else None,
         error=error,
     )
 
@@ -172,7 +172,7 @@ Observed = Sequence[tuple[Planned, Evidence]]
 def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]) -> tuple[Verdict, str]:
     """The verdict: ``ok`` only if all ranks were observed, and each step of each rank is sound."""
     processes = job.processes
-    if not observed:
+    if not observed and not job.lost:
         return "error", _nothing(processes)
     faults = [one for one in (*found.findings, *more) if one.severity == "error" and not RULES[one.rule].not_judged]
     if faults:
