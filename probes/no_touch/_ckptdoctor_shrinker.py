@@ -32,6 +32,9 @@ ACTS = {
     "accelerate.utils.deepspeed": "deepspeed.act_on_accelerate",
     "transformers.integrations.deepspeed": "deepspeed.act_on_transformers",
     "deepspeed.ops": "deepspeed.act_on_operations",
+    "axolotl.utils.config": "axolotl.act_on_configuration",
+    "axolotl.cli.config": "axolotl.act_on_command",
+    "transformers.configuration_utils": "saving.act_on_configurations",
     "deepspeed.runtime.config": "deepspeed.act_on_deepspeed",
 }
 """By module: the function of the package ``shrinker`` that is called with it, once it was executed."""

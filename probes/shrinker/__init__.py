@@ -16,6 +16,7 @@ Each function ``act_on_…`` is called by the hook with a module of the job, rig
 ``processes``       fewer processes, and a backend for this machine
 ``accelerating``    accelerate's ``Accelerator``
 ``deepspeed``       DeepSpeed's configuration
+``axolotl``         axolotl's configuration
 ``missing``         configurations, tokenizers and data sets that are not on this machine
 ==================  =================================================================================================
 """

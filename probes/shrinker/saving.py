@@ -16,6 +16,13 @@ def act_on_models(owner: Any) -> None:
     wrap(owner, "push_to_hub", upload_nothing)
 
 
+def act_on_configurations(module: Any) -> None:
+    """Configurations; their class changed its name with transformers 5."""
+    for name in ("PreTrainedConfig", "PretrainedConfig"):
+        if hasattr(module, name):
+            act_on_models(getattr(module, name))
+
+
 def act_on_tokenizers(module: Any) -> None:
     """Tokenizers."""
     act_on_models(module.PreTrainedTokenizerBase)

@@ -7,7 +7,9 @@ import json
 import os
 import tempfile
 
-_small: dict[str, None] = {}
+_small: dict[str, str] = {}
+"""Each sentence, by what of it says how things are now."""
+
 _missing: list[dict[str, str]] = []
 
 FOLDER = "CKPTDOCTOR_REHEARSAL"
@@ -18,10 +20,11 @@ DEFAULT_STEPS = 2
 
 
 def small(sentence: str) -> None:
-    """Tell what was made small, or left out because it cannot run here: a sentence, told once."""
-    if sentence not in _small:
-        _small[sentence] = None
-        _write("small", list(_small))
+    """Tell what was made small, or left out because it cannot run here: a sentence, told once, whatever it was before."""
+    now = sentence.partition(" instead of ")[0]
+    if now not in _small:
+        _small[now] = sentence
+        _write("small", list(_small.values()))
 
 
 def missing(kind: str, name: str, error: BaseException) -> None:
