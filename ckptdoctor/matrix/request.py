@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ckptdoctor.matrix import sharding
 from ckptdoctor.matrix.axes import Every
+from ckptdoctor.matrix.sharding import Shard
 from ckptdoctor.planning.options import Options
 
 
@@ -28,6 +30,7 @@ class MatrixRequest:
         jobs: Environments at a time; 0 for as many as this machine allows.
         store: Where results are kept.
         refresh: Run again what the store knows.
+        shard: The part that is run; none for all.
     """
 
     vary: Sequence[str]
@@ -43,6 +46,7 @@ class MatrixRequest:
     jobs: int = 0
     store: Path | None = None
     refresh: bool = False
+    shard: Shard | None = None
 
 
 def build(
@@ -63,6 +67,7 @@ def build(
     jobs: int | None = None,
     store: str | None = None,
     refresh: bool = False,
+    shard: str | None = None,
 ) -> MatrixRequest:
     """A request from what the command line takes, by the names of its options."""
     return MatrixRequest(
@@ -79,4 +84,5 @@ def build(
         jobs=jobs or 0,
         store=Path(store) if store else None,
         refresh=refresh,
+        shard=sharding.parse(shard) if shard else None,
     )

@@ -20,7 +20,7 @@ from ckptdoctor.environment import interpreter, pip_settings
 from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.matrix import axes, inference, questions
+from ckptdoctor.matrix import axes, inference, questions, sharding
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
@@ -146,6 +146,8 @@ class Work:
         self.combinations = combinations
         self._for_others = _made_for_others(found, measuring.target)
         self.groups = inference.groups(self.combinations, fingerprints, self._for_others)
+        self.own = sharding.own(self.groups, request.shard) if request.shard else self.groups
+        """The groups that are run here."""
         self.runs: dict[Combination, Run] = {}
         self.audit: Audit | None = None
         self._request, self._session, self._fingerprints = request, measuring, fingerprints
@@ -158,7 +160,7 @@ class Work:
             self._settle()
 
     def _settle(self) -> None:
-        while waiting := [group for group in self.groups if group.waiting(self.runs)]:
+        while waiting := [group for group in self.own if group.waiting(self.runs)]:
             self.runs |= self._session.measure(inference.choose(waiting, self.runs))
 
     def _audit(self) -> None:
@@ -166,7 +168,7 @@ class Work:
         chance = random.Random(self._request.seed)  # noqa: S311 - which ones is no secret
         inferred = [
             (group, one)
-            for group in self.groups
+            for group in self.own
             if group.evidence(self.runs)
             for one in group.members
             if one not in self.runs and one not in group.reserve
@@ -232,6 +234,9 @@ class Work:
         if over := pinned(self._session.requirements):
             listing = ", ".join(f"{name} {release}" for name, release in over.items())
             notes.append(f"In every combination: {listing}.")
+        if self._request.shard:
+            own, all_of_them = len(self.own), len(self.groups)
+            notes.append(f"Shard {self._request.shard.label} runs {own} of {all_of_them} groups of combinations.")
         notes += [f"{family} is not in transformers {_span(lacking)}." for family, lacking in self._lacking.items()]
         if self._session.store.lost:
             notes.append(f"Results could not be kept in {self._session.store.path}: {self._session.store.lost}.")

@@ -13,6 +13,7 @@ import platform
 import sqlite3
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -82,7 +83,7 @@ class Store:
         self._unkept: dict[tuple[str, str], tuple[str, bytes, str]] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+            self._database = sqlite3.connect(path.absolute().as_uri(), timeout=BUSY, isolation_level=None, uri=True)
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute(_TABLE)
         except (OSError, sqlite3.Error) as error:
@@ -113,6 +114,29 @@ class Store:
     def keep_evidence(self, base: str, evidence: Evidence) -> None:
         """What a probe observed."""
         self._keep(base, evidence.id, "evidence", evidence)
+
+    def take_in(self, other: Path) -> int:
+        """Add the results in another file, such as another shard's; what is known here stays. The number that were added.
+
+        Raises:
+            UsageFault: The file holds no results, or cannot be read or added.
+        """
+        if not other.is_file():
+            raise UsageFault(f"{other} is no file of results.", "name the files that --store named")
+        try:
+            before = self._database.total_changes
+            self._database.execute("ATTACH DATABASE ? AS other", (f"{other.absolute().as_uri()}?mode=ro",))
+            self._database.execute(
+                "INSERT OR IGNORE INTO results SELECT base, item, kind, made, body FROM other.results"
+            )
+            return self._database.total_changes - before
+        except sqlite3.Error as error:
+            raise UsageFault(
+                f"The results in {other} cannot be added: {error}.", "name the files that --store named"
+            ) from error
+        finally:
+            with suppress(sqlite3.Error):
+                self._database.execute("DETACH DATABASE other")
 
     def forget(self, base: str, item: str) -> None:
         """Drop what is known of one item."""
