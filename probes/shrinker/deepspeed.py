@@ -15,6 +15,14 @@ LOGGERS = ("tensorboard", "wandb", "csv_monitor", "comet", "flops_profiler")
 OF_MANY_RANKS = ("zero_hpz_partition_size", "mics_shard_size", "mics_hierarchical_params_gather")
 
 
+PERSISTENCE = "stage3_param_persistence_threshold"
+DEFAULT_PERSISTENCE = 100_000
+"""DeepSpeed's own."""
+
+NARROWER = 128
+"""By how much a small model is narrower than one of width 4096."""
+
+
 def act_on_accelerate(module: Any) -> None:
     """Accelerate's reader, which transformers' is made of."""
     wrap(module.HfDeepSpeedConfig, "__init__", _read)
@@ -37,12 +45,22 @@ def act_on_deepspeed(module: Any) -> None:
     wrap(module.DeepSpeedConfig, "__init__", _initialized)
 
 
+_read_before: list[bool] = []
+"""Not empty once a trainer has read a configuration: what reaches DeepSpeed then comes from there."""
+
+
 def _read(original: Callable[..., Any], config: Any, given: Any, *args: Any, **kwargs: Any) -> None:
-    original(config, reduced(given), *args, **kwargs)
+    small = reduced(given)
+    if isinstance(small, dict):
+        _partition(small)
+        _read_before.append(True)
+    original(config, small, *args, **kwargs)
 
 
 def _initialized(original: Callable[..., Any], config: Any, given: Any, *args: Any, **kwargs: Any) -> None:
     small = reduced(given, keeps_batches=True)
+    if isinstance(small, dict) and not _read_before:
+        _partition(small)
     if isinstance(small, dict) and all(isinstance(small.get(name), int) for name in BATCHES[1:]):
         small.pop(BATCHES[0], None)
         for name, limit in zip(BATCHES[1:], (reductions.BATCH, reductions.ACCUMULATION)):
@@ -85,6 +103,15 @@ def _shrink_zero(zero: dict[str, Any]) -> None:
     for name in OF_MANY_RANKS:
         if zero.pop(name, None) not in (None, 1, -1, False):
             telling.small(f"DeepSpeed's `{name}` needs more ranks and is off.")
+
+
+def _partition(config: dict[str, Any]) -> None:
+    """As much of a small model is partitioned as of the real one: below some size, ZeRO 3 leaves parameters whole."""
+    zero = config.get("zero_optimization")
+    zero = zero if isinstance(zero, dict) else {}
+    threshold = zero.get(PERSISTENCE, DEFAULT_PERSISTENCE)
+    if zero.get("stage") == 3 and isinstance(threshold, (int, float)):  # else it goes by the width of the model
+        zero[PERSISTENCE] = int(threshold) // NARROWER
 
 
 def _run_on_cpu(config: dict[str, Any]) -> None:

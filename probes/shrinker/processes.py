@@ -23,13 +23,15 @@ def act_on_groups(module: Any) -> None:
 
 
 def act_on_fsdp1(module: Any) -> None:
-    """FSDP1, which takes no device where there is only the CPU."""
+    """FSDP1, which takes the CPU without a number."""
     wrap(module.FullyShardedDataParallel, "__init__", _sharded)
 
 
 def _sharded(original: Callable[..., Any], wrapper: Any, *args: Any, **kwargs: Any) -> None:
+    import torch
+
     if str(kwargs.get("device_id")).startswith("cpu"):
-        kwargs["device_id"] = None
+        kwargs["device_id"] = torch.device("cpu")
     original(wrapper, *args, **kwargs)
 
 

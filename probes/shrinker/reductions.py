@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-LENGTH = 256
-"""Tokens of a sequence: most prompts with their answers fit."""
+LENGTH = 512
+"""Tokens of a sequence: most prompts with their answers fit, where short rows are taken."""
 GENERATED, PROMPT = 16, 128
 """Tokens that are generated in a step, and that may come before them."""
 BATCH, ACCUMULATION = 2, 2
 """Sequences in a batch, and batches of a step."""
 ROWS = 256
 """Rows of a data set."""
+SEEN = 2000
+"""Rows among which they are chosen."""
 PIXELS = 4096
 """Of an image, so that its tokens fit into a short sequence."""
 FRAMES = 2

@@ -120,9 +120,11 @@ def repository(environments):
 
 @pytest.fixture(scope="module")
 def models(python, tmp_path_factory):
-    """The real configuration with a tokenizer and no weights, and a small one with weights for the real run."""
+    """The real configuration with a tokenizer and no weights, also for few tokens; and a small one with weights."""
     found = {}
-    for name, config in (("real", QWEN3_4B), ("small", {**QWEN3_4B, **SMALL})):
+    letters = {"vocab_size": SMALL["vocab_size"]}
+    configs = {"real": QWEN3_4B, "letters": {**QWEN3_4B, **letters}, "small": {**QWEN3_4B, **SMALL}}
+    for name, config in configs.items():
         folder = found[name] = tmp_path_factory.mktemp(name)
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER))
@@ -171,7 +173,7 @@ def test_a_sound_stack_is_ok_as_in_the_real_run(job, models, tmp_path):
     assert verdict in rehearsed.err
     assert verdict in trained.err
     for small in (
-        "- `cutoff_len` is 256 instead of 2048.",
+        "- `cutoff_len` is 512 instead of 2048.",
         "- `gradient_accumulation_steps` is 2 instead of 8.",
         "- The job ends after 3 optimizer steps.",
         "- Checkpoints, evaluation, loggers and uploads are off. Output goes to a temporary folder.",
@@ -209,3 +211,104 @@ def test_what_is_not_on_this_machine_is_named(job):
     assert ran.status != 0
     assert ran.err.count("The tokenizer of Qwen/Qwen3-4B-Instruct-2507 is not on this machine") == 1
     assert "hf download Qwen/Qwen3-4B-Instruct-2507 --include" in ran.err
+
+
+SCRIPT = """
+import os, sys
+from datasets import load_dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback, Trainer, TrainingArguments
+
+name, data = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(name)
+model = AutoModelForCausalLM.from_pretrained(name, dtype="float16")
+rows = load_dataset("json", data_files=data, split="train").select(range(2500))
+assert len(rows) == 256 and max(map(len, rows["text"])) < 400
+rows = rows.map(lambda row: tokenizer(row["text"], truncation=True, max_length=64), num_proc=2, remove_columns=["text"])
+rows = rows.map(lambda row: {"labels": row["input_ids"]})
+parts = rows.train_test_split(test_size=1000)
+arguments = TrainingArguments(
+    "output",
+    per_device_train_batch_size=8,
+    gradient_accumulation_steps=4,
+    fp16=True,
+    gradient_checkpointing=True,
+    eval_strategy="epoch",
+    save_strategy="epoch",
+    load_best_model_at_end=True,
+    report_to=["tensorboard"],
+    push_to_hub=True,
+    hub_model_id="nobody/nothing",
+    dataloader_num_workers=4,
+)
+stopping = EarlyStoppingCallback(2)
+trainer = Trainer(model, arguments, train_dataset=parts["train"], eval_dataset=parts["test"], callbacks=[stopping])
+model.save_pretrained("before")
+trainer.train()
+"""
+
+
+def test_a_script_with_trainer_writes_and_uploads_nothing(python, models, tmp_path):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    texts = [json.dumps({"text": "a text of its own " * (1 + at % 50)}) for at in range(3000)]
+    (tmp_path / "text.jsonl").write_text("\n".join(texts))
+    environ = {**NO_NETWORK, "CUDA_VISIBLE_DEVICES": "", "HF_HOME": str(tmp_path / "cache")}
+
+    ran = run("rehearse", "--", python, "train.py", models["letters"], "text.jsonl", cwd=tmp_path, environ=environ)
+
+    assert ran.status == 0, ran.err
+    assert "works in this job with torch:non-reentrant, under no engine. Seen in 2 steps of 1 rank." in ran.err.replace(
+        "\n  ", " "
+    )
+    for small in (
+        "- Data sets have 256 rows, short ones.",
+        "- `per_device_train_batch_size` is 2 instead of 8.",
+        "- `dataloader_num_workers` is 0 instead of 4.",
+        "- `fp16` needs a GPU: the job runs in bf16.",
+        "- What the job saves goes to a temporary folder.",
+    ):
+        assert ran.err.count(small) == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["cache", "text.jsonl", "train.py"]
+
+
+LOOP = """
+import sys
+import torch
+from accelerate import Accelerator
+from transformers import AutoModelForCausalLM
+
+accelerator = Accelerator(mixed_precision="fp16", gradient_accumulation_steps=8)
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], attn_implementation="flash_attention_2")
+model.gradient_checkpointing_enable({"use_reentrant": False})
+rows = [torch.randint(4, 200, (16,)) for _ in range(4000)]
+loader = torch.utils.data.DataLoader(rows, batch_size=2, num_workers=4, prefetch_factor=2)
+optimizer = torch.optim.AdamW(model.parameters())
+model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+model.train()
+for tokens in loader:
+    with accelerator.accumulate(model):
+        accelerator.backward(model(input_ids=tokens, labels=tokens).loss)
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_loop_of_ones_own_is_sharded_on_cpus_and_ended(python, models, tmp_path, version):
+    (tmp_path / "train.py").write_text(LOOP)
+    sharding = f"--use_fsdp --fsdp_version {version} --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP"
+    launch = ["accelerate", "launch", "--num_processes", "8", *sharding.split(), "--fsdp_offload_params", "true"]
+    environ = {"CUDA_VISIBLE_DEVICES": "", "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]])}
+
+    ran = run("rehearse", "--", *launch, "train.py", models["letters"], cwd=tmp_path, environ=environ)
+
+    assert ran.status == 0, ran.err
+    assert f"torch:non-reentrant, under FSDP{version} (bf16). Seen in 4 steps of 2 ranks." in ran.err.replace(
+        "\n  ", " "
+    )
+    for small in (
+        "- The job has 2 ranks instead of 8, on this machine.",
+        "- FSDP's offloading is off.",
+        "- The attention 'flash_attention_2' needs a GPU: 'sdpa' is used.",
+        "- Data loaders have no workers.",
+    ):
+        assert ran.err.count(small) == 1
