@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from ckptdoctor.observe import shrinking
+from ckptdoctor.observe import lacking, shrinking
+from probes.shrinker import deepspeed, devices, reductions, telling
 
 PORT = 12345
 
@@ -187,3 +190,104 @@ def test_files_of_settings_are_found_in_the_command(tmp_path):
     words = ["llamafactory-cli", "train", str(tmp_path / "job.yaml"), f"deepspeed={tmp_path / 'ds.json'}", "none.yaml"]
 
     assert shrinking.named_files(words) == [str(tmp_path / "job.yaml"), str(tmp_path / "ds.json")]
+
+
+@pytest.fixture
+def reported(tmp_path, monkeypatch):
+    """The folder of evidence of a process that has told nothing yet."""
+    monkeypatch.setenv("CKPTDOCTOR_EVIDENCE", str(tmp_path))
+    monkeypatch.setattr(telling, "_small", {})
+    monkeypatch.setattr(telling, "_missing", [])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("was", "now"), [(2048, 512), (512, 512), (64, 64), (-1, -1), (None, None), (True, True), ("auto", "auto")]
+)
+def test_a_limit_lowers_numbers_alone(was, now):
+    assert reductions.at_most(512)(was) is now or reductions.at_most(512)(was) == now
+
+
+def test_what_was_made_small_is_told_once_for_each_process(reported):
+    for sentence in (
+        "`a` is 1 instead of 2.",
+        "`a` is 1 instead of 3.",
+        "Nothing is uploaded.",
+        "`a` is 1 instead of 2.",
+    ):
+        telling.small(sentence)
+
+    (file,) = reported.iterdir()
+    assert json.loads(file.read_text()) == ["`a` is 1 instead of 2.", "Nothing is uploaded."]
+
+
+def test_a_missing_tokenizer_is_named_with_the_next_step(reported):
+    telling.missing("tokenizer", "Some/Model", OSError("We could not reach the hub\nat all"))
+    telling.missing("configuration", "/no/such/folder", OSError("none"))
+    telling.missing("dataset", str(reported), ValueError("no data"))
+
+    assert lacking.sentences(reported) == [
+        "The tokenizer of Some/Model is not on this machine, and the hub did not give it. Download it where there is a "
+        'network: hf download Some/Model --include "*.json" "*.txt" "*.model" "*.jinja"',
+        "There is no configuration at /no/such/folder: name a folder that exists.",
+        f"{reported} holds no data set that the job can load: ValueError: no data",
+    ]
+
+
+ZERO3 = {
+    "train_batch_size": 256,
+    "train_micro_batch_size_per_gpu": 4,
+    "gradient_accumulation_steps": "auto",
+    "fp16": {"enabled": True, "loss_scale": 0},
+    "optimizer": {"type": "OneBitAdam", "params": {"lr": 1e-4, "freeze_step": 23}},
+    "wandb": {"enabled": True},
+    "zero_optimization": {
+        "stage": 3,
+        "offload_optimizer": {"device": "cpu"},
+        "offload_param": {"device": "none"},
+        "zero_hpz_partition_size": 8,
+        "stage3_param_persistence_threshold": 1000000,
+    },
+}
+
+
+def test_deepspeeds_configuration_can_be_run_on_a_cpu(reported, monkeypatch):
+    monkeypatch.setattr(devices, "on_cpu", lambda: True)
+
+    small = deepspeed.reduced(ZERO3)
+
+    assert small == {
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "fp16": {"enabled": False},
+        "bf16": {"enabled": True},
+        "optimizer": {"type": "AdamW", "params": {"lr": 1e-4, "torch_adam": True}},
+        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 1000000},
+    }
+    assert deepspeed.reduced(small) == small
+    assert ZERO3["train_batch_size"] == 256
+    assert json.loads(next(reported.iterdir()).read_text()) == [
+        "DeepSpeed's offloading is off.",
+        "DeepSpeed's `zero_hpz_partition_size` needs more ranks and is off.",
+        "`fp16` needs a GPU: the job runs in bf16.",
+        "DeepSpeed's optimizer OneBitAdam needs a compiler: AdamW is used.",
+    ]
+
+
+def test_as_much_is_partitioned_as_of_the_real_model_whoever_reads_the_configuration(monkeypatch):
+    monkeypatch.setattr(devices, "on_cpu", lambda: False)
+    monkeypatch.setattr(deepspeed, "_read_before", [])
+    read = []
+
+    def original(config, given):
+        read.append(given["zero_optimization"].get("stage3_param_persistence_threshold"))
+
+    deepspeed._initialized(original, None, ZERO3)  # by DeepSpeed alone
+    deepspeed._read(original, None, ZERO3)  # by a trainer
+    deepspeed._initialized(original, None, {"zero_optimization": {"stage": 3, deepspeed.PERSISTENCE: 320}})  # after it
+    deepspeed._read(original, None, {"zero_optimization": {"stage": 3, deepspeed.PERSISTENCE: "auto"}})
+    deepspeed._read(original, None, {"zero_optimization": {"stage": 3}})
+    deepspeed._read(original, None, {"zero_optimization": {"stage": 2}})
+
+    assert read == [7812, 7812, 320, "auto", 781, None]

@@ -13,6 +13,9 @@ from . import devices, telling
 WIDTH, LAYERS = 64, 8
 """A model that is no wider, and has no more layers, is small already."""
 
+LEAST_LAYERS = 4
+"""Layers of a small model: where a job trains the last ones, some are left that it freezes."""
+
 MOST_LAYERS = 8
 """Layers of a small model whose layers are of several kinds: as many as it takes to have one of each."""
 
@@ -24,6 +27,9 @@ KEPT = frozenset(
         *("vocab_size", "vocab_size_per_layer_input", "decoder_vocab_size", "use_cache"),
         *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
         *("max_position_embeddings", "n_positions", "sliding_window"),
+        # A processor cuts images and sounds as the configuration says.
+        *("image_size", "patch_size", "max_num_tiles", "image_grid_pinpoints", "mm_tokens_per_image"),
+        *("num_position_embeddings", "max_source_positions", "scale_factor", "default_output_length"),
         *("layerdrop", "encoder_layerdrop", "decoder_layerdrop", "speech_encoder_layerdrop"),
     }
 )
@@ -73,9 +79,9 @@ def layers(config: Any) -> int:
     for part in tiny_config.parts_of(config):
         kinds = kinds or getattr(part, "layer_types", None)
     if not isinstance(kinds, (list, tuple)) or not kinds:
-        return tiny_config.LAYERS
+        return LEAST_LAYERS
     needed = max(list(kinds).index(kind) for kind in set(kinds)) + 1
-    return max(tiny_config.LAYERS, min(needed, MOST_LAYERS))
+    return max(LEAST_LAYERS, min(needed, MOST_LAYERS))
 
 
 def is_small(config: Any) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 
-import torch
-
 
 @functools.cache
 def on_cpu() -> bool:
     """Whether this process has no accelerator."""
+    import torch
+
     if torch.cuda.is_available():
         return False
     accelerator = getattr(torch, "accelerator", None)

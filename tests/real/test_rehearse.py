@@ -177,7 +177,7 @@ def test_a_sound_stack_is_ok_as_in_the_real_run(job, models, tmp_path):
         "- `gradient_accumulation_steps` is 2 instead of 8.",
         "- The job ends after 3 optimizer steps.",
         "- Checkpoints, evaluation, loggers and uploads are off. Output goes to a temporary folder.",
-        "- The model 'qwen3' has 2 layers of width 32 instead of 36 layers of width 2560",
+        "- The model 'qwen3' has 4 layers of width 32 instead of 36 layers of width 2560",
     ):
         assert rehearsed.err.count(small) == 1
         assert small not in trained.err
