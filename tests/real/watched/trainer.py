@@ -1,0 +1,44 @@
+"""A plain script around transformers' Trainer, with its arguments as JSON; ``fsdp2`` shards the model with fully_shard.
+
+accelerate applies FSDP on GPUs alone, so that the sharding is done here where accelerate would do it.
+"""
+
+import json
+import sys
+import tempfile
+
+import faults
+import tiny
+import torch
+from torch.distributed.fsdp import fully_shard
+from transformers import Trainer, TrainingArguments, default_data_collator
+
+SETTINGS = {
+    "max_steps": 20,
+    "per_device_train_batch_size": 2,
+    "gradient_checkpointing": True,
+    "report_to": [],
+    "save_strategy": "no",
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
+
+
+def main():
+    given = [one for one in sys.argv[1:] if one.startswith("{")]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(folder, **{**SETTINGS, **(json.loads(given[0]) if given else {})})
+        model = tiny.model()
+        if "fsdp2" in sys.argv:
+            assert arguments.device.type == "cpu"  # it makes the process group
+            for part in (*faults.layers_of(model), model):
+                fully_shard(part)
+        trainer = Trainer(model, arguments, train_dataset=tiny.rows(), data_collator=default_data_collator)
+        if "fsdp2" in sys.argv:
+            trainer.accelerator.prepare_model = lambda model, **ignored: model
+        trainer.train()
+    tiny.told(trainer.model)
+
+
+if __name__ == "__main__":
+    main()
