@@ -51,6 +51,7 @@ class Arriving:
 
     def close(self) -> None:
         """Take the hooks out."""
+        self._parameters.clear()
         for handle in self.handles:
             handle.remove()
         self.handles.clear()

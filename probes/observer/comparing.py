@@ -2,114 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import NamedTuple
 
 import torch
 
+from .. import watch
 from . import samples
-from .runs import Run
+from .runs import Entry, Run
 
-CACHE_KEYWORDS = frozenset({"use_cache", "past_key_values", "past_key_value", "cache_position", "layer_past"})
-"""Keyword arguments that transformers itself takes away under checkpointing, and rightly."""
+Told = dict[str, str]
+"""One difference, as evidence."""
 
-
-def differences(runs: Sequence[Run], types: dict[str, str]) -> list[dict[str, Any]]:
-    """What differs between the runs of each layer in one step: the first of each kind, for each layer.
-
-    A run in backward is compared with the run of the forward pass that it repeats: the last one not yet repeated. Where it
-    differs from that, and is like another run of the layer in that step, the order was another one, and nothing is wrong.
-    """
-    forward: dict[str, list[Run]] = {}
-    waiting: dict[str, list[Run]] = {}
-    found: list[dict[str, Any]] = []
-    for run in runs:
-        if not run.is_again:
-            forward.setdefault(run.layer, []).append(run)
-            waiting.setdefault(run.layer, []).append(run)
-            continue
-        left = waiting.get(run.layer) or forward.get(run.layer, [])[-1:]
-        if not left:
-            continue
-        first = left[-1]
-        if waiting.get(run.layer):
-            waiting[run.layer].pop()
-        told = _told(first, run)
-        if told and any(not _told(other, run) for other in forward[run.layer] if other is not first):
-            continue
-        found += [{"layer": run.layer, "type": types.get(run.layer, ""), **one} for one in told]
-    return _first_of_each(found)
+_Key = tuple[torch.device, torch.dtype, torch.Size]
 
 
-def other_arithmetic(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """Layers that ran again in another precision than at first."""
-    first: dict[str, str] = {}
-    found: dict[str, dict[str, str]] = {}
-    for run in runs:
-        known = first.setdefault(run.layer, run.arithmetic)
-        if run.is_again and run.arithmetic != known and run.layer not in found:
-            found[run.layer] = {"layer": run.layer, "forward": known, "recomputed": run.arithmetic}
-    return list(found.values())
+class _Pair(NamedTuple):
+    """A run in backward, and one in the forward pass that it may repeat."""
+
+    told: list[Told]
+    """What differs."""
+    values: list[tuple[str, _Key, int]]
+    """Modules whose inputs are compared by value: the module, the group of its comparison, and the place in that."""
 
 
-def _first_of_each(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in found:
-        kept.setdefault((one["layer"], one["what"]), one)
-    return list(kept.values())
+class Comparison:
+    """Compares runs over one step. Values are compared on their device, which is waited for once, at the end."""
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[str, list[_Pair]]] = []
+        self._waiting: dict[_Key, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._results: dict[_Key, list[torch.Tensor]] = {}
+        self._counts: dict[_Key, int] = {}
+
+    def add(self, again: Run, candidates: list[Run]) -> None:
+        """Compare a run in backward with those that it may repeat, the likeliest first.
+
+        Only one has to be like it: passes of one step may run again in any order.
+        """
+        if candidates:
+            self._asked.append((again.layer, [self._compared(first, again) for first in candidates]))
+
+    def settle(self) -> None:
+        """Compare the values that wait for it, so that their copies can go."""
+        for key, pairs in self._waiting.items():
+            self._results.setdefault(key, []).append(samples.differ(pairs))
+        self._waiting.clear()
+
+    def told(self) -> list[tuple[str, Told]]:
+        """What differs, with the layer; of each kind in each layer the first."""
+        self.settle()
+        is_other = {key: torch.cat(parts).tolist() for key, parts in self._results.items()}
+        kept: dict[tuple[str, str], Told] = {}
+        for layer, pairs in self._asked:
+            found = [self._resolved(pair, is_other) for pair in pairs]
+            if all(found):
+                for one in found[0]:
+                    kept.setdefault((layer, one["what"]), one)
+        return [(layer, one) for (layer, _), one in kept.items()]
+
+    @staticmethod
+    def _resolved(pair: _Pair, is_other: dict[_Key, list[bool]]) -> list[Told]:
+        # Values follow from the other kinds: what is behind them is told alone.
+        if pair.told:
+            return pair.told
+        other = next((module for module, key, place in pair.values if is_other[key][place]), None)
+        return [] if other is None else [{"what": "values", "module": other, "forward": "", "again": ""}]
+
+    def _compared(self, first: Run, again: Run) -> _Pair:
+        told = [*_keywords(first, again), *_arithmetic(first, again), *_random(first, again), *_shapes(first, again)]
+        return _Pair(told, [] if told else list(self._values(first, again)))
+
+    def _values(self, first: Run, again: Run) -> Iterator[tuple[str, _Key, int]]:
+        both = [(one.module, one.samples, other.samples) for one, other in zip(first.entries, again.entries)]
+        if first.output is not None and again.output is not None:
+            both.append(("", (first.output,), (again.output,)))
+        for module, ones, others in both:
+            for one, other in zip(ones, others):
+                if one.shape == other.shape and one.dtype == other.dtype and one.device == other.device:
+                    key = (one.device, one.dtype, one.shape)
+                    self._waiting.setdefault(key, []).append((one, other))
+                    self._counts[key] = place = self._counts.get(key, -1) + 1
+                    yield module, key, place
 
 
-def _told(first: Run, again: Run) -> list[dict[str, str]]:
-    """What differs between two runs of one layer; the second may have stopped early."""
-    found = [*_keywords(first, again)]
-    random = _random(first, again)
-    shapes = list(_shapes(first, again))
-    found += [*random, *shapes]
-    # Values follow from these: what is behind them is told alone.
-    return found or list(_values(first, again))
-
-
-def _keywords(first: Run, again: Run) -> Iterator[dict[str, str]]:
+def _keywords(first: Run, again: Run) -> Iterator[Told]:
     if first.keywords is None or again.keywords is None:
         return
-    lost = first.keywords - again.keywords - CACHE_KEYWORDS
+    lost = first.keywords - again.keywords - watch.CACHE_KEYWORDS
     if lost:
         yield {"what": "keywords", "forward": ", ".join(sorted(lost)), "again": ""}
 
 
-def _random(first: Run, again: Run) -> list[dict[str, str]]:
+def _arithmetic(first: Run, again: Run) -> Iterator[Told]:
+    if first.arithmetic != again.arithmetic:
+        yield {"what": "arithmetic", "forward": first.arithmetic, "again": again.arithmetic}
+
+
+def _random(first: Run, again: Run) -> Iterator[Told]:
     """Whether a layer that draws random numbers began with other random states."""
-    before = [entry.random for entry in first.entries if entry.random]
-    after = [entry.random for entry in again.entries if entry.random]
-    if not before or not after or before[0] == after[0]:
-        return []
-    draws = len({*before, *filter(None, [first.random_after])}) > 1
-    return [{"what": "random numbers", "forward": "", "again": ""}] if draws else []
+    if first.draws and first.random != again.random:
+        yield {"what": "random numbers", "forward": "", "again": ""}
 
 
-def _shapes(first: Run, again: Run) -> Iterator[dict[str, str]]:
-    """The first module that got tensors of other shapes or types."""
+def _shapes(first: Run, again: Run) -> Iterator[Told]:
+    """The first module that got tensors of other shapes or types; the second run may have stopped early."""
     for one, other in zip(first.entries, again.entries):
         if one.module != other.module:
             yield {"what": "modules", "forward": one.module, "again": other.module}
             return
         if one.shapes != other.shapes:
-            pair = next(((a, b) for a, b in zip(one.shapes, other.shapes) if a != b), ("", ""))
-            yield {"what": "shapes", "module": one.module, "forward": str(pair[0]), "again": str(pair[1])}
+            yield {"what": "shapes", "module": one.module, **_other_shape(one, other)}
             return
 
 
-def _values(first: Run, again: Run) -> Iterator[dict[str, str]]:
-    """The first module whose input differs by more than rounding."""
-    pairs = [
-        (one, other)
-        for one, other in zip(first.entries, again.entries)
-        if one.module == other.module and one.sample is not None and other.sample is not None
-    ]
-    if not pairs:
-        return
-    found = torch.stack([samples.differs(one.sample, other.sample) for one, other in pairs]).tolist()
-    for (one, _), is_other in zip(pairs, found):
-        if is_other:
-            yield {"what": "values", "module": one.module, "forward": "", "again": ""}
-            return
+def _other_shape(one: Entry, other: Entry) -> Told:
+    pair = next((a, b) for a, b in zip_longest(one.shapes, other.shapes) if a != b)
+    return {"forward": samples.words(pair[0]), "again": samples.words(pair[1])}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from types import CodeType
 from typing import Any
 
-import torch
-
 from .. import failures, wrapper
-from . import comparing, jobs_model, passed
+from . import jobs_model, kept, passed
+from .attached import Attached
+from .comparing import Comparison
 from .jobs_model import JobsModel
 from .passed import Passed
 from .runs import Layers, Run
@@ -40,31 +38,32 @@ class Step:
     def next(self) -> None:
         """Begin with the next step."""
         self.number += 1
-        self.under: list[str] = []
-        """The layer of each run under a checkpoint function in the forward pass."""
+        self.compared = Comparison()
         self.looked = False
         self.missing: list[str] = []
         self.not_finite: list[str] = []
-        self.forwards = 0
-        self.precision = ""
 
     def open(self, model: JobsModel, engine: str, switching: Switching) -> None:
         """Take in the model, before its first step."""
         self.model, self.engine, self.switching = model, engine, switching
 
-    def forward_began(self) -> None:
-        """The job calls the model."""
-        self.forwards += 1
+    def unobserved(self, why: str) -> dict[str, Any]:
+        """Evidence of a model whose layers could not be watched, and why."""
+        known = self._of_job([]) if self.model is not None else {"step": self.number, "function": NONE, "engine": NONE}
+        return {**known, "ended": "skipped", "unobserved": why, "layers": []}
 
-    def forward_ended(self) -> None:
-        """The model returned."""
-
-    def uncompiled(self) -> dict[str, Any]:
-        """Evidence of a model that is compiled: that nothing in it was observed."""
-        return {**self._of_job([]), "ended": "skipped", "unobserved": "torch.compile compiles the model", "layers": []}
+    def settle(self, layers: Layers) -> None:
+        """Compare what ran again so far, and let go of the copies."""
+        for again, candidates in layers.repeated:
+            self.compared.add(again, candidates)
+        self.compared.settle()
+        for again, _ in layers.repeated:
+            again.forget()
+        layers.repeated.clear()
 
     def evidence(self, layers: Layers) -> dict[str, Any]:
         """What was observed in the step that is over."""
+        self.settle(layers)
         runs, measured = layers.take(), layers.measures
         wanted = self._wanted(runs)
         counted = [self._layer(name, runs, layers) for name in wanted]
@@ -72,19 +71,30 @@ class Step:
             **self._of_job(wanted),
             "ended": "returned",
             "layers": [one for one in counted if one is not None],
-            "function_called": len(self.under),
-            "differs": comparing.differences(runs, self._types()),
-            "arithmetic": comparing.other_arithmetic(runs),
+            "function_called": sum(run.is_under for run in runs),
+            **self._differences(),
             "not_finite": self.not_finite[:20],
             "unused": [],
         }
         lost = self._lost(runs, wanted, layers)
         told["gradients"] = {"compared": 0, "missing": [one for one in self.missing if _is_in(one, lost)]}
         told["unused"] = [one for one in self.missing if not _is_in(one, lost)][:20]
-        told["kept"] = _kept(runs, wanted) if measured else None
-        if torch.cuda.is_initialized():
-            told["peak_bytes"] = int(torch.cuda.max_memory_allocated())
+        told["kept"] = kept.evidence(runs, wanted) if measured else None
+        if layers.devices:
+            told["peak_bytes"] = kept.peak(layers.devices)
         return told
+
+    def _differences(self) -> dict[str, Any]:
+        types, told = self._types(), self.compared.told()
+        differs = [{"layer": layer, "type": types.get(layer, ""), **one} for layer, one in told]
+        return {
+            "differs": [one for one in differs if one["what"] != "arithmetic"],
+            "arithmetic": [
+                {"layer": one["layer"], "forward": one["forward"], "recomputed": one["again"]}
+                for one in differs
+                if one["what"] == "arithmetic"
+            ],
+        }
 
     def of_job_or_nothing(self, layers: Layers | None) -> dict[str, Any]:
         """What is known of the job when an error ends it."""
@@ -92,17 +102,20 @@ class Step:
             return {"step": self.number, "function": NONE, "engine": self.engine}
         wanted = self._wanted(layers.runs)
         counted = [self._layer(name, layers.runs, layers) for name in wanted]
-        called = {"layers": [one for one in counted if one is not None], "function_called": len(self.under)}
+        called = {
+            "layers": [one for one in counted if one is not None],
+            "function_called": sum(run.is_under for run in layers.runs),
+        }
         return {**self._of_job(wanted), **called}
 
     def _types(self) -> dict[str, str]:
         return self.model.types if self.model is not None else {}
 
     def _wanted(self, runs: Sequence[Run]) -> list[str]:
-        """Layers that are to be checkpointed: those that somebody asked for, and those that ran under a function."""
+        """Layers that are to be checkpointed: those that somebody asked for, and those that ran under a function or again."""
         if self.model is None:
             return []
-        chosen = jobs_model.wanted(self.model) | set(self.under)
+        chosen = jobs_model.wanted(self.model) | {run.layer for run in runs if run.is_under or run.is_again}
         ran = {run.layer for run in runs}
         return [name for name in self.model.layers if name in chosen and name in ran]
 
@@ -149,7 +162,7 @@ class Step:
             "engine": self.engine,
             "fsdp_checkpointing": bool(wrapped and functions),
             "wrapper": passed.place_of_wrapper(wrappers[0]) if wrappers else None,
-            "model_class": type(inner).__name__.removeprefix("FSDP"),
+            "model_class": jobs_model.type_of(inner),
             "family": str(getattr(getattr(inner, "config", None), "model_type", "")),
             "model_place": passed.place_of_forward(inner),
             "handovers": [one.handover for one in self.passed],
@@ -177,28 +190,9 @@ def _is_in(parameter: str, layers: Sequence[str]) -> bool:
     return any(parameter.startswith(f"{name}.") for name in layers)
 
 
-def _kept(runs: Sequence[Run], wanted: Sequence[str]) -> dict[str, int] | None:
-    """Bytes that stay in use after each layer of the first forward pass, against those of its output; medians."""
-    forward: list[Run] = []
-    for run in runs:
-        if run.is_again or (forward and run.layer == forward[0].layer):
-            break
-        forward.append(run)
-    pairs = [(one, other) for one, other in zip(forward, forward[1:]) if one.layer in wanted and other.layer in wanted]
-    grown = [other.held - one.held for one, other in pairs if one.held is not None and other.held is not None]
-    if len(grown) < 2:
-        return None
-    return {
-        "each": int(statistics.median(grown)),
-        "output": int(statistics.median(one.output_bytes for one, _ in pairs)),
-        "layers": len(grown),
-    }
-
-
-def of_error(
-    error: BaseException, during: str, codes: dict[CodeType, str], step: Step, layers: Layers | None
-) -> dict[str, Any]:
+def of_error(error: BaseException, during: str, step: Step, attached: Attached | None) -> dict[str, Any]:
     """An error that ended a step, or the job before it."""
+    layers, codes = (None, {}) if attached is None else (attached.layers, attached.codes)
     found = passed.in_traceback(error, codes)
     told = failures.evidence(error, found["passed"] if found else None)
     base = step.of_job_or_nothing(layers)

@@ -17,6 +17,9 @@ FLAGS = ("gradient_checkpointing", "activation_checkpointing")
 FUNCTION = "_gradient_checkpointing_func"
 """Attribute with the checkpoint function that transformers gave to a module."""
 
+_FSDP2 = ("torch.distributed.fsdp._fully_shard", "torch.distributed._composable.fsdp")
+"""Classes of this module give a sharded module its class."""
+
 _MOST_WRAPPERS = 8
 
 
@@ -30,8 +33,8 @@ class JobsModel(NamedTuple):
     """Its layers by the names that the model itself has for them, without what wraps them."""
     types: dict[str, str]
     """The names of their classes."""
-    compiled: bool
-    """Some of it is compiled, so that no hook may be put into it."""
+    unobserved: str
+    """Why no hook may be put into its layers; empty where one may."""
 
 
 def trains(module: torch.nn.Module) -> bool:
@@ -42,9 +45,32 @@ def trains(module: torch.nn.Module) -> bool:
 def find(root: torch.nn.Module) -> JobsModel:
     """Look at a model that is about to run."""
     inner = _unwrapped(root)
-    layers = {wrapper.plain_name(name): _unwrapped(layer) for name, layer in _layers(inner).items()}
-    types = {name: type(layer).__name__ for name, layer in layers.items()}
-    return JobsModel(root, inner, layers, types, any(map(_is_compiled, root.modules())))
+    layers: dict[str, torch.nn.Module] = {}
+    for name, layer in _layers(inner).items():
+        held = _unwrapped(layer)
+        if all(held is not known for known in layers.values()):  # a layer may stand in its list more than once
+            layers[wrapper.plain_name(name)] = held
+    return JobsModel(
+        root, inner, layers, {name: type_of(layer) for name, layer in layers.items()}, _why_not(root, layers)
+    )
+
+
+def type_of(module: torch.nn.Module) -> str:
+    """The name of a module's class, without what FSDP2 puts in front of it."""
+    kind = type(module)
+    is_fsdp2 = any(f"{one.__module__}.{one.__name__}".startswith(_FSDP2) for one in kind.__mro__)
+    return kind.__name__.removeprefix("FSDP") if is_fsdp2 else kind.__name__
+
+
+def _why_not(root: torch.nn.Module, layers: dict[str, torch.nn.Module]) -> str:
+    if type(root).__name__ == "DataParallel" and len(getattr(root, "device_ids", ())) > 1:
+        return "DataParallel runs copies of the model in threads"
+    inside = {id(module) for layer in layers.values() for module in layer.modules()}
+    for module in root.modules():
+        around = module.modules() if _is_compiled(module) else ()
+        if any(id(one) in inside for one in around):
+            return "torch.compile compiles the layers"
+    return ""
 
 
 def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
@@ -72,7 +98,10 @@ def _layers(inner: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _is_compiled(module: torch.nn.Module) -> bool:
-    return getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule"
+    if getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule":
+        return True
+    forward = vars(module).get("forward", type(module).forward)
+    return hasattr(getattr(forward, "__func__", forward), "_torchdynamo_orig_callable")
 
 
 def wanted(model: JobsModel) -> set[str]:
@@ -170,9 +199,6 @@ def engine(root: torch.nn.Module) -> str:
         if any(f"{one.__module__}.{one.__name__}".startswith(_FSDP2) for one in type(module).__mro__):
             return "fsdp2"
     return "none"
-
-
-_FSDP2 = ("torch.distributed.fsdp._fully_shard", "torch.distributed._composable.fsdp")
 
 
 def _outside(root: torch.nn.Module) -> Iterator[torch.nn.Module]:

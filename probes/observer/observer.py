@@ -9,20 +9,20 @@ import json
 import os
 import sys
 import weakref
-from types import CodeType
 from typing import Any, Callable
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from .. import catalog
-from . import jobs_model, passed, replaced, samples
-from .arriving import Arriving
+from . import in_front, jobs_model, replaced, samples
+from .attached import Attached
 from .evidence import Step, of_error
 from .jobs_model import JobsModel
+from .passes import Passes
 from .reporting import Reporting
-from .runs import Layers, Run
 from .switching import MODULE, Switching
+from .updates import Updates
 
 _NOT_TOLD = (
     *("ChildFailedError", "CalledProcessError", "ProcessRaisedException"),
@@ -36,7 +36,7 @@ def _safe(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def hook(self: Observer, *args: Any) -> None:
-        if not self.is_open:
+        if not self.is_open or samples.is_out_of_reach():
             return
         try:
             method(self, *args)
@@ -52,65 +52,59 @@ class Observer:
     def __init__(self, folder: str, settings: dict[str, Any]) -> None:
         catalog.take(settings["catalog"])
         self.steps_wanted = int(settings["steps"])
+        self.folder = folder
         self.report = Reporting(folder)
         self.switching = Switching()
-        self.model: JobsModel | None = None
-        self.layers: Layers | None = None
-        self.arriving: Arriving | None = None
+        self.attached: Attached | None = None
+        self.passes = Passes()
+        self.updates = Updates()
         self.step = Step()
         self.is_open = True
-        self._codes: dict[CodeType, str] = {}
-        self._passed: dict[str, passed.Passed] = {}
         self._seen_modules: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._steps_done = 0
         self._has_stepped = False
-        self._is_ours: set[int] = set()
         self._handles: list[Any] = []
+        self._of_calls: Callable[[], None] = lambda: None
         self._restore: list[Callable[[], None]] = []
 
     # -- beginning and end
 
     def begin(self) -> None:
-        """Put the hooks in place that find the model; those that cost something come when it is found."""
-        self._global = torch.nn.modules.module.register_module_forward_pre_hook(self._called)
-        self._handles.append(self._global)
-        self._handles.append(register_optimizer_step_pre_hook(self._before_update))
-        self._handles.append(register_optimizer_step_post_hook(self._after_update))
-        self._stand_in_front_of_backward()
-        self._listen_for_errors()
+        """Put in place what finds the model; what costs something comes when it is found."""
+        self._of_calls = in_front.of_calls(self._called)
+        self._handles += [
+            register_optimizer_step_pre_hook(self._before_update),
+            register_optimizer_step_post_hook(self._after_update),
+        ]
+        self._restore += [
+            in_front.of_backward(self._backward_began, self._raised_in_backward),
+            in_front.of_the_end(self._raised_at_the_end),
+            self.switching.close,
+            lambda: atexit.unregister(self._at_exit),
+        ]
         atexit.register(self._at_exit)
-        self._restore.append(lambda: atexit.unregister(self._at_exit))
 
     def close(self, ended: str, why: str = "") -> None:
         """Take all hooks out, and write what was observed."""
         if not self.is_open:
             return
         self.is_open = False
+        unseen = "" if self.report.told["steps"] else self.updates.why_unseen(self.attached is not None)
+        self._of_calls()
+        if self.attached is not None:
+            self.attached.close()
+            self.attached = None
         for handle in self._handles:
             handle.remove()
-        for part in (self.layers, self.arriving, self.switching):
-            if part is not None:
-                part.close()
         for restore in self._restore:
             restore()
-        if self.report.told["steps"] or why or self.model is not None:
+        if unseen:
+            self.report.told["steps"].append(self.step.unobserved(unseen))
+        if self.report.told["steps"] or self.report.told.get("error") or why:
             self.report.add_environment()
             self.report.write(ended=ended, why=why)
-        self.model = self.layers = self.arriving = None
-        self._codes.clear()
-
-    def end(self, error: BaseException | None = None) -> None:
-        """End the observation now, with the error that ended the training, if one did."""
-        if not self.is_open:
-            return
-        try:
-            if error is not None:
-                self._raised(error, "")
-            else:
-                self._finish_step()
-            self.close("exited" if error is None else "raised")
-        except Exception as own:
-            self.give_up(own)
+        self.step = Step()
+        self._restore.clear()
 
     def give_up(self, error: Exception) -> None:
         """End the observation for an error of our own; the job goes on."""
@@ -125,6 +119,19 @@ class Observer:
             self.report.told.update(steps=[], error=None)
             self.report.write(ended="gave up", why=why)
 
+    def end(self, error: BaseException | None = None) -> None:
+        """End the observation now, with the error that ended the training, if one did."""
+        if not self.is_open:
+            return
+        try:
+            if error is not None:
+                self._raised(error, "")
+            else:
+                self._finish_step()
+            self.close("exited" if error is None else "raised")
+        except Exception as own:
+            self.give_up(own)
+
     def _at_exit(self) -> None:
         if self.report.is_ours:
             self.end()
@@ -132,103 +139,115 @@ class Observer:
     # -- the model
 
     @_safe
-    def _called(self, module: torch.nn.Module, args: Any) -> None:
-        """The first module that the job calls in training is the model, or is none and is not looked at again."""
-        if samples.is_out_of_reach() or not module.training or not torch.is_grad_enabled() or samples.is_backward():
+    def _called(self, module: torch.nn.Module) -> None:
+        """The first module with layers that the job calls with gradients is the model.
+
+        A module in eval mode is it only as long as none in train mode is called: a teacher may keep its gradients.
+        """
+        if not torch.is_grad_enabled() or samples.is_backward() or module in self._seen_modules:
             return
-        if module in self._seen_modules:
+        if self.attached is not None and not module.training:
             return
         self._seen_modules.update(module.modules())
         if not jobs_model.trains(module):
             return
         found = jobs_model.find(module)
-        if found.layers or found.compiled:
+        if found.layers:
+            if self.attached is not None:
+                self.attached.close()
+                self.attached = None
             self._adopt(found)
 
     def _adopt(self, model: JobsModel) -> None:
-        self._global.remove()
-        self.model = model
-        self._is_ours = {id(parameter) for parameter in model.root.parameters()}
+        if not self.report.is_ours:  # a fork that trains
+            self.report = Reporting(self.folder)
+        if model.root.training:
+            self._of_calls()
         engine = jobs_model.engine(model.root)
+        self.updates.of(model.root, engine)
         self.step.open(model, engine, self.switching)
-        if model.compiled:
-            self.report.told["steps"].append(self.step.uncompiled())
-            self.close("compiled")
+        if model.unobserved:
+            self._tell_unobserved(model.unobserved)
             return
-        for function in jobs_model.functions(model):
-            code = passed.codes_of(jobs_model.innermost(function))
-            if code is not None:
-                self._codes[code] = jobs_model.name_of(function)
-        self.step.replaced = replaced.find(model)
-        self.layers = Layers(model.layers, self._began, self.give_up)
-        self.arriving = Arriving(model.inner, in_hooks=engine.startswith("zero"))
-        self._handles.append(model.root.register_forward_pre_hook(self._root_began))
-        self._handles.append(_always(model.root, self._root_ended))
-        self.step.forward_began()
+        self.attached = Attached(model, engine, self.passes, self._root_began, self._root_ended, self.give_up)
+        self.step.replaced, self.step.passed = replaced.find(model), self.attached.passed
+
+    def _tell_unobserved(self, why: str) -> None:
+        self.report.told["steps"].append(self.step.unobserved(why))
+        self.close("not observed")
 
     @_safe
     def _root_began(self, module: torch.nn.Module, args: Any) -> None:
-        if samples.is_backward() or not torch.is_grad_enabled():
+        if samples.is_backward():
             return
-        if self._has_stepped:
-            self._finish_step()
-        if self.is_open:
-            self.step.forward_began()
+        if torch.is_grad_enabled():
+            if self._has_stepped:
+                self._finish_step()
+            elif self.attached is not None:
+                self.step.settle(self.attached.layers)
+        self.passes.began(module.training)
 
     @_safe
     def _root_ended(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        error = sys.exc_info()[1]
-        if error is not None and isinstance(error, Exception):
-            self._raised(error, "forward")
-        elif not samples.is_backward():
-            self.step.forward_ended()
-
-    # -- the layers
-
-    def _began(self, run: Run) -> None:
-        """Note what a layer is passed as. Layers of one class are passed alike: one is looked at in full."""
-        if run.is_again or self.model is None:
+        if samples.is_backward():
             return
-        kind = self.model.types[run.layer]
-        if kind not in self._passed:
-            found = passed.find(self._codes)
-            if found is not None:
-                self._passed[kind] = found
-                self.step.passed.append(found)
-                self.step.under.append(run.layer)
-        elif passed.is_inside(set(self._codes)):
-            self.step.under.append(run.layer)
+        self.passes.ended()
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and output is None:
+            self._raised(error, "forward")
+
+    @_safe
+    def _backward_began(self) -> None:
+        if self.attached is not None and not samples.is_backward():
+            self.attached.layers.drop(self.passes.evaluations())
 
     # -- the steps
 
     @_safe
     def _before_update(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self.arriving is not None and not self.step.looked and self._is_models(optimizer):
+        if samples.is_backward():
+            self.step.looked = True  # gradients are used and given up as they arrive
+        if not any(map(callable, (*args[1:], *kwargs.values()))):  # a closure makes them only then
+            self._look(optimizer)
+
+    def _look(self, optimizer: Any) -> None:
+        if self.attached is not None and not self.step.looked and self.updates.trains_model(optimizer):
             self.step.looked = True
-            self.step.missing, self.step.not_finite = self.arriving.look()
+            self.step.missing, self.step.not_finite = self.attached.arriving.look()
 
     @_safe
     def _after_update(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self.model is None or not self._is_models(optimizer):
-            return
-        self._has_stepped = True
-        if not samples.is_backward() and self._steps_done + 1 >= self.steps_wanted:
-            self._finish_step()
+        is_backward = samples.is_backward()
+        if self.attached is None or not self.attached.layers.runs:
+            self._saw_nothing()
+        elif self.updates.ends_step(optimizer):
+            if not is_backward:
+                self._look(optimizer)
+            self._has_stepped = True
+            if not is_backward and self._steps_done + 1 >= self.steps_wanted:
+                self._finish_step()
 
-    def _is_models(self, optimizer: Any) -> bool:
-        """Whether an optimizer trains the model; engines give theirs copies of the parameters."""
-        if self.step.engine.startswith("zero"):
-            return True
-        return any(id(one) in self._is_ours for group in optimizer.param_groups for one in group["params"])
+    def _saw_nothing(self) -> None:
+        """An optimizer made a step, and no layer ran before it that could be watched."""
+        if self._steps_done or samples.is_backward():
+            return
+        self.updates.unseen += 1
+        has_model = self.attached is not None
+        if self.updates.unseen > self.steps_wanted and (has_model or "compiled" in self.updates.why_unseen(has_model)):
+            self.close("not observed")
 
     def _finish_step(self) -> None:
-        if self.layers is None or not self.layers.runs:
+        layers = None if self.attached is None else self.attached.layers
+        if layers is None:
             return
-        self.report.told["steps"].append(self.step.evidence(self.layers))
+        layers.drop(self.passes.evaluations(is_over=True))
+        if not layers.runs:
+            return
+        self.report.told["steps"].append(self.step.evidence(layers))
         self._steps_done += 1
         self._has_stepped = False
         self.step.next()
-        self.layers.measures = False
+        layers.measures = False
         if self._steps_done >= self.steps_wanted:
             self.close("observed")
         else:
@@ -237,66 +256,27 @@ class Observer:
 
     # -- errors
 
-    def _listen_for_errors(self) -> None:
-        previous = sys.excepthook
-
-        def hook(kind: Any, error: BaseException, trace: Any) -> None:
-            if self.is_open and self.report.is_ours:
-                try:
-                    self._raised(error, "")
-                    self.close("raised")
-                except Exception as own:
-                    self.give_up(own)
-            previous(kind, error, trace)
-
-        def restore() -> None:
-            if sys.excepthook is hook:
-                sys.excepthook = previous
-
-        sys.excepthook = hook
-        self._restore.append(restore)
-
-    def _stand_in_front_of_backward(self) -> None:
-        """An error in backward is noted where it is raised: not every job lets it through to the end."""
-        original = torch.autograd.backward
-
-        @functools.wraps(original)
-        def backward(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return original(*args, **kwargs)
-            except Exception as error:
-                self._raised_in_backward(error)
-                raise
-
-        def restore() -> None:
-            if torch.autograd.backward is backward:
-                torch.autograd.backward = original
-
-        torch.autograd.backward = backward
-        self._restore.append(restore)
-
     @_safe
     def _raised_in_backward(self, error: Exception) -> None:
         self._raised(error, "backward")
+
+    @_safe
+    def _raised_at_the_end(self, error: BaseException) -> None:
+        if self.report.is_ours:
+            self.end(error)
 
     def _raised(self, error: BaseException, during: str) -> None:
         """Keep an error as evidence; the one that is already known is kept as it is."""
         if type(error).__name__ in _NOT_TOLD or getattr(error, "_ckptdoctor_told", False):
             return
-        evidence = of_error(error, during, self._codes, self.step, self.layers)
+        evidence = of_error(error, during, self.step, self.attached)
         with contextlib.suppress(AttributeError):
             error._ckptdoctor_told = True  # type: ignore[attr-defined]
         self.report.told["error"] = evidence
         self.report.add_environment()
         self.report.write(why=f"{type(error).__name__}: {error}"[:500])
-
-
-def _always(module: torch.nn.Module, hook: Any) -> Any:
-    """Register a hook that is also called when the forward pass raises an error, where this torch can do so."""
-    try:
-        return module.register_forward_hook(hook, always_call=True)
-    except TypeError:
-        return module.register_forward_hook(hook)
+        if self.attached is not None:  # where the job goes on, that pass is over, and no layer of it runs again
+            self.attached.layers.take()
 
 
 def start(folder: str = "") -> Observer:

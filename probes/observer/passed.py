@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Container
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
+
+import torch
 
 from .. import callables, places
 
@@ -54,6 +57,7 @@ def find(codes: dict[CodeType, str]) -> Passed | None:
         codes: The code of each known checkpoint function, with its name.
     """
     found: FrameType | None = None
+    own: FrameType | None = None
     reentrant, preserves = None, True
     frame: FrameType | None = sys._getframe(1)
     for _ in range(_MOST_FRAMES):
@@ -66,19 +70,21 @@ def find(codes: dict[CodeType, str]) -> Passed | None:
             )
         if frame.f_code in codes or _is_torchs(frame):
             found = frame
+        elif _is_functions(frame):
+            own = frame
         frame = frame.f_back
-    if found is None:
-        return None
-    return Passed(_handover(found), codes.get(found.f_code, ".".join(TORCHS)), reentrant, preserves)
+    if found is not None:
+        return Passed(_handover(found), codes.get(found.f_code, ".".join(TORCHS)), reentrant, preserves)
+    return None if own is None else Passed(_handover(own), _name_of_function(own), None, True)
 
 
-def is_inside(codes: set[CodeType]) -> bool:
-    """Whether one of these codes is running, further out."""
+def is_inside(codes: Container[CodeType]) -> bool:
+    """Whether a checkpoint function, with one of these codes or of autograd's kind, is running further out."""
     frame: FrameType | None = sys._getframe(1)
     for _ in range(_MOST_FRAMES):
         if frame is None:
             return False
-        if frame.f_code in codes or _is_torchs(frame):
+        if frame.f_code in codes or _is_torchs(frame) or _is_functions(frame):
             return True
         frame = frame.f_back
     return False
@@ -99,11 +105,28 @@ def _is_torchs(frame: FrameType) -> bool:
     return frame.f_code.co_name == TORCHS[1] and frame.f_globals.get("__name__") == TORCHS[0]
 
 
+def _is_functions(frame: FrameType) -> bool:
+    """Whether this is the forward of an ``autograd.Function`` to which a module, or something to call, was passed."""
+    code = frame.f_code
+    if code.co_name != "forward" or not code.co_argcount:
+        return False
+    context = frame.f_locals.get(code.co_varnames[0])
+    return isinstance(context, torch.autograd.function.BackwardCFunction) and _first(frame) is not None
+
+
+def _name_of_function(frame: FrameType) -> str:
+    """A function of autograd's kind as reports have it: the module and the class."""
+    context = frame.f_locals[frame.f_code.co_varnames[0]]
+    return f"{frame.f_globals.get('__name__')}:{type(context).__name__.removesuffix('Backward')}"
+
+
 def _first(frame: FrameType) -> Any:
     """The first argument of a call: the callable that was passed."""
     code = frame.f_code
     names = code.co_varnames[: code.co_argcount]
     given = [frame.f_locals.get(name) for name in names]
+    if given and isinstance(given[0], torch.autograd.function.BackwardCFunction):
+        given.pop(0)
     if code.co_flags & 0x04 and not any(map(callable, given)):  # *args
         given += list(frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount], ()))
     return next((one for one in given if callable(one) and not isinstance(one, type)), None)
@@ -125,6 +148,6 @@ def _handover(frame: FrameType) -> dict[str, Any]:
 def _is_between(frame: FrameType) -> bool:
     """Whether a frame only stands between the caller and the function: torch's decorators, the guard of ``run``."""
     name = str(frame.f_globals.get("__name__"))
-    return name.startswith(("torch._dynamo", "torch._compile", "_ckptdoctor")) or places.is_ours(
+    return name.startswith(("torch._dynamo", "torch._compile", "torch.autograd", "_ckptdoctor")) or places.is_ours(
         frame.f_code.co_filename
     )

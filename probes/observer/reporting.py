@@ -17,7 +17,8 @@ class Reporting:
     def __init__(self, folder: str) -> None:
         self.owner = os.getpid()
         name = "".join(char if char.isalnum() else "-" for char in socket.gethostname())
-        self._file = os.path.join(folder, f"process-{name}-{self.owner}.json")
+        # Containers may have one name, and the same numbers for processes.
+        self._file = os.path.join(folder, f"process-{name}-{self.owner}-{os.urandom(3).hex()}.json")
         self.told: dict[str, Any] = {
             "pid": self.owner,
             "host": socket.gethostname(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -17,20 +18,15 @@ add in another order. What another dropout mask or another expert changes is of 
 USUAL_TOLERANCE = 2e-3
 """For float32, which may be computed as TF32, and float64."""
 
+_INDEXES = (torch.int64, torch.int32)
 
-class Shape(NamedTuple):
-    """What is known of a tensor without a look at its numbers."""
-
-    dtype: str
-    sizes: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{list(self.sizes)} {self.dtype}"
+Shape = tuple[torch.dtype, torch.Size]
+"""What is known of a tensor without a look at its numbers."""
 
 
-def tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+def tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The tensors among arguments, and in tuples and lists of them."""
-    found: list[Any] = []
+    found: list[torch.Tensor] = []
     for one in (*args, *kwargs.values()):
         if isinstance(one, torch.Tensor):
             found.append(one)
@@ -39,47 +35,67 @@ def tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     return found
 
 
-def shape(tensor: torch.Tensor) -> Shape:
-    """Its type and its sizes."""
-    return Shape(str(tensor.dtype).rpartition(".")[2], tuple(tensor.shape))
+def words(shape: Shape | None) -> str:
+    """A tensor's sizes and type: ``[2, 8, 32] float32``."""
+    return "" if shape is None else f"{list(shape[1])} {str(shape[0]).rpartition('.')[2]}"
+
+
+def indexes(args: tuple[Any, ...]) -> list[torch.Tensor]:
+    """Whole numbers among arguments, such as the experts that tokens go to."""
+    return [one for one in args if isinstance(one, torch.Tensor) and one.dtype in _INDEXES]
 
 
 def take(tensor: torch.Tensor) -> torch.Tensor | None:
-    """One number of each of at most ``MOST_ROWS`` rows, copied on the tensor's device; nothing where that cannot be had.
+    """Up to three numbers of each of at most ``MOST_ROWS`` rows, copied on the tensor's device; nothing where there are none.
 
-    Another dropout mask changes some of them, and so does another expert for a token, or another way through a layer.
+    Another dropout mask changes some of them, and so does another expert for a token, or another way through a layer. One
+    column would be blind to a tensor of which it is all zeros, as a mask is.
 
     Args:
-        tensor: ``[..., features]`` of floating point numbers.
+        tensor: ``[..., features]``.
     """
     local = getattr(tensor, "_local_tensor", tensor)  # of a sharded one, this rank's part
-    if type(local) not in (torch.Tensor, torch.nn.Parameter) or not local.is_floating_point() or not local.numel():
+    if type(local) not in (torch.Tensor, torch.nn.Parameter) or local.layout is not torch.strided or local.is_meta:
         return None
-    if local.is_meta or local.is_sparse or local.dim() == 0:
+    if local.dim() == 0 or not local.numel():
         return None
-    rows = local.detach().reshape(-1, local.shape[-1])
-    step = max(1, rows.shape[0] // MOST_ROWS)
-    # One column would be blind to a tensor of which it is all zeros, as a mask is.
-    return torch.cat([rows[::step, 0], rows[::step, -1], rows[::step, rows.shape[1] // 2]])
+    local = local.detach()
+    width = local.shape[-1]
+    count = local.numel() // width
+    step, middle = max(1, count // MOST_ROWS), max(1, (width - 1) // 2)
+    if local.is_contiguous():
+        sizes = (-(-count // step), min(3, width))
+        return local.as_strided(sizes, (step * width, middle), local.storage_offset()).clone()
+    return local.reshape(-1, width)[::step, : 2 * middle + 1 : middle].clone()
 
 
-def differs(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Whether two samples differ by more than rounding: one boolean on their device, not yet waited for."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return torch.ones((), dtype=torch.bool, device=one.device)
-    tolerance = TOLERANCE.get(one.dtype, USUAL_TOLERANCE)
-    first, second = one.float(), other.float()
+def differ(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Whether samples of the same sizes, type and device differ by more than rounding; not yet waited for.
+
+    Returns:
+        One boolean for each pair, on their device.
+    """
+    first = torch.stack([one for one, _ in pairs]).flatten(1)
+    second = torch.stack([other for _, other in pairs]).flatten(1)
+    if not first.is_floating_point():
+        return (first != second).any(1)
+    tolerance = TOLERANCE.get(first.dtype, USUAL_TOLERANCE)
+    first, second = first.float(), second.float()
+    largest = first.nan_to_num(0.0, 0.0, 0.0).abs().amax(1, keepdim=True)
+    # Equal ones may both be infinite, or no numbers.
     same = (first == second) | (first.isnan() & second.isnan())
-    finite = torch.where(first.isfinite(), first.abs(), torch.zeros_like(first))
-    return (~same & ~((first - second).abs() <= tolerance * finite.max())).any()
+    return (~same & ~((first - second).abs() <= tolerance * largest)).any(1)
 
 
-def random_state(devices: set[int]) -> tuple[Any, ...]:
+def random_state(devices: Sequence[int]) -> tuple[int, ...]:
     """What tells random states apart: of the CPU's generator, and of the GPUs' that are in use."""
-    states = [torch.default_generator.get_state()]
+    state = torch.default_generator.get_state()
+    found = [hash(ctypes.string_at(state.data_ptr(), state.numel()))]
     if devices and torch.cuda.is_initialized():
-        states += [torch.cuda.default_generators[index].get_state() for index in sorted(devices)]
-    return tuple(hash(ctypes.string_at(state.data_ptr(), state.numel())) for state in states)
+        for index in devices:
+            held = torch.cuda.default_generators[index].get_state()
+            found.append(hash(ctypes.string_at(held.data_ptr(), held.numel())))
+    return tuple(found)
 
 
 def is_backward() -> bool:
@@ -88,15 +104,23 @@ def is_backward() -> bool:
 
 
 def is_out_of_reach() -> bool:
-    """Whether what runs now is compiled, or recorded as a CUDA graph: hooks must do nothing then."""
+    """Whether what runs now is compiled, traced or recorded as a CUDA graph: hooks must do nothing then."""
     compiler = getattr(torch, "compiler", None)
     if compiler is not None and hasattr(compiler, "is_compiling") and compiler.is_compiling():
+        return True
+    if torch._C._get_tracing_state() is not None:
         return True
     return bool(torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
 
 
 def is_recorded() -> bool:
     """Whether some mode sees every operation, as selective checkpointing does: then none may be added."""
-    count = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    operations = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    if operations is not None and operations():
+        return True
     functions = getattr(torch._C, "_len_torch_function_stack", None)
-    return bool((count is not None and count()) or (functions is not None and functions()))
+    if functions is not None and functions():
+        held = (torch._C._get_function_stack_at(index) for index in range(functions()))
+        return any(type(mode).__name__ != "DeviceContext" for mode in held)  # that one only says where tensors are made
+    transforms = getattr(torch._C, "_functorch", None)
+    return transforms is not None and transforms.peek_interpreter_stack() is not None

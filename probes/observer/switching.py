@@ -24,11 +24,12 @@ class Switching:
         """The line that made the last call."""
         self.method = ""
         self._replaced: list[tuple[Any, str, Any, Any]] = []
+        self._is_open = True
 
     def install(self, module: ModuleType) -> None:
         """Watch the methods of ``PreTrainedModel``."""
         owner = module.PreTrainedModel
-        for name in (*METHODS, SETTER):
+        for name in (*METHODS, SETTER) if self._is_open else ():
             method = vars(owner).get(name)
             if callable(method):
                 ours = self._in_front_of(name, method)
@@ -38,7 +39,8 @@ class Switching:
     def _in_front_of(self, name: str, method: Any) -> Any:
         @functools.wraps(method)
         def switch_on(*args: Any, **kwargs: Any) -> Any:
-            self._note(name)
+            if self._is_open:
+                self._note(name)
             return method(*args, **kwargs)
 
         return switch_on
@@ -54,6 +56,7 @@ class Switching:
 
     def close(self) -> None:
         """Put the methods back, unless somebody else stands in front of them by now."""
+        self._is_open = False
         for owner, name, method, ours in self._replaced:
             if vars(owner).get(name) is ours:
                 setattr(owner, name, method)
