@@ -6,7 +6,6 @@ Each function below is a job; it returns what it trained, to compare the weights
 """
 
 import contextlib
-import copy
 import functools
 import gc
 import json
@@ -15,6 +14,7 @@ import sys
 import tempfile
 import warnings
 import weakref
+from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -294,7 +294,7 @@ def parts():
 
 
 @job
-def threads():
+def caught_error():
     """Layers on the way to an error that the job catches: it goes on with the next batch."""
 
     def forward(model, ids):
@@ -607,8 +607,7 @@ def run(function):
     torch.manual_seed(0)
     torch._dynamo.reset()
     with warnings.catch_warnings():
-        model = function()
-    return model
+        return function()
 
 
 def left():
@@ -650,10 +649,10 @@ def compare(name):
             torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) for a, b in zip(expected, digest(watched), strict=True)
         )
         told = {"same": same and torch.equal(state, torch.get_rng_state()), "closed": not observer.is_open}
-        observer._at_exit()
+        observer.end()
         told["hooks left"] = left() != before or hooks_of(watched) != hooks
-        written = [os.path.join(folder, one) for one in os.listdir(folder)]
-        told["process"] = json.load(open(written[0], encoding="utf-8")) if written else None
+        written = list(Path(folder).iterdir())
+        told["process"] = json.loads(written[0].read_text()) if written else None
     held = weakref.ref(watched)
     del watched, plain
     gc.collect()
@@ -667,9 +666,6 @@ def main():
         try:
             print(json.dumps({"name": name, **compare(name)}), flush=True)
         except Exception as error:
-            import traceback
-
-            traceback.print_exc()
             print(json.dumps({"name": name, "error": f"{type(error).__name__}: {error}"[:600]}), flush=True)
 
 

@@ -3,9 +3,8 @@
 import hashlib
 import os
 
-import torch
-
 import faults
+import torch
 
 RANK = int(os.environ.get("RANK", "0"))
 

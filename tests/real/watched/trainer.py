@@ -9,7 +9,6 @@ import tempfile
 
 import faults
 import tiny
-import torch
 from torch.distributed.fsdp import fully_shard
 from transformers import Trainer, TrainingArguments, default_data_collator
 
