@@ -13,7 +13,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -35,7 +34,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "settings.json").write_text(json.dumps({"steps": 2, "catalog": catalog.sent()}))
-        print("| features | layers | tokens | ms plain | first observed | second | later |\n|---|---|---|---|---|---|---|")
+        print(
+            "| features | layers | tokens | ms plain | first observed | second | later |\n|---|---|---|---|---|---|---|"
+        )
         for size in SIZES:
             done = subprocess.run(
                 [options.python, "-c", STEPS, str(HOOK), folder, options.device, str(options.rounds), *map(str, size)],
@@ -58,7 +59,9 @@ def starts(python: str, folder: str, rounds: int) -> tuple[float, float]:
     for number in range(rounds + 1):
         for is_watched, taken in times.items():
             started = time.perf_counter()
-            subprocess.run([python, "-c", "import torch"], env={**os.environ, **(hooked if is_watched else {})}, check=True)
+            subprocess.run(
+                [python, "-c", "import torch"], env={**os.environ, **(hooked if is_watched else {})}, check=True
+            )
             if number:
                 taken.append(time.perf_counter() - started)
     return statistics.median(times[False]), statistics.median(times[True])

@@ -70,8 +70,12 @@ def _not_finite(gradients: dict[str, torch.Tensor]) -> list[str]:
         if one.is_floating_point() and not one.is_sparse and one.numel():
             groups.setdefault((str(one.device), one.dtype), []).append(name)
     found: list[str] = []
-    for names in groups.values():
-        largest = torch._foreach_norm([gradients[name].detach() for name in names], float("inf"))
-        finite = torch.stack([one.isfinite() for one in largest]).tolist()
-        found += [name for name, is_finite in zip(names, finite) if not is_finite]
+    for (_, dtype), names in groups.items():
+        held = [gradients[name].detach() for name in names]
+        # Half precision has no room for a norm. The norm 2 is the quickest, and large numbers may be too large for it.
+        norms = torch._foreach_norm([one.float() for one in held] if dtype == torch.float16 else held, 2)
+        finite = torch.stack([one.isfinite() for one in norms]).tolist()
+        found += [
+            name for name, one, is_finite in zip(names, held, finite) if not is_finite and not one.isfinite().all()
+        ]
     return found

@@ -66,11 +66,11 @@ class Step:
         self.settle(layers)
         runs, measured = layers.take(), layers.measures
         wanted = self._wanted(runs)
-        counted = [self._layer(name, runs, layers) for name in wanted]
+        counted = self._counted(wanted, runs, layers)
         told = {
             **self._of_job(wanted),
             "ended": "returned",
-            "layers": [one for one in counted if one is not None],
+            "layers": counted,
             "function_called": sum(run.is_under for run in runs),
             **self._differences(),
             "not_finite": self.not_finite[:20],
@@ -119,8 +119,14 @@ class Step:
         ran = {run.layer for run in runs}
         return [name for name in self.model.layers if name in chosen and name in ran]
 
-    def _layer(self, name: str, runs: Sequence[Run], layers: Layers) -> dict[str, Any] | None:
-        own = [run for run in runs if run.layer == name]
+    def _counted(self, wanted: Sequence[str], runs: Sequence[Run], layers: Layers) -> list[dict[str, Any]]:
+        by_layer: dict[str, list[Run]] = {}
+        for run in runs:
+            by_layer.setdefault(run.layer, []).append(run)
+        found = [self._layer(name, by_layer[name], layers) for name in wanted]
+        return [one for one in found if one is not None]
+
+    def _layer(self, name: str, own: Sequence[Run], layers: Layers) -> dict[str, Any] | None:
         again = sum(run.is_again for run in own)
         in_forward = len(own) - again
         if not in_forward:
@@ -139,12 +145,8 @@ class Step:
 
     def _lost(self, runs: Sequence[Run], wanted: list[str], layers: Layers) -> list[str]:
         """Trained layers that ran without a graph in the forward pass, and not again: nothing leads to their parameters."""
-        found = []
-        for name in wanted if self.looked else ():
-            own = [run for run in runs if run.layer == name]
-            if name in layers.trained and not any(run.has_graph or run.is_again for run in own):
-                found.append(name)
-        return found
+        lead_back = {run.layer for run in runs if run.has_graph or run.is_again}
+        return [name for name in wanted if name in layers.trained and name not in lead_back] if self.looked else []
 
     def _of_job(self, wanted: Sequence[str]) -> dict[str, Any]:
         """What is the same in each step."""

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
-from types import CodeType, MethodType
+from types import CodeType, MethodType, ModuleType
 from typing import Any
 
 from .. import places
@@ -91,7 +91,7 @@ def _is_foreign(function: Any, owner: type) -> bool:
 
 
 def _is_same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def _code(function: Any) -> CodeType | None:
@@ -115,11 +115,11 @@ def _assigned_at(code: CodeType, name: str) -> dict[str, Any] | None:
 
 def _files_near(file: str) -> list[str]:
     """The files of imported modules in the same folder as a file, and of ``__main__``."""
-    folder = os.path.dirname(os.path.realpath(file))
+    folders = {os.path.dirname(one) + os.sep for one in (file, os.path.realpath(file))}
     near = {file}
     for module in list(sys.modules.values()):
-        one = getattr(module, "__file__", None)
-        if isinstance(one, str) and one.endswith(".py") and os.path.dirname(os.path.realpath(one)) == folder:
+        one = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if isinstance(one, str) and one.endswith(".py") and one[: one.rfind(os.sep) + 1] in folders:
             near.add(one)
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     return sorted({os.path.abspath(one) for one in (*near, *([main] if main else []))})[:200]

@@ -1,9 +1,8 @@
-"""A plain script around transformers' Trainer, with its arguments as JSON; ``fsdp2`` shards the model with fully_shard.
+"""A plain script around transformers' Trainer; ``zero3`` uses DeepSpeed, ``fsdp2`` shards the model with fully_shard.
 
 accelerate applies FSDP on GPUs alone, so that the sharding is done here where accelerate would do it.
 """
 
-import json
 import sys
 import tempfile
 
@@ -22,11 +21,20 @@ SETTINGS = {
     "disable_tqdm": True,
 }
 
+ZERO3 = {
+    "use_cpu": False,
+    "deepspeed": {
+        "zero_optimization": {"stage": 3},
+        "zero_allow_untested_optimizer": True,
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+    },
+}
+
 
 def main():
-    given = [one for one in sys.argv[1:] if one.startswith("{")]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(folder, **{**SETTINGS, **(json.loads(given[0]) if given else {})})
+        arguments = TrainingArguments(folder, **{**SETTINGS, **(ZERO3 if "zero3" in sys.argv else {})})
         model = tiny.model()
         if "fsdp2" in sys.argv:
             assert arguments.device.type == "cpu"  # it makes the process group
