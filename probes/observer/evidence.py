@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import failures, wrapper
-from . import jobs_model, kept, passed
+from . import jobs_model, kept, passed, preserving
 from .attached import Attached
 from .comparing import Comparison
 from .jobs_model import JobsModel
@@ -79,6 +79,8 @@ class Step:
         lost = self._lost(runs, wanted, layers)
         told["gradients"] = {"compared": 0, "missing": [one for one in self.missing if _is_in(one, lost)]}
         told["unused"] = [one for one in self.missing if not _is_in(one, lost)][:20]
+        if not told["preserves_random"] and any(one["what"] == "random numbers" for one in told["differs"]):
+            told["random_dropped_by"] = preserving.dropped_at()
         told["kept"] = kept.evidence(runs, wanted) if measured else None
         if layers.devices:
             told["peak_bytes"] = kept.peak(layers.devices)

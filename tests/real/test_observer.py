@@ -117,6 +117,13 @@ def test_what_differs_in_recomputation_is_seen(jobs, name):
         assert {one["layer"] for one in step["differs"]} == {"layers.0", "layers.1", "layers.2"}
 
 
+def test_the_line_that_drops_random_states_is_named_where_it_is_just_one(jobs):
+    step = steps(jobs["loses_random_state"])[0]
+
+    assert step["preserves_random"] is False
+    assert step["random_dropped_by"] is None  # three jobs in that file do it
+
+
 def test_another_precision_in_recomputation_is_seen(jobs):
     (first, *_) = steps(jobs["own function: autocast"])[0]["arithmetic"]
 
@@ -202,6 +209,8 @@ def train(tmp_path):
     def start(python, ranks, *words, watch=True, status=0, **environ):
         folder = tmp_path / "evidence"
         folder.mkdir(exist_ok=True)
+        for file in folder.glob("process-*"):
+            file.unlink()
         (folder / "settings.json").write_text(json.dumps({"steps": 2, "catalog": catalog.sent()}))
         hooked = {"PYTHONPATH": str(HOOK), "CKPTDOCTOR_DO": "watch", "CKPTDOCTOR_EVIDENCE": str(folder)}
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
@@ -297,3 +306,6 @@ def test_a_forward_that_was_replaced_switches_checkpointing_off_since_5_23(old, 
     assert replaced["what"] == "LlamaDecoderLayer.forward"
     assert replaced["by"]["code"] == "kind.forward = patched_forward"
     assert replaced["with_"]["function"].endswith("patched_forward")
+
+    harmless, _ = train(old, 1, "trainer.py", FAULT="replaced_forward")
+    assert set(counts(harmless[0]["steps"][0])) == {(1, 2)}
