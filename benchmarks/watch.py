@@ -21,7 +21,7 @@ from ckptdoctor import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 HOOK = ROOT / "probes" / "no_touch"
-SIZES = ((128, 4, 128), (512, 4, 512), (1024, 8, 512), (2048, 4, 1024))
+SIZES = ((128, 4, 128), (512, 4, 512), (1024, 8, 512))
 """Of models: features, layers, tokens."""
 
 
