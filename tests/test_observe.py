@@ -183,6 +183,19 @@ def test_what_is_sound_trips_no_rule(changes):
     assert judged(process(0, steps=steps), process(1, steps=steps)).verdict == "ok"
 
 
+def test_layers_that_nobody_asked_to_be_checkpointed_are_counted():
+    report = judged(process(0, world=1, steps=[step(layers_without=2)]))
+
+    assert "2 of 4 layers are to be checkpointed: the others were not asked to be." in report.notes
+
+
+def test_a_rehearsal_says_that_the_job_was_small():
+    report = judged(process(0, world=1), small=["The model has 4 layers."])
+
+    assert report.summary.endswith("Seen in 2 steps of 1 rank. The job was made small.")
+    assert "The model has 4 layers." in report.notes
+
+
 def test_a_rank_that_differs_is_named():
     other = [step(1, layers=[layer(), layer("layers.1", forwards=1)])]
     report = judged(process(0, world=3), process(1, world=3), process(2, world=3, steps=other))

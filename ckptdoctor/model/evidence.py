@@ -374,6 +374,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     unprepared: str = ""
     """Why the trainer's preparation of the model could not be applied."""
     layers: tuple[Layer, ...] = ()
+    layers_without: int = 0
+    """Of a job: layers that ran besides, and that nobody asked to be checkpointed."""
     loss: float | None = None
     plain_loss: float | None = None
     gradients: Gradients | None = None

@@ -199,7 +199,8 @@ def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]
     if absent:
         return "not judged", f"{summary} But {_ranks(absent)} of {_world(processes)} reported nothing."
     ranks = counted(len({one.rank for one in processes}), "rank")
-    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {ranks}."
+    small = " The job was made small." if job.small else ""
+    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {ranks}.{small}"
 
 
 def _nothing(processes: Sequence[ProcessReport]) -> str:
@@ -238,6 +239,9 @@ def _notes(job: Job, observed: Observed) -> Iterator[str]:
     if fewer:
         yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {job.steps} were to be observed."
     yield from _end(job)
+    if first is not None and first.layers_without and first.layers:
+        of_all = len(first.layers) + first.layers_without
+        yield f"{len(first.layers)} of {of_all} layers are to be checkpointed: the others were not asked to be."
     yield from _differing(observed)
     yield from _of_steps([evidence for _, evidence in observed])
 

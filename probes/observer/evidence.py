@@ -71,6 +71,7 @@ class Step:
             **self._of_job(wanted),
             "ended": "returned",
             "layers": counted,
+            "layers_without": len({run.layer for run in runs} - set(wanted)),
             "function_called": sum(run.is_under for run in runs),
             **self._differences(),
             "not_finite": self.not_finite[:20],
