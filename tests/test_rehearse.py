@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ckptdoctor.observe import lacking, shrinking
-from probes.shrinker import deepspeed, devices, reductions, telling
+from probes.shrinker import deepspeed, devices, fetching, reductions, telling
 
 PORT = 12345
 
@@ -291,3 +291,16 @@ def test_as_much_is_partitioned_as_of_the_real_model_whoever_reads_the_configura
     deepspeed._read(original, None, {"zero_optimization": {"stage": 2}})
 
     assert read == [7812, 7812, 320, "auto", 781, None]
+
+
+def test_repositories_of_models_are_downloaded_without_weights(reported):
+    asked = []
+
+    def download(repo_id, *, repo_type=None, ignore_patterns=None):
+        asked.append(ignore_patterns)
+
+    fetching._download(download, "some/model")
+    fetching._download(download, "some/model", ignore_patterns="*.md")
+    fetching._download(download, "some/data", repo_type="dataset")
+
+    assert asked == [[*fetching.WEIGHTS], ["*.md", *fetching.WEIGHTS], None]

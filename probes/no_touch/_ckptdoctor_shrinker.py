@@ -18,6 +18,8 @@ ACTS = {
     "transformers.processing_utils": "saving.act_on_processors",
     "transformers.models.auto.configuration_auto": "missing.act_on_configurations",
     "transformers.models.auto.tokenization_auto": "missing.act_on_tokenizers",
+    "huggingface_hub._snapshot_download": "fetching.act_on_hub",
+    "modelscope.hub.snapshot_download": "fetching.act_on_hub",
     "peft.peft_model": "models.act_on_peft",
     "datasets.load": "data.act_on_loading",
     "datasets.arrow_dataset": "data.act_on_datasets",

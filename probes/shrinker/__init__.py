@@ -17,6 +17,7 @@ Each function ``act_on_…`` is called by the hook with a module of the job, rig
 ``accelerating``    accelerate's ``Accelerator``
 ``deepspeed``       DeepSpeed's configuration
 ``axolotl``         axolotl's configuration
+``fetching``        downloads of models: without the weights
 ``missing``         configurations, tokenizers and data sets that are not on this machine
 ==================  =================================================================================================
 """
