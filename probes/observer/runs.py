@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -114,7 +115,7 @@ class Layers:
         called, ended = self._safe(self._called, name), self._safe(self._ended, name)
         self.handles.append(layer.register_forward_pre_hook(called, with_kwargs=True))
         self.handles.append(layer.register_forward_hook(ended))
-        children = {key: one for key, one in layer.named_children() if id(one) not in shared}
+        children = {key: one for key, one in _called_in(layer) if id(one) not in shared}
         for child, module in children.items() or [("", layer)]:
             seen = self._safe(self._entered, name, child)
             self.handles.append(module.register_forward_pre_hook(seen, with_kwargs=True))
@@ -248,3 +249,12 @@ class Layers:
             handle.remove()
         self.handles.clear()
         self.take()
+
+
+def _called_in(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The children that a module calls: for a list, which is never called itself, those in it, as T5 has."""
+    for name, child in module.named_children():
+        if isinstance(child, (torch.nn.ModuleList, torch.nn.ModuleDict)):
+            yield from ((f"{name}.{inner}", one) for inner, one in _called_in(child))
+        else:
+            yield name, child

@@ -48,4 +48,7 @@ class Updates:
             return "no layer ran outside of compiled code"
         if not self.unseen:
             return ""
-        return "no layer ran outside of CUDA graphs" if has_model else "no list of layers is in what the job trains"
+        if not has_model:
+            return "no list of layers is in what the job trains"
+        is_graph = torch.cuda.is_initialized()
+        return "no layer ran outside of CUDA graphs" if is_graph else "no part of a layer was called as a module"

@@ -60,6 +60,7 @@ SOUND = {
     "evaluates": (1, 2),
     "reference": (2, 4),
     "other_order": (2, 4),
+    "listed_parts": (1, 2),
     "two_models": (1, 2),
     "master_weights": None,
     "shared_layers": (4, 8),

@@ -183,6 +183,22 @@ def other_order():
     return model
 
 
+class Listed(torch.nn.Module):
+    """As a layer of T5: its parts stand in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = torch.nn.ModuleList([Layer(), Layer()])
+
+    def forward(self, hidden):
+        return self.parts[1](self.parts[0](hidden))
+
+
+@job
+def listed_parts():
+    return train(Model([Listed() for _ in range(3)]))
+
+
 @job
 def two_models():
     """A GAN's: two models with an optimizer each."""
