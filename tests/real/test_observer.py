@@ -221,7 +221,7 @@ def train(tmp_path, cache):
             env={**os.environ, **QUIET, **extensions, **environ, **(hooked if watch else {})},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,  # DeepSpeed may have something to compile
             check=False,
         )
         assert (done.returncode != 0) == bool(status), done.stderr[-3000:]
