@@ -187,6 +187,21 @@ def test_what_is_compiled_runs_as_before_and_is_said_not_to_be_observed(jobs, na
     assert step["unobserved"] == expected
 
 
+def test_a_fault_of_its_own_is_reported_and_switches_it_off_and_a_fork_is_observed(torch_python):
+    environ = {**os.environ, **QUIET, "NO_TOUCH": str(HOOK), "CATALOG": json.dumps(catalog.sent())}
+    command = [str(torch_python), "-W", "error::UserWarning", str(WATCHED / "own_faults.py")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    *faults, fork = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert len(faults) == 6, done.stderr
+    for one in faults:
+        assert one["same"], one
+        assert one["clean"], one
+        assert one["ended"] == "gave up"
+        assert "a fault of the observer's own" in one["why"]
+    assert fork["told"] == [["observed", 2]]
+
+
 # -- real trainers, in processes of their own -------------------------------------------------------------------------
 
 
