@@ -20,7 +20,14 @@ TRAINER = "llamafactory==0.9.2"
 
 LONGEST = (
     "jobs",
+    "observer",
     "fix",
+    "rehearse",
+    "switching_on",
+    "scan",
+    "models",
+    "variants",
+    "watch",
     "docs",
     "robust",
     "stacks",
