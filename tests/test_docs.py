@@ -1,5 +1,6 @@
 """The documents say what is true of the code."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.conftest import run
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "tests" / "jobs"
+SOUND = ROOT / "tests" / "cases" / "ckpt015_good.py"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -31,12 +33,13 @@ def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
         (tmp_path / file.name).symlink_to(file)
     (tmp_path / "train.yaml").symlink_to(JOBS / "llamafactory_full_z3.yaml")
     (tmp_path / "train.log").write_text((ROOT / "tests" / "logs" / "llamafactory_7779.txt").read_text())
-    (tmp_path / "train.py").write_text("print('trained')")
+    (tmp_path / "train.py").write_text(f"{SOUND.read_text()}print('trained')\n")
     (tmp_path / "requirements.txt").write_text("transformers==4.51.3\nllamafactory==0.9.2\n")
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\ndependencies = ["llamafactory==0.9.2"]\n')
     arguments = shlex.split(command, comments=True)[1:]
     before = set(tmp_path.iterdir())
-    environ = {"VIRTUAL_ENV": str(demo_python.parent.parent)}
+    path = os.pathsep.join([str(demo_python.parent), os.environ["PATH"]])  # as where the environment is active
+    environ = {"VIRTUAL_ENV": str(demo_python.parent.parent), "PATH": path, "OMP_NUM_THREADS": "1"}
     if arguments[0] == "cache":  # the other tests' cache is left alone
         environ["CKPTDOCTOR_CACHE"] = str(tmp_path / "cache")
     ran = run(*arguments, cwd=tmp_path, environ=environ)

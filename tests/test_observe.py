@@ -128,6 +128,17 @@ def test_an_error_is_told_for_what_it_is(error, verdict, says):
     assert says in f"{report.findings[0].rule} {report.findings[0].title}"
 
 
+def test_a_rank_whose_peer_died_is_not_what_is_told():
+    errors = [
+        {"type": "RuntimeError", "message": "[gloo] Connection closed by peer [127.0.0.1]:1", "frames": [PLACE]},
+        {"type": "ValueError", "message": "no such column", "frames": [PLACE]},
+    ]
+    raised = [step(ended="raised", during="backward", error=one) for one in errors]
+    report = judged(*(process(rank, steps=[], ended="raised", error=one) for rank, one in enumerate(raised)))
+
+    assert [one.error.type for one in report.findings] == ["ValueError"]
+
+
 def test_two_trainings_in_one_command_are_both_judged():
     first = process(0, world=1, steps=[step(layers=[layer(forwards=1)])])
     second = ProcessReport(2, "node", "/env/bin/python", 0, 1, (step(),), "observed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -118,9 +119,14 @@ def _unknown(processes: Sequence[ProcessReport]) -> Environment:
 def _unexplained(found: Found) -> tuple[Finding, ...]:
     """A finding for each error that ended a rank and that no rule judged: what `explain` says of its traceback."""
     told: dict[str, Finding] = {}
+    is_cause = any(one.evidence.error and not _is_consequence(one.evidence.error) for one in found.cases)
     for case in found.cases:
         error = case.evidence.error
-        if error is None or any(case.spec.id in one.probes for one in found.findings):
+        if (
+            error is None
+            or (is_cause and _is_consequence(error))
+            or any(case.spec.id in one.probes for one in found.findings)
+        ):
             continue
         line = error_line(error)
         known = told.get(line)
@@ -128,6 +134,18 @@ def _unexplained(found: Found) -> tuple[Finding, ...]:
             structs.replace(known, probes=(*known.probes, case.spec.id)) if known else _explained(error, case.spec.id)
         )
     return tuple(told.values())
+
+
+_GONE = re.compile(
+    r"connection (?:closed|reset) by peer|broken pipe|socket timeout|nccl communicator was aborted|ncclRemoteError"
+    r"|watchdog caught collective operation timeout",
+    re.IGNORECASE,
+)
+"""What a rank says when another one has ended."""
+
+
+def _is_consequence(error: Error) -> bool:
+    return bool(_GONE.search(error.message))
 
 
 def _explained(error: Error, probe: str) -> Finding:

@@ -14,8 +14,8 @@ FELL = 0.9
 KEPT = 3
 """Times its output that a layer of a job may leave in use; without checkpointing it is ten times and more."""
 
-SMALL = 200_000
-"""Bytes beside it that every layer may leave, such as random states: they count in tiny models only."""
+SMALL = 2_000_000
+"""Bytes beside it that a layer may leave, such as random states and what autocast keeps: they count in tiny models only."""
 
 
 def judge(case: Case) -> RuleHit | None:

@@ -76,8 +76,10 @@ NEEDS_A_GPU = "ckpt011_bad"
 ONLY_IN_A_COURSE = "ckpt012_bad"
 ONLY_PERTURBED = "ckpt014_bad"
 REFUSED, TAKEN = "ckpt013_bad", "ckpt013_good"
+SCRIPTS = ("ckpt015_bad", "ckpt015_good")
+"""Whole training scripts, which ``tests/real/test_watch.py`` runs."""
 """They replace a method of transformers' models, and are run on one."""
-GOOD = sorted({path.stem for path in CASES.glob("*_good*.py")} - {TAKEN})
+GOOD = sorted({path.stem for path in CASES.glob("*_good*.py")} - {TAKEN, *SCRIPTS})
 
 
 def functions(*names):
@@ -129,6 +131,7 @@ def test_every_rule_and_every_file_has_its_case():
         ONLY_PERTURBED,
         REFUSED,
         TAKEN,
+        *SCRIPTS,
         *GOOD,
     }
     for code in set(RULES) - {"CKPT011", "CKPT012", "CKPT013", "CKPT014", "CKPT015"}:  # with a test of its own
