@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog, knowledge
-from ckptdoctor.environment import interpreter
+from ckptdoctor.environment import interpreter, records
 from ckptdoctor.knowledge import asking
 from ckptdoctor.model.answer import SCHEMA, Answer
 
@@ -83,7 +81,7 @@ def _why_not(name: str, distribution: importlib.metadata.Distribution, folders: 
     """Why the files are not those of the release; empty if they are."""
     if distribution.read_text("direct_url.json"):
         return "it was installed from a folder, a file or a repository"
-    recorded = _recorded(distribution)
+    recorded = records.of(distribution)
     if not recorded:
         return "its installer kept no record of its files"
     folder = str(distribution.locate_file(""))
@@ -94,7 +92,7 @@ def _why_not(name: str, distribution: importlib.metadata.Distribution, folders: 
         if (Path(other) / module).is_dir() or (Path(other) / f"{module}.py").is_file():
             return f"its code is loaded from {other}"
     for file in _files(name, recorded):
-        if _digest(Path(folder) / file) != recorded[file]:
+        if records.digest(Path(folder) / file) != recorded[file]:
             return f"{file} was changed"
     return ""
 
@@ -113,20 +111,6 @@ def _files(name: str, recorded: Mapping[str, str]) -> list[str]:
         for dotted in one.modules
     ]
     return [file for one in modules for file in (f"{one}.py", f"{one}/__init__.py") if file in recorded]
-
-
-def _recorded(distribution: importlib.metadata.Distribution) -> dict[str, str]:
-    """SHA-256 of each Python file as the installer recorded it, by its path in the folder of packages."""
-    lines = (distribution.read_text("RECORD") or "").splitlines()
-    rows = (line.split(",") for line in lines if ".py,sha256=" in line)
-    return {row[0]: row[1].removeprefix("sha256=") for row in rows if len(row) == 3}
-
-
-def _digest(file: Path) -> str:
-    try:
-        return base64.urlsafe_b64encode(hashlib.sha256(file.read_bytes()).digest()).rstrip(b"=").decode()
-    except OSError:
-        return ""
 
 
 def _notes(folders: Sequence[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
@@ -152,13 +152,21 @@ def append(text: str, file: str) -> None:
         raise UsageFault(f"{file} cannot be written: {error.strerror}.", "unset the variable that names it") from error
 
 
-def style(file: str | None, verbose: bool = False, probes: bool = True) -> Style:
-    """How to print: colour on a terminal only, and never with ``NO_COLOR``."""
-    terminal = file is None and sys.stdout.isatty()
+def style(file: str | None, verbose: bool = False, probes: bool = True, stream: TextIO | None = None) -> Style:
+    """How to print: colour on a terminal only, and never with ``NO_COLOR``.
+
+    Args:
+        file: The file that is written; nothing for a stream.
+        verbose: Whether to add tracebacks and the output of failed probes.
+        probes: Whether to add the tables of what was run.
+        stream: Standard output if it is not another one.
+    """
+    stream = stream or sys.stdout
+    terminal = file is None and stream.isatty()
     return Style(
         color=terminal and not os.environ.get("NO_COLOR"),
         width=shutil.get_terminal_size((100, 24)).columns if terminal else 100,
         verbose=verbose,
-        unicode=file is not None or "utf" in (sys.stdout.encoding or "").lower(),
+        unicode=file is not None or "utf" in (stream.encoding or "").lower(),
         probes=probes,
     )

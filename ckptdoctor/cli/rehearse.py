@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from ckptdoctor.cli import watch
+from ckptdoctor.cli import run, watch
 
 
-@click.command("rehearse", **watch.COMMAND)
+@click.command("rehearse", **run.COMMAND)
 @watch.WATCHING
-@watch.WORDS
+@run.WORDS
 def command(words: tuple[str, ...], evidence: str | None, **given: Any) -> int:
     """Run a training command small: on this machine's CPU or one GPU, in about a minute, and judge it.
 

@@ -6,23 +6,25 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from ckptdoctor.model.exit_status import ExitStatus
-
-
-@click.command(
-    "run",
+COMMAND: dict[str, Any] = {
     # What follows the command's name is the command's, whatever it looks like.
-    context_settings={"allow_interspersed_args": False},
-    options_metavar="[OPTIONS] [--]",
-)
+    "context_settings": {"allow_interspersed_args": False},
+    "options_metavar": "[OPTIONS] [--]",
+}
+"""What the commands share that start another one."""
+
+WORDS = click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
+
+
+@click.command("run", **COMMAND)
 @click.option(
     "--watch", is_flag=True, help="Observe the first steps as well, and print a report, as `ckptdoctor watch` does."
 )
-@click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@WORDS
 def command(words: tuple[str, ...], watch: bool) -> int:
     """Run a training command with its checkpoint function adapted. No file changes.
 
@@ -40,6 +42,7 @@ def command(words: tuple[str, ...], watch: bool) -> int:
     Exit status: the status of the command; 127 if it is not found, 126 if it cannot be started.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor.observe import hooked
+    from ckptdoctor.observe.starting import starting
     from ckptdoctor.words.escape import one_line
 
     if watch:
@@ -53,22 +56,8 @@ def command(words: tuple[str, ...], watch: bool) -> int:
     with suppress(OSError, ValueError):  # closed
         # Its arguments may hold secrets, and this may go to a log.
         click.echo(f"ckptdoctor run: active for {one_line(words[0], 200)}", err=True)
-    return _start(words, hooked.environment(("adapt",), os.environ))
-
-
-def _start(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
-    from ckptdoctor.observe.following import fault
-
-    try:
-        _become(words, environ)
-    except FileNotFoundError as error:
-        raise fault(
-            words[0], "not found", "activate its environment, or check the name", ExitStatus.NOT_FOUND
-        ) from error
-    except (OSError, ValueError) as error:  # the latter for a null character
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = "name a program, such as python, before a script"
-        raise fault(words[0], f"cannot be started: {reason}", hint, ExitStatus.NOT_EXECUTABLE) from error
+    with starting(words[0]):
+        return _become(words, hooked.environment(("adapt",), os.environ))
 
 
 def _become(words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptdoctor.cli.grouping import grouped
-from ckptdoctor.cli.printing import Destination, several_formats
+from ckptdoctor.cli.printing import Destination, several_formats, style
+from ckptdoctor.cli.run import COMMAND
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.exit_status import ExitStatus
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from ckptdoctor.observe.following import Followed, Watching
     from ckptdoctor.observe.hooked import Part
 
-COMMAND: dict[str, Any] = {
-    # What follows the command's name is the command's, whatever it looks like.
-    "context_settings": {"allow_interspersed_args": False},
-    "options_metavar": "[OPTIONS] [--]",
-}
-
-WORDS = click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, required=True, type=click.UNPROCESSED)
 ANY_WORDS = click.argument("words", metavar="COMMAND [ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 
 WATCHING = grouped(
@@ -98,7 +91,6 @@ def watch(
     destinations: Sequence[Destination],
     exit_after: bool = False,
     environ: dict[str, str] | None = None,
-    label: str = "",
 ) -> int:
     """Run a command with the hook, follow it, and print the report; the exit status.
 
@@ -112,11 +104,10 @@ def watch(
         destinations: Formats of the report.
         exit_after: Whether to end the command after the steps.
         environ: The command's environment, but for the hook; ours if there is none.
-        label: What the report calls the command.
     """
     from ckptdoctor.observe import folder, following, hooked
 
-    watching = following.Watching(steps, stop_on, exit_after, label or _label(words))
+    watching = following.Watching(steps, stop_on, exit_after, _label(words))
     with _folder(evidence) as place:
         folder.prepare(place, steps)
         hooks = hooked.environment(parts, os.environ if environ is None else environ, place)
@@ -145,22 +136,16 @@ def _collect(place: Path, words: Sequence[str], steps: int, destinations: Sequen
 
 def show(report: Report, destinations: Sequence[Destination]) -> None:
     """Write each format to its file, and what has none to standard error: standard output is the command's."""
-    from ckptdoctor.output import Style, render
+    from ckptdoctor.output import render
 
     for one in destinations:
         if one.file:
             one.show(report)
             continue
-        terminal = sys.stderr.isatty()
-        style = Style(
-            color=terminal and not os.environ.get("NO_COLOR"),
-            width=shutil.get_terminal_size((100, 24)).columns if terminal else 100,
-            verbose=False,
-            unicode="utf" in (sys.stderr.encoding or "").lower(),
-            probes=False,  # steps of ranks, of which the verdict says how many there are
-        )
+        # No tables: of the steps of ranks, the verdict says how many there are.
+        text = render(one.format, report, style(None, probes=False, stream=sys.stderr))
         with suppress(OSError, ValueError):  # closed
-            click.echo(render(one.format, report, style), err=True, nl=False)
+            click.echo(text, err=True, nl=False)
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 ============  =========================================================================================================
 ``hooked``    the environment of a command in whose processes the hook is active
 ``folder``    the folder of evidence: the settings that processes read, and what they report
+``starting``  what hinders a command from starting
 ``following`` starts the command, follows what its processes report, ends it
 ``inside``    observes training steps of this very process, from Python
 ``shrinking`` a command made small: fewer ranks, on this machine, without loggers
-``launchers`` launchers made to start few ranks on this machine
 ``launchers`` launchers made to start few ranks on this machine
 ``lacking``   what a rehearsed job could not load
 ``judging``   from what processes reported to a report, by the same rules as ``check``

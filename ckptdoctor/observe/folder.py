@@ -34,8 +34,8 @@ class ProcessReport(msgspec.Struct, frozen=True):
     steps: tuple[Mapping[str, Any], ...]
     """Evidence of each step of the optimizer, not yet converted."""
     ended: str = ""
-    """``observed`` after all steps that were asked for; ``raised``; ``exited`` before; ``compiled``; ``gave up``; empty while
-    it goes on."""
+    """``observed`` after all steps that were asked for; ``raised``; ``exited`` before; ``not observed``; ``gave up``; empty
+    while it goes on."""
     why: str = ""
     error: Mapping[str, Any] | None = None
     """Evidence of the error that ended it."""

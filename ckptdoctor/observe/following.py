@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ckptdoctor.errors import UsageFault
-from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import Report, Severity
 from ckptdoctor.observe import folder, judging
 from ckptdoctor.observe.folder import ProcessReport
 from ckptdoctor.observe.judging import Job
+from ckptdoctor.observe.starting import starting
 from ckptdoctor.rules import NOT_DIAGNOSED
 
 POLL = 0.1
@@ -168,16 +167,9 @@ def _started(words: Sequence[str], environ: Mapping[str, str]) -> Iterator[subpr
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
-        process.append(subprocess.Popen(list(words), env=dict(environ)))
+        with starting(words[0]):
+            process.append(subprocess.Popen(list(words), env=dict(environ)))
         yield process[0]
-    except FileNotFoundError as error:
-        raise fault(
-            words[0], "not found", "activate its environment, or check the name", ExitStatus.NOT_FOUND
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = "name a program, such as python, before a script"
-        raise fault(words[0], f"cannot be started: {reason}", hint, ExitStatus.NOT_EXECUTABLE) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -197,11 +189,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         for one in alive:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
-
-
-def fault(program: str, what: str, hint: str, status: ExitStatus) -> UsageFault:
-    """The fault of a command that cannot be started."""
-    separator = " " if what.startswith("cannot") else ": "
-    made = UsageFault(f"{program}{separator}{what}.", hint)
-    made.status = status
-    return made

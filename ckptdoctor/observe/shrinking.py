@@ -13,6 +13,7 @@ import yaml
 
 from ckptdoctor.observe import launchers
 from ckptdoctor.observe.launchers import RANKS
+from ckptdoctor.store import writing
 
 FOLDER = "CKPTDOCTOR_REHEARSAL"
 """Variable with the temporary folder that takes what the job writes; ``probes/shrinker/telling.py`` reads it."""
@@ -115,8 +116,7 @@ def free_port() -> int:
 
 def tell(folder: Path, said: Sequence[str]) -> None:
     """Put what was made small beside what the job's processes make small."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "small-0.json").write_bytes(msgspec.json.encode(list(said)))
+    writing.keep(folder / "small-0.json", msgspec.json.encode(list(said)))
 
 
 def _ranks_said(was: int, ranks: int) -> str:

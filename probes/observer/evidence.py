@@ -31,9 +31,8 @@ class Step:
         self.replaced: list[dict[str, Any]] = []
         self.passed: list[Passed] = []
         """Of the whole job."""
-        self.number = 1
+        self.number = 0
         self.next()
-        self.number = 1
 
     def next(self) -> None:
         """Begin with the next step."""

@@ -22,7 +22,6 @@ class Switching:
     def __init__(self) -> None:
         self.by: dict[str, Any] | None = None
         """The line that made the last call."""
-        self.method = ""
         self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._is_open = True
 
@@ -32,25 +31,25 @@ class Switching:
         for name in (*METHODS, SETTER) if self._is_open else ():
             method = vars(owner).get(name)
             if callable(method):
-                ours = self._in_front_of(name, method)
+                ours = self._in_front_of(method)
                 self._replaced.append((owner, name, method, ours))
                 setattr(owner, name, ours)
 
-    def _in_front_of(self, name: str, method: Any) -> Any:
+    def _in_front_of(self, method: Any) -> Any:
         @functools.wraps(method)
         def switch_on(*args: Any, **kwargs: Any) -> Any:
             if self._is_open:
-                self._note(name)
+                self._note()
             return method(*args, **kwargs)
 
         return switch_on
 
-    def _note(self, name: str) -> None:
+    def _note(self) -> None:
         try:
             frame = sys._getframe(2)
             while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_BETWEEN):
                 frame = frame.f_back
-            self.by, self.method = places.of_frame(frame), name
+            self.by = places.of_frame(frame)
         except Exception:  # the job's call comes first
             self.by = None
 
