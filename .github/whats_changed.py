@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-import msgspec
-
+from ckptdoctor.knowledge import packed
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.output.markup import prose
 
@@ -31,10 +30,10 @@ MOST = 50
 
 def main(old: str, new: str) -> None:
     """Compare two maps and print what changed."""
-    before, after = (msgspec.json.decode(Path(file).read_bytes(), type=Map) for file in (old, new))
+    before, after = (packed.read(Path(file)) for file in (old, new))
     blocks = [*releases(before, after), *changes(verdicts(before), verdicts(after))]
     if blocks:
-        title = f"## {prose(Path(new).name)}: {prose(before.date)} to {prose(after.date)}"
+        title = f"## {prose(Path(new).name.partition('.')[0])}: {prose(before.date)} to {prose(after.date)}"
         sys.stdout.write("\n\n".join([title, *blocks]) + "\n\n")
 
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import click
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.cli import progress
-from ckptdoctor.cli.printing import Destination
 from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
+from ckptdoctor.knowledge import packed
 from ckptdoctor.matrix import questions
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
@@ -27,7 +26,7 @@ from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
-from ckptdoctor.store import locations
+from ckptdoctor.store import locations, writing
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
         with progress.observer() as observer:
             made = matrix(request, observer)
         made = _complete(made, python)
-        with resources.as_file(resources.files(knowledge).joinpath(chapter.file)) as path:
-            Destination("json", str(path)).show(made)
+        writing.write(knowledge.FOLDER / chapter.file, packed.pack(made))
         click.echo(f"{chapter.file}: {len(made.runs)} runs, {len(made.cells)} cells, {made.audit}", err=True)
 
 

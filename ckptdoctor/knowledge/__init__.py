@@ -1,29 +1,33 @@
-"""What was measured: which releases work together. Maps beside this file, each written by ``ckptdoctor.measure``."""
+"""What was measured: which releases work together. Packed maps beside this file, each written by ``ckptdoctor.measure``."""
 
 from __future__ import annotations
 
 import functools
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.knowledge import packed
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import How, Judged, Map, Run
 
-TRAINERS_FILE = "trainers.json"
+TRAINERS_FILE = "trainers.json.gz"
 """transformers with each release of each trainer."""
 
-DEEPSPEED_FILE = "deepspeed.json"
+DEEPSPEED_FILE = "deepspeed.json.gz"
 """transformers with DeepSpeed, under its own engines."""
+
+FOLDER = Path(__file__).parent
+"""Where the maps are."""
 
 
 @functools.cache
 def load(file: str = TRAINERS_FILE) -> Map:
     """A map that is shipped with the package."""
-    return msgspec.json.decode(resources.files(__package__).joinpath(file).read_bytes(), type=Map)
+    return packed.read(FOLDER / file)
 
 
 def about(package: str = "", model: str = "") -> Map:
