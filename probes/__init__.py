@@ -24,6 +24,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``surroundings``    what a step must leave as it was: modes, random numbers, values
 ``memory``          bytes in use, whoever holds them
 ``autocast``        whether a function asks for the autocast of a device that is not there
+``contract``        what trainers rely on in a model: its layers' forward and hooks, how checkpointing is switched on
 ``layers``          the layers of a model that checkpointing is about
 ``models``          real tiny transformers models by family or ``config.json``
 ``families``        which class of transformers a trainer builds for a configuration

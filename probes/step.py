@@ -12,6 +12,7 @@ import torch
 
 from . import (
     catalog,
+    contract,
     engines,
     failures,
     functions,
@@ -173,6 +174,10 @@ class Step:
             doubled = {name: _twice(one) for name, one in plain.items()}
             self.evidence["accumulated"] = self._compare(doubled, self._gradients())
         self._enter("")
+        if self._shows_contract():
+            self.spy.is_over = True
+            with contextlib.suppress(Exception):  # the step itself went well
+                self.evidence["contract"] = contract.of(self.model.module, self.model.layers, self._once_more)
 
     def _build(self) -> None:
         """The model as the job tunes it, and its inputs."""
@@ -274,6 +279,19 @@ class Step:
         """Whether the function is someone's own; torch's are known to cope with a second step and to reach into nothing."""
         function = str(self.spec["function"])
         return function != "none" and not function.startswith("torch:")
+
+    def _shows_contract(self) -> bool:
+        """Whether this is the usual step of a model of transformers with torch's own function: one for each model."""
+        spec, setup = self.spec, self.spec["setup"]
+        is_alone = spec["engine"] == "none" and not spec["variant"] and not spec["as_installed"]
+        is_usual = is_alone and setup["tuning"] == "full" and setup["precision"] == "fp32"
+        return bool(is_usual and spec["function"] == contract.SHOWN_BY and functions.has_switch(self.model.module))
+
+    def _once_more(self, forward_is_over: Callable[[], None]) -> None:
+        """A checkpointed step, of which nothing is kept."""
+        loss, _ = self._forward()
+        forward_is_over()
+        self.engine.backward(loss)
 
     def _can_tell(self) -> bool:
         """Whether the loss can be taken again: not sharded, and without chance in it."""

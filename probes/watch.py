@@ -172,6 +172,8 @@ class Spy:
         """The callable passed last."""
         self.call: Call | None = None
         """The last call."""
+        self.is_over = False
+        """What is passed from now on is not noted."""
 
     def install(self, model: torch.nn.Module) -> None:
         """Stand in front of every checkpoint function in a model."""
@@ -198,6 +200,8 @@ class Spy:
         return checkpoint_function
 
     def _note(self, passed: Any, keywords: dict[str, Any], frame: Any) -> None:
+        if self.is_over:
+            return
         self.calls += 1
         self.last = passed
         by = places.of_frame(frame)

@@ -345,6 +345,31 @@ class TrainersCall(msgspec.Struct, frozen=True):
     """The line that makes it."""
 
 
+class LayerContract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What trainers rely on in one class of a model's layers."""
+
+    type: str
+    forward: Place
+    """The code that runs as the layer's ``forward``."""
+    returns: str = ""
+    """Type of what the layer returns, e.g. ``tuple[torch.Tensor]``."""
+    hooks_again: bool = False
+    """The layer's own hooks run in recomputation too."""
+    recomputed: bool = False
+    recomputed_if_replaced: bool = False
+    """It still is recomputed if the class's ``forward`` is replaced by a plain function, as trainers do to patch a family."""
+
+
+class Contract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What trainers rely on in a model beside the callable."""
+
+    layers: tuple[LayerContract, ...] = ()
+    switches: tuple[str, ...] = ()
+    """The model's methods that switch checkpointing on, with the names of their parameters."""
+    trainers_call: TrainersCall | None = None
+    """How transformers' Trainer calls them."""
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that one probe observed."""
 
@@ -371,6 +396,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """By the trainer's preparation, or by the file that defines the checkpoint function."""
     trainers_call: TrainersCall | None = None
     """If Trainer switches checkpointing on too."""
+    contract: Contract | None = None
+    """Of the usual step of a model with torch's own function."""
     unprepared: str = ""
     """Why the trainer's preparation of the model could not be applied."""
     layers: tuple[Layer, ...] = ()
