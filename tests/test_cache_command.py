@@ -119,6 +119,8 @@ def test_it_shows_each_kind_with_entries_and_bytes(cache, tmp_path):
     result(1, sys.executable)
     bytecode(cache, tmp_path / "a" / "site-packages")
     (cache / "extensions" / "op").mkdir()
+    (cache / "sources" / "src0123456789abcdef").mkdir()
+    (cache / "repositories" / name(1)).mkdir()
     (cache / "matrix.sqlite").write_bytes(b"#" * 2500)
     (cache / ".gone-1").mkdir()
 

@@ -36,14 +36,16 @@ PYTHON = click.option(
     metavar="PATH",
     help="Use this Python or environment folder. Default: the active environment, else the Python that runs ckptdoctor.",
 )
-WITH = click.option(
-    "--with",
-    "requirements",
-    metavar="REQUIREMENT",
-    multiple=True,
-    callback=_named,
-    help="Test with this package: NAME==RELEASE, a folder, a wheel, a URL. The environment is not modified. Repeatable.",
-)
+
+
+def _with(callback: Callable[..., tuple[str, ...]] | None) -> Callable[[Command], Command]:
+    text = (
+        "Test with this package: NAME==RELEASE, a folder, a wheel, a URL. The environment is not modified. Repeatable."
+    )
+    return click.option("--with", "requirements", metavar="REQUIREMENT", multiple=True, callback=callback, help=text)
+
+
+WITH = _with(_named)
 WITH_DEPS = click.option(
     "--with-deps", is_flag=True, help="Install the dependencies of trainers named by --with as well."
 )
@@ -139,7 +141,7 @@ def matrix_options(command: Callable[..., Any]) -> Any:
     )
     refresh = click.option("--refresh", is_flag=True, help="Run again what an earlier run measured.")
     what = (MODEL, CHECKPOINT_FN, _engine("none"), TIMEOUT, jobs, store, refresh)
-    return grouped(PYTHON, WITH, *what)(_with_request(command, MATRIX_REQUEST))
+    return grouped(PYTHON, _with(None), *what)(_with_request(command, MATRIX_REQUEST))
 
 
 def _with_request(command: Callable[..., Any], builder: str) -> Callable[..., Any]:

@@ -67,6 +67,8 @@ class Release:
     files: tuple[File, ...] = ()
     yanked: bool = False
     requires_python: str = ""
+    source: str = ""
+    """Where it is from, for people, if not from an index: ``./transformers``."""
 
     @property
     def parsed(self) -> Version:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import configparser
 import re
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
+from ckptdoctor.environment import project
 from ckptdoctor.errors import UsageFault
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _EXTRAS = re.compile(r"^(.*?)(\[[\w\s,.-]*\])?$", re.DOTALL)
@@ -49,7 +41,7 @@ def named(text: str) -> str:
         raise UsageFault(
             f"There is no folder or file {path}.", "give --with a package's folder, a wheel, or NAME==RELEASE"
         )
-    name = _name_of_folder(path) if path.is_dir() else _name_of_archive(path.name)
+    name = project.name(path) if path.is_dir() else _name_of_archive(path.name)
     if not name:
         raise UsageFault(f"{path} does not tell the name of its package.", f"write it as NAME @ {path.as_uri()}")
     return f"{name}{extras or ''} @ {path.as_uri()}"
@@ -75,29 +67,3 @@ def _name_of_archive(file: str) -> str:
     with suppress(InvalidWheelFilename, InvalidSdistFilename):
         return str(parse_wheel_filename(file)[0] if file.endswith(".whl") else parse_sdist_filename(file)[0])
     return ""
-
-
-def _name_of_folder(folder: Path) -> str:
-    return next(filter(None, _names(folder)), "")
-
-
-def _names(folder: Path) -> Iterator[str]:
-    """The name as pip would find it, from what declares it without being run."""
-    with suppress(OSError, ValueError):
-        declared = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-        yield str(declared.get("project", {}).get("name", ""))
-        yield str(declared.get("tool", {}).get("poetry", {}).get("name", ""))
-    with suppress(OSError, ValueError, configparser.Error):
-        settings = configparser.RawConfigParser()
-        settings.read_string((folder / "setup.cfg").read_text(encoding="utf-8"))
-        yield settings.get("metadata", "name", fallback="")
-    with suppress(OSError, ValueError, SyntaxError):
-        yield from _in_setup(ast.parse((folder / "setup.py").read_text(encoding="utf-8")))
-
-
-def _in_setup(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setup", "setuptools.setup"):
-            for keyword in node.keywords:
-                if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-                    yield str(keyword.value.value)

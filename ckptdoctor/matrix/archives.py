@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from gzip import GzipFile
 from io import BufferedIOBase
+from pathlib import Path
 from typing import Any, cast
 
 import requests
 from remotezip import RemoteFetcher, RemoteIOError, RemoteZip, RemoteZipError  # type: ignore[import-untyped]
 
+from ckptdoctor.environment import snapshots
 from ckptdoctor.environment.index import File, Release
 
 LARGEST_MEMBER = 8 * 2**20
@@ -78,12 +80,15 @@ def opened(release: Release, session: requests.Session) -> Iterator[Archive]:
     with ExitStack() as stack:
         with _as_unreadable():
             opening = _zip if file.name.endswith((".whl", ".zip")) else _tar
-            archive = stack.enter_context(opening(file, session))
+            path = file.path if release.source else None
+            archive = _folder(path) if path and path.is_dir() else stack.enter_context(opening(file, session))
         yield archive
 
 
 def chosen(release: Release) -> File | None:
     """The archive to read for a release: a wheel if there is one, preferably one for all platforms."""
+    if release.source:
+        return release.files[0]
     wheels = [file for file in release.files if file.is_wheel]
     pure = [file for file in wheels if file.name.endswith("-none-any.whl")]
     sources = [file for file in release.files if not file.is_wheel and file.name.endswith((".tar.gz", ".tgz", ".zip"))]
@@ -221,6 +226,15 @@ class _Bounded(BufferedIOBase):
         if self._left < 0 or time.monotonic() > self._deadline:
             raise UnreadableError("the archive is too large or comes too slowly")
         return data
+
+
+# --- folders ---
+
+
+def _folder(folder: Path) -> Archive:
+    """A project's folder, such as the copy of a source."""
+    members = {name.removeprefix("src/"): folder / name for name in snapshots.files(folder)}
+    return Archive(members, Path.read_bytes)
 
 
 # --- names ---

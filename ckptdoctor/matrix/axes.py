@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.environment.uv_errors import NETWORK
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.words.wording import listed
@@ -38,23 +39,35 @@ class Axis:
 
 
 def parse(
-    vary: Sequence[str], index: Index, every: Every | None = None, *, pre: bool = False, yanked: bool = False
+    vary: Sequence[str],
+    index: Index,
+    every: Every | None = None,
+    *,
+    pre: bool = False,
+    yanked: bool = False,
+    sources: Sources | None = None,
 ) -> tuple[Axis, ...]:
     """The axes that requirements span, in the order in which their names are first met.
 
     Args:
-        vary: Requirements such as ``transformers>=4.46``; one that names a package again adds to its axis.
+        vary: Requirements such as ``transformers>=4.46``, or sources such as ``./transformers``; one that names a package
+            again adds to its axis.
         index: Where releases are looked up.
         every: Keep only the last release of each patch, minor or major version; pinned ones stay.
         pre: Take pre-releases even where the requirement names none.
         yanked: Take yanked releases even where the requirement does not pin them.
+        sources: Where sources are taken; none where there can be none.
 
     Raises:
         UsageFault: A requirement cannot be understood, or nothing matches it.
-        TargetError: The indexes cannot be read.
+        TargetError: The indexes cannot be read, or a source cannot be had.
     """
     chosen: dict[str, dict[str, Release]] = {}
     for text in vary:
+        if sources is not None and is_source(text):
+            release = sources.take(text)
+            chosen.setdefault(release.name, {})[release.version] = release
+            continue
         requirement = _requirement(text)
         name = canonicalize_name(requirement.name)
         releases = _all(name, index)
@@ -67,10 +80,12 @@ def parse(
         if every and not is_pinned(requirement.specifier):
             found = thin(found, every)
         chosen.setdefault(name, {}).update((release.version, release) for release in found)
-    return tuple(
-        Axis(name, tuple(sorted(releases.values(), key=lambda release: release.parsed)))
-        for name, releases in chosen.items()
-    )
+    return tuple(Axis(name, tuple(sorted(releases.values(), key=_place))) for name, releases in chosen.items())
+
+
+def _place(release: Release) -> tuple[Version, bool]:
+    """Oldest first; of one version, the release and then sources in the order in which they are named."""
+    return (Version(release.parsed.public), True) if release.source else (release.parsed, False)
 
 
 def thin(releases: Iterable[Release], every: Every) -> list[Release]:

@@ -17,7 +17,7 @@ from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.request import MatrixRequest
-from ckptdoctor.matrix.run import index, opened, pinned, read_fingerprints, split
+from ckptdoctor.matrix.run import index, opened, pinned, read_fingerprints, split, taking
 from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
 from ckptdoctor.model.report import DECIDED, Verdict
 from ckptdoctor.model.version import __version__
@@ -41,10 +41,12 @@ def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Obse
     observer = observer or Silent()
     if len(request.options.models) > 1:
         raise UsageFault("A bisection follows one model.", "give --model once")
-    request, trainers = split(request)
-    with index() as releases, opened(request, observer) as measuring:
+    sources = taking(request)
+    request, trainers = split(request, sources)
+    with index() as releases, opened(request, observer, sources) as measuring:
         observer.doing("reading the index")
-        [axis], fixed = axes.parse(request.vary, releases, every=request.every), axes.parse(trainers, releases)
+        [axis] = axes.parse(request.vary, releases, every=request.every, sources=sources)
+        fixed = axes.parse(trainers, releases, sources=sources)
         _require_one_trainer(axis, fixed)
         if good and bad:
             ends = [f"{axis.name}=={release}" for release in (good, bad)]  # they may be yanked, or pre-releases

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor.environment import overlay, pip_settings, uv_command, uv_errors
+from ckptdoctor.environment import overlay, pip_settings, sources, uv_command, uv_errors
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted, TargetError
@@ -134,7 +134,7 @@ class Environments:
         python = self.python(base)
         return overlay.make(
             python,
-            requirements,
+            [sources.located(requirement, self.cache) for requirement in requirements],
             with_dependencies=False,
             environment_packages=self._once(("installed", python), lambda: self._installed(python)),
             cache=self.cache,

@@ -145,6 +145,8 @@ class Reader:
                 )
         except (UnreadableError, RecursionError):
             return None
+        if release.source and not fingerprint.digests:
+            return None  # its code is not where releases have it
         _keep(file, fingerprint)
         return fingerprint
 

@@ -19,6 +19,7 @@ from ckptdoctor import catalog
 from ckptdoctor.environment import interpreter, pip_settings
 from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
+from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix import axes, inference, questions, sharding
 from ckptdoctor.matrix.axes import Axis
@@ -51,11 +52,17 @@ def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
     """
     started = time.monotonic()
     observer = observer or Silent()
-    request, trainers = split(request)
-    with index() as releases, opened(request, observer) as measuring:
+    sources = taking(request)
+    request, trainers = split(request, sources)
+    with index() as releases, opened(request, observer, sources) as measuring:
         observer.doing("reading the index")
         found = axes.parse(
-            [*request.vary, *trainers], releases, every=request.every, pre=request.pre, yanked=request.yanked
+            [*request.vary, *trainers],
+            releases,
+            every=request.every,
+            pre=request.pre,
+            yanked=request.yanked,
+            sources=sources,
         )
         fingerprints = read_fingerprints(found, request, releases, observer)
         work = Work(found, fingerprints, request, measuring)
@@ -66,9 +73,14 @@ def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
     return made
 
 
-def split(request: MatrixRequest) -> tuple[MatrixRequest, list[str]]:
+def taking(request: MatrixRequest) -> Sources:
+    """What takes the sources that a request names."""
+    return Sources(interpreter.find(request.python, os.environ), locations.cache())
+
+
+def split(request: MatrixRequest, sources: Sources) -> tuple[MatrixRequest, list[str]]:
     """A request without its trainers, and these trainers: each is judged as an axis of one release."""
-    trainers = [text for text in request.requirements if _is_trainer(text)]
+    trainers = [text for text in request.requirements if _is_trainer(text, sources)]
     return replace(request, requirements=[text for text in request.requirements if text not in trainers]), trainers
 
 
@@ -78,7 +90,9 @@ def pinned(requirements: Sequence[str]) -> dict[str, str]:
     return {one.name: str(one.specifier).removeprefix("==") or one.url or "newest" for one in parsed}
 
 
-def _is_trainer(text: str) -> bool:
+def _is_trainer(text: str, sources: Sources) -> bool:
+    if is_source(text):
+        return catalog.is_trainer(sources.take(text).name)
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
@@ -94,7 +108,7 @@ def index() -> Iterator[Index]:
 
 
 @contextmanager
-def opened(request: MatrixRequest, observer: Observer) -> Iterator[Measuring]:
+def opened(request: MatrixRequest, observer: Observer, sources: Sources) -> Iterator[Measuring]:
     """What measures combinations on the target."""
     python = interpreter.find(request.python, os.environ)
     cache = locations.cache()
@@ -104,7 +118,8 @@ def opened(request: MatrixRequest, observer: Observer) -> Iterator[Measuring]:
     workspace.hold(cache, locations.STORE)
     with Store(path) as store, Environments(python, target, cache) as environments:
         executor = Local(environments, request.jobs)
-        made = Measuring(target, request.options, store, executor, observer, request.requirements, request.refresh)
+        requirements = [sources.pinned(text) for text in request.requirements]
+        made = Measuring(target, request.options, store, executor, observer, requirements, request.refresh)
         with made:
             yield made
     cache_eviction.keep_within_limit(cache, observer.doing)

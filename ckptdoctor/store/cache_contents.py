@@ -20,6 +20,8 @@ KINDS = {
     "overlays": "packages that --with and remedies add to an environment",
     "environments": "made by matrix and bisect for another torch or Python",
     "fingerprints": "what matrix has read of releases on the index",
+    "sources": "copies of folders, wheels and commits that a matrix was run with",
+    "repositories": "what was fetched of git repositories",
     "bytecode": "compiled Python files of environments that have none",
     "extensions": "compiled by torch and DeepSpeed",
     STORE: "measured by matrix and bisect",
@@ -131,6 +133,10 @@ def _environments(cache: Path) -> Iterator[Entry]:
 def _kinds(cache: Path) -> Iterator[Entry]:
     for file in _children(cache / "fingerprints", rf"{_NAME}\.json|{UNFINISHED}"):
         yield _entry("fingerprints", file)
+    for copy in _children(cache / "sources", "src[0-9a-f]{16}"):
+        yield _entry("sources", copy)
+    for folder in _children(cache / "repositories", _NAME):
+        yield _entry("repositories", folder)
 
 
 def _bytecode(cache: Path) -> Iterator[Entry]:

@@ -11,7 +11,17 @@ from pathlib import Path
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import ownership
 
-FOLDERS = ("bytecode", "environments", "extensions", "fingerprints", "overlays", "requests", "results")
+FOLDERS = (
+    "bytecode",
+    "environments",
+    "extensions",
+    "fingerprints",
+    "overlays",
+    "repositories",
+    "requests",
+    "results",
+    "sources",
+)
 """All that the cache holds, but for the store of the matrix."""
 STORE = "matrix.sqlite"
 LOCK = ".in-use"

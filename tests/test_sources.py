@@ -1,0 +1,184 @@
+"""Folders, wheels, archives and commits as releases."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from ckptdoctor.environment import snapshots, sources
+from ckptdoctor.environment.sources import Sources
+from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.matrix import archives
+from ckptdoctor.matrix.axes import parse
+from tests.test_axes import SHELF
+
+PYPROJECT = '[project]\nname = "{name}"\nversion = "{version}"\nrequires-python = ">=3.9"\n'
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def taken(cache):
+    return Sources(Path(sys.executable), cache)
+
+
+def project(folder: Path, name: str = "pack", version: str = "1.2.dev0", code: str = "ONE = 1\n") -> Path:
+    package = folder / "src" / name
+    package.mkdir(parents=True, exist_ok=True)
+    (folder / "pyproject.toml").write_text(PYPROJECT.format(name=name, version=version))
+    (package / "__init__.py").write_text(code)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **who}).stdout.strip()
+
+
+def committed(folder: Path, message: str = "one") -> str:
+    if not (folder / ".git").exists():
+        git(folder, "init", "--quiet", "--initial-branch", "main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+def test_a_folder_is_a_release_of_its_own_version_and_content(taken, cache, tmp_path):
+    project(tmp_path / "my pack")
+    release = taken.take("./my pack")
+    version, mark = release.version.split("+")
+    assert (release.name, version, release.source) == ("pack", "1.2.dev0", "./my pack")
+    assert snapshots.MARK.fullmatch(mark)
+    assert release.requires_python == ">=3.9"
+    assert sources.located(f"pack==1.2.dev0+{mark}", cache) == f"pack @ {(cache / 'sources' / mark / 'code').as_uri()}"
+    with archives.opened(release, None) as archive:
+        assert archive.read("pack/__init__.py") == b"ONE = 1\n"
+
+
+def test_equal_code_is_one_release_wherever_it_lies(taken, tmp_path):
+    project(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "tests").mkdir()
+    (tmp_path / "b" / "tests" / "test_it.py").write_text("beside it")
+    (tmp_path / "b" / "src" / "pack" / "__pycache__").mkdir()
+    (tmp_path / "b" / "src" / "pack" / "__pycache__" / "x.pyc").write_text("compiled")
+    assert taken.take("./a").version == taken.take("./b").version
+
+
+def test_another_content_is_another_release_and_the_copy_stays(taken, cache, tmp_path):
+    project(tmp_path / "a")
+    before = taken.take("./a")
+    (tmp_path / "a" / "src" / "pack" / "__init__.py").write_text("TWO = 2\n")
+    after = Sources(Path(sys.executable), cache).take("./a")
+    assert before.version != after.version
+    with archives.opened(before, None) as archive:
+        assert archive.read("pack/__init__.py") == b"ONE = 1\n"
+
+
+def test_a_wheel_a_source_archive_and_a_zip(taken, tmp_path):
+    project(tmp_path / "pack-1.2.dev0")
+    with tarfile.open(tmp_path / "pack-1.2.dev0.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "pack-1.2.dev0", "pack-1.2.dev0")
+    with zipfile.ZipFile(tmp_path / "pack-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("pack/__init__.py", "ONE = 1\n")
+    assert taken.take("pack-1.2.dev0.tar.gz").version == taken.take("./pack-1.2.dev0").version
+    wheel = taken.take(f"pack @ {(tmp_path / 'pack-1.0-py3-none-any.whl').as_uri()}")
+    assert (wheel.version.split("+")[0], wheel.source) == ("1.0", "pack-1.0-py3-none-any.whl")
+    with archives.opened(wheel, None) as archive:
+        assert archive.read("pack/__init__.py") == b"ONE = 1\n"
+
+
+def test_a_commit_is_the_release_that_its_folder_would_be(taken, tmp_path):
+    folder = project(tmp_path / "repo")
+    first = committed(folder)
+    release = taken.take("./repo")
+    (folder / "src" / "pack" / "__init__.py").write_text("TWO = 2\n")
+    second = committed(folder)
+    for ref in (first, first[:9], "main~1"):
+        assert taken.take(f"git+{folder.as_uri()}@{ref}").version == release.version
+    newest = taken.take(f"git+{folder.as_uri()}")
+    assert newest.version != release.version
+    assert newest.source == f"repo@HEAD ({second[:10]})"
+    assert git(folder, "status", "--porcelain") == ""
+
+
+def test_what_git_ignores_is_no_part_of_a_folder(taken, tmp_path):
+    folder = project(tmp_path / "repo")
+    (folder / ".gitignore").write_text("outputs/\n")
+    committed(folder)
+    before = taken.take("./repo").version
+    (folder / "outputs").mkdir()
+    (folder / "outputs" / "weights.bin").write_text("0" * 1000)
+    assert Sources(Path(sys.executable), tmp_path / "cache").take("./repo").version == before
+    (folder / "src" / "pack" / "new.py").write_text("not yet added")
+    assert Sources(Path(sys.executable), tmp_path / "cache").take("./repo").version != before
+
+
+def test_in_a_repository_that_ignores_it_a_folder_is_whole(taken, tmp_path):
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / ".gitignore").write_text("*\n!.gitignore\n")
+    committed(tmp_path / "outer")
+    project(tmp_path / "outer" / "pack")
+    project(tmp_path / "pack")
+    assert taken.take("./outer/pack").version == taken.take("./pack").version
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("./nowhere", UsageFault, "no folder or file"),
+        ("./empty", UsageFault, "does not tell the name"),
+        ("pack @ file://{}/empty", UsageFault, "is not a Python package"),
+        ("other @ file://{}/pack", UsageFault, "is the package pack, not other"),
+        ("git+file://{}/pack@main", UsageFault, "is not a git repository"),
+        ("git+file://{}/repo@gone", UsageFault, "repo has no branch, tag or commit gone"),
+        ("git+file://{}/repo@--output=x", UsageFault, "has no branch, tag or commit --output=x"),
+        ("./broken-1.0.tar.gz", UsageFault, "cannot be unpacked"),
+        ("https://host/pack-1.0.tar.gz", UsageFault, "is not on this machine"),
+    ],
+)
+def test_what_cannot_be_taken_is_one_sentence(taken, tmp_path, text, error, said):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken-1.0.tar.gz").write_text("no archive")
+    project(tmp_path / "pack")
+    committed(project(tmp_path / "repo"))
+    with pytest.raises(error, match=said):
+        taken.take(text.format(tmp_path))
+
+
+def test_a_copy_that_is_gone_is_told(cache):
+    with pytest.raises(TargetError, match="is not in the cache any more"):
+        sources.located("pack==1.0+src0123456789abcdef", cache)
+
+
+def test_requirements_are_pinned_to_what_they_are_now(taken, tmp_path):
+    project(tmp_path / "pack")
+    release = taken.take("./pack")
+    assert taken.pinned("./pack[more]") == f"pack[more]=={release.version}"
+    assert taken.pinned("pack>=1") == "pack>=1"
+    requirement = Requirement(sources.located(taken.pinned("-e ./pack[more]"), tmp_path / "cache"))
+    assert (requirement.extras, requirement.url) == ({"more"}, release.files[0].url)
+
+
+def test_sources_stand_beside_releases_on_an_axis(taken, tmp_path):
+    project(tmp_path / "b", version="1.1.0", code="B = 1\n")
+    project(tmp_path / "a", version="1.1.0", code="A = 1\n")
+    project(tmp_path / "old", version="0.1")
+    [axis] = parse(["./b", "pack>=1.0.1,<1.2", "./a", "./old"], SHELF, sources=taken)
+    told = [release.source or release.version for release in axis.releases]
+    assert told == ["./old", "1.0.1", "1.1.0", "./b", "./a", "1.1.2", "1.1.2.post1"]
