@@ -65,6 +65,7 @@ def environments(tmp_path_factory):
 def cache(environments):
     """The doctor's cache, away from the user's own and shared by all tests."""
     os.environ["CKPTDOCTOR_CACHE"] = str(environments / "cache")
+    os.environ["CKPTDOCTOR_OFFLINE"] = "1"  # which releases came since is asked in the tests of just that
     return environments / "cache"
 
 

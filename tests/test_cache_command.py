@@ -122,6 +122,8 @@ def test_it_shows_each_kind_with_entries_and_bytes(cache, tmp_path):
     (cache / "sources" / "src0123456789abcdef").mkdir()
     (cache / "repositories" / name(1)).mkdir()
     (cache / "matrix.sqlite").write_bytes(b"#" * 2500)
+    (cache / "knowledge").mkdir()
+    (cache / "knowledge" / "trainers.json.gz").write_bytes(b"#")
     (cache / ".gone-1").mkdir()
 
     ran = call("cache")
@@ -604,3 +606,17 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         wheel.writestr("one-1.dist-info/RECORD", "")
     return name
 """
+
+
+def test_what_was_measured_here_is_cleared_only_with_all_and_never_by_age(cache):
+    file = cache / "knowledge" / "trainers.json.gz"
+    file.parent.mkdir()
+    file.write_bytes(b"#")
+    os.utime(file, (0, 0))
+
+    call("cache", "prune", "--older-than", "1")
+    call("cache", "clear", "--yes")
+    assert file.is_file()
+
+    call("cache", "clear", "--all", "--yes")
+    assert not file.is_file()

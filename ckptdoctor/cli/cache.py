@@ -34,7 +34,7 @@ def command() -> None:
     \b
     ckptdoctor cache                        show what it holds, and its limit
     ckptdoctor cache prune --dry-run        show what is old, or belongs to environments that are gone
-    ckptdoctor cache clear                  delete all but the measurements of matrix and bisect
+    ckptdoctor cache clear                  delete all but measurements
 
     When a run makes the cache larger than its limit, the entries that were not used for longest are deleted. The limit is
     10 GB, or CKPTDOCTOR_CACHE_LIMIT. CKPTDOCTOR_CACHE names another folder. What a run uses is never deleted.
@@ -88,7 +88,7 @@ def clear(everything: bool, yes: bool) -> int:
 
     folder = locations.cache()
     cache_eviction.require_marked(folder)
-    kept = (cache_contents.LEFTOVERS, *(() if everything else (locations.STORE,)))
+    kept = (cache_contents.LEFTOVERS, *(() if everything else (locations.STORE, locations.KNOWLEDGE)))
     entries = [one for one in cache_contents.read(folder) if one.kind not in kept]
     if entries:
         printing.write(page([[plain(str(folder))], table(entries)]) + "\n")

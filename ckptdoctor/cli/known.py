@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from msgspec import structs
 
 from ckptdoctor.cli.printing import Destination, format_options
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from ckptdoctor.model.compatibility import Map
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -19,12 +25,18 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 @click.command("known")
 @click.argument("packages", nargs=-1, metavar="[PACKAGE|REQUIREMENT]...")
 @click.option("-r", "--requirement", "files", metavar="FILE", multiple=True, help="Ask about this file. Repeatable.")
+@click.option(
+    "--offline",
+    is_flag=True,
+    envvar="CKPTDOCTOR_OFFLINE",
+    help="Do not ask the index which releases came since. It is asked once a day.",
+)
 @click.option("--model", metavar="FAMILY", default="", help="Show one model family. Default: all that were measured.")
 @format_options("map")
-def command(packages: tuple[str, ...], files: tuple[str, ...], model: str, to: Destination) -> int:
+def command(packages: tuple[str, ...], files: tuple[str, ...], offline: bool, model: str, to: Destination) -> int:
     """Print the compatibility map that is shipped with ckptdoctor, or answer a question out of it.
 
-    Nothing is run, and no network is needed.
+    Nothing is run, and no network is needed. If there is one, the index is asked once a day which releases came since.
 
     \b
     ckptdoctor known                                              the whole map
@@ -41,12 +53,27 @@ def command(packages: tuple[str, ...], files: tuple[str, ...], model: str, to: D
     from ckptdoctor import knowledge
 
     if not files and len(packages) < 2 and all(_PLAIN_NAME.fullmatch(one) and one != "-" for one in packages):
-        to.show(knowledge.about("".join(packages), model))
+        found = knowledge.about("".join(packages), model)
+        _since, notes = _released_since(found, found.axes, offline or to.format == "csv")
+        to.show(structs.replace(found, notes=[*found.notes, *notes]))
         return ExitStatus.OK
-    return _answer(packages, files, model, to)
+    return _answer(packages, files, offline, model, to)
 
 
-def _answer(packages: Sequence[str], files: Sequence[str], model: str, to: Destination) -> int:
+def _released_since(
+    known: Map, packages: Iterable[str], offline: bool
+) -> tuple[dict[str, tuple[str, ...]] | None, tuple[str, ...]]:
+    """Which releases came since some map was measured, and the same in sentences; nothing of both offline."""
+    from ckptdoctor import since
+
+    if offline or since.is_offline(os.environ):
+        return None, ()
+    found = since.newer(known, packages)
+    return found, since.sentences(found, known)
+
+
+def _answer(packages: Sequence[str], files: Sequence[str], offline: bool, model: str, to: Destination) -> int:
+    from ckptdoctor import knowledge
     from ckptdoctor.environment.requirements import parse_requirement
     from ckptdoctor.knowledge import asking
     from ckptdoctor.output import formats
@@ -56,6 +83,9 @@ def _answer(packages: Sequence[str], files: Sequence[str], model: str, to: Desti
     found, unread = asking.requirements_in([*_lines(files), *(sys.stdin if "-" in packages else ())])
     found += [parse_requirement(one) for one in asking.spelled_out([one for one in packages if one != "-"])]
     answer = asking.ask(found, model, unread)
+    known = knowledge.load()
+    since, notes = _released_since(known, asking.measured_among(found), offline)
+    answer = structs.replace(answer, since=since, notes=(*answer.notes, *notes))
     to.show(answer)
     return answer.status
 

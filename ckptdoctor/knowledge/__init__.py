@@ -10,7 +10,7 @@ import msgspec
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.knowledge import packed
+from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import How, Judged, Map, Run
 
@@ -25,9 +25,22 @@ FOLDER = Path(__file__).parent
 
 
 @functools.cache
-def load(file: str = TRAINERS_FILE) -> Map:
+def shipped(file: str = TRAINERS_FILE) -> Map:
     """A map that is shipped with the package."""
     return packed.read(FOLDER / file)
+
+
+@functools.cache
+def load(file: str = TRAINERS_FILE) -> Map:
+    """A map that is shipped with the package, with what ``known --extend`` added to it on this machine."""
+    own = layers.own(file)
+    return layers.together(shipped(file), own) if own else shipped(file)
+
+
+def measured(run: Run, known: Map) -> str:
+    """When and with which torch a run of a map was made, as the end of a clause; says so if it was made on this machine."""
+    torch = run.packages.get("torch") or known.torch
+    return f"measured {'here ' if run.here else ''}on {run.date} with torch {torch}"
 
 
 def about(package: str = "", model: str = "") -> Map:

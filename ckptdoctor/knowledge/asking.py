@@ -83,7 +83,7 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
     if len(trainers) != 1:
         found = [pair for pair in found if MODEL_LIBRARY in wanted or pair.trainer in wanted]
     said, summary = _summary(found)
-    summary = f"{summary}{_families(family)}" if found else summary
+    summary = f"{summary}{_when(found)}{_families(family)}" if found else summary
     exact = _exact(wanted)
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
@@ -95,6 +95,11 @@ def _name(requirement: Requirement, axes: Iterable[str]) -> str:
     """The measured package that a requirement names, in whatever spelling; empty for any other."""
     bare = _SEPARATORS.sub("", requirement.name.lower())
     return next((name for name in axes if _SEPARATORS.sub("", name) == bare), "")
+
+
+def measured_among(requirements: Sequence[Requirement]) -> list[str]:
+    """The packages of requirements that were measured, in our spelling."""
+    return list(_wanted(requirements, knowledge.load().axes))
 
 
 def _wanted(requirements: Sequence[Requirement], axes: Mapping[str, Sequence[str]]) -> dict[str, SpecifierSet]:
@@ -146,7 +151,12 @@ def _pair(trainer: str, release: str, transformers: str, cells: Sequence[Cell]) 
     rules = sorted({fault.rule for cell in cells for fault in known.run_of(cell).faults if fault.severity == "error"})
     how: How = "measured" if all(cell.how == "measured" for cell in cells) else "inferred"
     unmet = declared.unmet(cells[0].stack, known)
-    return Pair(trainer, release, transformers, works, () if works else tuple(rules), how, tuple(unmet))
+    runs = [known.run_of(cell) for cell in cells]
+    oldest = min(runs, key=lambda run: run.date)
+    torch = oldest.packages.get("torch") or known.torch
+    here = any(run.here for run in runs)
+    rules = [] if works else rules
+    return Pair(trainer, release, transformers, works, tuple(rules), how, tuple(unmet), oldest.date, torch, here)
 
 
 def _families(family: str) -> str:
@@ -154,6 +164,16 @@ def _families(family: str) -> str:
     models = pairs.models_for(family)
     lacking = f" {family} was not measured." if family and family not in models else ""
     return f" This is known for {listed(models)}; other families were not measured.{lacking}"
+
+
+def _when(found: Sequence[Pair]) -> str:
+    """A sentence on when several pairs were measured; the sentence on a single pair says so itself."""
+    if len(found) < 2:
+        return ""
+    dates = sorted({pair.date for pair in found})
+    days = f"on {dates[0]}" if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
+    here = sum(pair.here for pair in found)
+    return f" Measured {days}{f', {here} of them here' if here else ''}."
 
 
 def _summary(found: Sequence[Pair]) -> tuple[Known, str]:
@@ -176,13 +196,8 @@ def _summary(found: Sequence[Pair]) -> tuple[Known, str]:
 
 def _of_one(pair: Pair) -> tuple[Known, str]:
     does = "works" if pair.works else f"fails ({_rules([pair])})"
-    known = knowledge.load()
-    how = (
-        "measured"
-        if pair.how == "measured"
-        else "inferred from a release with the same code where it matters, measured"
-    )
-    how = f"{how} on {known.date[:10]} with torch {known.torch}"
+    how = "" if pair.how == "measured" else "inferred from a release with the same code where it matters, "
+    how += f"measured {'here ' if pair.here else ''}on {pair.date} with torch {pair.torch}"
     pins = (
         f"{listed(pair.unmet)}: pip does not install them together."
         if pair.unmet

@@ -1,7 +1,7 @@
 """Maps in a compact form: JSON by column, compressed with gzip. It holds all that a map printed as JSON holds.
 
 Runs and cells are tables. For each of their fields, the file has the distinct values, and the number of the value that each row
-has. All else of a map stands as in its JSON::
+has; a field that has its default in every row is left out. All else of a map stands as in its JSON::
 
     {
       "schema": "ckptdoctor/packed-map/1",
@@ -85,7 +85,16 @@ def read(path: Path) -> Map:
 
 
 def _columns(rows: Sequence[Run] | Sequence[Cell], kind: type[Run] | type[Cell]) -> dict[str, _Column]:
-    return {name: _column([getattr(row, name) for row in rows]) for name in kind.__struct_fields__}
+    columns = {}
+    for field in msgspec.structs.fields(kind):
+        values = [getattr(row, field.name) for row in rows]
+        if field.required or any(value != _default(field) for value in values):
+            columns[field.name] = _column(values)
+    return columns
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _column(values: Sequence[Any]) -> _Column:
@@ -97,9 +106,12 @@ def _column(values: Sequence[Any]) -> _Column:
 def _rows(columns: dict[str, _Column], kind: type[Row]) -> list[Row]:
     fields = []
     for field in msgspec.structs.fields(kind):
-        column = columns[field.encode_name]
-        values = msgspec.json.decode(column.values, type=list[field.type])  # type: ignore[name-defined]
-        fields.append([values[index] for index in column.rows])
+        if field.name in columns or field.required:
+            column = columns[field.name]
+            values = msgspec.json.decode(column.values, type=list[field.type])  # type: ignore[name-defined]
+            fields.append([values[index] for index in column.rows])
+        else:
+            fields.append([_default(field)] * len(fields[0]))
     return [kind(*row) for row in zip(*fields, strict=True)]
 
 

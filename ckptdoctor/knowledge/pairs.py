@@ -125,8 +125,8 @@ def _how(cells: list[Cell]) -> str:
     run = _run(inferred or cells[0])
     how = (
         f"inferred from {' and '.join(f'{name} {release}' for name, release in run.stack.items())}, "
-        "which has the same code where it matters, measured"
+        "which has the same code where it matters, "
         if inferred
-        else "measured"
+        else ""
     )
-    return f"{how} on {run.date} with torch {known.torch}, without an engine{gpu}"
+    return f"{how}{knowledge.measured(run, known)}, without an engine{gpu}"

@@ -35,6 +35,12 @@ class Pair(msgspec.Struct, frozen=True):
     how: How
     unmet: tuple[str, ...] = ()
     """Declared requirements of either that the other does not meet."""
+    date: str = ""
+    """When the runs were made that this rests on, the oldest of them: YYYY-MM-DD."""
+    torch: str = ""
+    """The torch that they were made with."""
+    here: bool = False
+    """Some of them were made on this machine, by ``known --extend``."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -49,7 +55,9 @@ class Answer(msgspec.Struct, frozen=True):
     nearest: tuple[Combination, ...] = ()
     """For one pair that fails or is not known: what works with one of its releases."""
     notes: tuple[str, ...] = ()
-    """What of the question was left out, and why."""
+    """What of the question was left out, and why; which releases came since it was measured."""
+    since: dict[str, tuple[str, ...]] | None = None
+    """Releases that came since, by package, oldest first; none if the index was not asked or did not answer."""
 
     @property
     def status(self) -> ExitStatus:

@@ -63,6 +63,8 @@ class Run(msgspec.Struct, omit_defaults=True):
     """Every package of the stack that was present, with its version."""
     date: str = ""
     """When it was run: YYYY-MM-DD."""
+    here: bool = False
+    """It was run on this machine, by ``known --extend``, and is not part of what is shipped."""
 
 
 class Cell(msgspec.Struct, omit_defaults=True):

@@ -97,7 +97,8 @@ def _evidence(found: Sequence[Worked], looked_for: Search, stays: Iterable[str])
     ok = "ok" + stood_in(one.judged.function for one in found if one.judged.forward_only)
     if found[0].how == "measured":
         kept = [f"{name} {looked_for.environment.version(name)}" for name in sorted(stays)]
-        return f"measured on {run.date} with {listed([*kept, f'torch {known.torch}'])}, without an engine: {ok}"
+        when, _, torch = knowledge.measured(run, known).partition(" with ")
+        return f"{when} with {listed([*kept, torch])}, without an engine: {ok}"
     stack = " and ".join(f"{name} {release}" for name, release in run.stack.items())
-    how = f"measured on {run.date} with torch {known.torch}, without an engine: {ok}"
+    how = f"{knowledge.measured(run, known)}, without an engine: {ok}"
     return f"inferred from {stack}, which has the same code where it matters, {how}"

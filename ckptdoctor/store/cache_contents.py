@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckptdoctor.store.locations import GONE, NEW, STORE
+from ckptdoctor.store.locations import GONE, KNOWLEDGE, NEW, STORE
 from ckptdoctor.store.writing import UNFINISHED
 
 LEFTOVERS = "leftovers"
@@ -25,6 +25,7 @@ KINDS = {
     "bytecode": "compiled Python files of environments that have none",
     "extensions": "compiled by torch and DeepSpeed",
     STORE: "measured by matrix and bisect",
+    KNOWLEDGE: "measured by known --extend, and what the index said last",
     LEFTOVERS: "of runs that were stopped, or that are under way",
 }
 """Every kind of entry, with what it is for."""
@@ -68,7 +69,7 @@ class Entry:
 
 def read(cache: Path) -> list[Entry]:
     """Every entry of the cache; what ckptdoctor did not put there is left out, and links are not followed."""
-    readers = (_results, _overlays, _environments, _kinds, _bytecode, _extensions, _store, _leftovers)
+    readers = (_results, _overlays, _environments, _kinds, _bytecode, _extensions, _store, _knowledge, _leftovers)
     return [entry for reader in readers for entry in reader(cache)]
 
 
@@ -162,6 +163,11 @@ def _extensions(cache: Path) -> Iterator[Entry]:
 def _store(cache: Path) -> Iterator[Entry]:
     for file in _children(cache, rf"{re.escape(STORE)}(-\w+)?"):
         yield _entry(STORE, file, STORE)
+
+
+def _knowledge(cache: Path) -> Iterator[Entry]:
+    for file in _children(cache / KNOWLEDGE, rf"[\w-]+\.json(\.gz)?|{UNFINISHED}"):
+        yield _entry(KNOWLEDGE, file)
 
 
 def _leftovers(cache: Path) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.store import cache_contents, locations, workspace
 from ckptdoctor.store.cache_contents import LEFTOVERS, Entry
-from ckptdoctor.store.locations import CHECKED, GONE, STORE
+from ckptdoctor.store.locations import CHECKED, GONE, KNOWLEDGE, STORE
 
 DAYS = 30
 """What was not used for longer is dropped by ``prune``."""
@@ -105,7 +105,7 @@ def require_marked(cache: Path) -> None:
 
 
 def _evictable(cache: Path) -> list[Entry]:
-    return [one for one in cache_contents.read(cache) if one.kind not in (STORE, LEFTOVERS)]
+    return [one for one in cache_contents.read(cache) if one.kind not in (STORE, KNOWLEDGE, LEFTOVERS)]
 
 
 def _is_due(cache: Path) -> bool:

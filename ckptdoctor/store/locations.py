@@ -24,6 +24,8 @@ FOLDERS = (
 )
 """All that the cache holds, but for the store of the matrix."""
 STORE = "matrix.sqlite"
+KNOWLEDGE = "knowledge"
+"""The folder of what ``known --extend`` measured, and of what the index said last."""
 LOCK = ".in-use"
 """A file that is locked while something in its folder is used: the system lets go of it however a run ends."""
 NEW, GONE = ".new-", ".gone-"
@@ -72,11 +74,24 @@ def cache() -> Path:
             if place.parent == folder:
                 place.mkdir(mode=0o700)
         _require_own(place)
-    for place in folder.glob(f"{STORE}*"):
+    for place in (*folder.glob(f"{STORE}*"), folder / KNOWLEDGE, *folder.glob(f"{KNOWLEDGE}/*")):
         _require_own(place)
     if is_ours:
         _mark(folder)
     return folder
+
+
+def known_here() -> Path | None:
+    """The folder of what ``known --extend`` measured, if it is there and nobody but the user may write it; nothing is made."""
+    folder = _chosen() / KNOWLEDGE
+    try:
+        if folder.is_dir():
+            for place in (folder.parent, folder, *folder.iterdir()):
+                _require_own(place)
+            return folder
+    except (OSError, UsageFault):
+        pass
+    return None
 
 
 def is_marked(folder: Path) -> bool:
@@ -119,7 +134,7 @@ def _holds_nothing_else(folder: Path) -> bool:
         return False
     if TAG in names or (names and not names.issuperset(FOLDERS)):
         return False
-    return all(name in FOLDERS or name.startswith((STORE, LOCK, NEW, GONE)) for name in names)
+    return all(name in (*FOLDERS, KNOWLEDGE) or name.startswith((STORE, LOCK, NEW, GONE)) for name in names)
 
 
 def _mark(folder: Path) -> None:

@@ -47,4 +47,5 @@ def _pairs(answer: Answer, layout: Layout) -> list[str]:
 
 def _end(pair: Pair) -> str:
     result = "works" if pair.works else f"fails ({', '.join(pair.rules)})" if pair.rules else "fails"
-    return f"{result}; pip does not install it" if pair.unmet else result
+    here = "; measured here" if pair.here else ""
+    return f"{result}{here}; pip does not install it" if pair.unmet else f"{result}{here}"

@@ -6,13 +6,13 @@ from ckptdoctor.output import Style
 from ckptdoctor.output.layout import page
 from ckptdoctor.output.views.sizes import size, table
 from ckptdoctor.store.cache_contents import Cache
-from ckptdoctor.store.locations import STORE
+from ckptdoctor.store.locations import KNOWLEDGE, STORE
 from ckptdoctor.words.escape import plain
 
 
 def render(cache: Cache, style: Style) -> str:
     """Prints where the cache is, how many entries and bytes of each sort it holds, and its limit."""
-    limit = "none" if cache.limit is None else f"{size(cache.limit)}, {STORE} not counted"
+    limit = "none" if cache.limit is None else f"{size(cache.limit)}, {STORE} and {KNOWLEDGE} not counted"
     foreign = (
         "" if cache.is_ours else "ckptdoctor did not make this folder. It deletes nothing there and keeps no limit."
     )
