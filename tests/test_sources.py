@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 import subprocess
@@ -10,14 +11,18 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-from ckptdoctor.environment import snapshots, sources
+from ckptdoctor.environment import sources
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.axes import parse
+from ckptdoctor.model.compatibility import Cell, Map, Run
+from ckptdoctor.model.sources import MARK, Source, titles
+from ckptdoctor.output import Style, render
 from tests.test_axes import SHELF
 
 PYPROJECT = '[project]\nname = "{name}"\nversion = "{version}"\nrequires-python = ">=3.9"\n'
@@ -62,8 +67,8 @@ def test_a_folder_is_a_release_of_its_own_version_and_content(taken, cache, tmp_
     project(tmp_path / "my pack")
     release = taken.take("./my pack")
     version, mark = release.version.split("+")
-    assert (release.name, version, release.source) == ("pack", "1.2.dev0", "./my pack")
-    assert snapshots.MARK.fullmatch(mark)
+    assert (release.name, version, release.source) == ("pack", "1.2.dev0", Source("./my pack"))
+    assert MARK.fullmatch(mark)
     assert release.requires_python == ">=3.9"
     assert sources.located(f"pack==1.2.dev0+{mark}", cache) == f"pack @ {(cache / 'sources' / mark / 'code').as_uri()}"
     with archives.opened(release, None) as archive:
@@ -98,7 +103,7 @@ def test_a_wheel_a_source_archive_and_a_zip(taken, tmp_path):
         wheel.writestr("pack/__init__.py", "ONE = 1\n")
     assert taken.take("pack-1.2.dev0.tar.gz").version == taken.take("./pack-1.2.dev0").version
     wheel = taken.take(f"pack @ {(tmp_path / 'pack-1.0-py3-none-any.whl').as_uri()}")
-    assert (wheel.version.split("+")[0], wheel.source) == ("1.0", "pack-1.0-py3-none-any.whl")
+    assert (wheel.version.split("+")[0], wheel.source) == ("1.0", Source("pack-1.0-py3-none-any.whl"))
     with archives.opened(wheel, None) as archive:
         assert archive.read("pack/__init__.py") == b"ONE = 1\n"
 
@@ -108,12 +113,12 @@ def test_a_commit_is_the_release_that_its_folder_would_be(taken, tmp_path):
     first = committed(folder)
     release = taken.take("./repo")
     (folder / "src" / "pack" / "__init__.py").write_text("TWO = 2\n")
-    second = committed(folder)
+    second = committed(folder, "two")
     for ref in (first, first[:9], "main~1"):
         assert taken.take(f"git+{folder.as_uri()}@{ref}").version == release.version
     newest = taken.take(f"git+{folder.as_uri()}")
     assert newest.version != release.version
-    assert newest.source == f"repo@HEAD ({second[:10]})"
+    assert newest.source == Source("repo@HEAD", second, "two")
     assert git(folder, "status", "--porcelain") == ""
 
 
@@ -180,5 +185,49 @@ def test_sources_stand_beside_releases_on_an_axis(taken, tmp_path):
     project(tmp_path / "a", version="1.1.0", code="A = 1\n")
     project(tmp_path / "old", version="0.1")
     [axis] = parse(["./b", "pack>=1.0.1,<1.2", "./a", "./old"], SHELF, sources=taken)
-    told = [release.source or release.version for release in axis.releases]
+    told = [release.source.text if release.source else release.version for release in axis.releases]
     assert told == ["./old", "1.0.1", "1.1.0", "./b", "./a", "1.1.2", "1.1.2.post1"]
+
+
+def test_paths_of_the_home_and_of_others_are_not_shown(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "alice"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert sources.shown(tmp_path / "work" / "a b") == "./a b"
+    assert sources.shown(tmp_path / "work") == "."
+    assert sources.shown(tmp_path / "home" / "alice" / "code" / "trl") == "~/code/trl"
+    assert sources.shown(tmp_path / "bob" / "trl") == ".../trl"
+
+
+def test_a_folder_says_which_commit_it_is_at_and_whether_it_was_edited(taken, tmp_path):
+    folder = project(tmp_path / "repo")
+    commit = committed(folder)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "index.md").write_text("beside it")
+    assert taken.take("./repo").source == Source("./repo", commit)
+    (folder / "src" / "pack" / "__init__.py").write_text("TWO = 2\n")
+    assert Sources(Path(sys.executable), tmp_path / "cache").take("./repo").source == Source(
+        "./repo", commit, edited=True
+    )
+
+
+def test_titles_tell_different_code_apart():
+    first, second, third = "1.0+src0000000000000000", "1.0+src1111111111111111", "2.0+cpu.src2222222222222222"
+    told = {"pack": {first: Source("./a"), second: Source("./a"), third: Source("./a")}}
+    assert titles(told) == {first: "1.0 (./a, 000000)", second: "1.0 (./a, 111111)", third: "2.0+cpu (./a)"}
+
+
+def test_a_map_names_sources_as_people_do():
+    release = "2.0+src0123456789abcdef"
+    cell = Cell({"pack": release}, "", "error", "measured", 0)
+    run = Run({"pack": release}, "", "error", f"pack=={release} could not be built.")
+    found = Map("", "", "", "", "", "", {"pack": ["1.0", release]}, [run], [cell], notes=[f"In all: pack {release}."])
+    found = msgspec.structs.replace(found, sources={"pack": {release: Source("./[pack]", "1" * 40, edited=True)}})
+    style = Style(color=False, width=100, verbose=False, unicode=False)
+    for name in ("text", "markdown", "html", "csv"):
+        text = html.unescape(render(name, found, style))
+        assert release not in text
+        assert "2.0 (./[pack])" in text.replace("\\", "")
+    text = render("text", found, style)
+    assert "./[pack] is at commit 1111111111, with changes that are not committed." in text
+    assert release in render("json", found, style)

@@ -22,6 +22,7 @@ from ckptdoctor.environment.connections import connect, read_within, time_limit
 from ckptdoctor.environment.pip_settings import PipSettings
 from ckptdoctor.environment.uv_errors import NETWORK, clean
 from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.model.sources import Source
 
 _TRIES = 2
 
@@ -67,8 +68,8 @@ class Release:
     files: tuple[File, ...] = ()
     yanked: bool = False
     requires_python: str = ""
-    source: str = ""
-    """Where it is from, for people, if not from an index: ``./transformers``."""
+    source: Source | None = None
+    """Where it is from, if not from an index."""
 
     @property
     def parsed(self) -> Version:

@@ -17,7 +17,7 @@ from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.store import locations, workspace
 
 SHORT = 10
-"""Digits of a commit that are shown."""
+"""Digits of a commit that people read."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ class Repository:
                 f"{self.address.name} has no branch, tag or commit {clean(ref)}.", f"see `git -C {self.folder} log`"
             )
         return done.stdout.decode().strip()
+
+    def subject(self, commit: str) -> str:
+        """The first line of a commit's message."""
+        done = self._tried("log", "-1", "--format=%s", "--end-of-options", commit)
+        return clean(done.stdout.decode(errors="replace")).strip()
 
     def check_out(self, commit: str, into: Path) -> None:
         """Write the files of a commit, or of the subdirectory of the address, to an empty folder.

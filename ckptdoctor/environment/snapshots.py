@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,6 @@ from ckptdoctor.errors import TargetError, UsageFault
 
 LARGEST = 10**9
 """Bytes that a source folder may hold."""
-MARK = re.compile(r"src[0-9a-f]{16}")
-"""The name of a copy."""
 
 _GENERATED = {"build", "dist"}
 """Folders at the top of a project that a build writes into."""
@@ -76,6 +73,16 @@ def _walked(folder: Path) -> Iterator[str]:
             path = Path(here, name)
             if path.is_file():
                 yield path.relative_to(folder).as_posix()
+
+
+def state(folder: Path) -> tuple[str, bool]:
+    """The commit that a project's folder is at, and whether its files are others; empty where git does not know it."""
+    if _tracked(folder) is None:
+        return "", False
+    commit = git.run(["-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD"])
+    listed = git.run(["-C", str(folder), "diff", "--name-only", "--relative", "-z", "HEAD", "--", "."])
+    changed = [*os.fsdecode(listed.stdout).split("\0"), *(_listed(folder, "--others", "--exclude-standard") or ())]
+    return commit.stdout.decode().strip(), any(_matters(name) for name in changed if name)
 
 
 def digest(folder: Path) -> str:

@@ -28,12 +28,12 @@ from ckptdoctor.environment.requirements import parse_requirement
 from ckptdoctor.environment.uv_command import Uv
 from ckptdoctor.environment.uv_errors import clean
 from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.model.sources import Source, mark, marked
 from ckptdoctor.store import locations, workspace, writing
 
 FOLDER = "sources"
 """Where copies lie in the cache."""
 
-_MARK = re.compile(rf"(?:^|[+.])({snapshots.MARK.pattern})$")
 _RECORD = "source.json"
 
 
@@ -71,7 +71,7 @@ def located(text: str, cache: Path) -> str:
         TargetError: The copy is gone.
     """
     requirement = Requirement(text)
-    marks = [mark[1] for one in requirement.specifier if (mark := _MARK.search(one.version))]
+    marks = [found for one in requirement.specifier if (found := mark(one.version))]
     if not marks:
         return text
     workspace.hold(cache, f"{FOLDER}/{marks[0]}")
@@ -110,10 +110,19 @@ class Sources:
             release = self._release(*self._copied(requirement.url or ""))
             if "@" in text.partition(":")[0] and canonicalize_name(requirement.name) != release.name:
                 raise UsageFault(
-                    f"{release.source} is the package {release.name}, not {requirement.name}.", "correct the name"
+                    f"{clean(text)} is the package {release.name}, not {requirement.name}.", "correct the name"
                 )
             self._taken[text] = release
         return self._taken[text]
+
+    @property
+    def told(self) -> dict[str, dict[str, Source]]:
+        """Where the code is from that was taken, by package and release."""
+        found: dict[str, dict[str, Source]] = {}
+        for release in self._taken.values():
+            if release.source:
+                found.setdefault(release.name, {})[release.version] = release.source
+        return found
 
     def pinned(self, text: str) -> str:
         """A requirement with the release that its source is now, so that it means the same from here on; others stay."""
@@ -124,21 +133,21 @@ class Sources:
         marker = f" ; {requirement.marker}" if requirement.marker else ""
         return f"{release.name}{extras}=={release.version}{marker}"
 
-    def _release(self, mark: str, told: str) -> Release:
-        folder = self._cache / FOLDER / mark
+    def _release(self, content: str, source: Source) -> Release:
+        folder = self._cache / FOLDER / content
         kept = _kept(folder)
         if kept is None:
-            raise TargetError(f"The copy of {told} is not in the cache any more.", "run the same command again")
+            raise TargetError(f"The copy of {source.text} is not in the cache any more.", "run the same command again")
         locations.mark_used(folder)
         path = folder / kept.file
-        version = f"{kept.version}{'.' if '+' in kept.version else '+'}{mark}"
-        file = File(path.name, path.as_uri(), is_wheel=path.suffix == ".whl", sha256=mark)
+        file = File(path.name, path.as_uri(), is_wheel=path.suffix == ".whl", sha256=content)
+        version = marked(kept.version, content)
         return Release(
-            canonicalize_name(kept.name), version, (file,), requires_python=kept.requires_python, source=told
+            canonicalize_name(kept.name), version, (file,), requires_python=kept.requires_python, source=source
         )
 
-    def _copied(self, url: str) -> tuple[str, str]:
-        """The mark of a source, whose copy is in the cache now, and its name for people."""
+    def _copied(self, url: str) -> tuple[str, Source]:
+        """The mark of a source, whose copy is in the cache now, and what it is called."""
         if url.startswith("git+"):
             return self._commit(url)
         if not url.startswith("file:"):
@@ -150,23 +159,23 @@ class Sources:
         if not path.exists():
             raise UsageFault(f"There is no folder or file {told}.", "name a package's folder, a wheel or a git URL")
         if path.is_dir():
-            return self._folder(path, told), told
+            commit, edited = snapshots.state(path)
+            return self._folder(path, told), Source(told, commit, edited=edited)
         if path.suffix == ".whl":
-            return self._wheel(path), path.name
+            return self._wheel(path), Source(path.name)
         with workspace.making_in(self._cache) as temporary:
-            return self._folder(unpacking.unpacked(path, temporary), told), path.name
+            return self._folder(unpacking.unpacked(path, temporary), told), Source(path.name)
 
-    def _commit(self, url: str) -> tuple[str, str]:
+    def _commit(self, url: str) -> tuple[str, Source]:
         address = repositories.parse(url)
         repository = Repository(address, self._cache)
         commit = repository.commit(address.ref)
         told = f"{address.name}@{address.ref}"
-        short = commit[: repositories.SHORT]
         with workspace.making_in(self._cache) as temporary:
             (temporary / "commit").mkdir()
             repository.check_out(commit, temporary / "commit")
-            mark = self._folder(temporary / "commit", told)
-        return mark, told if commit.startswith(address.ref) else f"{told} ({short})"
+            content = self._folder(temporary / "commit", told)
+        return content, Source(told, commit, repository.subject(commit))
 
     def _folder(self, folder: Path, told: str) -> str:
         if not any((folder / name).is_file() for name in project.FILES):
@@ -174,13 +183,13 @@ class Sources:
                 f"{told} is not a Python package: it has no pyproject.toml and no setup.py.",
                 "name the folder in which `pip install .` works",
             )
-        mark = snapshots.digest(folder)
-        workspace.hold(self._cache, f"{FOLDER}/{mark}")
-        if _kept(self._cache / FOLDER / mark) is None:
+        content = snapshots.digest(folder)
+        workspace.hold(self._cache, f"{FOLDER}/{content}")
+        if _kept(self._cache / FOLDER / content) is None:
             with workspace.making_in(self._cache) as temporary:
-                mark = snapshots.copy(folder, temporary / "made")
-                self._keep(mark, temporary / "made", self._described(temporary / "made" / "code", temporary))
-        return mark
+                content = snapshots.copy(folder, temporary / "made")
+                self._keep(content, temporary / "made", self._described(temporary / "made" / "code", temporary))
+        return content
 
     def _described(self, code: Path, temporary: Path) -> _Kept:
         name, version = project.name(code), project.version(code)
@@ -199,21 +208,21 @@ class Sources:
         return said[1], said[2]
 
     def _wheel(self, file: Path) -> str:
-        content = file.read_bytes()
-        mark = f"src{hashlib.sha256(content).hexdigest()[:16]}"
-        workspace.hold(self._cache, f"{FOLDER}/{mark}")
-        if _kept(self._cache / FOLDER / mark) is None:
+        whole = file.read_bytes()
+        content = f"src{hashlib.sha256(whole).hexdigest()[:16]}"
+        workspace.hold(self._cache, f"{FOLDER}/{content}")
+        if _kept(self._cache / FOLDER / content) is None:
             name, version, *_ = parse_wheel_filename(file.name)
             with workspace.making_in(self._cache) as temporary:
                 (temporary / "made").mkdir()
-                (temporary / "made" / file.name).write_bytes(content)
-                self._keep(mark, temporary / "made", _Kept(name, str(version), file.name))
-        return mark
+                (temporary / "made" / file.name).write_bytes(whole)
+                self._keep(content, temporary / "made", _Kept(name, str(version), file.name))
+        return content
 
-    def _keep(self, mark: str, made: Path, kept: _Kept) -> None:
+    def _keep(self, content: str, made: Path, kept: _Kept) -> None:
         writing.keep(made / _RECORD, msgspec.json.encode(kept))
-        folder = self._cache / FOLDER / mark
-        workspace.hold(self._cache, f"{FOLDER}/{mark}")
+        folder = self._cache / FOLDER / content
+        workspace.hold(self._cache, f"{FOLDER}/{content}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             made.rename(folder)
@@ -230,7 +239,7 @@ def shown(path: Path) -> str:
         return f"./{path.relative_to(Path.cwd())}".removesuffix("/.")
     with suppress(ValueError, RuntimeError):
         return f"~/{path.relative_to(Path.home())}"
-    return f"…/{path.name}"
+    return f".../{path.name}"
 
 
 def _kept(folder: Path) -> _Kept | None:

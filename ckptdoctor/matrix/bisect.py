@@ -59,6 +59,7 @@ def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Obse
         line = history.search(good, bad) if good and bad else None
         lines = [line] if line else history.all_lines()
         made = history.as_bisection(lines, [] if line is None else history.contradictions(line))
+    made.sources = sources.told
     made.seconds = round(time.monotonic() - started, 2)
     return made
 

@@ -69,6 +69,7 @@ def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
         work.run()
         made = work.as_map()
         made.notes += releases.notes
+    made.sources = sources.told
     made.seconds = round(time.monotonic() - started, 2)
     return made
 

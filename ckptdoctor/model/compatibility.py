@@ -9,6 +9,7 @@ import msgspec
 
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Severity, Verdict
+from ckptdoctor.model.sources import Source
 
 SCHEMA = "ckptdoctor/map/1"
 BISECTION = "ckptdoctor/bisection/1"
@@ -108,6 +109,8 @@ class Map(msgspec.Struct):
     audit: Audit | None = None
     notes: list[str] = []
     seconds: float = 0.0
+    sources: dict[str, dict[str, Source]] = {}
+    """Where the code of releases is from that are on no index, by package and release."""
 
     def models(self) -> list[str]:
         """Model families of the cells, in the order in which they are met."""
@@ -168,3 +171,5 @@ class Bisection(msgspec.Struct):
     """Releases whose verdict was measured."""
     notes: list[str] = []
     seconds: float = 0.0
+    sources: dict[str, dict[str, Source]] = {}
+    """Where the code of releases is from that are on no index, by package and release."""

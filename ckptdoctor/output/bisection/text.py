@@ -8,6 +8,7 @@ from ckptdoctor.model.compatibility import Bisection, Line, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import COLORS, Layout, page
+from ckptdoctor.output.views.source_names import named
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped, one_line
 from ckptdoctor.words.wording import located
@@ -17,7 +18,7 @@ _WORDS = {"ok": "works", "fail": "fails", "not judged": "was not judged", "error
 
 def render(found: Bisection, style: Style) -> str:
     """Prints a bisection for a person to read."""
-    found = escaped(found, ascii_only=not style.unicode)
+    found = named(escaped(found, ascii_only=not style.unicode))
     layout = Layout(style)
     return page(
         [_head(found, layout), *(_line(found.axis, line, layout) for line in found.lines), _foot(found, layout)]

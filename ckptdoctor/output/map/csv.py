@@ -7,6 +7,7 @@ import io
 
 from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.output import Style
+from ckptdoctor.output.views.source_names import named
 from ckptdoctor.output.views.table import fixed, rules_of
 from ckptdoctor.words.escape import plain
 
@@ -16,6 +17,7 @@ _FORMULA = ("=", "+", "-", "@", "\t")
 
 def render(found: Map, style: Style) -> str:
     """Prints every cell of a map, with the run that it rests on; ``style`` is ignored."""
+    found = named(found)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = [*found.axes, "model", "verdict", "how", "rules", "inferred_from", "why", "date"]

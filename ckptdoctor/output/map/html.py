@@ -20,6 +20,7 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.digest import KnownFault, Reason, Where
+from ckptdoctor.output.views.source_names import named
 from ckptdoctor.output.views.table import Joined, Sheet, sheets
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped
@@ -39,7 +40,7 @@ what cells share by the thousand."""
 def render(found: Map, style: Style) -> str:
     """Prints a map as a page; ``style`` is ignored."""
     # Escaped as a whole, so that no character hides or turns round what the page shows.
-    found = escaped(found)
+    found = named(escaped(found))
     joined = sheets(found)
     look, act = _resource("page.css"), _resource("page.js")
     return Template(_resource("page.html")).substitute(

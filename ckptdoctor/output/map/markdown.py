@@ -7,6 +7,7 @@ from ckptdoctor.output import Style
 from ckptdoctor.output.markup import bullets, code, prose, table
 from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.digest import KnownFault, Reason, Where
+from ckptdoctor.output.views.source_names import named
 from ckptdoctor.output.views.table import Joined, Sheet, sheets
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.wording import located
@@ -16,6 +17,7 @@ _LINES_SHOWN = 3
 
 def render(found: Map, style: Style) -> str:
     """Prints a map for an issue; ``style`` is ignored."""
+    found = named(found)
     blocks = [
         _head(found),
         *(block for sheet in sheets(found) for block in _sheet(sheet)),

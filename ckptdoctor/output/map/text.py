@@ -10,6 +10,7 @@ from ckptdoctor.output.layout import COLORS, SEVERITIES, Layout, page
 from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.digest import KnownFault, Reason, Where
 from ckptdoctor.output.views.ranges import span
+from ckptdoctor.output.views.source_names import named
 from ckptdoctor.output.views.table import Joined, Row, Sheet, sheets
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped, one_line
@@ -23,7 +24,7 @@ _LINES_SHOWN = 3
 def render(found: Map, style: Style) -> str:
     """Prints a map for a person to read."""
     # Escaped as a whole, here and once: nothing below can act on the terminal.
-    found = escaped(found, ascii_only=not style.unicode)
+    found = named(escaped(found, ascii_only=not style.unicode))
     layout = Layout(style)
     return page(
         [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ckptdoctor import catalog
 from ckptdoctor.model.compatibility import Cell, Fault, Map, Run
 from ckptdoctor.model.evidence import Place
+from ckptdoctor.output.views import source_names
 from ckptdoctor.output.views.ranges import Box, Key, inside, joined, key_of, label, span
 from ckptdoctor.output.views.table import fixed, gist, per_model, varied
 from ckptdoctor.words.wording import located
@@ -142,7 +143,7 @@ def notes(found: Map) -> list[str]:
     """What the reader must know to weigh the map."""
     half = {judged.function for run in found.runs for judged in run.functions if judged.forward_only}
     caveat = f"There was no GPU. The backward pass was simulated on CPU: {', '.join(sorted(half))}."
-    return [*found.notes, *([caveat] if half else [])]
+    return [*found.notes, *source_names.notes(found), *([caveat] if half else [])]
 
 
 def faults(found: Map) -> list[KnownFault]:
@@ -171,7 +172,8 @@ def _identity(fault: Fault, run: Run) -> tuple[str, ...]:
 
 
 def _versions(run: Run) -> dict[str, str]:
-    return {**run.packages, **run.stack}
+    # A folder's release has more than the version that it says of itself, which is what texts have.
+    return {**run.stack, **run.packages}
 
 
 def _known(group: list[tuple[Fault, Run, list[Cell]]], ranges: _Ranges) -> KnownFault:
@@ -193,7 +195,8 @@ def _common(texts: list[tuple[str, Run]], cells: list[Cell]) -> str:
     first, run = texts[0]
     if any(text != first for text, _ in texts):
         return gist(first, _versions(run))
-    return gist(first, {name: at for name, at in run.stack.items() if any(one.stack.get(name) != at for one in cells)})
+    differ = [name for name, at in run.stack.items() if any(one.stack.get(name) != at for one in cells)]
+    return gist(first, {name: _versions(run)[name] for name in differ})
 
 
 def _distinct(places: Iterable[Place | None]) -> list[Place]:

@@ -1,0 +1,49 @@
+"""A map or a bisection in which code that is from no index is called as people call it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from ckptdoctor.model.compatibility import Bisection, Map
+from ckptdoctor.model.sources import titles
+
+T = TypeVar("T", Map, Bisection)
+
+DIGITS = 10
+"""Of a commit, as people read it."""
+
+
+def named(found: T) -> T:
+    """A copy with ``5.24.0.dev0 (./transformers)`` for ``5.24.0.dev0+src0123456789abcdef``, wherever that stands."""
+    names = titles(found.sources)
+    if not names:
+        return found
+    pattern = re.compile("|".join(map(re.escape, names)))
+    changed = _replaced(found, lambda text: pattern.sub(lambda match: names[match[0]], text))
+    return cast("T", msgspec.structs.replace(changed, sources=found.sources))
+
+
+def notes(found: Map | Bisection) -> Iterator[str]:
+    """Which commit each folder is at."""
+    for releases in found.sources.values():
+        for source in releases.values():
+            if source.commit and "@" not in source.text:
+                edited = ", with changes that are not committed" if source.edited else ""
+                yield f"{source.text} is at commit {source.commit[:DIGITS]}{edited}."
+
+
+def _replaced(value: Any, change: Any) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replaced(item, change) for item in value)
+    if isinstance(value, dict):
+        return {_replaced(key, change): _replaced(item, change) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _replaced(getattr(value, name), change) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    return value
