@@ -17,7 +17,7 @@ from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import packed
-from ckptdoctor.matrix import questions
+from ckptdoctor.matrix import extending, questions
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.request import MatrixRequest
@@ -25,7 +25,7 @@ from ckptdoctor.matrix.run import matrix
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
+from ckptdoctor.planning.options import Options
 from ckptdoctor.store import locations, writing
 
 
@@ -45,8 +45,8 @@ CHAPTERS = {
     "trainers": Chapter(
         knowledge.TRAINERS_FILE,
         ("transformers>=4.40", *(one for trainer in catalog.trainers().values() for one in trainer.measured)),
-        Options(models=FALLBACK_FAMILIES),
-        ("accelerate",),
+        extending.OPTIONS,
+        extending.ADDED,
         100,
     ),
     "deepspeed": Chapter(

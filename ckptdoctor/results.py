@@ -149,7 +149,8 @@ def _folder(path: str) -> int | None:
 
 
 def _own_code() -> list[Any]:
-    """Version, and size and time of our own files, so that a change of ours is never answered from before it."""
+    """Version, and size and time of our own files and of what was measured here: what they say may change the report."""
     package = Path(__file__).parent
     ours = [path for folder in (package, locations.probes()) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [__version__, [(path.name, _file(str(path))) for path in ours if path.suffix in (".py", ".json")]]
+    ours += sorted(here.glob("*.json.gz")) if (here := locations.known_here()) else []
+    return [__version__, [(path.name, _file(str(path))) for path in ours if path.suffix in (".py", ".json", ".gz")]]

@@ -12,28 +12,50 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import structs
 
+from ckptdoctor.cli import progress
+from ckptdoctor.cli.options import PYTHON
 from ckptdoctor.cli.printing import Destination, format_options
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.exit_status import ExitStatus
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from ckptdoctor.matrix.extending import Extended
     from ckptdoctor.model.compatibility import Map
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+_NAMED = 5
+"""Combinations that could not be measured, as many as are named."""
 
 
 @click.command("known")
 @click.argument("packages", nargs=-1, metavar="[PACKAGE|REQUIREMENT]...")
 @click.option("-r", "--requirement", "files", metavar="FILE", multiple=True, help="Ask about this file. Repeatable.")
+@click.option("--model", metavar="FAMILY", default="", help="Show one model family. Default: all that were measured.")
+@click.option(
+    "--extend",
+    is_flag=True,
+    help="First measure here what is not known: the releases of the question, or those that came since.",
+)
+@PYTHON
 @click.option(
     "--offline",
     is_flag=True,
     envvar="CKPTDOCTOR_OFFLINE",
     help="Do not ask the index which releases came since. It is asked once a day.",
 )
-@click.option("--model", metavar="FAMILY", default="", help="Show one model family. Default: all that were measured.")
 @format_options("map")
-def command(packages: tuple[str, ...], files: tuple[str, ...], offline: bool, model: str, to: Destination) -> int:
+def command(
+    packages: tuple[str, ...],
+    files: tuple[str, ...],
+    model: str,
+    extend: bool,
+    python: str | None,
+    offline: bool,
+    to: Destination,
+) -> int:
     """Print the compatibility map that is shipped with ckptdoctor, or answer a question out of it.
 
     Nothing is run, and no network is needed. If there is one, the index is asked once a day which releases came since.
@@ -48,16 +70,79 @@ def command(packages: tuple[str, ...], files: tuple[str, ...], offline: bool, mo
 
     A question is answered in text or JSON. It is about the pair of a trainer and transformers; other packages are left out.
 
+    --extend first measures the combinations that are not known, as `matrix` does: in overlays of the environment of --python,
+    which needs torch and is not modified. They are kept in the cache, and check, fix and explain go by them too.
+
+    \b
+    ckptdoctor known --extend                                     the releases that came since
+    ckptdoctor known --extend llamafactory==0.9.5 transformers==5.25.0
+
     Exit status of a question: 0 all that was asked about works, 1 something fails, 3 not known. 2 wrong usage.
     """  # noqa: D301 - click wants the character itself
     from ckptdoctor import knowledge
+    from ckptdoctor.output import formats
 
-    if not files and len(packages) < 2 and all(_PLAIN_NAME.fullmatch(one) and one != "-" for one in packages):
-        found = knowledge.about("".join(packages), model)
-        _since, notes = _released_since(found, found.axes, offline or to.format == "csv")
-        to.show(structs.replace(found, notes=[*found.notes, *notes]))
-        return ExitStatus.OK
-    return _answer(packages, files, offline, model, to)
+    is_question = (
+        bool(files) or len(packages) > 1 or any(one == "-" or not _PLAIN_NAME.fullmatch(one) for one in packages)
+    )
+    if is_question and to.format not in formats("answer"):
+        raise UsageFault(f"A question is not answered as {to.format}.", "use --format text or --format json")
+    requirements, unread = _asked(packages, files)
+    if extend:
+        _extend(requirements, python)
+    if is_question:
+        return _answer(requirements, unread, model, offline, to)
+    found = knowledge.about("".join(packages), model)
+    _, notes = _released_since(found, found.axes, offline or to.format == "csv")
+    to.show(structs.replace(found, notes=[*found.notes, *notes]))
+    return ExitStatus.OK
+
+
+def _asked(packages: Sequence[str], files: Sequence[str]) -> tuple[list[Requirement], list[str]]:
+    """The requirements of a question, and the lines that could not be read as such."""
+    from ckptdoctor.environment.requirements import parse_requirement
+    from ckptdoctor.knowledge import asking
+
+    found, unread = asking.requirements_in([*_lines(files), *(sys.stdin if "-" in packages else ())])
+    return found + [
+        parse_requirement(one) for one in asking.spelled_out([one for one in packages if one != "-"])
+    ], unread
+
+
+def _answer(
+    requirements: Sequence[Requirement], unread: Sequence[str], model: str, offline: bool, to: Destination
+) -> int:
+    from ckptdoctor import knowledge
+    from ckptdoctor.knowledge import asking
+
+    answer = asking.ask(requirements, model, unread)
+    since, notes = _released_since(knowledge.load(), asking.wanted(requirements), offline)
+    answer = structs.replace(answer, since=since, notes=(*answer.notes, *notes))
+    to.show(answer)
+    return answer.status
+
+
+def _extend(requirements: Sequence[Requirement], python: str | None) -> None:
+    """Measure what is asked for and not known, and keep it."""
+    from ckptdoctor.knowledge import asking
+    from ckptdoctor.matrix import extending
+
+    with progress.observer() as observer:
+        found = extending.extend(asking.wanted(requirements), python, observer=observer)
+    click.echo(_told(found, extending.keep(found) if found.added.cells else ""), err=True)
+
+
+def _told(found: Extended, file: str) -> str:
+    """What was measured, in a few lines."""
+    from ckptdoctor.words.escape import plain
+    from ckptdoctor.words.wording import counted
+
+    lines = [f"not measured: {plain(one)}" for one in found.failed[:_NAMED]]
+    lines += [f"not measured: {len(found.failed) - _NAMED} more"] if len(found.failed) > _NAMED else []
+    if found.added.cells:
+        added = counted(len(found.added.cells), "combination")
+        lines.append(f"{added} added to what is known ({found.ran} run here): {plain(file)}")
+    return "\n".join(lines or ["All of this was known: nothing was run."])
 
 
 def _released_since(
@@ -70,24 +155,6 @@ def _released_since(
         return None, ()
     found = since.newer(known, packages)
     return found, since.sentences(found, known)
-
-
-def _answer(packages: Sequence[str], files: Sequence[str], offline: bool, model: str, to: Destination) -> int:
-    from ckptdoctor import knowledge
-    from ckptdoctor.environment.requirements import parse_requirement
-    from ckptdoctor.knowledge import asking
-    from ckptdoctor.output import formats
-
-    if to.format not in formats("answer"):
-        raise UsageFault(f"A question is not answered as {to.format}.", "use --format text or --format json")
-    found, unread = asking.requirements_in([*_lines(files), *(sys.stdin if "-" in packages else ())])
-    found += [parse_requirement(one) for one in asking.spelled_out([one for one in packages if one != "-"])]
-    answer = asking.ask(found, model, unread)
-    known = knowledge.load()
-    since, notes = _released_since(known, asking.measured_among(found), offline)
-    answer = structs.replace(answer, since=since, notes=(*answer.notes, *notes))
-    to.show(answer)
-    return answer.status
 
 
 def _lines(files: Sequence[str]) -> list[str]:

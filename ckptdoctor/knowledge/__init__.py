@@ -13,6 +13,7 @@ from ckptdoctor.errors import UsageFault
 from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import How, Judged, Map, Run
+from ckptdoctor.words.wording import counted
 
 TRAINERS_FILE = "trainers.json.gz"
 """transformers with each release of each trainer."""
@@ -34,7 +35,12 @@ def shipped(file: str = TRAINERS_FILE) -> Map:
 def load(file: str = TRAINERS_FILE) -> Map:
     """A map that is shipped with the package, with what ``known --extend`` added to it on this machine."""
     own = layers.own(file)
-    return layers.together(shipped(file), own) if own else shipped(file)
+    if own is None:
+        return shipped(file)
+    found = layers.together(shipped(file), own)
+    here = sum(found.run_of(cell).here for cell in found.cells)
+    note = f"{counted(here, 'combination')} rest on runs made here by `ckptdoctor known --extend`."
+    return msgspec.structs.replace(found, notes=[*found.notes, note] if here else found.notes)
 
 
 def measured(run: Run, known: Map) -> str:

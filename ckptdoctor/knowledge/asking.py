@@ -72,19 +72,19 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
         UsageFault: Neither transformers nor a trainer that was measured is among them.
     """
     known = knowledge.load()
-    wanted = _wanted(requirements, known.axes)
-    trainers = [name for name in wanted if catalog.is_trainer(name)]
-    if not wanted:
+    named = wanted(requirements)
+    trainers = [name for name in named if catalog.is_trainer(name)]
+    if not named:
         names = listed(sorted(known.axes))
         raise UsageFault(f"None of these packages was measured; measured were {names}.", "name one of them")
-    asked = {name: _releases(spec, known.axes[name]) for name, spec in wanted.items()}
-    notes = list(_notes(requirements, asked, wanted, unread))
+    asked = {name: _releases(spec, known.axes[name]) for name, spec in named.items()}
+    notes = list(_notes(requirements, asked, named, unread))
     found = [pair for name in trainers or _all_trainers(known.axes) for pair in _pairs(name, asked, family)]
     if len(trainers) != 1:
-        found = [pair for pair in found if MODEL_LIBRARY in wanted or pair.trainer in wanted]
+        found = [pair for pair in found if MODEL_LIBRARY in named or pair.trainer in named]
     said, summary = _summary(found)
     summary = f"{summary}{_when(found)}{_families(family)}" if found else summary
-    exact = _exact(wanted)
+    exact = _exact(named)
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
         nearest = tuple(one for one in pairs.combinations(trainers[0], exact, family, "") if one.command)
@@ -97,18 +97,15 @@ def _name(requirement: Requirement, axes: Iterable[str]) -> str:
     return next((name for name in axes if _SEPARATORS.sub("", name) == bare), "")
 
 
-def measured_among(requirements: Sequence[Requirement]) -> list[str]:
-    """The packages of requirements that were measured, in our spelling."""
-    return list(_wanted(requirements, knowledge.load().axes))
-
-
-def _wanted(requirements: Sequence[Requirement], axes: Mapping[str, Sequence[str]]) -> dict[str, SpecifierSet]:
-    wanted: dict[str, SpecifierSet] = {}
+def wanted(requirements: Sequence[Requirement]) -> dict[str, SpecifierSet]:
+    """The releases that requirements admit of the packages that were measured, by our spelling of their names."""
+    axes = knowledge.load().axes
+    found: dict[str, SpecifierSet] = {}
     for one in requirements:
         name = _name(one, axes)
         if name and one.url is None:
-            wanted[name] = wanted.get(name, SpecifierSet()) & one.specifier
-    return wanted
+            found[name] = found.get(name, SpecifierSet()) & one.specifier
+    return found
 
 
 def _releases(specifier: SpecifierSet, known: Sequence[str]) -> list[str]:

@@ -54,6 +54,20 @@ def together(first: Map, second: Map) -> Map:
     return msgspec.structs.replace(first, axes=axes, runs=runs, cells=cells, requires=requires)
 
 
+def part(found: Map, cells: Sequence[Cell]) -> Map:
+    """A map with some of its cells, the runs that they rest on, and the releases in them."""
+    numbers = sorted({cell.run for cell in cells})
+    at = {number: index for index, number in enumerate(numbers)}
+    there = {pair for cell in cells for pair in cell.stack.items()}
+    axes = {name: [one for one in releases if (name, one) in there] for name, releases in found.axes.items()}
+    return msgspec.structs.replace(
+        found,
+        axes={name: releases for name, releases in axes.items() if releases},
+        runs=[found.runs[number] for number in numbers],
+        cells=[msgspec.structs.replace(cell, run=at[cell.run]) for cell in cells],
+    )
+
+
 def _key(cell: Cell) -> tuple[object, ...]:
     return frozenset(cell.stack.items()), cell.model
 

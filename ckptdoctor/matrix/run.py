@@ -6,7 +6,7 @@ import datetime
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -152,19 +152,36 @@ class Work:
     """The combinations of a matrix, from request to verdict."""
 
     def __init__(
-        self, found: Sequence[Axis], fingerprints: Fingerprints, request: MatrixRequest, measuring: Measuring
+        self,
+        found: Sequence[Axis],
+        fingerprints: Fingerprints,
+        request: MatrixRequest,
+        measuring: Measuring,
+        known: Mapping[Combination, Run] | None = None,
+        wanted: Callable[[Combination], bool] = lambda _: True,
     ) -> None:
+        """Find out what must be run.
+
+        Args:
+            found: The axes.
+            fingerprints: What is known of their releases' code.
+            request: What is judged.
+            measuring: What runs combinations.
+            known: Runs that need not be made again, from which others may be inferred.
+            wanted: Which of the other combinations to judge.
+        """
         self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
         combinations = inference.with_models(combine(self.axes, request.options.models), fingerprints)
         self._lacking: dict[str, list[str]] = {}
         if len(request.options.models) > 1:
             combinations, self._lacking = inference.without_lacking(combinations, fingerprints)
-        self.combinations = combinations
+        known = known or {}
+        self.combinations = [one for one in combinations if one in known or wanted(one)]
         self._for_others = _made_for_others(found, measuring.target)
         self.groups = inference.groups(self.combinations, fingerprints, self._for_others)
         self.own = sharding.own(self.groups, request.shard) if request.shard else self.groups
         """The groups that are run here."""
-        self.runs: dict[Combination, Run] = {}
+        self.runs: dict[Combination, Run] = dict(known)
         self.audit: Audit | None = None
         self._request, self._session, self._fingerprints = request, measuring, fingerprints
 

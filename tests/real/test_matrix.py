@@ -502,3 +502,22 @@ def test_a_trainer_that_the_target_has_in_that_very_release(demo_python):
     assert ran.status == 1
     [one] = ran.report["runs"]
     assert {judged["function"] for judged in one["functions"]} >= {"llamafactory", "llamafactory:unsloth"}
+
+
+def test_what_is_not_known_is_measured_here_once_and_marked(torch_python, tmp_path):
+    """A release of ms-swift that no shipped map has, with transformers that is at hand."""
+    cache = tmp_path / "cache"
+    question = ("known", "--format", "json", "--python", torch_python, "ms-swift==4.5.2", "transformers==4.51.3")
+
+    def ask(*more):
+        return conftest.run(*question, *more, environ={"CKPTDOCTOR_CACHE": str(cache)})
+
+    assert ask().status == 3
+    first, again = ask("--extend"), ask("--extend")
+
+    [pair] = first.report["pairs"]
+    assert (first.status, pair["works"], pair["how"], pair["here"]) == (0, True, "measured", True)
+    assert pair["torch"].startswith("2.")
+    assert "3 combinations added to what is known (3 run here)" in first.err
+    assert "nothing was run" in again.err
+    assert again.report == first.report
