@@ -22,7 +22,7 @@ Take = Callable[[Callable[[], None]], None]
 def of(model: torch.nn.Module, layers: dict[str, torch.nn.Module], take: Take) -> dict[str, Any]:
     """The contract of a model; see ``Contract`` on the doctor's side for the fields.
 
-    The classes of layers are changed: nothing may be taken from the model afterwards.
+    Hooks stay on the layers: nothing may be taken from the model afterwards.
 
     Args:
         model: A model of transformers, with checkpointing switched on.
@@ -38,9 +38,13 @@ def of(model: torch.nn.Module, layers: dict[str, torch.nn.Module], take: Take) -
     _step(seen, take)
     for one, layer in zip(seen, told["layers"]):
         layer.update(returns=one.returns, hooks_again=one.hooks_again, recomputed=one.recomputed)
+    own = {kind: vars(kind).get("forward") for kind in kinds}
     for kind in kinds:
         _replace_forward(kind)
-    _step(seen, take)
+    try:
+        _step(seen, take)
+    finally:
+        _give_back(own)  # other models of these classes may come after this one
     for one, layer in zip(seen, told["layers"]):
         layer["recomputed_if_replaced"] = one.recomputed
     return told
@@ -64,6 +68,15 @@ def _replace_forward(kind: type) -> None:
         return own(self, *args, **kwargs)
 
     kind.forward = forward  # type: ignore[attr-defined]
+
+
+def _give_back(forwards: dict[type, Any]) -> None:
+    """Each class has its own ``forward`` again, or none."""
+    for kind, forward in forwards.items():
+        if forward is None:
+            del kind.forward  # type: ignore[attr-defined]
+        else:
+            kind.forward = forward  # type: ignore[attr-defined]
 
 
 def _switches(model: torch.nn.Module) -> list[str]:

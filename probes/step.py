@@ -46,6 +46,9 @@ NOISE = 1e-6
 
 UNAVAILABLE = (models.ModelUnavailableError, functions.FunctionUnavailableError, engines.EngineUnavailableError)
 
+ZERO = 1e-8
+"""The same where steps run the same operations: below it, a gradient is zero but for rounding, as that of a bias of keys is."""
+
 Note = Callable[[dict[str, Any]], None]
 """Takes a part of the evidence as it comes."""
 
@@ -220,6 +223,7 @@ class Step:
         with tuning.rounded(self.model.module, self.rounded_to):
             loss, plain_bytes = self._forward()
             self.engine.backward(loss)
+            self.insides.backward_is_over()
             self.evidence["plain_loss"] = float(loss.detach())
             plain = engines.averaged(self._gradients(), self.model.module, self.spec["ranks"])
             self.model.module.zero_grad(set_to_none=True)
@@ -301,7 +305,7 @@ class Step:
     def _compare(self, plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
         tolerance = WRONG if self.evidence["precision"] == "fp32" else WRONG_IN_SHORT
         # With the cache on, attention may run another kernel in the plain step.
-        return gradients.compare(plain, checkpointed, tolerance, NOISE if self.spec["variant"] == "cache" else 0.0)
+        return gradients.compare(plain, checkpointed, tolerance, NOISE if self.spec["variant"] == "cache" else ZERO)
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""

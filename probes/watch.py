@@ -51,8 +51,9 @@ class Insides:
         self.arithmetic: dict[str, list[str]] = {}
         """In which precision each layer began to run, each time."""
         self._hooks: list[Any] = []
+        self._held: dict[str, list[torch.nn.Parameter]] = {}
         for layer, module in layers.items():
-            held = list(module.parameters())
+            held = self._held[layer] = list(module.parameters())
             for name, child in module.named_children():
                 seen = functools.partial(self._seen, layer, f"{layer}.{name}", held)
                 self._hooks.append(child.register_forward_pre_hook(seen, with_kwargs=True))
@@ -80,6 +81,16 @@ class Insides:
     def forward_is_over(self) -> None:
         """Note how often each child was called so far."""
         self.in_forward = dict(self.calls)
+
+    def backward_is_over(self) -> None:
+        """Backward goes through no layer of whose trained parameters none has a gradient: its output is not used.
+
+        Such is the last layer of LLaVA's tower, which hands on what comes out of the last but one.
+        """
+        for layer, held in self._held.items():
+            trained = [parameter for parameter in held if parameter.requires_grad]
+            if trained and all(parameter.grad is None for parameter in trained):
+                self.reached.discard(layer)
 
     def take(self) -> Seen:
         """What was counted, in the order of first calls; counting starts anew."""

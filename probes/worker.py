@@ -5,6 +5,7 @@ One JSON object a line, both ways. Requests on a descriptor of their own::
     {"hide": ["deepspeed"], "paths": ["/overlay"], "facts": true, "look": 30, "catalog": {...}}   first, exactly once
                                                      (look: seconds)
     {"specs": [...], "at_once": 2}                                  any number of times
+    {"specs": [...], "at_once": 2, "by_family": true}               the same; the probes of a family share a process
     end of input                                                    close
 
 Events on a descriptor of their own, since the environment may print anything on the standard ones::
@@ -26,7 +27,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import bridge, catalog, importing, isolate, loading, places, processes, ranks, reads, shortages, stack
+from . import bridge, catalog, importing, isolate, loading, places, processes, ranks, reads, shortages, stack, survey
 
 POLL = 0.05
 """Seconds between looks at time limits."""
@@ -65,7 +66,10 @@ def serve(requests_from: int, events_to: int) -> int:
         channel.send("facts", environment={**environment, "trainers": loading.available()}, requires=requires)
     while (request := requests.wait()) is not None:
         importing.prepare(request["specs"], channel)
-        if not _serve(request["specs"], request["at_once"], channel, requests):
+        by_family = request.get("by_family") and processes.can_fork()
+        asked = request["specs"], request["at_once"], channel, requests
+        is_there = survey.serve(*asked, run=_run) if by_family else _serve(*asked)
+        if not is_there:
             break
         channel.send("idle", files=isolate.files_of(sys.modules), reads=reads.told())
     processes.end_orphans()

@@ -180,6 +180,19 @@ def test_each_way_to_fall_short_is_its_own_rule(rule, change):
     assert rules(judge(make=lambda spec: sound(spec, **change))) == [rule]
 
 
+def test_bytes_that_are_kept_outside_of_the_layers_are_no_functions_fault():
+    """As in a model whose tower keeps twenty times what its layers keep: torch's own function saves no more."""
+
+    def keeps(share):
+        return lambda spec: sound(spec, saved_bytes=SavedBytes(1000, 1000 if spec.function == "none" else share))
+
+    def made(own):
+        return judge(make=keeps(own), torch=keeps(960), control=keeps(1000))
+
+    assert rules(made(962)) == []
+    assert rules(made(990)) == ["CKPT008"]
+
+
 def test_gradients_that_the_loss_bears_out_are_not_wrong():
     right = Gradients(10, wrong=[WrongGradient("w", 0.5)], confirmed="checkpointed")
     assert rules(judge(make=lambda spec: sound(spec, gradients=right))) == []

@@ -109,7 +109,7 @@ class Round:
             self._session.note(event)
 
     def _take(self, event: dict[str, Any]) -> None:
-        evidence = _evidence(event["evidence"])
+        evidence = evidence_of(event["evidence"])
         self._session.note(event)
         if evidence.ended == "crashed" and self._is_first_crash(evidence.id):
             self._started.discard(evidence.id)
@@ -204,7 +204,7 @@ class Round:
             self._send(list(self._waiting.values()), self._session.at_once)
 
 
-def _evidence(told: dict[str, Any]) -> Evidence:
+def evidence_of(told: dict[str, Any]) -> Evidence:
     """Evidence from the environment's side; an event of another form becomes a crash."""
     try:
         return msgspec.convert(told, Evidence, strict=False)

@@ -133,6 +133,11 @@ class Session:
             f"try `{self.python} -c 'print(1)'`; the target needs Python 3.9 or later",
         )
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether an examination that is under way is to end."""
+        return self._stop.is_set()
+
     def examine(
         self,
         specs: Mapping[Worker, Sequence[Spec]],
@@ -157,7 +162,7 @@ class Session:
         more = Extras(replacements or {}, added or {}, each)
         rounds = [Round(self, worker, list(wanted), more) for worker, wanted in specs.items() if wanted]
         while any(not one.is_done for one in rounds):
-            if self._stop.is_set():
+            if self.is_stopped:
                 raise Interrupted
             for one in rounds:
                 one.advance(timeout=0.02 if len(rounds) > 1 else 0.5)

@@ -21,6 +21,9 @@ TRAINERS_FILE = "trainers.json.gz"
 DEEPSPEED_FILE = "deepspeed.json.gz"
 """transformers with DeepSpeed, under its own engines."""
 
+FAMILIES_FILE = "families.json.gz"
+"""transformers alone, with every family that learns a language and torch's own functions."""
+
 FOLDER = Path(__file__).parent
 """Where the maps are."""
 

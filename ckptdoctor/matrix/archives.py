@@ -12,8 +12,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from gzip import GzipFile
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,12 +65,13 @@ class Archive:
 
 
 @contextmanager
-def opened(release: Release, session: requests.Session) -> Iterator[Archive]:
+def opened(release: Release, session: requests.Session, whole: bool = False) -> Iterator[Archive]:
     """A wheel of the release, any of them, or else its source archive.
 
     Args:
         release: What to read.
         session: What reads from the network.
+        whole: Download a wheel at once, since hundreds of its files will be read.
 
     Raises:
         UnreadableError: It has no archive that can be read, or two that go by one name.
@@ -79,7 +81,7 @@ def opened(release: Release, session: requests.Session) -> Iterator[Archive]:
         raise UnreadableError(f"{release.name} {release.version} has no archive that can be read")
     with ExitStack() as stack:
         with _as_unreadable():
-            opening = _zip if file.name.endswith((".whl", ".zip")) else _tar
+            opening = partial(_zip, whole=whole) if file.name.endswith((".whl", ".zip")) else _tar
             path = file.path if release.source else None
             archive = _folder(path) if path and path.is_dir() else stack.enter_context(opening(file, session))
         yield archive
@@ -122,8 +124,9 @@ def _as_unreadable() -> Iterator[None]:
 
 
 @contextmanager
-def _zip(file: File, session: requests.Session) -> Iterator[Archive]:
-    with _zip_file(file, session) as archive:
+def _zip(file: File, session: requests.Session, whole: bool) -> Iterator[Archive]:
+    opening = _downloaded if whole and file.path is None else _zip_file
+    with opening(file, session) as archive:
         infos = archive.infolist()
         if len({info.filename for info in infos}) != len(infos):
             raise UnreadableError(f"{file.name} has two members of one name")
@@ -154,6 +157,11 @@ def _zip_file(file: File, session: requests.Session) -> AbstractContextManager[z
             continue
         return cast("zipfile.ZipFile", archive)
     raise UnreadableError(f"{file.name} cannot be read in parts")
+
+
+def _downloaded(file: File, session: requests.Session) -> AbstractContextManager[zipfile.ZipFile]:
+    with _packed(file, session) as packed:
+        return zipfile.ZipFile(BytesIO(packed.read()))
 
 
 class _Fetcher(RemoteFetcher):  # type: ignore[misc]

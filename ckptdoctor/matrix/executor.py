@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from ckptdoctor.environment import by_family
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import Interrupted, TargetError, UnobtainableError
 from ckptdoctor.matrix import questions
@@ -209,7 +210,13 @@ def perform(
                 worker: [spec for spec, where in wanted.items() if where == worker]
                 for worker in (WITHOUT_DEEPSPEED, FULL_STACK)
             }
-            session.examine(workers, added=overlays, each=lambda evidence: tell(Probed(base, evidence)))
+
+            def each(evidence: Evidence) -> None:
+                tell(Probed(base, evidence))
+
+            if task.options.by_family:
+                workers[WITHOUT_DEEPSPEED] = by_family.run(session, workers[WITHOUT_DEEPSPEED], each)
+            session.examine(workers, added=overlays, each=each)
     except TargetError as error:
         tell(Refused(base, "", error.message, isinstance(error, UnobtainableError)))
     except OSError as error:  # most often a full disk, which may have room for later tasks

@@ -15,8 +15,9 @@ from ckptdoctor.knowledge import layers
 from ckptdoctor.matrix.axes import Axis, is_pinned
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.measuring import Observer, Silent
+from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
-from ckptdoctor.matrix.run import Work, index, opened, read_fingerprints, taking
+from ckptdoctor.matrix.run import Work, index, opened, taking
 from ckptdoctor.model.compatibility import Map, Run
 from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
 

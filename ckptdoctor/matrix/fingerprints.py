@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ast
 import email.parser
-import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,8 +25,10 @@ from requests import Session
 from ckptdoctor import catalog
 from ckptdoctor.environment.connections import AT_ONCE
 from ckptdoctor.environment.index import Release
-from ckptdoctor.matrix import archives, python_source
+from ckptdoctor.matrix import archives, family_code, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
+from ckptdoctor.matrix.definitions import Definitions, Module
+from ckptdoctor.planning.options import ALL
 from ckptdoctor.store import writing
 from ckptdoctor.store.locations import mark_used
 
@@ -34,13 +36,7 @@ FORMAT = 5
 """Changes whenever the same release would get another fingerprint."""
 
 METADATA = "METADATA"
-LAYERS, UTILS = "transformers/modeling_layers.py", "transformers/modeling_utils.py"
-
-_SWITCHES = re.compile(r"gradient_checkpointing|activation_checkpointing|input_require_grads")
-"""What a method of ``PreTrainedModel`` mentions if it has to do with checkpointing."""
-
-_CHECKPOINT = re.compile(r"^.*\bimport\b.*\bcheckpoint\b.*$", re.MULTILINE)
-"""How torch's checkpoint function comes into a module."""
+LAYERS = "transformers/modeling_layers.py"
 
 _DOCUMENTS = {
     "auto_docstring",
@@ -124,14 +120,35 @@ class Reader:
         Args:
             package: Normalised name. Only those of transformers and the trainers can be told.
             releases: Releases of that package.
-            families: Model families that matter.
+            families: Model families that matter; ``all`` for every family that learns a language.
         """
         if package != "transformers" and not _of_package(package):
             return {release.version: None for release in releases}
         wanted = tuple(sorted(set(families))) if package == "transformers" else ()
+        if ALL in wanted:
+            return self._of_all_families(releases)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(lambda release: self._fingerprint(package, release, wanted), releases)
             return dict(zip((release.version for release in releases), found, strict=True))
+
+    def _of_all_families(self, releases: Sequence[Release]) -> dict[str, Fingerprint | None]:
+        """One release after another, since neighbours share most of their code, which is read once."""
+        found: dict[str, Fingerprint | None] = {}
+        known: dict[str, Module] = {}
+        for release in releases:
+            file = self._file("transformers", release, (ALL, str(family_code.FORMAT)))
+            found[release.version] = _kept(file)
+            if found[release.version] is None:
+                with (
+                    suppress(UnreadableError, RecursionError),
+                    archives.opened(release, self._session, True) as archive,
+                ):
+                    read = partial(_read, archive)
+                    code = Definitions(read, known)
+                    fingerprint = found[release.version] = Fingerprint(family_code.of_all(read, code))
+                    known = code.read
+                    _keep(file, fingerprint)
+        return found
 
     def _fingerprint(self, package: str, release: Release, families: tuple[str, ...]) -> Fingerprint | None:
         file = self._file(package, release, families)
@@ -160,7 +177,7 @@ class Reader:
             return None
         # Python's syntax trees differ between its minor versions.
         words = (str(FORMAT), *map(str, sys.version_info[:2]), package, *families, identity)
-        return self._folder / f"{_digest(words)}.json"
+        return self._folder / f"{python_source.digest_of(words)}.json"
 
 
 def _kept(file: Path | None) -> Fingerprint | None:
@@ -181,10 +198,7 @@ def _keep(file: Path | None, fingerprint: Fingerprint) -> None:
 
 
 def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:
-    utils = _read(archive, UTILS)
-    switches = _digest(
-        [*map(python_source.normalised, python_source.methods(utils, _SWITCHES)), *_CHECKPOINT.findall(utils)]
-    )
+    common = family_code.switches(_read(archive, family_code.UTILS))
     layers = _read(archive, LAYERS)
     digests = {}
     for family in families:
@@ -192,10 +206,10 @@ def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:
         modeling = _read(archive, f"{folder}/modeling_{family}.py")
         if modeling:
             configuration = _read(archive, f"{folder}/configuration_{family}.py")
-            parts = [switches, *map(python_source.normalised, (modeling, configuration, layers))]
+            parts = [common, *map(python_source.normalised, (modeling, configuration, layers))]
             parts += _wrappers(archive, f"{folder}/modeling_{family}.py", modeling)
             parts += _wrappers(archive, LAYERS, layers)
-            digests[family] = _digest(parts)
+            digests[family] = python_source.digest_of(parts)
     return Fingerprint(digests)
 
 
@@ -207,7 +221,7 @@ def _of_trainer(archive: Archive, package: str) -> Fingerprint:
             continue
         if catalog.functions()[function].alone:
             text = python_source.part(_read(archive, file), catalog.functions()[function].needs)
-            digests[function] = _digest(
+            digests[function] = python_source.digest_of(
                 [python_source.normalised(text), *_imported(archive, file, text, lambda _: True)]
             )
             compared |= set(_VERSION.findall(text))
@@ -215,7 +229,9 @@ def _of_trainer(archive: Archive, package: str) -> Fingerprint:
         folder = file.removesuffix("__init__.py") if file.endswith("/__init__.py") else ""
         parts = sorted(name for name in archive.names if folder and name.startswith(folder) and name.endswith(".py"))
         texts = [_read(archive, part) for part in parts or [file]]
-        digests[function] = _digest([*map(python_source.normalised, texts), *_all_imported(archive, parts or [file])])
+        digests[function] = python_source.digest_of(
+            [*map(python_source.normalised, texts), *_all_imported(archive, parts or [file])]
+        )
         compared |= {version for text in texts for version in _VERSION.findall(text)}
     return Fingerprint(digests, tuple(sorted(compared, key=Version)), _requirements(archive))
 
@@ -261,10 +277,3 @@ def _defined(archive: Archive, module: str, name: str, steps: int = 3) -> str:
         if name in names:
             return _defined(archive, other, name, steps - 1)
     return found or text
-
-
-def _digest(words: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for word in words:
-        digest.update(word.encode() + b"\0")
-    return digest.hexdigest()[:32]

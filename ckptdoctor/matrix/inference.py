@@ -24,6 +24,8 @@ class Group:
     """Members that are run only where no other is left, such as those made for another Python."""
     lacks_model: bool = False
     """The release of transformers has no such model family, as its archive shows."""
+    errors_speak: bool = False
+    """That a family cannot be run tiny in one release says that it cannot in another one with the same code."""
     distrusted: bool = False
     """An audit found two of them to differ."""
 
@@ -35,7 +37,7 @@ class Group:
 
     def _speaks(self, run: Run) -> bool:
         # That one release cannot be installed or imported says nothing of the others; that it lacks the model does.
-        return run.verdict != "error" or (self.lacks_model and bool(run.packages))
+        return run.verdict != "error" or ((self.lacks_model or self.errors_speak) and bool(run.packages))
 
     def waiting(self, runs: Mapping[Combination, Run]) -> list[Combination]:
         """Those that may be run next; none once all is known."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from ckptdoctor.errors import TargetError
@@ -12,7 +14,7 @@ from ckptdoctor.model.compatibility import Fault, Judged, Run
 from ckptdoctor.model.evidence import Environment, Evidence, Place
 from ckptdoctor.model.report import Finding, ProbeResult, Verdict
 from ckptdoctor.planning.options import Options
-from ckptdoctor.planning.plan import Plan, Planned
+from ckptdoctor.planning.plan import Plan
 from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found
@@ -55,7 +57,7 @@ def _without_overlays(planned: Plan, evidence: dict[str, Evidence]) -> tuple[Pla
     plan, observed = Plan(), []
     for one in planned.probes:
         spec = msgspec.structs.replace(one.spec, added="")
-        plan.probes.append(Planned(spec, one.role, one.worker))
+        plan.probes.append(replace(one, spec=spec))
         observed.append(msgspec.structs.replace(evidence[one.spec.id], id=spec.id))
     return plan, observed
 

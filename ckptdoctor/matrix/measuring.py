@@ -84,18 +84,28 @@ class Measuring:
         Raises:
             UsageFault: The request makes no sense.
         """
-        waiting: dict[Base, list[Combination]] = {}
-        for combination in combinations:
-            waiting.setdefault(combination.base(self.requirements), []).append(combination)
         runs: dict[Combination, Run] = {}
         tasks = []
-        for base, wanted in waiting.items():
+        for base, wanted in self._by_base(combinations).items():
             known = self._judged(wanted, self._known(base))
             runs |= known
             if left := tuple(one for one in wanted if one not in known):
                 tasks.append(Task(base, left, self.options))
         self.observer.begins(sum(len(task.combinations) for task in tasks))
         return runs | self._run(tasks)
+
+    def recall(self, combinations: Sequence[Combination]) -> dict[Combination, Run]:
+        """The runs of those combinations that the store knows."""
+        runs: dict[Combination, Run] = {}
+        for base, wanted in self._by_base(combinations).items():
+            runs |= self._judged(wanted, self._known(base))
+        return runs
+
+    def _by_base(self, combinations: Sequence[Combination]) -> dict[Base, list[Combination]]:
+        found: dict[Base, list[Combination]] = {}
+        for combination in combinations:
+            found.setdefault(combination.base(self.requirements), []).append(combination)
+        return found
 
     def _run(self, tasks: Sequence[Task]) -> dict[Combination, Run]:
         begun: dict[Base, tuple[Task, Kept]] = {}

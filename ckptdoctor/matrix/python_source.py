@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import textwrap
 import threading
@@ -13,11 +14,11 @@ def imports(source: str, file: str) -> Iterator[tuple[str, list[str]]]:
     """Modules of its own package that a file imports from at its top, as paths without an ending, and the names."""
     tree = parsed(source)
     for node in tree.body if tree else ():
-        if isinstance(node, ast.ImportFrom) and (folder := _folder(node, file)):
+        if isinstance(node, ast.ImportFrom) and (folder := module_path(node, file)):
             yield folder, sorted(alias.name for alias in node.names)
 
 
-def _folder(node: ast.ImportFrom, file: str) -> str:
+def module_path(node: ast.ImportFrom, file: str) -> str:
     """The path of the imported module, without its ending; empty outside of the file's own package."""
     module = (node.module or "").split(".")
     if node.level:
@@ -54,7 +55,7 @@ def part(source: str, names: Iterable[str]) -> str:
     used, more, kept = set[str](), _read_in(chosen), list[ast.stmt]()
     while more:
         used |= more
-        kept = [_only(one, used) for one in tree.body if one not in chosen and _bound(one) & used]
+        kept = [_only(one, used) for one in tree.body if one not in chosen and bound(one) & used]
         more = _read_in(kept) - used
     return "\n".join(map(ast.unparse, [*kept, *chosen]))
 
@@ -69,7 +70,7 @@ def _read_in(statements: Iterable[ast.stmt]) -> set[str]:
     return {one.id for one in found if isinstance(one.ctx, ast.Load)}
 
 
-def _bound(statement: ast.stmt) -> set[str]:
+def bound(statement: ast.stmt) -> set[str]:
     """Names that a statement at the top of a file binds."""
     if name := _name(statement):
         return {name}
@@ -117,7 +118,21 @@ def parsed(source: str) -> ast.Module | None:
         return None
 
 
+def code(statement: ast.stmt) -> str:
+    """What a statement does, as text, without docstrings; the statement loses them."""
+    left = _Bones().visit(statement)
+    return ast.dump(left) if left is not None else ""
+
+
 def normalised(source: str) -> str:
     """What some code does, as text: comments, docstrings and layout left out; the code itself where it does not parse."""
     tree = parsed(source)
     return ast.dump(_Bones().visit(tree)) if tree else source
+
+
+def digest_of(words: Iterable[str]) -> str:
+    """One digest of several texts."""
+    digest = hashlib.sha256()
+    for word in words:
+        digest.update(word.encode() + b"\0")
+    return digest.hexdigest()[:32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
 from ckptdoctor.matrix import fingerprints
 from ckptdoctor.matrix.combination import Combination
-from ckptdoctor.model.evidence import Environment, Package
+from ckptdoctor.model.evidence import Environment, Package, Spec
 from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
-from ckptdoctor.planning.options import Options
-from ckptdoctor.planning.plan import Plan, Planned, as_installed, usual_step
+from ckptdoctor.planning.options import TORCH, Options
+from ckptdoctor.planning.plan import Plan, Planned, as_installed, usual_step, worker_of
 
 
 class Trainer(msgspec.Struct):
@@ -90,9 +90,18 @@ def plan(combination: Combination, facts: Environment, trainer: Trainer | None, 
         steps = (
             *usual_step(model, functions, engines, asked),
             *as_installed(model, functions, engines, asked, environment),
+            *(_packed(model, functions, asked) if asked.packed else ()),
         )
         made.probes += [_with_added(planned, combination.trainer_requirement, trainer) for planned in steps]
     return made
+
+
+def _packed(model: str, functions: Sequence[str], options: Options) -> Iterator[Planned]:
+    """The step with packed sequences: what one of torch's functions loses on the way to the layers, all lose."""
+    for function in [name for name in functions if name == TORCH[0]]:
+        usual = Spec(model, function, timeout=options.timeout, setup=options.setup)
+        spec = msgspec.structs.replace(usual, variant="packed")
+        yield Planned(spec, "subject", worker_of(function, "none"), usual)
 
 
 def _with_added(planned: Planned, requirement: str, trainer: Trainer | None) -> Planned:

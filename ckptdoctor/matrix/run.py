@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
@@ -21,12 +20,11 @@ from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.matrix import axes, inference, questions, sharding
+from ckptdoctor.matrix import axes, inference, questions, reading_code, sharding
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import Local
-from ckptdoctor.matrix.fingerprints import Reader
 from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.request import MatrixRequest
@@ -37,11 +35,8 @@ from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.model.version import __version__
-from ckptdoctor.planning.options import FALLBACK_FAMILIES, OWN_MODEL, Options
+from ckptdoctor.planning.options import ALL
 from ckptdoctor.store import cache_eviction, locations, workspace
-
-READ = ("transformers", *catalog.with_functions())
-"""Packages whose code that matters is known."""
 
 
 def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
@@ -64,7 +59,10 @@ def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
             yanked=request.yanked,
             sources=sources,
         )
-        fingerprints = read_fingerprints(found, request, releases, observer)
+        fingerprints = reading_code.read_fingerprints(found, request, releases, observer)
+        if ALL in request.options.models:
+            request = reading_code.of_all_families(request, fingerprints)
+            measuring.options = request.options
         work = Work(found, fingerprints, request, measuring)
         work.run()
         made = work.as_map()
@@ -126,28 +124,6 @@ def opened(request: MatrixRequest, observer: Observer, sources: Sources) -> Iter
     cache_eviction.keep_within_limit(cache, observer.doing)
 
 
-def read_fingerprints(
-    found: Sequence[Axis], request: MatrixRequest, releases: Index, observer: Observer
-) -> Fingerprints:
-    """Which releases of each axis share the code that matters, as far as it can be read without installing them."""
-    if request.exhaustive:
-        return {}
-    fingerprints = {}
-    reader = Reader(releases.session, locations.cache() / "fingerprints")
-    for axis in found:
-        if axis.name in READ and not (axis.name == "transformers" and _has_own_models(request.options)):
-            observer.doing(f"reading {len(axis.releases)} releases of {axis.name}")
-            fingerprints[axis.name] = reader.fingerprints(
-                axis.name, axis.releases, request.options.models or FALLBACK_FAMILIES
-            )
-    return fingerprints
-
-
-def _has_own_models(options: Options) -> bool:
-    """Whether the request names a model whose code is not a file of transformers."""
-    return any(name == OWN_MODEL or os.sep in name or Path(name).is_dir() for name in options.models)
-
-
 class Work:
     """The combinations of a matrix, from request to verdict."""
 
@@ -179,6 +155,9 @@ class Work:
         self.combinations = [one for one in combinations if one in known or wanted(one)]
         self._for_others = _made_for_others(found, measuring.target)
         self.groups = inference.groups(self.combinations, fingerprints, self._for_others)
+        for group in self.groups:
+            group.errors_speak = request.options.by_family
+            group.distrusted = request.exhaustive
         self.own = sharding.own(self.groups, request.shard) if request.shard else self.groups
         """The groups that are run here."""
         self.runs: dict[Combination, Run] = dict(known)
@@ -187,6 +166,8 @@ class Work:
 
     def run(self) -> None:
         """Run what must be run, then what the audit picks."""
+        if self._request.options.by_family and not self._request.refresh:
+            self.runs = self._session.recall(self.combinations)  # of hundreds of families, whichever releases were run
         self._settle()
         if self._request.audit:
             self._audit()
@@ -208,11 +189,12 @@ class Work:
         ]
         picked = chance.sample(inferred, min(self._request.audit, len(inferred)))
         before = {group.members[0]: group.evidence(self.runs) for group, _ in picked}
+        self._session.options = replace(self._session.options, by_family=False)  # each probe in a process of its own
         found = self._session.measure([one for _, one in picked])
         self.audit = Audit(len(found))
         for group, one in picked:
             speaker = before[group.members[0]]
-            if speaker is not None and (difference := _difference(found[one], self.runs[speaker])):
+            if speaker is not None and (difference := _difference(found[one], self.runs[speaker], group.errors_speak)):
                 self.audit.disagreements.append(f"{one} was inferred from {speaker}: {difference}")
                 group.distrusted = True
         self.runs |= found
@@ -270,7 +252,8 @@ class Work:
         if self._request.shard:
             own, all_of_them = len(self.own), len(self.groups)
             notes.append(f"Shard {self._request.shard.label} runs {own} of {all_of_them} groups of combinations.")
-        notes += [f"{family} is not in transformers {_span(lacking)}." for family, lacking in self._lacking.items()]
+        lacking = {} if self._request.options.by_family else self._lacking
+        notes += [f"{family} is not in transformers {_span(releases)}." for family, releases in lacking.items()]
         if self._session.store.lost:
             notes.append(f"Results could not be kept in {self._session.store.path}: {self._session.store.lost}.")
         others = sorted(f"{name} {release}" for name, release in self._for_others if catalog.is_trainer(name))
@@ -286,9 +269,9 @@ def _span(releases: list[str]) -> str:
     return releases[0] if len(releases) == 1 else f"{releases[0]} to {releases[-1]}"
 
 
-def _difference(found: Run, expected: Run) -> str:
-    """In what two runs differ that should not; empty where one could not be diagnosed, since then nothing is known."""
-    if not {found.verdict, expected.verdict} <= set(DECIDED):
+def _difference(found: Run, expected: Run, errors_speak: bool = False) -> str:
+    """In what two runs differ that should not; empty where one could not be diagnosed, unless that says something."""
+    if not errors_speak and not {found.verdict, expected.verdict} <= set(DECIDED):
         return ""
     if found.verdict != expected.verdict:
         return f"{found.verdict}, not {expected.verdict}"

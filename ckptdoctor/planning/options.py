@@ -21,7 +21,7 @@ WRAPPER = "torch:wrapper"
 NO_FUNCTION = "none"
 
 ALL = "all"
-"""In the place of an engine's name: every engine that the environment can run."""
+"""In the place of an engine's name: every engine that the environment can run. Of a map's model: every family."""
 
 COURSE: Variant = "course"
 """The variant in which a function takes many steps, on more layers."""
@@ -50,6 +50,10 @@ class Options:
     """Whether all functions except torch's run the whole course, and all are tried under every engine."""
     leaves_unused: bool = False
     """The job's loss leaves parameters unused: an engine that does not look for them is no remedy."""
+    packed: bool = False
+    """A map tries packed sequences too, with torch's own non-reentrant function: do keyword arguments reach the layers?"""
+    by_family: bool = False
+    """The probes of a family share a process, which is several times as fast where there are hundreds of families."""
     beside: Sequence[str] = ()
     """Engines that are tried for comparison and do not count."""
 

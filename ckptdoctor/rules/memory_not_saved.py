@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptdoctor.model.evidence import KeptBytes
+from ckptdoctor.model.evidence import KeptBytes, SavedBytes
 from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.reproduction import Assertion
 from ckptdoctor.rules.common.rule import Rule, RuleHit
@@ -10,6 +10,8 @@ from ckptdoctor.rules.common.rule import Rule, RuleHit
 FELL = 0.9
 """Bytes count as fallen below this share of the bytes without checkpointing; real functions reach a fifth."""
 
+LEAST = 0.01
+"""Share of the bytes that torch's own function must save, to tell what the layers keep from what is kept outside of them."""
 
 KEPT = 3
 """Times its output that a layer of a job may leave in use; without checkpointing it is ten times and more."""
@@ -39,7 +41,7 @@ def judge(case: Case) -> RuleHit | None:
     if evidence.steps or evidence.when:
         plain = saved.plain  # a model of another size
     why = "keeps as much for backward as without checkpointing: slower, and no memory is saved"
-    if saved.checkpointed >= FELL * plain:
+    if saved.checkpointed >= FELL * plain and not _rest_is_elsewhere(case, saved, plain):
         return _fired(
             case, why, f"{saved.checkpointed} bytes were kept for backward with checkpointing, {plain} without."
         )
@@ -51,6 +53,13 @@ def judge(case: Case) -> RuleHit | None:
             f"grew by {held.checkpointed} bytes in the forward pass, {held.plain} without: activations are kept elsewhere.",
         )
     return None
+
+
+def _rest_is_elsewhere(case: Case, saved: SavedBytes, plain: int) -> bool:
+    """Whether most is kept outside of the layers, and the function saves what torch's own function does."""
+    torchs = [one.saved_bytes.checkpointed for one in case.with_torch() if one.saved_bytes is not None]
+    best = plain - min(torchs, default=plain)
+    return best >= LEAST * plain and plain - saved.checkpointed >= FELL * best
 
 
 def _keeps_much(kept: KeptBytes) -> bool:

@@ -62,6 +62,7 @@ class Side:
             tell("backward")
             if not situation.without_gradients:
                 _backward(losses * situation.scale, situation.in_thread)
+                self.insides.backward_is_over()
             del losses
             changed = surroundings.changed(before, surroundings.take(self.module)) if before else []
             changed += [] if self.keeps_grad_mode else ["the grad mode"]
