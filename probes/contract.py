@@ -5,7 +5,9 @@ Observed after the step itself, in two steps of its own, so that nothing that is
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 import torch
@@ -35,18 +37,17 @@ def of(model: torch.nn.Module, layers: dict[str, torch.nn.Module], take: Take) -
     seen = [_Seen(layer) for layer in kinds.values()]
     told: dict[str, Any] = {"switches": _switches(model), "layers": [one.described() for one in seen]}
     told["trainers_call"] = switching_on.trainers_arguments(model, {"use_reentrant": False})
-    _step(seen, take)
-    for one, layer in zip(seen, told["layers"]):
-        layer.update(returns=one.returns, hooks_again=one.hooks_again, recomputed=one.recomputed)
-    own = {kind: vars(kind).get("forward") for kind in kinds}
-    for kind in kinds:
-        _replace_forward(kind)
     try:
         _step(seen, take)
+        for one, layer in zip(seen, told["layers"]):
+            layer.update(returns=one.returns, hooks_again=one.hooks_again, recomputed=one.recomputed)
+        with _replaced_forwards(kinds):
+            _step(seen, take)
+        for one, layer in zip(seen, told["layers"]):
+            layer["recomputed_if_replaced"] = one.recomputed
     finally:
-        _give_back(own)  # other models of these classes may come after this one
-    for one, layer in zip(seen, told["layers"]):
-        layer["recomputed_if_replaced"] = one.recomputed
+        for one in seen:
+            one.close()
     return told
 
 
@@ -60,23 +61,29 @@ def _step(seen: list[_Seen], take: Take) -> None:
     take(forward_is_over)
 
 
+@contextlib.contextmanager
+def _replaced_forwards(kinds: Iterable[type]) -> Iterator[None]:
+    """Plain functions in the place of the classes' ``forward``, as of trainers that patch a family; other probes may follow."""
+    before = {kind: vars(kind).get("forward") for kind in kinds}
+    try:
+        for kind in before:
+            _replace_forward(kind)
+        yield
+    finally:
+        for kind, forward in before.items():
+            if forward is None:
+                del kind.forward  # type: ignore[attr-defined]
+            else:
+                kind.forward = forward  # type: ignore[attr-defined]
+
+
 def _replace_forward(kind: type) -> None:
-    """As trainers do that patch a family: a plain function in the place of the class's ``forward``."""
     own = inspect.unwrap(kind.forward)  # type: ignore[attr-defined]
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         return own(self, *args, **kwargs)
 
     kind.forward = forward  # type: ignore[attr-defined]
-
-
-def _give_back(forwards: dict[type, Any]) -> None:
-    """Each class has its own ``forward`` again, or none."""
-    for kind, forward in forwards.items():
-        if forward is None:
-            del kind.forward  # type: ignore[attr-defined]
-        else:
-            kind.forward = forward  # type: ignore[attr-defined]
 
 
 def _switches(model: torch.nn.Module) -> list[str]:
@@ -99,10 +106,11 @@ class _Seen:
         self._own = self._inner = 0
         self._before = (0, 0)
         self.returns = ""
-        layer.register_forward_pre_hook(self._count_own)
-        layer.register_forward_hook(self._note_output)
-        for child in layer.children():
-            child.register_forward_pre_hook(self._count_inner)
+        self._hooks = [
+            layer.register_forward_pre_hook(self._count_own),
+            layer.register_forward_hook(self._note_output),
+            *(child.register_forward_pre_hook(self._count_inner) for child in layer.children()),
+        ]
 
     def described(self) -> dict[str, Any]:
         """The class of the layer, and where the code stands that runs as its ``forward``."""
@@ -116,6 +124,11 @@ class _Seen:
     def forward_is_over(self) -> None:
         """What is called from now on is called in backward."""
         self._before = self._own, self._inner
+
+    def close(self) -> None:
+        """Stop looking."""
+        for hook in self._hooks:
+            hook.remove()
 
     @property
     def hooks_again(self) -> bool:
