@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-from ckptdoctor.environment import sources
+from ckptdoctor.environment import copies, sources
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
@@ -70,7 +70,7 @@ def test_a_folder_is_a_release_of_its_own_version_and_content(taken, cache, tmp_
     assert (release.name, version, release.source) == ("pack", "1.2.dev0", Source("./my pack"))
     assert MARK.fullmatch(mark)
     assert release.requires_python == ">=3.9"
-    assert sources.located(f"pack==1.2.dev0+{mark}", cache) == f"pack @ {(cache / 'sources' / mark / 'code').as_uri()}"
+    assert copies.located(f"pack==1.2.dev0+{mark}", cache) == f"pack @ {(cache / 'sources' / mark / 'code').as_uri()}"
     with archives.opened(release, None) as archive:
         assert archive.read("pack/__init__.py") == b"ONE = 1\n"
 
@@ -168,7 +168,7 @@ def test_what_cannot_be_taken_is_one_sentence(taken, tmp_path, text, error, said
 
 def test_a_copy_that_is_gone_is_told(cache):
     with pytest.raises(TargetError, match="is not in the cache any more"):
-        sources.located("pack==1.0+src0123456789abcdef", cache)
+        copies.located("pack==1.0+src0123456789abcdef", cache)
 
 
 def test_requirements_are_pinned_to_what_they_are_now(taken, tmp_path):
@@ -176,7 +176,7 @@ def test_requirements_are_pinned_to_what_they_are_now(taken, tmp_path):
     release = taken.take("./pack")
     assert taken.pinned("./pack[more]") == f"pack[more]=={release.version}"
     assert taken.pinned("pack>=1") == "pack>=1"
-    requirement = Requirement(sources.located(taken.pinned("-e ./pack[more]"), tmp_path / "cache"))
+    requirement = Requirement(copies.located(taken.pinned("-e ./pack[more]"), tmp_path / "cache"))
     assert (requirement.extras, requirement.url) == ({"more"}, release.files[0].url)
 
 

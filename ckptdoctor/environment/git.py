@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from ckptdoctor.environment.uv_errors import clean
 from ckptdoctor.errors import TargetError
@@ -14,30 +16,67 @@ _OTHERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMM
 """What a hook, in which ckptdoctor may run, has set for another repository."""
 
 
-def run(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[bytes]:
+def run(
+    arguments: Sequence[str], given: bytes = b"", variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run git and collect its output.
 
     Args:
         arguments: Of the command line.
-        environment: Variables to set.
+        given: What it reads.
+        variables: Of the environment, to set.
 
     Raises:
         TargetError: git is missing.
     """
-    inherited = {name: value for name, value in os.environ.items() if name not in _OTHERS}
     try:
         return subprocess.run(
             ["git", *arguments],  # noqa: S607 - the one that the user runs
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             check=False,
-            env={**inherited, **_QUIET, **environment},
+            env={**environment(), **(variables or {})},
         )
     except OSError as error:
         raise TargetError("git is missing.", "install git, or name a folder or a wheel") from error
+
+
+def environment() -> dict[str, str]:
+    """The variables that git gets."""
+    return {**{name: value for name, value in os.environ.items() if name not in _OTHERS}, **_QUIET}
 
 
 def reason(done: subprocess.CompletedProcess[bytes]) -> str:
     """The last thing that git said, without a full stop."""
     lines = [line for line in clean(done.stderr.decode(errors="replace")).splitlines() if line.strip()]
     return (lines[-1] if lines else "it gave no reason").removeprefix("fatal: ").rstrip(".")
+
+
+@contextmanager
+def reading(repository: Path) -> Iterator[Callable[[str], bytes]]:
+    """What reads contents by their names, or as ``COMMIT:PATH``; it raises ``FileNotFoundError`` for what is not there."""
+    with subprocess.Popen(
+        ["git", "-C", str(repository), "cat-file", "--batch"],  # noqa: S607 - as above
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def read(name: str) -> bytes:
+            asked.write(os.fsencode(f"{name}\n"))
+            asked.flush()
+            size = answers.readline().split()[-1:]
+            if not size or not size[0].isdigit():
+                raise FileNotFoundError(f"git has no {name}")
+            data = answers.read(int(size[0]))
+            answers.read(1)
+            return data
+
+        try:
+            yield read
+        finally:
+            asked.close()

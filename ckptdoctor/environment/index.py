@@ -20,6 +20,7 @@ from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, DistributionPackage, P
 
 from ckptdoctor.environment.connections import connect, read_within, time_limit
 from ckptdoctor.environment.pip_settings import PipSettings
+from ckptdoctor.environment.repositories import Commit
 from ckptdoctor.environment.uv_errors import NETWORK, clean
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.sources import Source
@@ -70,6 +71,8 @@ class Release:
     requires_python: str = ""
     source: Source | None = None
     """Where it is from, if not from an index."""
+    commit: Commit | None = None
+    """The commit that it is, one of many, of which only those that are run are copied."""
 
     @property
     def parsed(self) -> Version:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
-from ckptdoctor.environment import project
+from ckptdoctor.environment import project, repositories
 from ckptdoctor.errors import UsageFault
 
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
@@ -25,7 +25,8 @@ def named(text: str) -> str:
     """A requirement with its name: ``./folder`` becomes ``package @ file:///…/folder``, all others stay.
 
     Args:
-        text: A requirement, a folder, a wheel or source archive, a URL, or one of them after ``-e``.
+        text: A requirement, a folder, one with a ref of git (``./folder@ref``), a wheel or source archive, a URL, or one of
+            them after ``-e``.
 
     Raises:
         UsageFault: There is no such folder or file, or it does not tell its package's name.
@@ -37,18 +38,26 @@ def named(text: str) -> str:
     if not (bare != text.strip() or bare.startswith("file:") or _looks_like_a_path(where)):
         return text
     path = Path(where).expanduser().absolute()
+    if not path.exists() and (found := repositories.at_ref(bare)):
+        folder, url = found
+        return f"{project.declared(project.in_folder(folder)).name or _name_in_url(url)} @ {url}"
     if not path.exists():
         raise UsageFault(
             f"There is no folder or file {path}.", "give --with a package's folder, a wheel, or NAME==RELEASE"
         )
-    name = project.name(path) if path.is_dir() else _name_of_archive(path.name)
+    name = project.declared(project.in_folder(path)).name if path.is_dir() else _name_of_archive(path.name)
     if not name:
         raise UsageFault(f"{path} does not tell the name of its package.", f"write it as NAME @ {path.as_uri()}")
     return f"{name}{extras or ''} @ {path.as_uri()}"
 
 
+def has_name(text: str) -> bool:
+    """Whether a requirement is written as ``NAME @ URL``."""
+    return bool(_WITH_URL.match(text))
+
+
 def _looks_like_a_path(text: str) -> bool:
-    if _WITH_URL.match(text):
+    if has_name(text):
         return False
     return text.startswith((".", "~")) or "/" in text or "\\" in text or text.endswith(_ARCHIVES)
 

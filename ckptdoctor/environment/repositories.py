@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from ckptdoctor.environment import git
+from ckptdoctor.environment import git, snapshots
 from ckptdoctor.environment.uv_errors import clean
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.store import locations, workspace
@@ -22,7 +24,7 @@ SHORT = 10
 
 @dataclass(frozen=True)
 class Address:
-    """Where a commit is: ``git+https://host/team/repository.git@ref#subdirectory=python``."""
+    """Where commits are: ``git+https://host/team/repository.git@ref#subdirectory=python``."""
 
     url: str
     """Without ``git+``, the ref and the rest."""
@@ -42,19 +44,40 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Read the URL of a requirement, as pip takes it."""
+    """Read the URL of a requirement, as pip takes it; the ref may be a range, ``v1..v2``."""
     parts = urlsplit(url.removeprefix("git+"))
     path, _, ref = parts.path.partition("@")
     asked = parse_qs(parts.fragment)
     bare = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-    return Address(bare, ref or "HEAD", asked.get("subdirectory", [""])[0].strip("/"))
+    if parts.scheme == "file":  # urlunsplit leaves out the empty host
+        bare = f"file://{path}"
+    return Address(bare, unquote(ref) or "HEAD", asked.get("subdirectory", [""])[0].strip("/"))
+
+
+def around(folder: Path) -> Address | None:
+    """The address of the repository that a project's folder is in; none where it is in none."""
+    if not snapshots.is_tracked(folder):
+        return None
+    found = git.run(["-C", str(folder), "rev-parse", "--show-toplevel", "--show-prefix"])
+    top, prefix = os.fsdecode(found.stdout).split("\n")[:2]
+    return Address(Path(top).as_uri(), subdirectory=prefix.strip("/"))
+
+
+def at_ref(text: str) -> tuple[Path, str] | None:
+    """A folder with a ref, ``./transformers@v1``: the folder, and a URL for pip; none if the text is not one."""
+    for at, sign in enumerate(text):
+        folder = Path(text[:at]).expanduser().absolute() if sign == "@" else None
+        if folder is not None and folder.is_dir() and (address := around(folder)):
+            inside = f"#subdirectory={address.subdirectory}" if address.subdirectory else ""
+            return folder, f"git+{address.url}@{quote(text[at + 1 :], safe='/~^.')}{inside}"
+    return None
 
 
 class Repository:
     """A repository, and its commits."""
 
     def __init__(self, address: Address, cache: Path) -> None:
-        """Find it on this machine, or fetch what is needed of it into the cache.
+        """Find it on this machine, or make an empty copy in the cache, into which is fetched what is asked for.
 
         Args:
             address: Where it is.
@@ -62,40 +85,67 @@ class Repository:
 
         Raises:
             UsageFault: There is no such repository on this machine.
-            TargetError: git is missing, or does not reach the repository.
+            TargetError: git is missing.
         """
         self.address = address
         self._is_local = address.folder is not None
         self.folder = address.folder or self._mirror(cache)
         found = self._tried("rev-parse", "--absolute-git-dir")
         if found.returncode:
-            raise UsageFault(f"{self.folder} is not a git repository: {git.reason(found)}.", "name a clone's folder")
+            raise UsageFault(f"{address.name} is not a git repository: {git.reason(found)}.", "name a clone's folder")
         self._git_folder = os.fsdecode(found.stdout).strip()
 
-    def commit(self, ref: str) -> str:
+    def commit(self, ref: str, whole: bool = False) -> str:
         """The full name of a commit.
+
+        Args:
+            ref: A branch, a tag or a commit.
+            whole: Whether the history before it is needed.
 
         Raises:
             UsageFault: There is no such commit.
             TargetError: git does not reach the repository.
         """
-        if not self._is_local and not re.fullmatch(r"[0-9a-f]{40}", ref):
-            self._fetch(ref)
-            ref = "FETCH_HEAD"
-        done = self._tried("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-        if done.returncode and not self._is_local:
-            self._fetch(ref)
-            done = self._tried("rev-parse", "--verify", "--quiet", "--end-of-options", "FETCH_HEAD^{commit}")
-        if done.returncode:
+        found = ""
+        if not self._is_local and (whole or not re.fullmatch(r"[0-9a-f]{40}", ref)):
+            self._fetch(ref, whole)
+            found = self._resolved("FETCH_HEAD") if not whole else ""
+        found = found or self._resolved(ref)
+        if not found and not self._is_local and not whole:
+            self._fetch(ref, whole)
+            found = self._resolved("FETCH_HEAD")
+        if not found:
             raise UsageFault(
-                f"{self.address.name} has no branch, tag or commit {clean(ref)}.", f"see `git -C {self.folder} log`"
+                f"{self.address.name} has no branch, tag or commit {clean(ref)}.", "see `git tag` and `git log` there"
             )
-        return done.stdout.decode().strip()
+        return found
+
+    def meeting(self, one: str, other: str) -> str:
+        """The last commit that the histories of two commits have in common; empty where there is none."""
+        return self._tried("merge-base", one, other).stdout.decode().strip()
+
+    def between(self, older: str, newer: str) -> list[str]:
+        """The commits after one up to another, oldest first, that change what is installed.
+
+        Of a merge only the merge itself is taken, not the commits that it brought.
+        """
+        top = f"{self.address.subdirectory}/" if self.address.subdirectory else ""
+        paths = [f":(top){top}", *(f":(top,exclude){top}{name}" for name in (*sorted(snapshots.BESIDE), ".github"))]
+        done = self._tried("rev-list", "--first-parent", "--reverse", f"{older}..{newer}", "--", *paths)
+        return done.stdout.decode().split()
 
     def subject(self, commit: str) -> str:
         """The first line of a commit's message."""
-        done = self._tried("log", "-1", "--format=%s", "--end-of-options", commit)
-        return clean(done.stdout.decode(errors="replace")).strip()
+        return self.subjects([commit]).get(commit, "")
+
+    def subjects(self, commits: Sequence[str]) -> dict[str, str]:
+        """The first line of each commit's message."""
+        done = git.run(
+            ["-C", str(self.folder), "log", "--no-walk=unsorted", "--format=%H %s", "--stdin"],
+            given="\n".join(commits).encode(),
+        )
+        lines = clean(done.stdout.decode(errors="replace")).splitlines()
+        return {line[:40]: line[41:] for line in lines}
 
     def check_out(self, commit: str, into: Path) -> None:
         """Write the files of a commit, or of the subdirectory of the address, to an empty folder.
@@ -107,11 +157,38 @@ class Repository:
         index = into.with_name(f"{into.name}.index")  # of our own: the user's repository stays as it is
         where = {"GIT_DIR": self._git_folder, "GIT_WORK_TREE": str(into), "GIT_INDEX_FILE": str(index)}
         tree = f"{commit}:{self.address.subdirectory}"
-        if git.run(["-C", str(into), "read-tree", "--end-of-options", tree], **where).returncode:
+        if git.run(["-C", str(into), "read-tree", "--end-of-options", tree], variables=where).returncode:
             raise UsageFault(f"{self.address.name} has no folder {self.address.subdirectory} at {commit[:SHORT]}.", "")
-        done = git.run(["-C", str(into), "checkout-index", "--all", "--force"], **where)
+        done = git.run(["-C", str(into), "checkout-index", "--all", "--force"], variables=where)
         if done.returncode:
             raise TargetError(f"git cannot write {commit[:SHORT]}: {git.reason(done)}.", "")
+
+    def files(self, commit: str) -> dict[str, str]:
+        """The files of a commit that decide what is installed, each with the name of its content."""
+        done = self._tried("ls-tree", "-r", "-z", "--full-tree", f"{commit}:{self.address.subdirectory}")
+        found = {}
+        for line in filter(None, os.fsdecode(done.stdout).split("\0")):
+            kind, _, name = line.partition("\t")
+            mode, _, content = kind.split()
+            if mode.startswith("100") and snapshots.matters(name):
+                found[name] = content
+        return found
+
+    def reading(self) -> AbstractContextManager[Callable[[str], bytes]]:
+        """What reads contents by their names, or as ``COMMIT:PATH``."""
+        return git.reading(self.folder)
+
+    def text(self, read: Callable[[str], bytes], commit: str, file: str) -> str:
+        """The text of a project's file in a commit; empty where there is none."""
+        folder = f"{self.address.subdirectory}/" if self.address.subdirectory else ""
+        try:
+            return read(f"{commit}:{folder}{file}").decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _resolved(self, ref: str) -> str:
+        done = self._tried("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        return "" if done.returncode else done.stdout.decode().strip()
 
     def _mirror(self, cache: Path) -> Path:
         name = hashlib.sha256(self.address.url.encode()).hexdigest()[:32]
@@ -122,21 +199,44 @@ class Repository:
         locations.mark_used(folder)
         return folder
 
-    def _fetch(self, ref: str) -> None:
-        # A repository that cannot give a single commit, as over plain HTTP, gives all.
-        whole = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        attempts: list[list[str]] = [["--depth", "1", self.address.url, ref], [self.address.url, ref]]
-        attempts += [[self.address.url, *whole]]
+    def _fetch(self, ref: str, whole: bool) -> None:
+        everything = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        url = self.address.url
+        attempts = [["--depth", "1", url, ref], [url, ref]]  # over plain HTTP no history can be cut off
+        if whole:
+            shallow = ["--unshallow"] if (self.folder / "shallow").exists() else []
+            attempts = [[*shallow, url, *everything]]
         for arguments in attempts:
             done = self._tried("fetch", "--quiet", "--force", "--no-tags", *arguments)
             if not done.returncode:
                 return
         reason = git.reason(done)
-        if "couldn't find remote ref" in reason:
-            return
-        raise TargetError(
-            f"{clean(self.address.url)} cannot be fetched: {reason}.", "check the URL and your access to it"
-        )
+        if "couldn't find remote ref" not in reason:
+            raise TargetError(f"{clean(url)} cannot be fetched: {reason}.", "check the URL and your access to it")
 
     def _tried(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return git.run(["-C", str(self.folder), *arguments])
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The project in a commit, whose files are read without writing them anywhere."""
+
+    repository: Repository
+    name: str
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:
+        """Its files, each with the name of its content, and what reads contents."""
+        with self.repository.reading() as read:
+            yield self.repository.files(self.name), read
+
+    @property
+    def mark(self) -> str:
+        """What marks its release."""
+        digits = hashlib.sha256(f"{self.name}:{inside}".encode()).hexdigest() if (inside := self._inside) else self.name
+        return f"git{digits[:16]}"
+
+    @property
+    def _inside(self) -> str:
+        return self.repository.address.subdirectory

@@ -16,7 +16,7 @@ LARGEST = 10**9
 
 _GENERATED = {"build", "dist"}
 """Folders at the top of a project that a build writes into."""
-_BESIDE = {"tests", "test", "docs", "doc", "examples", "benchmark", "benchmarks", "docker", "notebooks", "assets"}
+BESIDE = {"tests", "test", "docs", "doc", "examples", "benchmark", "benchmarks", "docker", "notebooks", "assets"}
 """Folders at the top of a project that are not installed: changes in them change no result."""
 _TRIES = 3
 
@@ -29,12 +29,13 @@ def files(folder: Path) -> list[str]:
     """
     found = _tracked(folder)
     inside = _walked(folder) if found is None else (one for name in found for one in _expanded(folder, name))
-    return sorted(dict.fromkeys(name for name in inside if _matters(name)))
+    return sorted(dict.fromkeys(name for name in inside if matters(name)))
 
 
-def _matters(name: str) -> bool:
+def matters(name: str) -> bool:
+    """Whether a file decides what is installed, by its path in the project."""
     *folders, file = name.split("/")
-    if folders and folders[0] in _GENERATED | _BESIDE:
+    if folders and folders[0] in _GENERATED | BESIDE:
         return False
     if any(one.startswith(".") or one == "__pycache__" or one.endswith(".egg-info") for one in folders):
         return False
@@ -75,14 +76,19 @@ def _walked(folder: Path) -> Iterator[str]:
                 yield path.relative_to(folder).as_posix()
 
 
+def is_tracked(folder: Path) -> bool:
+    """Whether a project's folder is part of a git work tree."""
+    return _tracked(folder) is not None
+
+
 def state(folder: Path) -> tuple[str, bool]:
     """The commit that a project's folder is at, and whether its files are others; empty where git does not know it."""
-    if _tracked(folder) is None:
+    if not is_tracked(folder):
         return "", False
     commit = git.run(["-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD"])
     listed = git.run(["-C", str(folder), "diff", "--name-only", "--relative", "-z", "HEAD", "--", "."])
     changed = [*os.fsdecode(listed.stdout).split("\0"), *(_listed(folder, "--others", "--exclude-standard") or ())]
-    return commit.stdout.decode().strip(), any(_matters(name) for name in changed if name)
+    return commit.stdout.decode().strip(), any(matters(name) for name in changed if name)
 
 
 def digest(folder: Path) -> str:

@@ -7,45 +7,29 @@ so the release alone says what is installed, and equal code is one release where
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
-import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from ckptdoctor.environment import pip_settings, project, repositories, snapshots, unpacking
+from ckptdoctor.environment import copies, histories, pip_settings, project, repositories, snapshots, unpacking
+from ckptdoctor.environment.copies import CODE, Kept
+from ckptdoctor.environment.histories import History
 from ckptdoctor.environment.index import File, Release
 from ckptdoctor.environment.installation import look_at
-from ckptdoctor.environment.named import named
-from ckptdoctor.environment.repositories import Repository
+from ckptdoctor.environment.named import has_name, named
+from ckptdoctor.environment.repositories import Commit, Repository
 from ckptdoctor.environment.requirements import parse_requirement
 from ckptdoctor.environment.uv_command import Uv
 from ckptdoctor.environment.uv_errors import clean
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.sources import Source, mark, marked
-from ckptdoctor.store import locations, workspace, writing
-
-FOLDER = "sources"
-"""Where copies lie in the cache."""
-
-_RECORD = "source.json"
-
-
-class _Kept(msgspec.Struct):
-    """What is known of a copy."""
-
-    name: str
-    version: str
-    """The package's own."""
-    file: str
-    """The folder or the wheel in the copy."""
-    requires_python: str = ""
+from ckptdoctor.store import locations, workspace
 
 
 def is_source(text: str) -> bool:
@@ -60,28 +44,6 @@ def is_source(text: str) -> bool:
         return False
 
 
-def located(text: str, cache: Path) -> str:
-    """A requirement as it is installed: a source's release by the place of its copy, all others as they are.
-
-    Args:
-        text: A requirement, such as ``transformers==5.24.0.dev0+src0123456789abcdef``.
-        cache: Where the copies are.
-
-    Raises:
-        TargetError: The copy is gone.
-    """
-    requirement = Requirement(text)
-    marks = [found for one in requirement.specifier if (found := mark(one.version))]
-    if not marks:
-        return text
-    workspace.hold(cache, f"{FOLDER}/{marks[0]}")
-    kept = _kept(cache / FOLDER / marks[0])
-    if kept is None:
-        raise TargetError(f"The copy of {text} is not in the cache any more.", "run the same command again")
-    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    return f"{requirement.name}{extras} @ {(cache / FOLDER / marks[0] / kept.file).as_uri()}"
-
-
 class Sources:
     """Takes sources into the cache."""
 
@@ -94,6 +56,16 @@ class Sources:
         """
         self._python, self._cache = python, cache
         self._taken: dict[str, Release] = {}
+        self._commits: dict[str, Commit] = {}
+
+    @property
+    def told(self) -> dict[str, dict[str, Source]]:
+        """Where the code is from that was taken, by package and release."""
+        found: dict[str, dict[str, Source]] = {}
+        for release in self._taken.values():
+            if release.source is not None:
+                found.setdefault(release.name, {})[release.version] = release.source
+        return found
 
     def take(self, text: str) -> Release:
         """The release that a source is now.
@@ -108,20 +80,34 @@ class Sources:
         if text not in self._taken:
             requirement = parse_requirement(named(text))
             release = self._release(*self._copied(requirement.url or ""))
-            if "@" in text.partition(":")[0] and canonicalize_name(requirement.name) != release.name:
+            if has_name(text) and canonicalize_name(requirement.name) != release.name:
                 raise UsageFault(
                     f"{clean(text)} is the package {release.name}, not {requirement.name}.", "correct the name"
                 )
             self._taken[text] = release
         return self._taken[text]
 
-    @property
-    def told(self) -> dict[str, dict[str, Source]]:
-        """Where the code is from that was taken, by package and release."""
-        found: dict[str, dict[str, Source]] = {}
-        for release in self._taken.values():
-            if release.source:
-                found.setdefault(release.name, {})[release.version] = release.source
+    def releases(self, text: str) -> tuple[Release, ...]:
+        """The releases that a source is: one, or every commit of a range."""
+        return self.history(text).releases if histories.is_range(text) else (self.take(text),)
+
+    def history(self, text: str, good: str = "", bad: str = "") -> History:
+        """The commits between two, as releases; nothing of them is copied until it is run.
+
+        Args:
+            text: A repository with a range, such as ``./transformers@v1..v2``, or without one where the ends are given.
+            good: A commit that works; it may be the newer one.
+            bad: One that does not.
+
+        Raises:
+            UsageFault: There is no such repository or commit, or nothing between them.
+            TargetError: The repository cannot be fetched.
+        """
+        found = histories.read(text, good, bad, self._cache)
+        for release in found.releases:
+            self._taken[release.version] = release
+            if release.commit:
+                self._commits[release.commit.mark] = release.commit
         return found
 
     def pinned(self, text: str) -> str:
@@ -133,17 +119,31 @@ class Sources:
         marker = f" ; {requirement.marker}" if requirement.marker else ""
         return f"{release.name}{extras}=={release.version}{marker}"
 
+    def located(self, text: str) -> str:
+        """A requirement as it is installed, see ``copies.located``; a commit is copied if that was not done yet."""
+        requirement = Requirement(text)
+        for one in requirement.specifier:
+            commit = self._commits.get(mark(one.version))
+            if commit is not None and copies.known(self._cache, commit.mark) is None:
+                with workspace.making_in(self._cache) as temporary:
+                    snapshots.copy(_checked_out(commit, temporary), temporary / "made")
+                    copies.put(self._cache, commit.mark, temporary / "made")
+                copies.note(self._cache, commit.mark, Kept(requirement.name, one.version, CODE))
+        return copies.located(text, self._cache)
+
     def _release(self, content: str, source: Source) -> Release:
-        folder = self._cache / FOLDER / content
-        kept = _kept(folder)
+        kept = copies.known(self._cache, content)
         if kept is None:
             raise TargetError(f"The copy of {source.text} is not in the cache any more.", "run the same command again")
-        locations.mark_used(folder)
-        path = folder / kept.file
-        file = File(path.name, path.as_uri(), is_wheel=path.suffix == ".whl", sha256=content)
-        version = marked(kept.version, content)
+        place = copies.place(self._cache, content)
+        locations.mark_used(place)
+        file = File(kept.file, (place / kept.file).as_uri(), is_wheel=kept.file.endswith(".whl"), sha256=content)
         return Release(
-            canonicalize_name(kept.name), version, (file,), requires_python=kept.requires_python, source=source
+            canonicalize_name(kept.name),
+            marked(kept.version, content),
+            (file,),
+            requires_python=kept.requires_python,
+            source=source,
         )
 
     def _copied(self, url: str) -> tuple[str, Source]:
@@ -169,13 +169,11 @@ class Sources:
     def _commit(self, url: str) -> tuple[str, Source]:
         address = repositories.parse(url)
         repository = Repository(address, self._cache)
-        commit = repository.commit(address.ref)
+        commit = Commit(repository, repository.commit(address.ref))
         told = f"{address.name}@{address.ref}"
         with workspace.making_in(self._cache) as temporary:
-            (temporary / "commit").mkdir()
-            repository.check_out(commit, temporary / "commit")
-            content = self._folder(temporary / "commit", told)
-        return content, Source(told, commit, repository.subject(commit))
+            content = self._folder(_checked_out(commit, temporary), told)
+        return content, Source(told, commit.name, repository.subject(commit.name))
 
     def _folder(self, folder: Path, told: str) -> str:
         if not any((folder / name).is_file() for name in project.FILES):
@@ -184,53 +182,45 @@ class Sources:
                 "name the folder in which `pip install .` works",
             )
         content = snapshots.digest(folder)
-        workspace.hold(self._cache, f"{FOLDER}/{content}")
-        if _kept(self._cache / FOLDER / content) is None:
+        if copies.known(self._cache, content) is None:
             with workspace.making_in(self._cache) as temporary:
                 content = snapshots.copy(folder, temporary / "made")
-                self._keep(content, temporary / "made", self._described(temporary / "made" / "code", temporary))
+                place = copies.put(self._cache, content, temporary / "made")
+            copies.note(self._cache, content, self._described(place / CODE))
         return content
 
-    def _described(self, code: Path, temporary: Path) -> _Kept:
-        name, version = project.name(code), project.version(code)
+    def _described(self, code: Path) -> Kept:
+        name, version, requires_python = project.declared(project.in_folder(code))
         if not name or not version:
-            name, version = self._built(code, temporary)
-        return _Kept(name, version, code.name, project.requires_python(code))
+            name, version = self._built(code)
+        return Kept(name, version, CODE, requires_python)
 
-    def _built(self, code: Path, temporary: Path) -> tuple[str, str]:
+    def _built(self, code: Path) -> tuple[str, str]:
         """What the package's build says of it."""
         target = look_at(self._python)
-        uv = Uv(target, pip_settings.read(target.prefix, os.environ), {}, temporary)
-        done = uv("--dry-run", "--no-deps", "--target", str(temporary / "none"), str(code))
-        said = re.search(r"^ \+ ([\w.-]+)==(\S+)", clean(done.stderr), re.MULTILINE)
-        if said is None:
-            raise TargetError("The build of the package does not say its name and version.", "try it with pip")
-        return said[1], said[2]
+        with workspace.making_in(self._cache) as temporary:
+            uv = Uv(target, pip_settings.read(target.prefix, os.environ), {}, temporary)
+            uv("--no-deps", "--target", str(temporary / "built"), str(code))
+            found = next(iter(importlib.metadata.distributions(path=[str(temporary / "built")])))
+            return found.name, found.version
 
     def _wheel(self, file: Path) -> str:
         whole = file.read_bytes()
         content = f"src{hashlib.sha256(whole).hexdigest()[:16]}"
-        workspace.hold(self._cache, f"{FOLDER}/{content}")
-        if _kept(self._cache / FOLDER / content) is None:
+        if copies.known(self._cache, content) is None:
             name, version, *_ = parse_wheel_filename(file.name)
             with workspace.making_in(self._cache) as temporary:
                 (temporary / "made").mkdir()
                 (temporary / "made" / file.name).write_bytes(whole)
-                self._keep(content, temporary / "made", _Kept(name, str(version), file.name))
+                copies.put(self._cache, content, temporary / "made")
+            copies.note(self._cache, content, Kept(name, str(version), file.name))
         return content
 
-    def _keep(self, content: str, made: Path, kept: _Kept) -> None:
-        writing.keep(made / _RECORD, msgspec.json.encode(kept))
-        folder = self._cache / FOLDER / content
-        workspace.hold(self._cache, f"{FOLDER}/{content}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            made.rename(folder)
-        except OSError:
-            # Another process was faster: its copy holds the same.
-            if _kept(folder) is None:
-                shutil.rmtree(folder, ignore_errors=True)
-                made.rename(folder)
+
+def _checked_out(commit: Commit, temporary: Path) -> Path:
+    (temporary / "commit").mkdir()
+    commit.repository.check_out(commit.name, temporary / "commit")
+    return temporary / "commit"
 
 
 def shown(path: Path) -> str:
@@ -240,10 +230,3 @@ def shown(path: Path) -> str:
     with suppress(ValueError, RuntimeError):
         return f"~/{path.relative_to(Path.home())}"
     return f".../{path.name}"
-
-
-def _kept(folder: Path) -> _Kept | None:
-    try:
-        return msgspec.json.decode((folder / _RECORD).read_bytes(), type=_Kept)
-    except (OSError, msgspec.MsgspecError):
-        return None

@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
 from gzip import GzipFile
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
@@ -23,6 +22,7 @@ from remotezip import RemoteFetcher, RemoteIOError, RemoteZip, RemoteZipError  #
 
 from ckptdoctor.environment import snapshots
 from ckptdoctor.environment.index import File, Release
+from ckptdoctor.environment.repositories import Commit
 
 LARGEST_MEMBER = 8 * 2**20
 LARGEST_ARCHIVE = 64 * 2**20
@@ -81,10 +81,16 @@ def opened(release: Release, session: requests.Session, whole: bool = False) -> 
         raise UnreadableError(f"{release.name} {release.version} has no archive that can be read")
     with ExitStack() as stack:
         with _as_unreadable():
-            opening = partial(_zip, whole=whole) if file.name.endswith((".whl", ".zip")) else _tar
-            path = file.path if release.source else None
-            archive = _folder(path) if path and path.is_dir() else stack.enter_context(opening(file, session))
+            archive = stack.enter_context(_opened(release, file, session, whole))
         yield archive
+
+
+def _opened(release: Release, file: File, session: requests.Session, whole: bool) -> AbstractContextManager[Archive]:
+    if release.commit is not None:
+        return _commit(release.commit)
+    if release.source is not None and file.path is not None and file.path.is_dir():
+        return _folder(file.path)
+    return _zip(file, session, whole) if file.name.endswith((".whl", ".zip")) else _tar(file, session)
 
 
 def chosen(release: Release) -> File | None:
@@ -236,13 +242,19 @@ class _Bounded(BufferedIOBase):
         return data
 
 
-# --- folders ---
+# --- folders and commits ---
 
 
-def _folder(folder: Path) -> Archive:
+@contextmanager
+def _folder(folder: Path) -> Iterator[Archive]:
     """A project's folder, such as the copy of a source."""
-    members = {name.removeprefix("src/"): folder / name for name in snapshots.files(folder)}
-    return Archive(members, Path.read_bytes)
+    yield Archive({name.removeprefix("src/"): folder / name for name in snapshots.files(folder)}, Path.read_bytes)
+
+
+@contextmanager
+def _commit(commit: Commit) -> Iterator[Archive]:
+    with commit.opened() as (files, read):
+        yield Archive({name.removeprefix("src/"): content for name, content in files.items()}, read)
 
 
 # --- names ---

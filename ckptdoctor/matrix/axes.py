@@ -65,8 +65,8 @@ def parse(
     chosen: dict[str, dict[str, Release]] = {}
     for text in vary:
         if sources is not None and is_source(text):
-            release = sources.take(text)
-            chosen.setdefault(release.name, {})[release.version] = release
+            for release in sources.releases(text):
+                chosen.setdefault(release.name, {})[release.version] = release
             continue
         requirement = _requirement(text)
         name = canonicalize_name(requirement.name)
@@ -80,7 +80,13 @@ def parse(
         if every and not is_pinned(requirement.specifier):
             found = thin(found, every)
         chosen.setdefault(name, {}).update((release.version, release) for release in found)
-    return tuple(Axis(name, tuple(sorted(releases.values(), key=_place))) for name, releases in chosen.items())
+    return tuple(Axis(name, tuple(_in_order(releases.values()))) for name, releases in chosen.items())
+
+
+def _in_order(releases: Iterable[Release]) -> list[Release]:
+    """Oldest first; a history is in its order already, whatever versions its commits say that they are."""
+    found = list(releases)
+    return found if all(release.commit for release in found) else sorted(found, key=_place)
 
 
 def _place(release: Release) -> tuple[Version, bool]:

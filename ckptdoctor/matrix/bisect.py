@@ -10,6 +10,8 @@ from itertools import pairwise
 from packaging.specifiers import SpecifierSet
 
 from ckptdoctor import catalog, knowledge
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
@@ -46,23 +48,37 @@ def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Obse
     request, trainers = split(request, sources)
     with index() as releases, opened(request, observer, sources) as measuring:
         observer.doing("reading the index")
-        [axis] = axes.parse(request.vary, releases, every=request.every, sources=sources)
+        [text], notes = request.vary, list[str]()
+        if is_source(text) and good and bad:
+            commits = sources.history(text, good, bad)
+            axis, good, bad = Axis(commits.releases[0].name, commits.releases), commits.good, commits.bad
+            notes += commits.notes
+        else:
+            axis, good, bad = _axis(request, good, bad, releases, sources)
         fixed = axes.parse(trainers, releases, sources=sources)
         _require_one_trainer(axis, fixed)
-        if good and bad:
-            ends = [f"{axis.name}=={release}" for release in (good, bad)]  # they may be yanked, or pre-releases
-            [axis] = axes.parse([*request.vary, *ends], releases, every=request.every)
-            good, bad = (_there(axis, release) for release in (good, bad))
-            axis = _between(axis, good, bad)
         history = History(
             axis, fixed, read_fingerprints([axis, *fixed], request, releases, observer), request, measuring
         )
         line = history.search(good, bad) if good and bad else None
         lines = [line] if line else history.all_lines()
         made = history.as_bisection(lines, [] if line is None else history.contradictions(line))
+        made.notes += notes
     made.sources = sources.told
     made.seconds = round(time.monotonic() - started, 2)
     return made
+
+
+def _axis(request: MatrixRequest, good: str, bad: str, releases: Index, sources: Sources) -> tuple[Axis, str, str]:
+    """What is varied, from the good end to the bad one where there are ends, and these as the axis writes them."""
+    [axis] = axes.parse(request.vary, releases, every=request.every, sources=sources)
+    if not good or not bad:
+        return axis, "", ""
+    # They may be yanked, or pre-releases.
+    ends = [end if is_source(end) else f"{axis.name}=={end}" for end in (good, bad)]
+    [axis] = axes.parse([*request.vary, *ends], releases, every=request.every, sources=sources)
+    good, bad = (sources.take(end).version if is_source(end) else _there(axis, end) for end in (good, bad))
+    return _between(axis, good, bad), good, bad
 
 
 def _between(axis: Axis, good: str, bad: str) -> Axis:
@@ -77,7 +93,7 @@ def _between(axis: Axis, good: str, bad: str) -> Axis:
 def _there(axis: Axis, wanted: str) -> str:
     """A release as the index writes it: ``4.51.0`` for ``4.51``."""
     named = SpecifierSet(f"=={wanted}", prereleases=True)
-    return next(release.version for release in axis.releases if release.parsed in named)
+    return next(release.version for release in axis.releases if not release.source and release.parsed in named)
 
 
 def _require_one_trainer(axis: Axis, fixed: Sequence[Axis]) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -16,9 +17,10 @@ from typing import Any, TypeVar, cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor.environment import overlay, pip_settings, sources, uv_command, uv_errors
+from ckptdoctor.environment import copies, overlay, pip_settings, uv_command, uv_errors
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.session import Session
+from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.model.evidence import Environment
@@ -33,14 +35,16 @@ FOLLOWS = ("transformers", "deepspeed", "accelerate", "peft")
 class Environments:
     """Makes what combinations run in. Use as a context manager."""
 
-    def __init__(self, target: Path, facts: Environment, cache: Path) -> None:
+    def __init__(self, target: Path, facts: Environment, cache: Path, sources: Sources | None = None) -> None:
         """Make nothing yet.
 
         Args:
             target: The target's interpreter.
             facts: What is installed there.
             cache: Where overlays and environments are kept.
+            sources: What copies commits that are to be installed; without it, their copies have to be in the cache.
         """
+        self._located = sources.located if sources else partial(copies.located, cache=cache)
         self.target, self.facts, self.cache = target, facts, cache
         self._made: dict[object, Any] = {}
         self._locks: dict[object, threading.Lock] = {}
@@ -134,7 +138,7 @@ class Environments:
         python = self.python(base)
         return overlay.make(
             python,
-            [sources.located(requirement, self.cache) for requirement in requirements],
+            [self._located(requirement) for requirement in requirements],
             with_dependencies=False,
             environment_packages=self._once(("installed", python), lambda: self._installed(python)),
             cache=self.cache,

@@ -8,7 +8,6 @@ docstrings and layout do not count. A release that cannot be read has no fingerp
 
 from __future__ import annotations
 
-import ast
 import email.parser
 import re
 import sys
@@ -256,8 +255,7 @@ def _read(archive: Archive, name: str) -> str:
 
 def _wrappers(archive: Archive, file: str, source: str) -> Iterator[str]:
     """What wraps the functions and classes of a module: the definitions of its decorators, as far as they are transformers'."""
-    tree = python_source.parsed(source)
-    used = {name for node in ast.walk(tree) for name in python_source.decorators(node)} if tree else set()
+    used = python_source.decorating(source)
     return _imported(archive, file, source, lambda name: name in used - _DOCUMENTS)
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import re
 import textwrap
 import threading
 from collections.abc import Iterable, Iterator
 
+_remembered = functools.lru_cache(maxsize=256)
+"""For what is asked of one source again and again: releases and commits share most of their files."""
 
-def imports(source: str, file: str) -> Iterator[tuple[str, list[str]]]:
+
+@_remembered
+def imports(source: str, file: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Modules of its own package that a file imports from at its top, as paths without an ending, and the names."""
     tree = parsed(source)
-    for node in tree.body if tree else ():
-        if isinstance(node, ast.ImportFrom) and (folder := module_path(node, file)):
-            yield folder, sorted(alias.name for alias in node.names)
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)] if tree else []
+    return tuple(
+        (folder, tuple(sorted(alias.name for alias in node.names)))
+        for node in nodes
+        if (folder := module_path(node, file))
+    )
 
 
 def module_path(node: ast.ImportFrom, file: str) -> str:
@@ -26,6 +34,13 @@ def module_path(node: ast.ImportFrom, file: str) -> str:
     return "/".join(module) if module[0] == file.split("/")[0] else ""
 
 
+@_remembered
+def decorating(source: str) -> frozenset[str]:
+    """The names in all decorators of a module."""
+    tree = parsed(source)
+    return frozenset(name for node in ast.walk(tree) for name in decorators(node)) if tree else frozenset()
+
+
 def decorators(node: ast.AST) -> Iterator[str]:
     """The names in the decorators of a function or class, without those of their arguments."""
     for decorator in getattr(node, "decorator_list", ()):
@@ -33,12 +48,14 @@ def decorators(node: ast.AST) -> Iterator[str]:
         yield from (part.id for part in ast.walk(called) if isinstance(part, ast.Name))
 
 
+@_remembered
 def definition(source: str, name: str) -> str:
     """A top-level definition, found by its indentation: parsing a module of thousands of lines takes long."""
     found = re.search(rf"^(?:(?:async )?def |class )?{name}\b.*?(?=^[^\s#)\]}}]|\Z)", source, re.MULTILINE | re.DOTALL)
     return found.group() if found else ""
 
 
+@_remembered
 def methods(source: str, mentioning: re.Pattern[str]) -> list[str]:
     """Functions and methods that mention something, found by their indentation."""
     blocks = re.split(r"^(?=[ ]*(?:async )?def )", source, flags=re.MULTILINE)
@@ -124,6 +141,7 @@ def code(statement: ast.stmt) -> str:
     return ast.dump(left) if left is not None else ""
 
 
+@_remembered
 def normalised(source: str) -> str:
     """What some code does, as text: comments, docstrings and layout left out; the code itself where it does not parse."""
     tree = parsed(source)

@@ -115,7 +115,7 @@ def opened(request: MatrixRequest, observer: Observer, sources: Sources) -> Iter
         target = session.look()
     path = request.store or cache / locations.STORE
     workspace.hold(cache, locations.STORE)
-    with Store(path) as store, Environments(python, target, cache) as environments:
+    with Store(path) as store, Environments(python, target, cache, sources) as environments:
         executor = Local(environments, request.jobs)
         requirements = [sources.pinned(text) for text in request.requirements]
         made = Measuring(target, request.options, store, executor, observer, requirements, request.refresh)

@@ -11,6 +11,9 @@ import msgspec
 MARK = re.compile(r"(?:src|git)[0-9a-f]{16}")
 """``src`` and a digest of the content, or ``git`` and the first digits of a commit."""
 
+UNKNOWN = "0"
+"""The version of a commit whose build would have to say which it is."""
+
 _MARKED = re.compile(rf"[+.]({MARK.pattern})$")
 
 
@@ -46,12 +49,12 @@ def marked(version: str, content: str) -> str:
 def titles(sources: Mapping[str, Mapping[str, Source]]) -> dict[str, str]:
     """What people read instead of each release: ``5.24.0.dev0 (./transformers)``; different for different code."""
     found = {
-        release: f"{own_version(release)} ({source.text})"
+        release: f"{own_version(release)} ({source.text})" if own_version(release) != UNKNOWN else source.text
         for releases in sources.values()
         for release, source in releases.items()
     }
     often = Counter(found.values())
     return {
-        release: title if often[title] == 1 else f"{title[:-1]}, {mark(release)[3:9]})"
+        release: title if often[title] == 1 else f"{title.removesuffix(')')}, {mark(release)[3:9]})"
         for release, title in found.items()
     }

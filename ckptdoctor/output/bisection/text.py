@@ -8,7 +8,7 @@ from ckptdoctor.model.compatibility import Bisection, Line, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import COLORS, Layout, page
-from ckptdoctor.output.views.source_names import named
+from ckptdoctor.output.views import source_names
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import escaped, one_line
 from ckptdoctor.words.wording import located
@@ -18,18 +18,20 @@ _WORDS = {"ok": "works", "fail": "fails", "not judged": "was not judged", "error
 
 def render(found: Bisection, style: Style) -> str:
     """Prints a bisection for a person to read."""
-    found = named(escaped(found, ascii_only=not style.unicode))
+    found = source_names.named(escaped(found, ascii_only=not style.unicode))
     layout = Layout(style)
-    return page(
-        [_head(found, layout), *(_line(found.axis, line, layout) for line in found.lines), _foot(found, layout)]
-    )
+    return page([_head(found, layout), *(_line(found, line, layout) for line in found.lines), _foot(found, layout)])
 
 
 def _head(found: Bisection, layout: Layout) -> list[str]:
     stack = "".join(f", {name} {release}" for name, release in found.stack.items())
-    text = f"{found.axis} {found.releases[0]} to {found.releases[-1]} ({len(found.releases)} releases){stack}"
+    text = f"{found.axis} {found.releases[0]} to {found.releases[-1]} ({len(found.releases)} {_noun(found)}){stack}"
     verdicts = sorted({_WORDS[verdict] for verdict in found.verdicts.values()})
-    no_line = "" if found.lines else f"The verdict does not change: every release {' or '.join(verdicts)}."
+    no_line = (
+        ""
+        if found.lines
+        else f"The verdict does not change: every {_noun(found).removesuffix('s')} {' or '.join(verdicts)}."
+    )
     return [line for one in filter(None, [text, no_line]) for line in layout.wrap(one, rest="  ")]
 
 
@@ -38,20 +40,34 @@ def _foot(found: Bisection, layout: Layout) -> list[str]:
     inferred = len(found.verdicts) - len(found.measured)
     others = f"; {inferred} inferred from those with the same code" if inferred else ""
     texts = [
-        f"{found.runs} of {len(found.releases)} releases measured{before}{others}.",
+        f"{found.runs} of {len(found.releases)} {_noun(found)} measured{before}{others}.",
         *found.notes,
+        *(source_names.notes(found)),
         f"Python {found.python}, torch {found.torch}, {found.platform}, {found.date}.",
     ]
     return [line for text in texts for line in layout.wrap(text, rest="  ")]
 
 
-def _line(axis: str, line: Line, layout: Layout) -> list[str]:
+def _noun(found: Bisection) -> str:
+    """What is searched."""
+    sources = found.sources.get(found.axis, {})
+    is_history = len(sources) >= len(found.releases) and all(source.subject for source in sources.values())
+    return "commits" if is_history else "releases"
+
+
+def _line(found: Bisection, line: Line, layout: Layout) -> list[str]:
+    axis = found.axis
     first = "first that works" if line.fixes else "first that fails"
     lines = layout.sentence(f"{axis} {line.after} is the {first}", bold=True)
+    source = source_names.by_name(found, axis).get(line.after)
+    if source and source.commit:
+        lines += layout.wrap(one_line(f"{source.commit} {source.subject}"), "  commit ", "    ")
     for release, run in ((line.before, line.run_before), (line.after, line.run_after)):
         lines += _side(f"{axis} {release}", run, layout)
     if line.between:
-        lines += layout.wrap(f"releases between them cannot be diagnosed: {', '.join(line.between)}", "  ", "    ")
+        lines += layout.wrap(
+            f"{_noun(found)} between them cannot be diagnosed: {', '.join(line.between)}", "  ", "    "
+        )
     return lines
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from ckptdoctor.model.compatibility import Bisection, Map
-from ckptdoctor.model.sources import titles
+from ckptdoctor.model.sources import Source, titles
 
 T = TypeVar("T", Map, Bisection)
 
@@ -25,6 +25,12 @@ def named(found: T) -> T:
     pattern = re.compile("|".join(map(re.escape, names)))
     changed = _replaced(found, lambda text: pattern.sub(lambda match: names[match[0]], text))
     return cast("T", msgspec.structs.replace(changed, sources=found.sources))
+
+
+def by_name(found: Map | Bisection, package: str) -> dict[str, Source]:
+    """Where the code of a package's releases is from, by what ``named`` calls them."""
+    names = titles(found.sources)
+    return {names[release]: source for release, source in found.sources.get(package, {}).items()}
 
 
 def notes(found: Map | Bisection) -> Iterator[str]:

@@ -1,0 +1,83 @@
+"""Copies of sources in the cache, each under the mark of its content, and what is known of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from packaging.requirements import Requirement
+
+from ckptdoctor.errors import TargetError
+from ckptdoctor.model.sources import mark
+from ckptdoctor.store import workspace, writing
+
+FOLDER = "sources"
+"""Where copies lie in the cache."""
+CODE = "code"
+"""The folder in a copy that holds a project."""
+
+_RECORD = "source.json"
+
+
+class Kept(msgspec.Struct):
+    """What is known of a copy."""
+
+    name: str
+    version: str
+    """The package's own."""
+    file: str
+    """The folder or the wheel in the copy."""
+    requires_python: str = ""
+
+
+def place(cache: Path, content: str) -> Path:
+    """The folder of a copy, whether or not it is there; it stays until this process ends."""
+    workspace.hold(cache, f"{FOLDER}/{content}")
+    return cache / FOLDER / content
+
+
+def known(cache: Path, content: str) -> Kept | None:
+    """What is known of a copy; none where there is no copy, or nothing was noted of it yet."""
+    try:
+        return msgspec.json.decode((place(cache, content) / _RECORD).read_bytes(), type=Kept)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def put(cache: Path, content: str, made: Path) -> Path:
+    """Move a folder that was made in the cache to the place of a copy, and return this place."""
+    folder = place(cache, content)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made.rename(folder)
+    except OSError:
+        # Another process was faster: its copy holds the same.
+        if not folder.is_dir():
+            raise
+    return folder
+
+
+def note(cache: Path, content: str, kept: Kept) -> None:
+    """Write down what is known of a copy."""
+    writing.keep(place(cache, content) / _RECORD, msgspec.json.encode(kept))
+
+
+def located(text: str, cache: Path) -> str:
+    """A requirement as it is installed: a source's release by the place of its copy, all others as they are.
+
+    Args:
+        text: A requirement, such as ``transformers==5.24.0.dev0+src0123456789abcdef``.
+        cache: Where the copies are.
+
+    Raises:
+        TargetError: The copy is gone.
+    """
+    requirement = Requirement(text)
+    content = next(filter(None, (mark(one.version) for one in requirement.specifier)), "")
+    if not content:
+        return text
+    kept = known(cache, content)
+    if kept is None:
+        raise TargetError(f"The copy of {text} is not in the cache any more.", "run the same command again")
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras} @ {(place(cache, content) / kept.file).as_uri()}"
