@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..deepspeed_on_cpus import wait_for_each_gather, without_shm_op
 from . import Engine, Settings, process_group
 
 
@@ -67,7 +68,9 @@ def import_deepspeed() -> Any:
         os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
     import deepspeed
 
-    _do_without_shm_op(deepspeed)
+    if not torch.cuda.is_available():
+        without_shm_op(deepspeed.ops)
+        wait_for_each_gather(deepspeed.comm)
     return deepspeed
 
 
@@ -77,16 +80,6 @@ def warm_up() -> None:
     with contextlib.suppress(ImportError):
         # Since 0.18 the optimizer check imports Muon, whose compiled functions import the whole of torch's inductor.
         import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-
-
-def _do_without_shm_op(deepspeed: Any) -> None:
-    """Leave out the C++ op for shared memory between ranks, which takes half a minute and a compiler to build.
-
-    DeepSpeed falls back on torch.distributed where the op is not compatible, and with one rank it has nothing to do.
-    """
-    operations = getattr(deepspeed.ops, "__compatible_ops__", {})
-    if not torch.cuda.is_available() and "deepspeed_shm_comm" in operations:
-        operations["deepspeed_shm_comm"] = False
 
 
 def _config(stage: int, settings: Settings) -> dict[str, Any]:

@@ -33,6 +33,7 @@ ACTS = {
     "accelerate.utils.dataclasses": "accelerating.act_on_plugins",
     "accelerate.utils.deepspeed": "deepspeed.act_on_accelerate",
     "transformers.integrations.deepspeed": "deepspeed.act_on_transformers",
+    "deepspeed.comm": "deepspeed.act_on_communication",
     "deepspeed.ops": "deepspeed.act_on_operations",
     "axolotl.utils.config": "axolotl.act_on_configuration",
     "axolotl.cli.config": "axolotl.act_on_command",

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any, Callable
 
+from ..deepspeed_on_cpus import wait_for_each_gather, without_shm_op
 from . import devices, reductions, telling
 from .wrapping import wrap
 
@@ -34,10 +35,15 @@ def act_on_transformers(module: Any) -> None:
 
 
 def act_on_operations(module: Any) -> None:
-    """On a CPU: without the C++ op for memory that ranks share, which takes minutes and a compiler to build."""
-    operations = getattr(module, "__compatible_ops__", {})
-    if devices.on_cpu() and "deepspeed_shm_comm" in operations:
-        operations["deepspeed_shm_comm"] = False
+    """On a CPU: without the op that a compiler builds."""
+    if devices.on_cpu():
+        without_shm_op(module)
+
+
+def act_on_communication(module: Any) -> None:
+    """On a CPU: gathered weights are there when they are used, as on a GPU."""
+    if devices.on_cpu():
+        wait_for_each_gather(module)
 
 
 def act_on_deepspeed(module: Any) -> None:

@@ -32,16 +32,29 @@ ZERO3 = {
 }
 
 
-def without_compiler():
-    """DeepSpeed communicates through torch where it may not build its own op, which takes minutes on a CPU."""
+def prepare_deepspeed():
+    """DeepSpeed as it is on GPUs: without its own op for CPUs, and with gathered weights that are there when they are used.
+
+    The op takes minutes to build. Up to 0.19 DeepSpeed waits for the last of several gathers alone, which only CUDA's streams
+    make enough (its pull request 8539): on CPUs weights are now and then what the memory held before.
+    """
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    gather = deepspeed.comm.all_gather_into_tensor
+
+    def gather_and_wait(*arguments, **options):
+        handle = gather(*arguments, **options)
+        if handle is not None:
+            handle.wait()
+        return handle
+
+    deepspeed.comm.all_gather_into_tensor = gather_and_wait
 
 
 def main():
     if "zero3" in sys.argv:
-        without_compiler()
+        prepare_deepspeed()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(folder, **{**SETTINGS, **(ZERO3 if "zero3" in sys.argv else {})})
         model = tiny.model()
