@@ -1,6 +1,7 @@
-"""Writes the knowledge: ``python -m ckptdoctor.measure --python TARGET``.
+"""Writes the knowledge: ``python -m ckptdoctor.measure --python TARGET``, and what the documents say of it.
 
 The target needs torch and nothing else. What is written is all there is in ``knowledge/``: no line of it is typed by hand.
+With ``--take-in``, nothing is run: what ``ckptdoctor known --extend`` measured on this machine becomes a part of what ships.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import msgspec
 
-from ckptdoctor import catalog, knowledge
+from ckptdoctor import catalog, knowledge, measure_documents
 from ckptdoctor.cli import progress
 from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
-from ckptdoctor.knowledge import packed
+from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.matrix import extending, questions
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
@@ -77,14 +79,36 @@ CHAPTERS = {
 
 
 @click.command()
-@click.option("--python", required=True, help="Use this Python, which has torch; releases go into overlays.")
+@click.option("--python", default="", help="Use this Python, which has torch; releases go into overlays.")
+@click.option("--take-in", is_flag=True, help="Run nothing; add what `ckptdoctor known --extend` measured here.")
 @click.option(
     "--only", "names", type=click.Choice(list(CHAPTERS)), multiple=True, help="Measure only this. Repeatable."
 )
 @click.option("--jobs", type=int, default=0, help="Use this many environments at a time.")
 @click.option("--refresh", is_flag=True, help="Run again what an earlier run measured.")
-def main(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
+def main(python: str, take_in: bool, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
     """Run what the knowledge is made of, and write it."""
+    if bool(python) == take_in:
+        raise click.UsageError("Give either --python or --take-in.")
+    if take_in:
+        _take_in()
+    else:
+        _measure(python, names, jobs, refresh)
+    knowledge.shipped.cache_clear()
+    measure_documents.main()
+
+
+def _take_in() -> None:
+    """Add what was measured here to the shipped map: not as measured here any more, since it ships."""
+    shipped, own = knowledge.shipped(), layers.own(knowledge.TRAINERS_FILE)
+    made = layers.together(shipped, own) if own else shipped
+    runs = [msgspec.structs.replace(run, here=False) for run in made.runs]
+    made = declared.marked(msgspec.structs.replace(made, runs=runs, date=max(run.date for run in runs)))
+    writing.write(knowledge.FOLDER / knowledge.TRAINERS_FILE, packed.pack(made))
+    click.echo(f"{len(made.cells) - len(shipped.cells)} cells added", err=True)
+
+
+def _measure(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
     for name in names or [name for name, one in CHAPTERS.items() if not one.takes_hours]:
         chapter = CHAPTERS[name]
         request = MatrixRequest(
