@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from ckptdoctor.environment import copies
 from ckptdoctor.environment.sources import Sources
-from ckptdoctor.errors import UsageFault
+from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.axes import parse
-from ckptdoctor.model.sources import own_version, titles
+from ckptdoctor.model.sources import Source, own_version, titles
 from tests.test_axes import SHELF
 from tests.test_sources import cache, committed, git, project, taken
 
@@ -160,3 +163,39 @@ def test_ends_that_make_no_sense_are_one_sentence(taken, tmp_path, repository, a
     git(repository, "switch", "--quiet", "main")
     with pytest.raises(UsageFault, match=said):
         taken.history(*arguments)
+
+
+@pytest.fixture
+def served(repository, tmp_path):
+    """The repository over plain HTTP."""
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository), "served.git")
+    git(tmp_path / "served.git", "update-server-info")
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"git+http://user:secret@127.0.0.1:{server.server_port}/served.git"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_repository_on_the_network_is_fetched_once_and_its_password_is_not_shown(taken, served, repository, cache):
+    second = git(repository, "rev-parse", "v2~1")
+    assert taken.take(f"{served}@v1").source == Source("served@v1", git(repository, "rev-parse", "v1"), "first")
+    assert taken.take(f"{served}@{second}").source.subject == "second: [bold]"
+    assert taken.take(f"{served}@{second[:8]}").source.subject == "second: [bold]"
+    history = taken.history(f"pack @ {served}@v1..main")
+    assert shown(history) == ["served@v1", f"served@{second[:10]}", "served@main"]
+    assert shown(taken.history(f"{served}@v1.."))[-1] == "served@HEAD"
+    assert taken.located(f"pack=={history.releases[1].version}").endswith("/code")
+    assert len(list((cache / "repositories").iterdir())) == 1
+    with pytest.raises(UsageFault, match="served has no branch, tag or commit gone"):
+        taken.take(f"{served}@gone")
+    with pytest.raises(TargetError, match=r"^http://127.0.0.1:\d+/nothing.git cannot be fetched: ") as caught:
+        taken.take(f"{served.replace('served', 'nothing')}@main")
+    assert "secret" not in caught.value.message + caught.value.hint

@@ -480,3 +480,29 @@ def test_what_uv_says_is_distilled(stderr: str, message: str):
     error = uv_errors.distil(stderr, {})
     assert error.message == message
     assert not {"secret", "hint", "harder"} & set((error.message + error.hint).split())
+
+
+def test_a_build_writes_nothing_into_the_folder_that_it_is_of(lab: Lab, tmp_path: Path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "backend.py").write_text(
+        BACKEND.format(first="open('generated.txt', 'w').close()", name="mine", version="1")
+    )
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    os.utime(folder / "backend.py", (1, 1))
+    first = lab.make(f"mine @ {folder.as_uri()}")
+    assert sorted(path.name for path in folder.iterdir() if path.name != "__pycache__") == [
+        "backend.py",
+        "pyproject.toml",
+    ]
+    # The content counts, not the time of its change.
+    (folder / "backend.py").write_text((folder / "backend.py").read_text().replace("VERSION = '1'", "VERSION = '2'"))
+    os.utime(folder / "backend.py", (1, 1))
+    second = lab.make(f"mine @ {folder.as_uri()}")
+    assert (first / "mine.py").read_text() != (second / "mine.py").read_text()
+    lab.runs.clear()
+    shutil.copytree(folder, tmp_path / "again")
+    assert lab.make(f"mine @ {(tmp_path / 'again').as_uri()}") == second
+    assert lab.runs == []

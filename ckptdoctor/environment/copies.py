@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 from packaging.requirements import Requirement
 
 from ckptdoctor.errors import TargetError
-from ckptdoctor.model.sources import mark
+from ckptdoctor.model.sources import MARK, mark
 from ckptdoctor.store import workspace, writing
 
 FOLDER = "sources"
@@ -30,6 +33,11 @@ class Kept(msgspec.Struct):
     requires_python: str = ""
 
 
+def is_copy(url: str) -> bool:
+    """Whether a URL is that of a copy."""
+    return bool(re.search(rf"/{FOLDER}/{MARK.pattern}/[^/]+$", url))
+
+
 def place(cache: Path, content: str) -> Path:
     """The folder of a copy, whether or not it is there; it stays until this process ends."""
     workspace.hold(cache, f"{FOLDER}/{content}")
@@ -42,6 +50,26 @@ def known(cache: Path, content: str) -> Kept | None:
         return msgspec.json.decode((place(cache, content) / _RECORD).read_bytes(), type=Kept)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+@contextmanager
+def making(cache: Path) -> Iterator[Callable[[], Path]]:
+    """What makes temporary folders in the cache, as many as are needed.
+
+    Raises:
+        TargetError: They cannot be written.
+    """
+    with ExitStack() as stack:
+
+        def make() -> Path:
+            cache.mkdir(parents=True, exist_ok=True)
+            return stack.enter_context(workspace.making_in(cache))
+
+        try:
+            yield make
+        except OSError as error:
+            message = f"A copy cannot be written to the cache {cache}: {error.strerror or error}."
+            raise TargetError(message, "choose another cache folder, or make room there") from error
 
 
 def put(cache: Path, content: str, made: Path) -> Path:

@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ckptdoctor.environment import pip_settings
+from ckptdoctor.environment import copies, pip_settings, sources
 from ckptdoctor.environment.installation import Installation, look_at
 from ckptdoctor.environment.requirements import names_one_release, parse_requirement, source_changed_at
 from ckptdoctor.environment.resolving import resolve, torch_pins
@@ -57,7 +57,8 @@ def make(
         UsageFault: A requirement is not one.
         TargetError: A release cannot be installed, or the target's Python does not run.
     """
-    wanted = [parse_requirement(text) for text in requirements]
+    asked_for = [parse_requirement(text) for text in requirements]
+    wanted = [sources.installed(requirement, cache) for requirement in asked_for]
     installed: dict[str, str] = {
         canonicalize_name(name): version for name, version in environment_packages.items() if name not in anew
     }
@@ -70,7 +71,7 @@ def make(
     with _temporary(cache) as folder:
         uv = Uv(target, settings, torch_pins(wanted, installed), folder, progress=progress, any_python=any_python)
         uv.again = [argument for name in sorted(anew) for argument in ("--reinstall-package", name)]
-        progress("Resolving " + ", ".join(map(str, wanted)))
+        progress("Resolving " + ", ".join(map(str, asked_for)))
         changes = resolve(uv, wanted, installed, with_dependencies)
         overlay = cache / "overlays" / _digest(target.version, record.stem, changes, _unrepeatable(wanted))
         workspace.hold(cache, f"overlays/{overlay.name}")
@@ -115,8 +116,9 @@ def _contents(file: str) -> bytes:
 
 
 def _unrepeatable(wanted: Sequence[Requirement]) -> str:
-    """Differs each time for a package from a URL: the version of a branch stays while its code moves."""
-    return uuid.uuid4().hex if any(requirement.url for requirement in wanted) else ""
+    """Differs each time for a package from a URL: the version of a branch stays while its code moves. A copy's does not."""
+    moves = any(requirement.url and not copies.is_copy(requirement.url) for requirement in wanted)
+    return uuid.uuid4().hex if moves else ""
 
 
 def _known(record: Path, cache: Path, *, always: bool) -> Path | None:

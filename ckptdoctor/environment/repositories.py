@@ -21,6 +21,9 @@ from ckptdoctor.store import locations, workspace
 SHORT = 10
 """Digits of a commit that people read."""
 
+_FULL, _DIGITS = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{4,40}")
+_EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+
 
 @dataclass(frozen=True)
 class Address:
@@ -88,7 +91,7 @@ class Repository:
             TargetError: git is missing.
         """
         self.address = address
-        self._is_local = address.folder is not None
+        self._is_local, self._has_everything = address.folder is not None, False
         self.folder = address.folder or self._mirror(cache)
         found = self._tried("rev-parse", "--absolute-git-dir")
         if found.returncode:
@@ -106,14 +109,11 @@ class Repository:
             UsageFault: There is no such commit.
             TargetError: git does not reach the repository.
         """
-        found = ""
-        if not self._is_local and (whole or not re.fullmatch(r"[0-9a-f]{40}", ref)):
-            self._fetch(ref, whole)
-            found = self._resolved("FETCH_HEAD") if not whole else ""
-        found = found or self._resolved(ref)
-        if not found and not self._is_local and not whole:
-            self._fetch(ref, whole)
+        found = self._resolved(ref) if self._is_local or _FULL.fullmatch(ref) else ""
+        if not found and not self._is_local and not whole and self._fetch(["--depth", "1"], [ref], [ref]):
             found = self._resolved("FETCH_HEAD")
+        if not self._is_local and (whole or (not found and _DIGITS.fullmatch(ref))):
+            found = self._in_everything(ref)
         if not found:
             raise UsageFault(
                 f"{self.address.name} has no branch, tag or commit {clean(ref)}.", "see `git tag` and `git log` there"
@@ -199,20 +199,27 @@ class Repository:
         locations.mark_used(folder)
         return folder
 
-    def _fetch(self, ref: str, whole: bool) -> None:
-        everything = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        url = self.address.url
-        attempts = [["--depth", "1", url, ref], [url, ref]]  # over plain HTTP no history can be cut off
-        if whole:
+    def _in_everything(self, ref: str) -> str:
+        """A commit once all branches and tags are there."""
+        if not self._has_everything:
             shallow = ["--unshallow"] if (self.folder / "shallow").exists() else []
-            attempts = [[*shallow, url, *everything]]
+            self._has_everything = self._fetch(shallow, _EVERYTHING)
+        if ref == "HEAD":  # of the copy it is none
+            return self._resolved("FETCH_HEAD") if self._fetch([], [ref]) else ""
+        return self._resolved(ref)
+
+    def _fetch(self, options: Sequence[str], *refs: Sequence[str]) -> bool:
+        """Whether something was fetched; the options are left out where they do not work, as over plain HTTP."""
+        url = self.address.url
+        attempts = [[*options, url, *refs[0]], *([url, *others] for others in refs[1:])]
         for arguments in attempts:
             done = self._tried("fetch", "--quiet", "--force", "--no-tags", *arguments)
             if not done.returncode:
-                return
+                return True
         reason = git.reason(done)
-        if "couldn't find remote ref" not in reason:
+        if not re.search(r"couldn't find remote ref|not our ref|unadvertised object", reason):
             raise TargetError(f"{clean(url)} cannot be fetched: {reason}.", "check the URL and your access to it")
+        return False
 
     def _tried(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return git.run(["-C", str(self.folder), *arguments])

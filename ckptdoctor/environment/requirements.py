@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -28,19 +27,16 @@ def parse_requirement(text: str) -> Requirement:
 
 
 def source_changed_at(requirement: Requirement) -> int:
-    """When the local source of a requirement last changed; 0 for one that has none."""
-    source = _local_source(requirement)
-    if source is None or not source.exists():
-        return 0
-    inside = source.rglob("*") if source.is_dir() else iter(())
-    # Building writes into the source, so what it writes must not count as a change.
-    ours = re.compile(r"^(?:\..*|build|dist|__pycache__|.*\.egg-info)$")
-    files = (path for path in inside if path.is_file() and not any(map(ours.match, path.relative_to(source).parts)))
-    own = 0 if source.is_dir() else source.stat().st_mtime_ns
-    return max((path.stat().st_mtime_ns for path in files), default=own)
+    """When the local archive of a requirement last changed; 0 for one that has none."""
+    source = local_source(requirement)
+    return source.stat().st_mtime_ns if source is not None and source.is_file() else 0
 
 
-def _local_source(requirement: Requirement) -> Path | None:
+def local_source(requirement: Requirement) -> Path | None:
+    """The file or folder on this machine that a requirement names; none for what is fetched.
+
+    A folder is copied before anything is made of it (``copies``), so its name says what is in it.
+    """
     if requirement.url is None or not requirement.url.startswith("file:"):
         return None
     return Path(url2pathname(urlsplit(requirement.url).path))
@@ -49,7 +45,7 @@ def _local_source(requirement: Requirement) -> Path | None:
 def names_one_release(requirement: Requirement) -> bool:
     """Whether a requirement means the same code today and tomorrow."""
     if requirement.url is not None:
-        return _local_source(requirement) is not None  # Its state is part of the request.
+        return local_source(requirement) is not None  # Its state is part of the request.
     return any(
         each.operator == "===" or (each.operator == "==" and not each.version.endswith(".*"))
         for each in requirement.specifier

@@ -105,6 +105,7 @@ def copy(folder: Path, into: Path) -> str:
 
     Raises:
         UsageFault: It holds too much, cannot be read, or changes all the time.
+        OSError: The copy cannot be written.
     """
     for attempt in range(_TRIES):
         (into / str(attempt)).mkdir(parents=True)
@@ -117,19 +118,19 @@ def copy(folder: Path, into: Path) -> str:
 
 def _digest(folder: Path, into: Path | None) -> str:
     total, whole = 0, hashlib.sha256()
-    try:
-        for name in files(folder):
+    for name in files(folder):
+        try:
             content = (folder / name).read_bytes()
-            total += len(content)
-            if total > LARGEST:
-                raise UsageFault(
-                    f"{folder} holds more than {LARGEST // 10**9} GB.", "build a wheel, and name that instead"
-                )
-            whole.update(os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
-            if into is not None:
-                (into / name).parent.mkdir(parents=True, exist_ok=True)
-                (into / name).write_bytes(content)
-                shutil.copymode(folder / name, into / name)
-    except OSError as error:
-        raise UsageFault(f"{error.filename or folder} cannot be read: {error.strerror}.", "") from error
+        except OSError as error:
+            raise UsageFault(f"{name} in {folder.name} cannot be read: {error.strerror}.", "") from error
+        total += len(content)
+        if total > LARGEST:
+            raise UsageFault(
+                f"{folder.name} holds more than {LARGEST // 10**9} GB.", "build a wheel, and name that instead"
+            )
+        whole.update(os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
+        if into is not None:
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            (into / name).write_bytes(content)
+            shutil.copymode(folder / name, into / name)
     return f"src{whole.hexdigest()[:16]}"

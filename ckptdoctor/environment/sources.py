@@ -24,12 +24,12 @@ from ckptdoctor.environment.index import File, Release
 from ckptdoctor.environment.installation import look_at
 from ckptdoctor.environment.named import has_name, named
 from ckptdoctor.environment.repositories import Commit, Repository
-from ckptdoctor.environment.requirements import parse_requirement
+from ckptdoctor.environment.requirements import local_source, parse_requirement
 from ckptdoctor.environment.uv_command import Uv
 from ckptdoctor.environment.uv_errors import clean
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.model.sources import Source, mark, marked
-from ckptdoctor.store import locations, workspace
+from ckptdoctor.store import locations
 
 
 def is_source(text: str) -> bool:
@@ -42,6 +42,20 @@ def is_source(text: str) -> bool:
         return bool(Requirement(named(text)).url)
     except InvalidRequirement:
         return False
+
+
+def installed(requirement: Requirement, cache: Path) -> Requirement:
+    """A requirement with the copy of the folder or source archive that it names; all others as they are.
+
+    What is built is what was read, and the build writes nothing into a folder of the user's.
+    """
+    path = local_source(requirement)
+    if path is None or copies.is_copy(requirement.url or "") or path.suffix == ".whl" or not path.exists():
+        return requirement
+    place = copies.place(cache, _copy_of(path, cache)) / CODE
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    marker = f" ; {requirement.marker}" if requirement.marker else ""
+    return Requirement(f"{requirement.name}{extras} @ {place.as_uri()}{marker}")
 
 
 class Sources:
@@ -125,9 +139,10 @@ class Sources:
         for one in requirement.specifier:
             commit = self._commits.get(mark(one.version))
             if commit is not None and copies.known(self._cache, commit.mark) is None:
-                with workspace.making_in(self._cache) as temporary:
-                    snapshots.copy(_checked_out(commit, temporary), temporary / "made")
-                    copies.put(self._cache, commit.mark, temporary / "made")
+                with copies.making(self._cache) as make:
+                    made = make() / "made"
+                    snapshots.copy(_checked_out(commit, make()), made)
+                    copies.put(self._cache, commit.mark, made)
                 copies.note(self._cache, commit.mark, Kept(requirement.name, one.version, CODE))
         return copies.located(text, self._cache)
 
@@ -158,35 +173,27 @@ class Sources:
         told = shown(path)
         if not path.exists():
             raise UsageFault(f"There is no folder or file {told}.", "name a package's folder, a wheel or a git URL")
-        if path.is_dir():
-            commit, edited = snapshots.state(path)
-            return self._folder(path, told), Source(told, commit, edited=edited)
         if path.suffix == ".whl":
             return self._wheel(path), Source(path.name)
-        with workspace.making_in(self._cache) as temporary:
-            return self._folder(unpacking.unpacked(path, temporary), told), Source(path.name)
+        content = self._noted(_copy_of(path, self._cache))
+        if not path.is_dir():
+            return content, Source(path.name)
+        commit, edited = snapshots.state(path)
+        return content, Source(told, commit, edited=edited)
 
     def _commit(self, url: str) -> tuple[str, Source]:
         address = repositories.parse(url)
         repository = Repository(address, self._cache)
         commit = Commit(repository, repository.commit(address.ref))
         told = f"{address.name}@{address.ref}"
-        with workspace.making_in(self._cache) as temporary:
-            content = self._folder(_checked_out(commit, temporary), told)
+        with copies.making(self._cache) as make:
+            content = self._noted(_copy_of(_checked_out(commit, make()), self._cache, told))
         return content, Source(told, commit.name, repository.subject(commit.name))
 
-    def _folder(self, folder: Path, told: str) -> str:
-        if not any((folder / name).is_file() for name in project.FILES):
-            raise UsageFault(
-                f"{told} is not a Python package: it has no pyproject.toml and no setup.py.",
-                "name the folder in which `pip install .` works",
-            )
-        content = snapshots.digest(folder)
+    def _noted(self, content: str) -> str:
+        """The mark of a copy of which it is known now what it is."""
         if copies.known(self._cache, content) is None:
-            with workspace.making_in(self._cache) as temporary:
-                content = snapshots.copy(folder, temporary / "made")
-                place = copies.put(self._cache, content, temporary / "made")
-            copies.note(self._cache, content, self._described(place / CODE))
+            copies.note(self._cache, content, self._described(copies.place(self._cache, content) / CODE))
         return content
 
     def _described(self, code: Path) -> Kept:
@@ -198,7 +205,8 @@ class Sources:
     def _built(self, code: Path) -> tuple[str, str]:
         """What the package's build says of it."""
         target = look_at(self._python)
-        with workspace.making_in(self._cache) as temporary:
+        with copies.making(self._cache) as make:
+            temporary = make()
             uv = Uv(target, pip_settings.read(target.prefix, os.environ), {}, temporary)
             uv("--no-deps", "--target", str(temporary / "built"), str(code))
             found = next(iter(importlib.metadata.distributions(path=[str(temporary / "built")])))
@@ -209,12 +217,38 @@ class Sources:
         content = f"src{hashlib.sha256(whole).hexdigest()[:16]}"
         if copies.known(self._cache, content) is None:
             name, version, *_ = parse_wheel_filename(file.name)
-            with workspace.making_in(self._cache) as temporary:
-                (temporary / "made").mkdir()
-                (temporary / "made" / file.name).write_bytes(whole)
-                copies.put(self._cache, content, temporary / "made")
+            with copies.making(self._cache) as make:
+                made = make() / "made"
+                made.mkdir()
+                (made / file.name).write_bytes(whole)
+                copies.put(self._cache, content, made)
             copies.note(self._cache, content, Kept(name, str(version), file.name))
         return content
+
+
+def _copy_of(path: Path, cache: Path, told: str = "") -> str:
+    """The mark of the copy of a project's folder or source archive, which is made if there is none.
+
+    Args:
+        path: The folder or archive.
+        cache: Where copies are kept.
+        told: What people call it; by default its path.
+    """
+    told = told or shown(path)
+    with copies.making(cache) as make:
+        if path.is_file():
+            path = unpacking.unpacked(path, make())
+        if not any((path / name).is_file() for name in project.FILES):
+            raise UsageFault(
+                f"{told} is not a Python package: it has no pyproject.toml and no setup.py.",
+                "name the folder in which `pip install .` works",
+            )
+        content = snapshots.digest(path)
+        if not (copies.place(cache, content) / CODE).is_dir():
+            made = make() / "made"
+            content = snapshots.copy(path, made)
+            copies.put(cache, content, made)
+    return content
 
 
 def _checked_out(commit: Commit, temporary: Path) -> Path:

@@ -166,7 +166,7 @@ class Environments:
         workspace.hold(self.cache, f"environments/{name}")
         locations.mark_used(folder)
         if not (folder / "bin" / "python").exists():
-            self._build(folder, asked, f"torch=={torch}")
+            self._build(folder, asked, self._located(f"torch=={torch}"))
         return folder / "bin" / "python"
 
     def _build(self, folder: Path, python: str, torch: str) -> None:
