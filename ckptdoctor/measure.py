@@ -19,11 +19,11 @@ from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import layers, packed
-from ckptdoctor.matrix import extending, questions
+from ckptdoctor.matrix import extending, questions, released_files
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.request import MatrixRequest
-from ckptdoctor.matrix.run import matrix
+from ckptdoctor.matrix.run import index, matrix
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
@@ -104,6 +104,8 @@ def _take_in() -> None:
     made = layers.together(shipped, own) if own else shipped
     runs = [msgspec.structs.replace(run, here=False) for run in made.runs]
     made = declared.marked(msgspec.structs.replace(made, runs=runs, date=max(run.date for run in runs)))
+    with index() as releases:
+        made = released_files.complete(made, releases)
     writing.write(knowledge.FOLDER / knowledge.TRAINERS_FILE, packed.pack(made))
     click.echo(f"{len(made.cells) - len(shipped.cells)} cells added", err=True)
 
@@ -123,6 +125,9 @@ def _measure(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> N
         with progress.observer() as observer:
             made = matrix(request, observer)
         made = _complete(made, python)
+        if chapter.file == knowledge.TRAINERS_FILE:
+            with index() as releases:
+                made = released_files.complete(made, releases)
         writing.write(knowledge.FOLDER / chapter.file, packed.pack(made))
         click.echo(f"{chapter.file}: {len(made.runs)} runs, {len(made.cells)} cells, {made.audit}", err=True)
 

@@ -1,11 +1,19 @@
-"""The verdict that the installed files had when their releases were measured: nothing of the target is imported or run."""
+"""The verdict that the installed files had when they were measured: nothing of the target is imported or run.
+
+The digests of the files that matter are compared with those of each release that was measured, so that a changed file or a copy
+gets the verdict of what it is, whatever its release is called.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from msgspec import structs
 from packaging.requirements import Requirement
@@ -13,14 +21,12 @@ from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.environment import interpreter, records
-from ckptdoctor.knowledge import asking
+from ckptdoctor.knowledge import asking, files, pairs
 from ckptdoctor.model.answer import SCHEMA, Answer
+from ckptdoctor.model.compatibility import Map
 
 LOOKED_UP = "Looked up, not run:"
 """How an answer begins, so that nobody takes it for a check."""
-
-_OF_TRANSFORMERS = ("modeling_layers.py", "modeling_utils.py", "trainer.py")
-"""Files of transformers that decide how layers are checkpointed, beside those of the families that were measured."""
 
 
 def answer(python: str | None, environ: Mapping[str, str], family: str = "") -> Answer:
@@ -35,18 +41,24 @@ def answer(python: str | None, environ: Mapping[str, str], family: str = "") -> 
         TargetError: There is no such environment.
     """
     folders = list(_folders(interpreter.find(python, environ), environ))
-    found = {name: one for name in knowledge.load().axes if (one := _installed(name, folders)) is not None}
+    known = knowledge.load()
+    found = {name: one for name in known.axes if (one := _installed(name, folders)) is not None}
     trainers = [name for name in found if catalog.is_trainer(name)]
     if asking.MODEL_LIBRARY not in found or not trainers:
         what = "No trainer that was measured" if asking.MODEL_LIBRARY in found else "transformers"
         is_not = "is installed" if what.startswith("No") else "is not installed"
         return _unknown(f"{what} {is_not} there.")
-    for name, distribution in found.items():
-        if why := _why_not(name, distribution, folders):
-            return _unknown(f"{name} {distribution.version} is not known: {why}.")
-    requirements = [Requirement(f"{name}=={one.version}") for name, one in found.items()]
+    requirements, notes = [], list[str]()
+    for name, one in found.items():
+        release = _release(one, known, pairs.models_for(family))
+        if not release:
+            return _unknown(f"{name} {one.version} is not known: {_why_not(one, known)}.")
+        if release != one.version:
+            notes.append(f"The files of {name} {one.version} that matter are those of {release}.")
+        requirements.append(Requirement(f"{name}=={release}"))
     said = asking.ask(requirements, family)
-    return structs.replace(said, summary=f"{LOOKED_UP} {said.summary}", notes=(*said.notes, *_notes(folders)))
+    notes += [*said.notes, *_notes(folders)]
+    return structs.replace(said, summary=f"{LOOKED_UP} {said.summary}", notes=tuple(notes))
 
 
 def _unknown(why: str) -> Answer:
@@ -68,49 +80,67 @@ def _folders(python: Path, environ: Mapping[str, str]) -> Iterator[str]:
         yield from map(str, sorted(Path(values["home"]).parent.glob("lib/python3*/*-packages")))
 
 
-def _installed(name: str, folders: Sequence[str]) -> importlib.metadata.Distribution | None:
-    """The first distribution of that name; only folders that are called like it are read."""
+class _Installed(NamedTuple):
+    """A package of the target, as its installer says and as it lies there."""
+
+    name: str
+    distribution: importlib.metadata.Distribution
+    folder: str
+    """Where its code is loaded from."""
+
+    @property
+    def version(self) -> str:
+        """As its installer says."""
+        return self.distribution.version
+
+
+def _installed(name: str, folders: Sequence[str]) -> _Installed | None:
+    """The first distribution of that name, with the first folder that has its code."""
+    modules = files.top_modules(name)
     for folder in folders:
         for info in sorted(Path(folder).glob("*.dist-info")):
             if canonicalize_name(info.name.partition("-")[0]) == name:
-                return importlib.metadata.Distribution.at(info)
+                distribution = importlib.metadata.Distribution.at(info)
+                where = next((one for one in folders if any((Path(one) / part).is_dir() for part in modules)), "")
+                return _Installed(name, distribution, where or _source(distribution))
     return None
 
 
-def _why_not(name: str, distribution: importlib.metadata.Distribution, folders: Sequence[str]) -> str:
-    """Why the files are not those of the release; empty if they are."""
-    if distribution.read_text("direct_url.json"):
-        return "it was installed from a folder, a file or a repository"
-    recorded = records.of(distribution)
-    if not recorded:
-        return "its installer kept no record of its files"
-    folder = str(distribution.locate_file(""))
-    module = name.replace("-", "_")
-    for other in folders:
-        if other == folder.rstrip(os.sep):
-            break
-        if (Path(other) / module).is_dir() or (Path(other) / f"{module}.py").is_file():
-            return f"its code is loaded from {other}"
-    for file in _files(name, recorded):
-        if records.digest(Path(folder) / file) != recorded[file]:
-            return f"{file} was changed"
+def _source(distribution: importlib.metadata.Distribution) -> str:
+    """The folder that holds the code of a package which was installed from a folder without being copied; else empty."""
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if origin["dir_info"]["editable"]:
+            root = Path(url2pathname(urlsplit(origin["url"]).path))
+            return str(root / "src" if (root / "src").is_dir() else root)
+    except (KeyError, TypeError, ValueError):
+        pass
     return ""
 
 
-def _files(name: str, recorded: Mapping[str, str]) -> list[str]:
-    """The files of a package that decide how checkpointing goes."""
-    if name == asking.MODEL_LIBRARY:
-        families = knowledge.load().models()
-        wanted = [f"transformers/{file}" for file in _OF_TRANSFORMERS]
-        wanted += [f"transformers/models/{family}/modeling_{family}.py" for family in families]
-        return [file for file in wanted if file in recorded]
-    modules = [
-        dotted.replace(".", "/")
-        for function, one in catalog.functions().items()
-        if catalog.package_of(function) == name
-        for dotted in one.modules
-    ]
-    return [file for one in modules for file in (f"{one}.py", f"{one}/__init__.py") if file in recorded]
+def _release(one: _Installed, known: Map, families: Sequence[str]) -> str:
+    """The measured release whose files these are, the one that they are called by if several have the same; else empty."""
+    if not one.folder:
+        return ""
+    ours = files.installed(one.name, Path(one.folder), families)
+    releases = known.files.get(one.name, {})
+    for release in (one.version, *reversed(known.axes[one.name])):
+        digests = releases.get(release, {})
+        if ours and ours == {part: digest for part, digest in digests.items() if part in (files.COMMON, *families)}:
+            return release
+    return ""
+
+
+def _why_not(one: _Installed, known: Map) -> str:
+    """Why no release fits, with the name of a changed file if the installer recorded what it was."""
+    if one.version not in known.axes[one.name]:
+        return "it was not measured, and its files are those of no release that was"
+    recorded = records.of(one.distribution)
+    folder = one.distribution.locate_file("")
+    for file, digest in recorded.items():
+        if files.is_counted(one.name, file, known.models()) and records.digest(Path(str(folder)) / file) != digest:
+            return f"{file} was changed"
+    return "its files are those of no release that was measured"
 
 
 def _notes(folders: Sequence[str]) -> Iterator[str]:

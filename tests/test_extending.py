@@ -32,13 +32,13 @@ def cache(tmp_path, monkeypatch):
     knowledge.load.cache_clear()
 
 
-def measured_here(verdict="ok", release="99.0.0", torch="2.99.0"):
-    """A layer: the newest transformers as if it were another release, with the same trainer."""
+def measured_here(verdict="ok", release="99.0.0", torch="2.99.0", trainer="0.9.3"):
+    """A layer: the newest transformers as if it were another release, with some release of a trainer."""
     shipped = knowledge.shipped()
     newest = shipped.axes["transformers"][-1]
     stack = {"transformers": newest, "llamafactory": "0.9.5"}
     made = layers.part(shipped, list(shipped.matching(stack)))
-    stack = {"transformers": release, "llamafactory": "0.9.3"}
+    stack = {"transformers": release, "llamafactory": trainer}
     changed = {"stack": stack, "date": "2027-01-02", "here": True, "verdict": verdict, "packages": {"torch": torch}}
     runs = [msgspec.structs.replace(run, **changed) for run in made.runs]
     cells = [msgspec.structs.replace(cell, stack=stack, verdict=verdict, how="measured") for cell in made.cells]

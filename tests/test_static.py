@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
+import shutil
 
+import msgspec
 import pytest
 
+from ckptdoctor import knowledge
+from ckptdoctor.knowledge import files, layers
+from ckptdoctor.knowledge.files import of_content
 from tests.conftest import run
+from tests.test_extending import measured_here
 
 FILES = {
-    "transformers": ("4.51.3", ["transformers/modeling_utils.py", "transformers/models/glm4/modeling_glm4.py"]),
-    "llamafactory": ("0.9.2", ["llamafactory/model/model_utils/checkpointing.py"]),
+    "transformers": (
+        "99.0.0",
+        [
+            "transformers/modeling_utils.py",
+            "transformers/utils/generic.py",
+            "transformers/models/glm4/modeling_glm4.py",
+        ],
+    ),
+    "llamafactory": ("99.1", ["llamafactory/model/model_utils/checkpointing.py"]),
 }
 POISON = "raise SystemExit('imported')\n"
 
 
 @pytest.fixture
 def environment(tmp_path):
-    """A folder that looks like an environment: two releases with the installer's records, whose code must not run."""
+    """A folder that looks like an environment, whose code must not run."""
     packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
-    for name, (version, files) in FILES.items():
+    for name, (version, inside) in FILES.items():
         rows = []
-        for file in files:
+        for file in inside:
             (packages / file).parent.mkdir(parents=True, exist_ok=True)
-            (packages / file).write_text(POISON)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(POISON.encode()).digest()).rstrip(b"=").decode()
-            rows.append(f"{file},sha256={digest},{len(POISON)}")
+            text = f"{POISON}# {file}\n"
+            (packages / file).write_text(text)
+            rows.append(f"{file},sha256={of_content(text.encode())},{len(text)}")
         info = packages / f"{name}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -39,7 +50,27 @@ def environment(tmp_path):
     return tmp_path / "env"
 
 
+def know(environment, verdict):
+    """Make it known that these very files were measured, with that verdict."""
+    layer = measured_here(verdict, "99.0.0", trainer="99.1")
+    families = knowledge.shipped().models()
+    digests = {
+        name: {version: files.installed(name, packages_of(environment), families)}
+        for name, (version, _) in FILES.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CKPTDOCTOR_CACHE", str(environment / "cache"))
+        layers.keep(knowledge.TRAINERS_FILE, msgspec.structs.replace(layer, files=digests))
+
+
+@pytest.fixture
+def failing(environment):
+    know(environment, "fail")
+    return environment
+
+
 def static(environment, *more, **environ):
+    environ["CKPTDOCTOR_CACHE"] = str(environment / "cache")
     ran = run("check", "--static", "--python", str(environment), "--format", "json", *more, environ=environ)
     return ran.status, json.loads(ran.out)
 
@@ -48,66 +79,103 @@ def packages_of(environment):
     return environment / "lib" / "python3.11" / "site-packages"
 
 
-def test_files_as_released_have_the_verdict_of_their_releases(environment):
-    status, answer = static(environment)
+def test_files_that_were_measured_have_their_verdict(failing):
+    status, answer = static(failing)
 
     assert (status, answer["known"]) == (1, "fails")
-    assert answer["pairs"][0]["rules"] == ["CKPT001"]
+    assert answer["pairs"][0]["here"]
 
 
-def test_a_release_that_works_is_ok(environment):
-    info = packages_of(environment) / "llamafactory-0.9.2.dist-info"
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llamafactory\nVersion: 0.9.3\n")
+def test_files_that_work_are_ok(environment):
+    know(environment, "ok")
 
     assert static(environment)[0] == 0
 
 
-@pytest.mark.parametrize("file", [file for _, files in FILES.values() for file in files])
-def test_a_changed_file_is_not_known(environment, file):
-    (packages_of(environment) / file).write_text("# patched\n")
+@pytest.mark.parametrize("file", [file for _, inside in FILES.values() for file in inside])
+def test_a_changed_file_is_not_known_and_is_named(failing, file):
+    (packages_of(failing) / file).write_text("# patched\n")
 
-    status, answer = static(environment)
+    status, answer = static(failing)
 
     assert (status, answer["known"]) == (3, "not known")
     assert f"{file} was changed" in answer["summary"]
 
 
+@pytest.mark.parametrize(
+    "file", ["transformers/added.py", "llamafactory/model/model_utils/added.py", "transformers/models/glm4/added.py"]
+)
+def test_an_added_file_is_not_known(failing, file):
+    (packages_of(failing) / file).write_text("")
+
+    assert static(failing)[0] == 3
+
+
+def test_files_that_do_not_matter_may_change(failing):
+    for file in ("transformers/models/glm4/notes.txt", "transformers/models/other/x.py", "llamafactory/api.py"):
+        (packages_of(failing) / file).parent.mkdir(exist_ok=True)
+        (packages_of(failing) / file).write_text("")
+
+    assert static(failing)[0] == 1
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_a_package_from_elsewhere_is_not_known(environment, name):
-    info = next(packages_of(environment).glob(f"{name}-*.dist-info"))
+def test_the_files_decide_and_not_what_the_installer_says(failing, name):
+    """As where a package came from a folder or a repository, and calls itself by another release."""
+    info = next(packages_of(failing).glob(f"{name}-*.dist-info"))
+    (info / "RECORD").unlink()
     (info / "direct_url.json").write_text("{}")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.9.dev0\n")
 
-    assert static(environment)[0] == 3
+    status, answer = static(failing)
 
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_package_without_a_record_is_not_known(environment, name):
-    (next(packages_of(environment).glob(f"{name}-*.dist-info")) / "RECORD").unlink()
-
-    assert static(environment)[0] == 3
+    assert status == 1
+    assert f"The files of {name} 99.9.dev0 that matter are those of {FILES[name][0]}." in answer["notes"]
 
 
-def test_a_package_that_another_folder_shadows_is_not_known(environment, tmp_path):
+def test_a_release_with_other_files_than_its_own_is_not_known(failing):
+    """The installer says 4.51.3, which was measured: these are not its files."""
+    info = packages_of(failing) / "transformers-99.0.0.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.51.3\n")
+    (packages_of(failing) / "transformers" / "trainer.py").write_text("")
+
+    assert static(failing)[0] == 3
+
+
+def test_a_folder_ahead_on_the_path_is_what_counts(failing, tmp_path):
     (tmp_path / "mine" / "transformers").mkdir(parents=True)
+    assert static(failing, PYTHONPATH=str(tmp_path / "mine"))[0] == 3
 
-    status, answer = static(environment, PYTHONPATH=str(tmp_path / "mine"))
+    shutil.copytree(packages_of(failing) / "transformers", tmp_path / "mine" / "transformers", dirs_exist_ok=True)
+    assert static(failing, PYTHONPATH=str(tmp_path / "mine"))[0] == 1
 
-    assert status == 3
-    assert "its code is loaded from" in answer["summary"]
+
+@pytest.mark.parametrize("inside", ["", "src"])
+def test_a_package_that_is_used_where_its_source_lies_is_looked_at_there(failing, tmp_path, inside):
+    source = tmp_path / "source" / inside
+    source.mkdir(parents=True)
+    shutil.move(packages_of(failing) / "llamafactory", source)
+    info = packages_of(failing) / "llamafactory-99.1.dist-info"
+    origin = {"url": (tmp_path / "source").as_uri(), "dir_info": {"editable": True}}
+    (info / "direct_url.json").write_text(json.dumps(origin))
+
+    assert static(failing)[0] == 1
+    (source / FILES["llamafactory"][1][0]).write_text("# patched\n")
+    assert static(failing)[0] == 3
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_without_either_package_nothing_is_known(environment, name):
-    info = next(packages_of(environment).glob(f"{name}-*.dist-info"))
+def test_without_either_package_nothing_is_known(failing, name):
+    info = next(packages_of(failing).glob(f"{name}-*.dist-info"))
     for file in info.iterdir():
         file.unlink()
     info.rmdir()
 
-    assert static(environment)[0] == 3
+    assert static(failing)[0] == 3
 
 
-def test_a_family_that_was_not_measured_is_said(environment):
-    assert "qwen2 was not measured" in static(environment, "--model", "qwen2")[1]["summary"]
+def test_a_family_that_was_not_measured_is_said(failing):
+    assert "qwen2 was not measured" in static(failing, "--model", "qwen2")[1]["summary"]
 
 
 @pytest.mark.parametrize("words", [["--thorough"], ["--with", "numpy"], ["--format", "sarif"], ["--job", "x.yaml"]])

@@ -50,8 +50,11 @@ def together(first: Map, second: Map) -> Map:
         name: {**second.requires.get(name, {}), **first.requires.get(name, {})}
         for name in {**first.requires, **second.requires}
     }
+    files = {
+        name: {**second.files.get(name, {}), **first.files.get(name, {})} for name in {**first.files, **second.files}
+    }
     axes = _axes(first.axes, second.axes)
-    return msgspec.structs.replace(first, axes=axes, runs=runs, cells=cells, requires=requires)
+    return msgspec.structs.replace(first, axes=axes, runs=runs, cells=cells, requires=requires, files=files)
 
 
 def part(found: Map, cells: Sequence[Cell]) -> Map:
@@ -63,6 +66,10 @@ def part(found: Map, cells: Sequence[Cell]) -> Map:
     return msgspec.structs.replace(
         found,
         axes={name: releases for name, releases in axes.items() if releases},
+        files={
+            name: {release: digests for release, digests in each.items() if (name, release) in there}
+            for name, each in found.files.items()
+        },
         runs=[found.runs[number] for number in numbers],
         cells=[msgspec.structs.replace(cell, run=at[cell.run]) for cell in cells],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from packaging.specifiers import SpecifierSet
@@ -12,6 +12,7 @@ from packaging.version import Version
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.environment.index import Index, Release
 from ckptdoctor.knowledge import layers
+from ckptdoctor.matrix import released_files
 from ckptdoctor.matrix.axes import Axis, is_pinned
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.measuring import Observer, Silent
@@ -142,7 +143,8 @@ def _measured(
         fingerprints = read_fingerprints(found, request, releases, observer)
         work = Work(found, fingerprints, request, measuring, runs, missing.__contains__)
         work.run()
-        return _extended(work.as_map(), missing, measuring.ran, runs.values())
+        made = _extended(work.as_map(), missing, measuring.ran, runs.values())
+    return replace(made, added=released_files.complete(made.added, releases))
 
 
 def _axis(name: str, is_used: Callable[[Release], bool], releases: Index) -> Axis:

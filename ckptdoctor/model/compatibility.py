@@ -106,6 +106,9 @@ class Map(msgspec.Struct):
     cells: list[Cell]
     requires: dict[str, dict[str, list[str]]] = {}
     """``Requires-Dist`` of each release of a trainer, as far as it is known and names a package of the stack."""
+    files: dict[str, dict[str, dict[str, str]]] = {}
+    """What tells the files of each release, by package, release and part: digests as ``ckptdoctor.knowledge.files`` makes
+    them. Empty in a map that is not shipped."""
     audit: Audit | None = None
     notes: list[str] = []
     seconds: float = 0.0
