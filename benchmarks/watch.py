@@ -48,7 +48,9 @@ def main() -> None:
             plain, *others = (statistics.median(times[name]) for name in ("plain", "first", "second", "later"))
             ratios = " | ".join(f"{one / plain:.2f} (+{1000 * (one - plain):.1f} ms)" for one in others)
             print(f"| {' | '.join(map(str, size))} | {1000 * plain:.1f} | {ratios} |", flush=True)
+            once = times["once"][0]
         bare, watched = starts(options.python, folder, options.rounds)
+    print(f"reading what is installed, once a job: {1000 * once:.0f} ms")
     print(f"a Python that imports torch: {bare:.2f} s, watched {watched - bare:+.2f} s   goal +0.20")
 
 
@@ -156,6 +158,9 @@ for _ in range(rounds):
     times["second"].append(step())
     assert not observer.is_open
     times["later"] += [step() for _ in range(4)]
+started = now()
+hook.probes("stack").facts()
+times["once"] = [now() - started]
 print(json.dumps(times))
 """
 """Prints the seconds of each kind of step."""

@@ -75,6 +75,12 @@ def retries():
     os.environ.setdefault("UV_HTTP_RETRIES", "6")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled():
+    """Jobs that tests start keep what Python compiles, as users' do: it takes longer than the imports of a stack themselves."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 @pytest.fixture(scope="session")
 def torch_python(environments):
     """A Python with torch and nothing else of the stack."""

@@ -125,7 +125,9 @@ def _is_on(name: str, layer: torch.nn.Module, above: dict[str, torch.nn.Module])
 
 def wrapped(model: JobsModel) -> set[str]:
     """Layers that torch's checkpoint wrapper holds, whole or their children."""
-    found = set()
+    found: set[str] = set()
+    if not any("_checkpoint_wrapped_module" in one._modules for one in model.inner.modules()):
+        return found  # names are not looked up for nothing
     for name, one in model.inner.named_modules():
         if hasattr(one, "_checkpoint_wrapped_module"):
             plain = wrapper.plain_name(f"{name}._checkpoint_wrapped_module.").rstrip(".")

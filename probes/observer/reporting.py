@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -51,7 +52,13 @@ class Reporting:
     def add_environment(self) -> None:
         """What is installed; once on each machine is enough."""
         if self.is_ours and os.environ.get("LOCAL_RANK", "0") == "0" and "environment" not in self.told:
-            self.told["environment"] = stack.facts()[0]
+            self.told["environment"] = _environment()
+
+
+@functools.cache
+def _environment() -> dict[str, Any]:
+    """What is installed; reading it takes as long as some steps, and several observers may follow each other in a process."""
+    return stack.facts()[0]
 
 
 def _place_in_job() -> dict[str, int]:
