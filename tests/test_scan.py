@@ -380,7 +380,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
 
 
 def test_the_pre_commit_hook_runs(tmp_path):
-    [hook] = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    hook, _ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert hook["id"] == "ckptdoctor-scan"
     source(tmp_path, BAD)
     source(tmp_path, "", "empty.py")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from ckptdoctor import knowledge
 from ckptdoctor.knowledge import files, layers
@@ -184,3 +187,17 @@ def test_an_option_that_has_no_meaning_is_refused(environment, words):
 
     assert ran.status == 2
     assert "--static runs nothing" in ran.err
+
+
+def test_the_pre_commit_hook_looks_at_the_projects_environment_and_not_at_its_own(failing, tmp_path):
+    hooks = yaml.safe_load((Path(__file__).parent.parent / ".pre-commit-hooks.yaml").read_text())
+    [hook] = [one for one in hooks if one["id"] == "ckptdoctor-check-static"]
+    (tmp_path / ".venv").symlink_to(failing)
+    arguments = [*shlex.split(hook["entry"])[1:], *hook["args"]]
+    environ = {"VIRTUAL_ENV": str(tmp_path / "of the hook"), "CKPTDOCTOR_CACHE": str(failing / "cache")}
+
+    ran = run(*arguments, cwd=tmp_path, environ=environ)
+
+    assert ran.status == 1
+    assert "llamafactory 99.1" in ran.out
+    assert not hook["pass_filenames"]
