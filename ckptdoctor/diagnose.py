@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ckptdoctor import remedies, results
+from ckptdoctor import expected, remedies, results
 from ckptdoctor.environment import interpreter, loopback
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.target import Target
@@ -60,7 +60,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
         found = _find(request, environment, plan, session)
         helped, notes = _with_remedies(request, target, environment, plan, found, session, progress)
         notes = [*notes, *remedies.unmet_pins(environment), *_crashed_once(session)]
-        report = _taking(started, _report(probes, environment, plan, helped, notes))
+        report = _taking(started, expected.compare(_report(probes, environment, plan, helped, notes)))
         results.store(key, report, [*session.files, *_own_files(found)], environment.paths, session.reads)
     cache_eviction.keep_within_limit(target.cache, progress)
     return report

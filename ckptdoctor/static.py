@@ -61,6 +61,12 @@ def answer(python: str | None, environ: Mapping[str, str], family: str = "") -> 
     return structs.replace(said, summary=f"{LOOKED_UP} {said.summary}", notes=tuple(notes))
 
 
+def line(found: Answer) -> str:
+    """An answer in a line: its first sentence."""
+    first = found.summary.partition(". ")[0].rstrip(".")
+    return first if first.startswith(LOOKED_UP) else f"{LOOKED_UP} {first}"
+
+
 def _unknown(why: str) -> Answer:
     hint = "Run ckptdoctor check, which runs real training steps."
     return Answer(SCHEMA, "not known", f"{why} {hint}", ())
@@ -119,16 +125,8 @@ def _source(distribution: importlib.metadata.Distribution) -> str:
 
 
 def _release(one: _Installed, known: Map, families: Sequence[str]) -> str:
-    """The measured release whose files these are, the one that they are called by if several have the same; else empty."""
-    if not one.folder:
-        return ""
-    ours = files.installed(one.name, Path(one.folder), families)
-    releases = known.files.get(one.name, {})
-    for release in (one.version, *reversed(known.axes[one.name])):
-        digests = releases.get(release, {})
-        if ours and ours == {part: digest for part, digest in digests.items() if part in (files.COMMON, *families)}:
-            return release
-    return ""
+    """The measured release whose files these are; empty if it is none."""
+    return files.release_of(one.name, one.version, Path(one.folder), known, families) if one.folder else ""
 
 
 def _why_not(one: _Installed, known: Map) -> str:

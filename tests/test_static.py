@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,8 +13,11 @@ import pytest
 import yaml
 
 from ckptdoctor import knowledge
+from ckptdoctor import static as static_module
+from ckptdoctor.cli import check, progress
 from ckptdoctor.knowledge import files, layers
 from ckptdoctor.knowledge.files import of_content
+from ckptdoctor.planning.request import Request
 from tests.conftest import run
 from tests.test_extending import measured_here
 
@@ -201,3 +205,41 @@ def test_the_pre_commit_hook_looks_at_the_projects_environment_and_not_at_its_ow
     assert ran.status == 1
     assert "llamafactory 99.1" in ran.out
     assert not hook["pass_filenames"]
+
+
+def test_a_check_says_on_a_terminal_first_what_is_known(failing, monkeypatch, capsys):
+    """What goes on does not wait for the line; where there is no terminal, nothing is looked up."""
+    found = static_module.answer(str(failing), {})
+    line = static_module.line(found)
+    monkeypatch.setattr(progress, "_is_live", lambda: True)
+    with progress.reporter(lambda: line) as tell:
+        tell("importing torch")
+        for _ in range(100):
+            time.sleep(0.02)
+            if line[:20] in (shown := capsys.readouterr().err):
+                break
+    assert line[:40] in shown
+
+    monkeypatch.setattr(progress, "_is_live", lambda: False)
+    with progress.reporter(lambda: pytest.fail("looked up")):
+        pass
+
+
+def test_the_line_is_the_first_sentence_and_says_that_nothing_was_run(failing, environment, monkeypatch):
+    monkeypatch.setenv("CKPTDOCTOR_CACHE", str(failing / "cache"))
+    knowledge.load.cache_clear()
+    known = static_module.line(static_module.answer(str(failing), {}))
+    (packages_of(failing) / FILES["llamafactory"][1][0]).write_text("# patched\n")
+    unknown = static_module.line(static_module.answer(str(failing), {}))
+    knowledge.load.cache_clear()
+
+    assert known.startswith(
+        "Looked up, not run: llamafactory 99.1 with transformers 99.0.0 fails (CKPT001), measured here on"
+    )
+    assert unknown.startswith("Looked up, not run: llamafactory 99.1 is not known:")
+
+
+@pytest.mark.parametrize("more", [{"requirements": ("numpy",)}, {"job": ("train.yaml",)}])
+def test_a_request_about_more_than_what_is_installed_is_not_looked_up(more):
+    assert check._looked_up(Request()) is not None
+    assert check._looked_up(Request(**more)) is None

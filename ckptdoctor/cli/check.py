@@ -16,7 +16,7 @@ from ckptdoctor.output import render
 from ckptdoctor.store import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ckptdoctor.model.report import Report
     from ckptdoctor.planning.request import Request
@@ -95,7 +95,7 @@ def command(
     from ckptdoctor.verdict import gate
 
     policy = _policy(baseline, update_baseline, **counts)
-    with progress.reporter() as reporter:
+    with progress.reporter(_looked_up(request)) as reporter:
         report = diagnose(request, reporter)
     report = report.with_notes([*carry_out.notes(report), *config.notes(click.get_current_context())])
     if update_baseline and baseline:
@@ -104,6 +104,20 @@ def command(
     report = gate.apply(report, policy)
     _deliver(report, destinations, verbose)
     return report.status
+
+
+def _looked_up(request: Request) -> Callable[[], str] | None:
+    """What is known of the installed files, in a line; nothing for a request about more than these."""
+    options = request.options
+    if request.requirements or request.job or options.functions or options.conventions or len(options.models) > 1:
+        return None
+
+    def look_up() -> str:
+        from ckptdoctor import static
+
+        return static.line(static.answer(request.python, os.environ, options.models[0] if options.models else ""))
+
+    return look_up
 
 
 _STATIC = ("static", "python", "models", "formats", "output")

@@ -15,6 +15,7 @@ import click
 from ckptdoctor.words.escape import one_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from ckptdoctor.matrix.measuring import Observer
@@ -35,8 +36,12 @@ def _is_live() -> bool:
 
 
 @contextmanager
-def reporter() -> Iterator[Callable[[str], None]]:
-    """Says what is going on; without a terminal, only what takes longer than a minute."""
+def reporter(first: Callable[[], str] | None = None) -> Iterator[Callable[[str], None]]:
+    """Says what is going on; without a terminal, only what takes longer than a minute.
+
+    Args:
+        first: What is said first on a terminal, as soon as it is found out; what goes on does not wait for it.
+    """
     if not _is_live():
         with _patience() as told:
             yield told
@@ -45,7 +50,15 @@ def reporter() -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True)
     with console.status("starting", spinner="line") as status:
+        if first is not None:
+            threading.Thread(target=_say, args=(first, console), daemon=True).start()
         yield lambda text: status.update(one_line(text, WIDTH).replace("[", "\\["))
+
+
+def _say(first: Callable[[], str], console: Console) -> None:
+    """Print a line above what goes on; nothing if it cannot be found out."""
+    with suppress(Exception):
+        console.print(one_line(first()), markup=False, highlight=False)
 
 
 @contextmanager

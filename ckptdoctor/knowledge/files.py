@@ -11,10 +11,11 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ckptdoctor import catalog
+from ckptdoctor.model.compatibility import Map
 
 LIBRARY = "transformers"
 COMMON = ""
@@ -60,6 +61,25 @@ def installed(package: str, folder: Path, families: Iterable[str]) -> Parts:
 def top_modules(package: str) -> set[str]:
     """The folders in a folder of packages that hold a package's code."""
     return {one.partition("/")[0] for one in _folders(package)} or {package.replace("-", "_")}
+
+
+def release_of(package: str, version: str, folder: Path, found: Map, families: Sequence[str]) -> str:
+    """The measured release whose files lie in a folder of packages; empty if it is none.
+
+    Args:
+        package: Normalised name.
+        version: What it is called there: this release, if several have the same files.
+        folder: The folder of packages.
+        found: The map with the digests.
+        families: Model families that matter.
+    """
+    releases = found.files.get(package, {})
+    ours = installed(package, folder, families) if releases else {}
+    for release in (version, *reversed(found.axes.get(package, []))):
+        known = {part: digest for part, digest in releases.get(release, {}).items() if part in (COMMON, *families)}
+        if ours and ours == known:
+            return release
+    return ""
 
 
 def recorded(text: str) -> dict[str, str]:

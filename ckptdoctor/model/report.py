@@ -154,6 +154,23 @@ class ProbeResult(msgspec.Struct, frozen=True):
     rules: tuple[str, ...] = ()
 
 
+class Unexpected(msgspec.Struct, frozen=True):
+    """A usual step without an engine that ended otherwise than when the same files were measured."""
+
+    function: str
+    model: str
+    stack: Mapping[str, str]
+    """The releases of transformers and of the trainer, by their files."""
+    known: Verdict
+    """What the knowledge says."""
+    here: Verdict
+    """What came of it here."""
+    rules: tuple[str, ...]
+    """The rules that were broken: here, or when it was measured."""
+    measured: str
+    """When and with which torch it was measured, as the end of a clause."""
+
+
 class Report(msgspec.Struct, frozen=True):
     """A finished diagnosis."""
 
@@ -170,6 +187,8 @@ class Report(msgspec.Struct, frozen=True):
     """The job that was probed, in one line; empty where it was the environment."""
     notes: tuple[str, ...] = ()
     """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
+    unexpected: tuple[Unexpected, ...] = ()
+    """Where what was run here differs from what was measured of the same files: a finding about ckptdoctor's knowledge."""
     seconds: float = 0.0
     cached: bool = False
     gate: Gate | None = None
