@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import tomlkit
 
 from ckptdoctor.rules import RULES
 from tests.conftest import run
+from tests.test_sources import committed, git, project
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "tests" / "jobs"
@@ -34,6 +36,8 @@ def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
     (tmp_path / "train.yaml").symlink_to(JOBS / "llamafactory_full_z3.yaml")
     (tmp_path / "train.log").write_text((ROOT / "tests" / "logs" / "llamafactory_7779.txt").read_text())
     (tmp_path / "train.py").write_text(f"{SOUND.read_text()}print('trained')\n")
+    if "LLaMA-Factory" in command:
+        clone(tmp_path / "LLaMA-Factory", demo_python)
     (tmp_path / "requirements.txt").write_text("transformers==4.51.3\nllamafactory==0.9.2\n")
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\ndependencies = ["llamafactory==0.9.2"]\n')
     arguments = shlex.split(command, comments=True)[1:]
@@ -46,6 +50,20 @@ def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
     assert ran.status in (0, 1), ran.err
     assert "Traceback" not in ran.err
     assert ran.out or set(tmp_path.iterdir()) > before
+
+
+def clone(folder, python):
+    """A trainer's repository, made from the release that is installed: one commit takes what is passed, the next does not."""
+    [installed] = python.parent.parent.glob("lib/*/site-packages/llamafactory")
+    project(folder, "llamafactory", "0.9.3.dev0")
+    shutil.copytree(installed, folder / "src" / "llamafactory", dirs_exist_ok=True)
+    function = folder / "src" / "llamafactory" / "model" / "model_utils" / "checkpointing.py"
+    broken = function.read_text()
+    function.write_text(broken.replace("func.__self__", "getattr(func, 'func', func).__self__"))
+    committed(folder, "It works")
+    git(folder, "tag", "v0.9.3")
+    function.write_text(broken)
+    committed(folder, "It does not work")
 
 
 def readme_example():

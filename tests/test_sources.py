@@ -51,6 +51,9 @@ def project(folder: Path, name: str = "pack", version: str = "1.2.dev0", code: s
 
 def git(folder: Path, *arguments: str) -> str:
     who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    who |= dict.fromkeys(
+        ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-01T00:00:00Z"
+    )  # the same commits each time
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **who}).stdout.strip()
 

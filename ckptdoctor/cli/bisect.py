@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 
 
 @click.command("bisect")
-@click.argument("axis", metavar="REQUIREMENT")
-@click.option("--good", metavar="RELEASE", default="", help="Start from this release, which works.")
+@click.argument("axis", metavar="REQUIREMENT|FOLDER")
+@click.option("--good", metavar="RELEASE|REF", default="", help="Start from this release or commit, which works.")
 @click.option(
-    "--bad", metavar="RELEASE", default="", help="Start from this release, which fails. It may be the older one."
+    "--bad",
+    metavar="RELEASE|REF",
+    default="",
+    help="Start from this release or commit, which fails. It may be the older one.",
 )
 @matrix_options
 @format_options("bisection")
 def command(axis: str, good: str, bad: str, request: MatrixRequest, to: Destination) -> int:
     """Find the release where checkpointing starts to fail, or, if --bad is the older release, to work.
 
-    Without --good and --bad, all such releases are found.
+    Without --good and --bad, all such releases are found. Of a git clone, the commit is found.
 
     \b
     ckptdoctor bisect transformers --good 4.50.3 --bad 4.51.3 --with llamafactory==0.9.2
     ckptdoctor bisect 'llamafactory>=0.9' --with transformers==4.51.3
+    ckptdoctor bisect ./LLaMA-Factory --good v0.9.3 --bad main --with transformers==4.51.3
 
     Exit status: 0 found, 2 wrong usage, 3 there is no such release, or it cannot be diagnosed.
     """  # noqa: D301 - click wants the character itself

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 @click.command("matrix")
 @click.option(
     "--vary",
-    metavar="REQUIREMENT",
+    metavar="REQUIREMENT|FOLDER",
     multiple=True,
-    help="Judge these releases of a package, e.g. 'transformers>=4.46', in every combination with the others. Repeatable.",
+    help="Judge these releases, e.g. 'transformers>=4.46', ./transformers or ./transformers@branch, in every combination "
+    "with the others. Repeatable.",
 )
 @matrix_options
 @click.option(
