@@ -28,6 +28,7 @@ SUMMARIES = {
     "explain": "Explain a log or an issue text. Nothing is run.",
     "report": "Pack a bug report with a script that reproduces it, without private data.",
     "matrix": "Find which releases work together.",
+    "impact": "Say what a change of a package breaks: every trainer, before and after.",
     "bisect": "Find the release where checkpointing starts to fail, or to work.",
     "known": "Print the shipped compatibility map.",
     "env": "Print the stack: the packages that matter, as installed.",

@@ -14,7 +14,7 @@ from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Looked, Probed, Refused, Task, TrainerAdded
 from ckptdoctor.matrix.store import FACTS, Kept, Store, key
 from ckptdoctor.model.compatibility import Run
-from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.planning.options import Options
 
 
@@ -186,6 +186,10 @@ class Measuring:
         if base not in self._keys:
             self._keys[base] = key(base, self.target, self.options)
         return self._keys[base]
+
+    def evidence(self, combination: Combination) -> Mapping[str, Evidence]:
+        """What is known of a combination's base, by the ids of probes; nothing is run."""
+        return self._known(combination.base(self.requirements)).evidence
 
     def trainers(self, combinations: Mapping[Combination, Run]) -> dict[str, dict[str, list[str]]]:
         """``Requires-Dist`` of the trainers that were installed, by package and release."""

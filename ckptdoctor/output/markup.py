@@ -29,6 +29,16 @@ def code(text: str) -> str:
     return f"{fence}{padded}{fence}".replace("|", r"\|") if line else ""
 
 
+def html(text: str) -> str:
+    """Text within HTML in which nothing is markup, and nothing mentions or links anyone."""
+    parts = re.split("( +)", one_line(text, 10 * LONGEST_LINE).replace("`", ""))
+    return "".join(f"<code>{_entities(word)}</code>" if _LINKED.search(word) else _entities(word) for word in parts)
+
+
+def _entities(word: str) -> str:
+    return word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def fenced(text: str, language: str) -> str:
     """Text between fences that are longer than any in it."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
@@ -52,5 +62,4 @@ def _words(text: str) -> str:
 
 
 def _word(word: str) -> str:
-    word = word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", word)
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", _entities(word))

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ckptdoctor.model.impact import Watched
 from ckptdoctor.model.scan import Certainty
 from ckptdoctor.scan.interpreter import Interpreter
 from ckptdoctor.scan.module import Module
@@ -55,6 +56,7 @@ class ScanRule:
         telling: Whether the rule may find something in a file with these bytes.
         find: Finds the places.
         links: Public reports of it.
+        watched: The contracts of transformers that code relies on in which the rule finds something.
     """
 
     code: str
@@ -64,6 +66,7 @@ class ScanRule:
     telling: Test
     find: Find
     links: tuple[str, ...] = ()
+    watched: tuple[Watched, ...] = ()
 
 
 def breaks_where(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -19,12 +19,16 @@ DIGITS = 10
 
 def named(found: T) -> T:
     """A copy with ``5.24.0.dev0 (./transformers)`` for ``5.24.0.dev0+src0123456789abcdef``, wherever that stands."""
-    names = titles(found.sources)
+    return cast("T", msgspec.structs.replace(renamed(found, found.sources), sources=found.sources))
+
+
+def renamed(value: Any, sources: Mapping[str, Mapping[str, Source]]) -> Any:
+    """A copy of a structure in which code that is from no index is called as people call it."""
+    names = titles(sources)
     if not names:
-        return found
+        return value
     pattern = re.compile("|".join(map(re.escape, names)))
-    changed = _replaced(found, lambda text: pattern.sub(lambda match: names[match[0]], text))
-    return cast("T", msgspec.structs.replace(changed, sources=found.sources))
+    return _replaced(value, lambda text: pattern.sub(lambda match: names[match[0]], text))
 
 
 def by_name(found: Map | Bisection, package: str) -> dict[str, Source]:

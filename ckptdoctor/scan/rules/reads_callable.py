@@ -118,4 +118,5 @@ RULE = ScanRule(
         ),
     ),
     find=find,
+    watched=("callable",),
 )

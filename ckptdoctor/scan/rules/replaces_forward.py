@@ -124,4 +124,5 @@ RULE = ScanRule(
         telling.assigns(*sorted(METHODS)), telling.names("transformers", LAYER, *(f".{name}" for name in sorted(LISTS)))
     ),
     find=find,
+    watched=("forward", "returns", "keywords"),
 )

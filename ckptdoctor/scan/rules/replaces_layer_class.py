@@ -74,4 +74,5 @@ RULE = ScanRule(
     ),
     telling=telling.both(telling.names(LAYER), telling.assigns(LAYER, *sorted(METHODS))),
     find=find,
+    watched=("forward", "callable"),
 )

@@ -143,4 +143,5 @@ RULE = ScanRule(
     ),
     telling=telling.either(telling.assigns(*sorted(METHODS)), telling.defines(*sorted(METHODS))),
     find=find,
+    watched=("switch",),
 )

@@ -91,4 +91,5 @@ RULE = ScanRule(
         telling.either(telling.assigns(*sorted(METHODS)), telling.defines(*sorted(METHODS))),
     ),
     find=find,
+    watched=("switch",),
 )

@@ -101,4 +101,5 @@ RULE = ScanRule(
         telling.names(*(f"{name}.{OLD}" for name in sorted(ARGUMENTS)), f'"{OLD}"', f"'{OLD}'"),
     ),
     find=find,
+    watched=("switch",),
 )
