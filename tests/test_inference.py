@@ -274,3 +274,25 @@ def test_what_was_made_for_another_python_comes_last():
     assert chosen(fingerprints, last=reserve, **axes) == [oldest]
     assert chosen(fingerprints, measured(oldest, verdict="error"), last=reserve, **axes) == [newest]
     assert chosen(fingerprints, measured(oldest), last=reserve, **axes) == []
+
+
+def test_a_folder_compares_as_its_own_version_does():
+    """The mark of its content makes it no later than the release that it says it is."""
+    axes = {"transformers": ["4.50.0", "4.50.0+src0123456789abcdef", "4.51.0"], "llamafactory": ["0.9.2"]}
+    fingerprints = {
+        "transformers": dict.fromkeys(axes["transformers"], fingerprint()),
+        "llamafactory": {"0.9.2": trainer(compared=["4.50.0"])},
+    }
+    grouped = groups(with_models(combine(axes), fingerprints), fingerprints)
+    members = [{one.stack["transformers"] for one in group.members} for group in grouped]
+    assert {"4.50.0", "4.50.0+src0123456789abcdef"} in members
+    assert {"4.51.0"} in members
+
+
+def test_a_commit_whose_version_is_not_known_is_inferred_from_no_other():
+    axes = {"transformers": ["4.50.0", "0+git0123456789abcdef"], "llamafactory": ["0.9.2"]}
+    fingerprints = {
+        "transformers": dict.fromkeys(axes["transformers"], fingerprint()),
+        "llamafactory": {"0.9.2": trainer()},
+    }
+    assert len(groups(with_models(combine(axes), fingerprints), fingerprints)) == 2

@@ -15,12 +15,14 @@ import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-from ckptdoctor.environment import copies, sources
+from ckptdoctor.environment import copies, sources, tagging
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.axes import parse
+from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import Cell, Map, Run
+from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.sources import MARK, Source, titles
 from ckptdoctor.output import Style, render
 from tests.test_axes import SHELF
@@ -234,3 +236,47 @@ def test_a_map_names_sources_as_people_do():
     text = render("text", found, style)
     assert "./[pack] is at commit 1111111111, with changes that are not committed." in text
     assert release in render("json", found, style)
+
+
+def test_a_build_that_asks_git_for_the_version_gets_an_answer_in_the_copy(taken, tmp_path, cache):
+    folder = project(tmp_path / "repo")
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools_scm>=8"]\n[project]\nname = "pack"\ndynamic = ["version"]\n'
+    )
+    committed(folder)
+    git(folder, "tag", "v0.9.3")
+    (folder / "src" / "pack" / "__init__.py").write_text("TWO = 2\n")
+    committed(folder, "two")
+    requirement = sources.installed(Requirement(f"pack @ {folder.as_uri()}"), cache)
+    copy = Path(requirement.url.removeprefix("file://"))
+    assert git(copy, "describe", "--tags") == "v0.9.4.dev1"
+    assert git(copy, "status", "--porcelain") == ""
+    assert git(folder, "describe", "--tags").startswith("v0.9.3-1-g")
+
+
+@pytest.mark.parametrize(
+    ("tag", "later", "version"),
+    [
+        ("v1.2", 0, "1.2"),
+        ("v1.2", 2, "1.3.dev2"),
+        ("1.3.0rc1", 1, "1.3.0.dev1"),
+        ("pack-2.0.1", 0, "2.0.1"),
+        ("nightly", 1, "0"),
+        ("v1-x-2", 0, "0"),
+    ],
+)
+def test_versions_out_of_tags(tmp_path, tag, later, version):
+    folder = project(tmp_path / "repo")
+    committed(folder)
+    git(folder, "tag", tag)
+    for at in range(later):
+        (folder / "more.txt").write_text(str(at))
+        committed(folder)
+    assert tagging.described(folder) == version
+
+
+def test_a_version_that_is_not_known_breaks_no_requirement():
+    environment = Environment("3.11", "", "linux")
+    assert pins.allows(Requirement("pack>=2"), "0+git0123456789abcdef", environment)
+    assert not pins.allows(Requirement("pack>=2"), "1.9+src0123456789abcdef", environment)
+    assert pins.allows(Requirement("pack<=2.0"), "2.0+src0123456789abcdef", environment)

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from ckptdoctor.environment import copies, histories, pip_settings, project, repositories, snapshots, unpacking
+from ckptdoctor.environment import copies, histories, pip_settings, project, repositories, snapshots, tagging, unpacking
 from ckptdoctor.environment.copies import CODE, Kept
 from ckptdoctor.environment.histories import History
 from ckptdoctor.environment.index import File, Release
@@ -142,6 +142,7 @@ class Sources:
                 with copies.making(self._cache) as make:
                     made = make() / "made"
                     snapshots.copy(_checked_out(commit, make()), made)
+                    tagging.tag(made / CODE, tagging.described(commit.repository.folder, commit.name))
                     copies.put(self._cache, commit.mark, made)
                 copies.note(self._cache, commit.mark, Kept(requirement.name, one.version, CODE))
         return copies.located(text, self._cache)
@@ -187,7 +188,8 @@ class Sources:
         commit = Commit(repository, repository.commit(address.ref))
         told = f"{address.name}@{address.ref}"
         with copies.making(self._cache) as make:
-            content = self._noted(_copy_of(_checked_out(commit, make()), self._cache, told))
+            version = tagging.described(repository.folder, commit.name)
+            content = self._noted(_copy_of(_checked_out(commit, make()), self._cache, told, version))
         return content, Source(told, commit.name, repository.subject(commit.name))
 
     def _noted(self, content: str) -> str:
@@ -226,13 +228,14 @@ class Sources:
         return content
 
 
-def _copy_of(path: Path, cache: Path, told: str = "") -> str:
+def _copy_of(path: Path, cache: Path, told: str = "", version: str = "") -> str:
     """The mark of the copy of a project's folder or source archive, which is made if there is none.
 
     Args:
         path: The folder or archive.
         cache: Where copies are kept.
         told: What people call it; by default its path.
+        version: What git says that it is; by default what it says of the folder.
     """
     told = told or shown(path)
     with copies.making(cache) as make:
@@ -247,6 +250,7 @@ def _copy_of(path: Path, cache: Path, told: str = "") -> str:
         if not (copies.place(cache, content) / CODE).is_dir():
             made = make() / "made"
             content = snapshots.copy(path, made)
+            tagging.tag(made / CODE, version or tagging.described(path))
             copies.put(cache, content, made)
     return content
 

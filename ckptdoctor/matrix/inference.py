@@ -9,6 +9,7 @@ from ckptdoctor import catalog
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.fingerprints import Fingerprint, place_among
 from ckptdoctor.model.compatibility import Run
+from ckptdoctor.model.sources import UNKNOWN, own_version
 from ckptdoctor.planning.options import FALLBACK_FAMILIES
 
 Fingerprints = Mapping[str, Mapping[str, Fingerprint | None]]
@@ -115,7 +116,9 @@ def _code(combination: Combination, name: str, release: str, fingerprints: Finge
 def _comparisons(combination: Combination, fingerprints: Fingerprints) -> tuple[object, ...]:
     """The position of transformers among the versions that the trainer's code names and may compare with."""
     stack = combination.stack
-    release = stack.get("transformers", "")
+    release = own_version(stack.get("transformers", ""))
+    if release == UNKNOWN:
+        return (stack["transformers"],)
     found = [
         fingerprint
         for name in stack

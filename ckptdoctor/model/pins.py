@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.sources import UNKNOWN, own_version
 
 
 def unmet(environment: Environment) -> list[str]:
@@ -101,7 +102,7 @@ def applies(requirement: Requirement, environment: Environment) -> bool:
 
 def allows(requirement: Requirement, release: str, environment: Environment) -> bool:
     """Whether a release meets a requirement, or the requirement does not apply to this target."""
-    if not applies(requirement, environment):
+    if not applies(requirement, environment) or own_version(release) == UNKNOWN:
         return True
     try:
         return requirement.specifier.contains(Version(release), prereleases=True)
