@@ -14,10 +14,12 @@ from ckptdoctor import expected, remedies, results
 from ckptdoctor.environment import interpreter, loopback
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.target import Target
+from ckptdoctor.knowledge import families
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.model.report import SCHEMA, Finding, Report
+from ckptdoctor.model.report import DECIDED, SCHEMA, Finding, Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning import plan as planning
+from ckptdoctor.planning.options import TORCH
 from ckptdoctor.planning.plan import Plan
 from ckptdoctor.planning.request import ProbeRequest, Request, probe_request
 from ckptdoctor.remedies.context import RemedyContext
@@ -123,8 +125,15 @@ def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: F
         probes=found.probes,
         findings=found.findings,
         job=probes.job,
-        notes=(*probes.notes, *plan.notes, *found.notes(), *notes),
+        notes=(*probes.notes, *plan.notes, *found.notes(), *_known(probes, environment, found), *notes),
     )
+
+
+def _known(probes: ProbeRequest, environment: Environment, found: Found) -> list[str]:
+    """What is known of a family that fails in this release of transformers, and that was not run here: that would tell more."""
+    asked = dict.fromkeys(filter(None, (*probes.options.models, probes.family)))
+    run = {one.model for one in found.probes if found.verdict_on(one) in DECIDED and one.checkpoint_function in TORCH}
+    return families.not_run(environment.version("transformers"), [one for one in asked if one not in run])
 
 
 def _left_out(plan: Plan) -> str:
@@ -147,7 +156,7 @@ def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:
             Finding(rule=NOT_DIAGNOSED, name="not-diagnosed", severity="error", title=title, detail=detail, probes=()),
         ),
         job=probes.job,
-        notes=(*probes.notes, *remedies.unmet_pins(environment)),
+        notes=(*probes.notes, *_known(probes, environment, Found()), *remedies.unmet_pins(environment)),
     )
 
 

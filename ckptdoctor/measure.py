@@ -71,7 +71,7 @@ CHAPTERS = {
     "families": Chapter(
         knowledge.FAMILIES_FILE,
         ("transformers>=4.40",),
-        Options(models=(ALL,), functions=TORCH, packed=True),
+        Options(models=(ALL,), functions=TORCH),
         audit=200,
         takes_hours=True,
     ),

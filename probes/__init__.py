@@ -8,6 +8,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ==================  =================================================================================================
 ``worker``          the process that the doctor talks to: imports the stack once, forks a child for each probe
 ``fork_server``     the process that imports torch once and forks workers, for many combinations of packages
+``survey``          one process for all probes of a family, for maps of hundreds of families
 ``bridge``          the two pipes to the doctor: requests and events
 ``importing``       the stack, imported once for all probes that are forked afterwards
 ``imported``        which modules were imported since a moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -158,6 +159,15 @@ def _count(config: Any, kind: type) -> int:
     if key[1]:
         _COUNTED[key] = count
     return count
+
+
+def written(module: torch.nn.Module) -> str:
+    """The configuration of a tiny model, as JSON, as far as it differs from its class's; empty where it cannot be written."""
+    try:
+        config: Any = module.config
+        return str(json.dumps(json.loads(config.to_json_string(use_diff=True)), sort_keys=True))
+    except Exception:  # a configuration may hold anything
+        return ""
 
 
 def warm_up(family: str) -> None:

@@ -214,6 +214,8 @@ class Step:
             media_untried=self.model.media_untried,
             model_place=places.of_code(forward.__code__),
         )
+        if self.spec["engine"] == "none" and self.model.name and self.spec["model"] != models.OWN:
+            self.evidence["config"] = models.written(tuning.base_of(self.model.module))
         self.insides = watch.Insides(self.model.layers)
         self.types = {name: type(layer).__name__ for name, layer in self.model.layers.items()}  # FSDP2 renames classes
 

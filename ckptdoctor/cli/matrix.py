@@ -57,6 +57,7 @@ def command(request: MatrixRequest, words: tuple[str, ...], to: Destination) -> 
     \b
     ckptdoctor matrix --vary 'transformers>=4.46' --vary 'llamafactory>=0.9'
     ckptdoctor matrix --vary 'transformers>=4.46' --every minor --checkpoint-fn mine.py:checkpoint
+    ckptdoctor matrix --vary ./transformers --model all --checkpoint-fn torch         every family that learns a language
 
     Several jobs share a map with --shard, each with a store of its own. `merge` adds the results of their stores to the one of
     --store; the same command without --shard then prints the whole map, and runs only what is still missing.

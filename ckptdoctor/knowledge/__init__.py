@@ -62,6 +62,8 @@ def about(package: str = "", model: str = "") -> Map:
     if package and package not in whole.axes:
         known = ", ".join(sorted({*load().axes, "deepspeed"}))
         raise UsageFault(f"Nothing is known of '{package}'.", f"known are {known}; `ckptdoctor matrix` measures others")
+    if package == "transformers" and model and model not in whole.models():
+        whole = load(FAMILIES_FILE)
     if model and model not in whole.models():
         raise UsageFault(f"Nothing is known of '{model}'.", f"measured were {', '.join(whole.models())}")
     others = {name for name in catalog.with_functions() if catalog.is_trainer(package) and name != package}

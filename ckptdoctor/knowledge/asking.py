@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.knowledge import pairs
+from ckptdoctor.knowledge import families, pairs
 from ckptdoctor.model import declared
 from ckptdoctor.model.answer import SCHEMA, Answer, Known, Pair
 from ckptdoctor.model.compatibility import Cell, How
@@ -77,6 +77,8 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
     if not named:
         names = listed(sorted(known.axes))
         raise UsageFault(f"None of these packages was measured; measured were {names}.", "name one of them")
+    if family and family not in known.models() and not trainers:
+        return _of_family(family, named[MODEL_LIBRARY])
     asked = {name: _releases(spec, known.axes[name]) for name, spec in named.items()}
     notes = list(_notes(requirements, asked, named, unread))
     found = [pair for name in trainers or _all_trainers(known.axes) for pair in _pairs(name, asked, family)]
@@ -85,10 +87,26 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
     said, summary = _summary(found)
     summary = f"{summary}{_when(found)}{_families(family)}" if found else summary
     exact = _exact(named)
+    notes += _of_torch(family, exact.get(MODEL_LIBRARY, ""))
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
         nearest = tuple(one for one in pairs.combinations(trainers[0], exact, family, "") if one.command)
     return Answer(SCHEMA, said, summary, tuple(found), nearest, tuple(notes))
+
+
+def _of_family(family: str, admitted: SpecifierSet) -> Answer:
+    """What is known of a family that was measured with torch's own functions alone."""
+    found = families.told(family, _releases(admitted, families.load().axes[MODEL_LIBRARY]))
+    said, summary = families.answer(family, found)
+    return Answer(SCHEMA, said, summary, (), families=tuple(one.as_answer() for one in found))
+
+
+def _of_torch(family: str, release: str) -> list[str]:
+    """What is known of a release of transformers beside trainers: of the family, or of those that fail."""
+    if not release:
+        return []
+    found = [one.sentence for one in families.told(family, [release]) if one.verdict == "fail"] if family else []
+    return found if family else [text for text in (families.remark(release),) if text]
 
 
 def _name(requirement: Requirement, axes: Iterable[str]) -> str:

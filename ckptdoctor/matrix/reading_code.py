@@ -54,4 +54,4 @@ def of_all_families(request: MatrixRequest, fingerprints: Fingerprints) -> Matri
     families = sorted({family for one in known for family in one.digests})
     if not families:
         raise UsageFault("`--model all` needs releases of transformers to vary.", "add --vary 'transformers>=5'")
-    return replace(request, options=replace(request.options, models=families, by_family=True))
+    return replace(request, options=replace(request.options, models=families, packed=True, by_family=True))

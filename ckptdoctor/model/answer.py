@@ -43,6 +43,24 @@ class Pair(msgspec.Struct, frozen=True):
     """Some of them were made on this machine, by ``known --extend``."""
 
 
+class OfFamily(msgspec.Struct, frozen=True):
+    """A model family with torch's own checkpoint functions, in a release of transformers."""
+
+    family: str
+    transformers: str
+    known: Known
+    """``not known``: a tiny model of the family does not run."""
+    sentence: str
+    """What is known, and how."""
+    rules: tuple[str, ...]
+    """Of the faults that were found."""
+    how: How
+    date: str = ""
+    """When the run was made that this rests on: YYYY-MM-DD."""
+    here: bool = False
+    """It was made on this machine, by ``known --extend``."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The answer to a question of the form "does this work together?"."""
 
@@ -56,6 +74,8 @@ class Answer(msgspec.Struct, frozen=True):
     """For one pair that fails or is not known: what works with one of its releases."""
     notes: tuple[str, ...] = ()
     """What of the question was left out, and why; which releases came since it was measured."""
+    families: tuple[OfFamily, ...] = ()
+    """Of a question about a family and no trainer: what is known of it, oldest release first."""
     since: dict[str, tuple[str, ...]] | None = None
     """Releases that came since, by package, oldest first; none if the index was not asked or did not answer."""
 

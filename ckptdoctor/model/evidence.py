@@ -384,6 +384,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     model_class: str = ""
     family: str = ""
     """The model's family, as transformers names it."""
+    config: str = ""
+    """The tiny model's configuration without an engine: JSON, as far as it differs from what its class has by default."""
     media: tuple[str, ...] = ()
     """What the step's inputs held beside text: ``images``, ``sound``."""
     media_untried: tuple[str, ...] = ()

@@ -91,6 +91,8 @@ class ProbeRequest(NamedTuple):
     """The sentence that says that the job's own model is not tried, or may not be; empty if it is."""
     unjudged: tuple[str, ...] = ()
     """Why the job cannot be judged. Then nothing is run."""
+    family: str = ""
+    """The job's model family, whether or not it is tried; empty where it is not known, or only guessed."""
 
 
 def probe_request(request: Request, job: JobFile | None, environment: Environment) -> ProbeRequest:
@@ -149,7 +151,8 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
     unjudged = [*found.unjudged, *([] if given else lacking(found, environment))]
     stand_in = _stand_in(found, guessed) if told.names_model else ""
     how = found.how or f"{found.source} names no model"
-    return ProbeRequest(chosen, summary(found), tuple(notes), how, stand_in, tuple(unjudged))
+    family = "" if found.doubt else given or found.family
+    return ProbeRequest(chosen, summary(found), tuple(notes), how, stand_in, tuple(unjudged), family)
 
 
 def _unknown(found: Job, told: Format, environment: Environment) -> list[str]:

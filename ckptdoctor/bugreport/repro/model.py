@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pprint
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +46,10 @@ def _real_model(draft: Draft) -> str:
     kind = draft.probe.evidence.model_class
     kind = f"transformers.{kind}" if kind.isidentifier() else ""
     is_plain = draft.probe.model in FALLBACK_FAMILIES
+    if kind and draft.probe.evidence.config and not is_plain:
+        return template(
+            "tried_model", config=_settings(draft.probe.evidence.config), kind=draft.probe.evidence.model_class
+        )
     return template(
         "real_model",
         config=_config(draft, kind),
@@ -53,6 +59,11 @@ def _real_model(draft: Draft) -> str:
         + ("config.attention_dropout = 0.1\n" if draft.probe.variant == "dropout" else ""),
         model=kind or "transformers.AutoModelForCausalLM.from_config",
     )
+
+
+def _settings(config: str) -> str:
+    """A configuration in JSON as a dictionary of Python's."""
+    return pprint.pformat(json.loads(config), indent=1, width=110, compact=True)
 
 
 def _config(draft: Draft, kind: str) -> str:

@@ -27,6 +27,7 @@ def render(answer: Answer, style: Style) -> str:
         [
             layout.sentence(answer.summary, f"{word}  ", fg=color, bold=True),
             _pairs(answer, layout) if len(answer.pairs) > 1 else [],
+            _families(answer, layout) if len(answer.families) > 1 else [],
             [line for one in answer.nearest for line in (*layout.wrap(one.sentence, "- ", "  "), f"    {one.command}")],
             layout.notes(answer.notes),
         ]
@@ -43,6 +44,16 @@ def _pairs(answer: Answer, layout: Layout) -> list[str]:
             rows.append([f"{trainer} {release}", first if first == last else f"{first} to {last}", ends])
     more = [f"  and {len(rows) - _MOST_ROWS} more rows; --format json has all pairs"] if len(rows) > _MOST_ROWS else []
     return [*layout.table(["trainer", "transformers", "result"], rows[-_MOST_ROWS:]), *more]
+
+
+def _families(answer: Answer, layout: Layout) -> list[str]:
+    """A row for each run of releases of transformers in which a family ends alike."""
+    rows = []
+    for ends, run in itertools.groupby(answer.families, key=lambda one: (one.known, one.rules)):
+        told = [one.transformers for one in run]
+        result = {"works": "works", "fails": f"fails ({', '.join(ends[1])})"}.get(ends[0], "does not run tiny")
+        rows.append([told[0] if len(told) == 1 else f"{told[0]} to {told[-1]}", result])
+    return layout.table(["transformers", "result"], rows)
 
 
 def _end(pair: Pair) -> str:
