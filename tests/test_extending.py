@@ -1,12 +1,15 @@
 """What is measured on this machine: it adds to what ships, is marked wherever it is used, and nothing known is run again."""
 
+import sys
+from contextlib import nullcontext
+
 import msgspec
 import pytest
 from packaging.specifiers import SpecifierSet
 
 from ckptdoctor import knowledge, results
 from ckptdoctor.environment.index import Release
-from ckptdoctor.errors import UsageFault
+from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.matrix import extending
 from ckptdoctor.matrix.axes import Axis
@@ -182,6 +185,15 @@ def test_only_what_is_not_known_is_run_and_what_is_known_speaks_for_the_same_cod
         ("4.51.3", "0.9.2", "inferred", "4.50.3"),
         ("4.51.3", "0.9.3", "measured", "4.51.3"),
     }
+
+
+def test_an_environment_without_torch_is_named_before_anything_is_installed(cache, monkeypatch):
+    class Local(Index):
+        session = None
+
+    monkeypatch.setattr(extending, "index", lambda: nullcontext(Local(transformers=["99.0.0"])))
+    with pytest.raises(TargetError, match="torch is not installed for"):
+        extending.extend({"llamafactory": SpecifierSet("==0.9.3")}, sys.executable)
 
 
 def test_an_index_without_a_package_is_named(cache, tmp_path, monkeypatch):

@@ -18,6 +18,8 @@ MATRIX_REQUEST = "ckptdoctor.matrix.request:build"
 
 
 def _named(_context: click.Context, _option: click.Parameter, requirements: tuple[str, ...]) -> tuple[str, ...]:
+    if not requirements:
+        return ()
     from ckptdoctor.environment.named import named
 
     return tuple(map(named, requirements))

@@ -42,7 +42,9 @@ def load(file: str = TRAINERS_FILE) -> Map:
         return shipped(file)
     found = layers.together(shipped(file), own)
     here = sum(found.run_of(cell).here for cell in found.cells)
-    note = f"{counted(here, 'combination')} rest on runs made here by `ckptdoctor known --extend`."
+    note = (
+        f"{counted(here, 'combination')} rest on runs made here by `ckptdoctor known --extend`, with torch {own.torch}."
+    )
     return msgspec.structs.replace(found, notes=[*found.notes, note] if here else found.notes)
 
 

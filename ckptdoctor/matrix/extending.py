@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import layers
 from ckptdoctor.matrix import released_files
 from ckptdoctor.matrix.axes import Axis, is_pinned
@@ -140,6 +141,9 @@ def _measured(
     found = [_axis(name, lambda release: (release.name, release.version) in used, releases) for name in names]
     found = [axis for axis in found if axis.releases]
     with opened(request, observer, taking(request)) as measuring:
+        if not measuring.target.version("torch"):
+            where = measuring.target.executable
+            raise TargetError(f"torch is not installed for {where}.", "name a Python that has torch: --python PATH")
         fingerprints = read_fingerprints(found, request, releases, observer)
         work = Work(found, fingerprints, request, measuring, runs, missing.__contains__)
         work.run()

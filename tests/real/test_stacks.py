@@ -32,6 +32,10 @@ def test_the_fault_the_project_exists_for(demo):
     assert finding["error"]["message"] == "'functools.partial' object has no attribute '__self__'"
 
 
+def test_it_ends_as_it_did_when_these_files_were_measured(demo):
+    assert demo.report["unexpected"] == []
+
+
 def test_who_reads_and_who_hands_over(demo):
     finding = the_finding(demo)
     reader, giver = finding["culprit"], finding["passed_by"]
