@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.matrix import sharding
+from ckptdoctor.matrix import costs, sharding
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Group
 from ckptdoctor.matrix.sharding import Shard
@@ -40,13 +40,44 @@ def test_a_release_of_transformers_stays_in_one_shard():
 
 def test_shards_cost_alike():
     shares = [sharding.own(groups([9, 7, 6, 5, 4, 3, 2, 1]), Shard(number, 2)) for number in (1, 2)]
-    costs = [
-        sharding.BASE_COST * len({one.members[0].stack["transformers"] for one in share})
-        + sharding.STEP_COST * len(share)
-        for share in shares
-    ]
+    expected = [seconds(share) for share in shares]
 
-    assert max(costs) <= 1.1 * min(costs)
+    assert max(expected) <= 1.1 * min(expected)
+
+
+def seconds(share):
+    """What a shard takes, by what was measured."""
+    releases = {one.members[0].stack["transformers"] for one in share}
+    return sum(
+        sharding.cost([one for one in share if one.members[0].stack["transformers"] == release]) for release in releases
+    )
+
+
+def test_a_trainer_whose_probes_take_longer_counts_for_more():
+    known = costs.shipped()
+    dear = max(known.trainers, key=lambda name: known.of_trainer(name, ["none"]))
+    cheap = min(known.trainers, key=lambda name: known.of_trainer(name, ["none"]))
+    one, other = (
+        [Group([Combination((("transformers", "4.1.0"), (name, f"0.{at}.0")), "glm4")]) for at in range(4)]
+        for name in (dear, cheap)
+    )
+
+    assert sharding.cost(one) > 1.2 * sharding.cost(other)
+    assert sharding.cost(one, ["none", "ddp"]) > 1.5 * sharding.cost(one)
+    assert known.of_trainer("overbake", ["none"]) > 0
+
+
+def test_costs_are_medians_of_what_a_store_holds(tmp_path):
+    with Store(tmp_path / "store") as store:
+        for base, seconds_taken in (("one", 1.0), ("two", 2.0), ("three", 6.0)):
+            store.keep_evidence(base, Evidence(id="glm4/none/none", ended="returned", seconds=0.5))
+            store.keep_evidence(base, Evidence(id="glm4/torch:reentrant/none", ended="returned", seconds=0.5))
+            own = "glm4/axolotl/none/axolotl==0.8.1"
+            store.keep_evidence(base, Evidence(id=own, ended="returned", seconds=seconds_taken))
+
+    found = costs.measured([tmp_path / "store"])
+
+    assert (found.shared, found.trainers) == ({"none": 1.0}, {"axolotl": {"none": 2.0}})
 
 
 def test_the_order_of_the_groups_does_not_matter():

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.matrix import costs
 from ckptdoctor.matrix.inference import Group
 
-BASE_COST = 3.0
-"""Seconds for each release of transformers in a shard: an overlay and an import (``benchmarks/README.md``)."""
-
-STEP_COST = 0.5
-"""Seconds for each trainer's release on it, likewise."""
+BASE_COST = 2.5
+"""Seconds for each release of transformers beside its probes: an overlay and an import (``benchmarks/README.md``)."""
 
 
 class Shard(NamedTuple):
@@ -41,17 +39,34 @@ def parse(text: str) -> Shard:
     return shard
 
 
-def own(groups: Sequence[Group], shard: Shard) -> list[Group]:
-    """The groups that this shard runs. Those of one release of transformers stay together: it is imported once for them."""
+def own(groups: Sequence[Group], shard: Shard, engines: Sequence[str] = ()) -> list[Group]:
+    """The groups that this shard runs. Those of one release of transformers stay together: it is imported once for them.
+
+    Args:
+        groups: All that there are.
+        shard: Which part.
+        engines: What wraps the model; none without any.
+    """
     together: dict[str, list[Group]] = {}
     for group in groups:
         together.setdefault(group.members[0].stack.get("transformers", ""), []).append(group)
+    expected = {release: cost(each, engines) for release, each in together.items()}
     loads = [0.0] * shard.parts
     mine: list[Group] = []
-    # The largest first, each to the shard with the least so far: no shard is left with a large one in the end.
-    for _, each in sorted(together.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+    # The dearest first, each to the shard with the least so far: no shard is left with a dear one in the end.
+    for release in sorted(together, key=lambda release: (-expected[release], release)):
         at = loads.index(min(loads))
-        loads[at] += BASE_COST + STEP_COST * len(each)
+        loads[at] += expected[release]
         if at == shard.number - 1:
-            mine += each
+            mine += together[release]
     return mine
+
+
+def cost(groups: Sequence[Group], engines: Sequence[str] = ()) -> float:
+    """Seconds that the groups of one release of transformers take, by what was measured with the shipped maps."""
+    wrapped = tuple(engines) or (costs.USUAL,)
+    known = costs.shipped()
+    models = {group.members[0].model for group in groups}
+    trainers = [group.members[0].trainer_requirement.partition("==")[0] for group in groups]
+    steps = sum(known.of_trainer(name, wrapped) for name in trainers if name)
+    return round(BASE_COST + len(models) * known.of_base(wrapped) + steps, 2)
