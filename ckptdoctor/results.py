@@ -70,8 +70,12 @@ def _sources() -> Any:
 def circumstances() -> list[Any]:
     """What may change what a stack does and is no part of it: environment variables, and whether there are GPUs."""
     variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
-    devices = sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
-    return [variables, devices]
+    return [variables, devices()]
+
+
+def devices() -> list[str]:
+    """The files by which the system offers its GPUs."""
+    return sorted(str(device) for device in Path("/dev").glob("nvidia*")) if sys.platform == "linux" else []
 
 
 def load(name: str) -> Report | None:

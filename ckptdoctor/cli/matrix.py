@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     "--seed", type=int, default=0, show_default=True, help="Choose the combinations of --audit with this seed."
 )
 @click.option("--shard", metavar="K/N", help="Run the K-th of N parts, so that N jobs share the work. See merge.")
+@click.option(
+    "--executor",
+    metavar="ray[=ADDRESS]",
+    default="local",
+    help="Run on the nodes of a Ray cluster: the one of this machine, or the one at ADDRESS. Default: this machine alone.",
+)
 @click.argument("words", nargs=-1, metavar="[merge STORE...]")
 @format_options("map")
 def command(request: MatrixRequest, words: tuple[str, ...], to: Destination) -> int:

@@ -44,7 +44,7 @@ class Environments:
             cache: Where overlays and environments are kept.
             sources: What copies commits that are to be installed; without it, their copies have to be in the cache.
         """
-        self._located = sources.located if sources else partial(copies.located, cache=cache)
+        self.located = sources.located if sources else partial(copies.located, cache=cache)
         self.target, self.facts, self.cache = target, facts, cache
         self._made: dict[object, Any] = {}
         self._locks: dict[object, threading.Lock] = {}
@@ -138,7 +138,7 @@ class Environments:
         python = self.python(base)
         return overlay.make(
             python,
-            [self._located(requirement) for requirement in requirements],
+            [self.located(requirement) for requirement in requirements],
             with_dependencies=False,
             environment_packages=self._once(("installed", python), lambda: self._installed(python)),
             cache=self.cache,
@@ -166,7 +166,7 @@ class Environments:
         workspace.hold(self.cache, f"environments/{name}")
         locations.mark_used(folder)
         if not (folder / "bin" / "python").exists():
-            self._build(folder, asked, self._located(f"torch=={torch}"))
+            self._build(folder, asked, self.located(f"torch=={torch}"))
         return folder / "bin" / "python"
 
     def _build(self, folder: Path, python: str, torch: str) -> None:

@@ -1,4 +1,4 @@
-"""Where tasks run: an interface, and its implementation for this machine. Another one could use a cluster.
+"""Where tasks run: an interface, and its implementation for this machine; ``ray_executor`` has the one for a cluster.
 
 Tasks and events are plain data, so they can be sent to another machine.
 """
@@ -105,6 +105,9 @@ class Executor(Protocol):
     def run(self, tasks: Sequence[Task], claim: Claim) -> Iterator[Event]:
         """Run all tasks, in any order, each once it is claimed; their events as they come, ``Ended`` last for each."""
 
+    def notes(self) -> list[str]:
+        """What a reader of the results must know of where they come from."""
+
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
 
@@ -133,7 +136,7 @@ class Local:
         events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         # Tasks of one Python run one after another, so that few fork servers are alive at a time.
         waiting = sorted(tasks, key=lambda task: task.base)
-        left = Counter(_python(task.base) for task in tasks)
+        left = Counter(python_of(task.base) for task in tasks)
         at_once = max(1, self._jobs // max(1, min(self._jobs, len(tasks))))
         running = 0
         while left.total():
@@ -141,7 +144,7 @@ class Local:
                 running += 1
                 self._pool.submit(self._guarded, task, at_once, events)
             if not running:
-                yield Doing(waiting[0].base, f"waiting for another run, which measures {_over(waiting[0].base)}")
+                yield Doing(waiting[0].base, f"waiting for another run, which measures {over(waiting[0].base)}")
             try:
                 event = events.get(timeout=PAUSE if waiting and running < self._jobs else None)
             except queue.Empty:
@@ -150,10 +153,14 @@ class Local:
                 raise event
             if isinstance(event, Ended):
                 running -= 1
-                left[_python(event.base)] -= 1
-                if not left[_python(event.base)] and left.total():
+                left[python_of(event.base)] -= 1
+                if not left[python_of(event.base)] and left.total():
                     self._environments.release(event.base)
             yield event
+
+    def notes(self) -> list[str]:
+        """Nothing: all results are this machine's."""
+        return []
 
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
@@ -195,7 +202,7 @@ def perform(
     """
     base = task.base
     try:
-        tell(Doing(base, f"preparing {_over(base)}"))
+        tell(Doing(base, f"preparing {over(base)}"))
         python, overlay = environments.python(base), environments.overlay(base)
         fork_server = environments.fork_server(base) if overlay else None
         if stop.is_set():
@@ -205,7 +212,7 @@ def perform(
             tell(Looked(base, facts))
             overlays, trainers = _add_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
-            tell(Doing(base, f"{len(wanted)} probes with {_over(base)}"))
+            tell(Doing(base, f"{len(wanted)} probes with {over(base)}"))
             workers = {
                 worker: [spec for spec, where in wanted.items() if where == worker]
                 for worker in (WITHOUT_DEEPSPEED, FULL_STACK)
@@ -260,11 +267,13 @@ def _specs(task: Task, facts: Environment, trainers: dict[str, Trainer]) -> dict
     return wanted
 
 
-def _over(base: Base) -> str:
+def over(base: Base) -> str:
+    """A base, for people."""
     return ", ".join(base.requirements) or "the target"
 
 
-def _python(base: Base) -> tuple[str, str]:
+def python_of(base: Base) -> tuple[str, str]:
+    """The Python whose fork server a base needs: its version and its torch."""
     return base.python, base.torch
 
 

@@ -118,6 +118,7 @@ class Measuring:
             kept = self._known(task.base)
             known = self._told(self._judged(task.combinations, kept))
             runs.update(known)
+            self.ran += len(known) if task.base in begun else 0  # it was lost on the way, and is begun again
             left = tuple(one for one in task.combinations if one not in known)
             task = Task(task.base, left, task.options, tuple(kept.evidence))
             begun[task.base] = task, kept

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix import sharding
 from ckptdoctor.matrix.axes import Every
 from ckptdoctor.matrix.sharding import Shard
@@ -31,6 +32,7 @@ class MatrixRequest:
         store: Where results are kept.
         refresh: Run again what the store knows.
         shard: The part that is run; none for all.
+        cluster: The address of the Ray cluster that runs it, empty for the one that is running here; none for this machine.
     """
 
     vary: Sequence[str]
@@ -47,6 +49,7 @@ class MatrixRequest:
     store: Path | None = None
     refresh: bool = False
     shard: Shard | None = None
+    cluster: str | None = None
 
 
 def build(
@@ -68,6 +71,7 @@ def build(
     store: str | None = None,
     refresh: bool = False,
     shard: str | None = None,
+    executor: str = "local",
 ) -> MatrixRequest:
     """A request from what the command line takes, by the names of its options."""
     return MatrixRequest(
@@ -85,4 +89,17 @@ def build(
         store=Path(store) if store else None,
         refresh=refresh,
         shard=sharding.parse(shard) if shard else None,
+        cluster=_cluster(executor),
     )
+
+
+def _cluster(executor: str) -> str | None:
+    """The address in ``ray=ADDRESS``; none for ``local``.
+
+    Raises:
+        UsageFault: It is neither.
+    """
+    name, _, address = executor.partition("=")
+    if name not in ("local", "ray") or (name == "local" and address):
+        raise UsageFault(f"'{executor}' is no executor.", "write --executor ray, --executor ray=HOST:PORT, or local")
+    return address if name == "ray" else None

@@ -20,11 +20,10 @@ from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.matrix import axes, inference, questions, reading_code, sharding
+from ckptdoctor.matrix import axes, choosing_executor, inference, questions, reading_code, sharding
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
-from ckptdoctor.matrix.executor import Local
 from ckptdoctor.matrix.inference import Fingerprints
 from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.request import MatrixRequest
@@ -116,7 +115,7 @@ def opened(request: MatrixRequest, observer: Observer, sources: Sources) -> Iter
     path = request.store or cache / locations.STORE
     workspace.hold(cache, locations.STORE)
     with Store(path) as store, Environments(python, target, cache, sources) as environments:
-        executor = Local(environments, request.jobs)
+        executor = choosing_executor.choose(request, environments)
         requirements = [sources.pinned(text) for text in request.requirements]
         made = Measuring(target, request.options, store, executor, observer, requirements, request.refresh)
         with made:
@@ -158,7 +157,7 @@ class Work:
         for group in self.groups:
             group.errors_speak = request.options.by_family
             group.distrusted = request.exhaustive
-        self.own = sharding.own(self.groups, request.shard) if request.shard else self.groups
+        self.own = sharding.own(self.groups, request.shard, request.options.engines) if request.shard else self.groups
         """The groups that are run here."""
         self.runs: dict[Combination, Run] = dict(known)
         self.audit: Audit | None = None
@@ -254,6 +253,7 @@ class Work:
             notes.append(f"Shard {self._request.shard.label} runs {own} of {all_of_them} groups of combinations.")
         lacking = {} if self._request.options.by_family else self._lacking
         notes += [f"{family} is not in transformers {_span(releases)}." for family, releases in lacking.items()]
+        notes += self._session.executor.notes()
         if self._session.store.lost:
             notes.append(f"Results could not be kept in {self._session.store.path}: {self._session.store.lost}.")
         others = sorted(f"{name} {release}" for name, release in self._for_others if catalog.is_trainer(name))

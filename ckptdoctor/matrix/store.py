@@ -209,10 +209,7 @@ def key(base: Base, target: Environment, options: Options) -> str:
         options: What to try; files and modules that it names count by their contents.
     """
     added = {"torch", *(canonicalize_name(Requirement(requirement).name) for requirement in base.requirements)}
-    functions = [
-        _file_of(name.rpartition(":")[0], target) for name in options.functions if name not in named_functions()
-    ]
-    own = {file for file in (*functions, *(Path(name, "config.json") for name in options.models)) if file}
+    own = set(own_files(options, target).values())
     parts = [
         FORMAT,
         msgspec.to_builtins(base),
@@ -221,10 +218,10 @@ def key(base: Base, target: Environment, options: Options) -> str:
         platform.machine(),
         sorted((package.name, package.version) for package in target.packages),
         results.circumstances(),
-        [_state(package) for package in target.packages if package.name in target.stack and package.name not in added],
+        [_state(package) for package in editable(target) if package.name not in added],
         [requirements.source_changed_at(Requirement(requirement)) for requirement in base.requirements],
         "" if all(map(requirements.names_one_release, map(Requirement, base.requirements))) else _today(),
-        sorted((str(file.absolute()), contents) for file in own if (contents := _contents(file))),
+        sorted((str(file.absolute()), digest) for file in own if (digest := contents(file))),
         probes_code(),
     ]
     return hashlib.sha256(encode_exactly(parts)).hexdigest()[:32]
@@ -241,7 +238,20 @@ def _state(package: Package) -> tuple[int, int, int]:
     return len(files), sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)
 
 
-def _contents(file: Path) -> str:
+def editable(target: Environment) -> list[Package]:
+    """Packages of the stack; one that was edited in place keeps its version."""
+    return [package for package in target.packages if package.name in target.stack]
+
+
+def own_files(options: Options, target: Environment) -> dict[str, Path]:
+    """Files of the user's own that decide what probes observe, by the function or model that names them."""
+    names = [name for name in options.functions if name not in named_functions()]
+    functions = {name: file for name in names if (file := _file_of(name.rpartition(":")[0], target))}
+    return functions | {name: Path(name, "config.json") for name in options.models}
+
+
+def contents(file: Path) -> str:
+    """A digest of a file; empty where it cannot be read."""
     try:
         return hashlib.sha256(file.expanduser().read_bytes()).hexdigest()
     except (OSError, RuntimeError):  # the latter for ~ where there is no home
