@@ -201,3 +201,10 @@ def test_an_index_without_a_package_is_named(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(UsageFault, match="No package index in use has transformers"):
         extending.extend({})
+
+
+def test_a_family_that_is_not_measured_is_refused():
+    ran = call("known", "--extend", "--model", "qwen2", "llamafactory==0.9.3", "transformers==4.51.3")
+
+    assert ran.status == 2
+    assert "--extend measures the families glm4, glm and llama, not qwen2" in " ".join(ran.err.split())

@@ -89,7 +89,7 @@ def command(
         raise UsageFault(f"A question is not answered as {to.format}.", "use --format text or --format json")
     requirements, unread = _asked(packages, files)
     if extend:
-        _extend(requirements, python)
+        _extend(requirements, model, python)
     if is_question:
         return _answer(requirements, unread, model, offline, to)
     found = knowledge.about("".join(packages), model)
@@ -122,11 +122,17 @@ def _answer(
     return answer.status
 
 
-def _extend(requirements: Sequence[Requirement], python: str | None) -> None:
+def _extend(requirements: Sequence[Requirement], model: str, python: str | None) -> None:
     """Measure what is asked for and not known, and keep it."""
     from ckptdoctor.knowledge import asking
     from ckptdoctor.matrix import extending
+    from ckptdoctor.words.wording import listed
 
+    if model and model not in extending.OPTIONS.models:
+        raise UsageFault(
+            f"--extend measures the families {listed(extending.OPTIONS.models)}, not {model}.",
+            f"measure a map of {model}: ckptdoctor matrix --model {model} --vary transformers==RELEASE",
+        )
     with progress.observer() as observer:
         found = extending.extend(asking.wanted(requirements), python, observer=observer)
     click.echo(_told(found, extending.keep(found) if found.added.cells else ""), err=True)
