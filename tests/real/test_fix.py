@@ -24,14 +24,11 @@ def verified(ran, kind):
 CELLS = [
     ("4.51.3", "llamafactory==0.9.2", {"llamafactory": "0.9.3"}),
     ("4.57.6", "llamafactory==0.9.2", {"llamafactory": "0.9.3"}),
-    ("5.23.0", "llamafactory==0.9.2", {"transformers": "5.22.2", "llamafactory": "0.9.5"}),
     ("5.23.0", "llamafactory==0.9.5", {"transformers": "5.22.2"}),
     ("4.51.3", "axolotl==0.8.1", {"axolotl": "0.9.0"}),
     ("4.57.6", "axolotl==0.8.1", {"axolotl": "0.15.0"}),
     ("5.23.0", "axolotl==0.8.1", {"transformers": "5.22.2"}),
-    # Newer than the knowledge, so that it is found by trying alone.
     ("5.24.0", "llamafactory==0.9.2", {"transformers": "5.22.2", "llamafactory": "0.9.5"}),
-    ("5.24.0", "llamafactory==0.9.5", {"transformers": "5.22.2"}),
 ]
 
 
