@@ -45,6 +45,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``excerpt``         some definitions of a module, without the rest of it
 ``trainers``        how each trainer switches its functions on, a file for each
 ``engines``         what wraps the model, a file for each kind
+``deepspeed_on_cpus``  what DeepSpeed does on CPUs alone, and not on the GPUs that a probe stands for
 ``catalog``         what the doctor sent of its records
 ``stand_in``        a GPU simulated on the CPU
 ``reads``           what a probe's process reads beside modules

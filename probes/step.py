@@ -49,6 +49,9 @@ UNAVAILABLE = (models.ModelUnavailableError, functions.FunctionUnavailableError,
 ZERO = 1e-8
 """The same where steps run the same operations: below it, a gradient is zero but for rounding, as that of a bias of keys is."""
 
+ZERO_IN_SHORT = 1e-6
+"""The same in bf16 and fp16."""
+
 Note = Callable[[dict[str, Any]], None]
 """Takes a part of the evidence as it comes."""
 
@@ -306,8 +309,9 @@ class Step:
 
     def _compare(self, plain: dict[str, Any], checkpointed: dict[str, Any]) -> dict[str, Any]:
         tolerance = WRONG if self.evidence["precision"] == "fp32" else WRONG_IN_SHORT
+        zero = ZERO if self.evidence["precision"] == "fp32" else ZERO_IN_SHORT
         # With the cache on, attention may run another kernel in the plain step.
-        return gradients.compare(plain, checkpointed, tolerance, NOISE if self.spec["variant"] == "cache" else ZERO)
+        return gradients.compare(plain, checkpointed, tolerance, NOISE if self.spec["variant"] == "cache" else zero)
 
     def _forward(self) -> tuple[torch.Tensor, int]:
         """The loss of a forward pass, and the bytes saved for backward."""

@@ -49,6 +49,14 @@ def test_a_family_in_a_release_has_its_answer_and_status(family, status, known, 
         assert "measured on 20" in answer["summary"]
 
 
+def test_a_warning_is_told_of_a_family_that_works():
+    """transformers#35509: keyword arguments of packed sequences did not reach the layers under checkpointing."""
+    status, answer = ask("transformers==4.50.3", "--model", "mistral")
+    assert (status, answer["known"]) == (0, "works")
+    assert "with a warning: MistralForCausalLM under checkpointing loses keyword arguments" in answer["summary"]
+    assert "(CKPT006)" in answer["summary"]
+
+
 def test_many_releases_are_summed_up_and_shown_as_a_table():
     ran = call("known", "--offline", "transformers>=5.20", "--model", "ctrl")
     assert ran.status == 1

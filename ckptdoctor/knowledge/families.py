@@ -51,7 +51,8 @@ class Told(NamedTuple):
     @property
     def _what(self) -> str:
         if self.verdict == "ok":
-            return "trains with torch's own checkpoint functions"
+            but = "; ".join(dict.fromkeys(_in_words(fault) for fault in self.run.faults if fault.severity == "warning"))
+            return "trains with torch's own checkpoint functions" + (f", with a warning: {but}" if but else "")
         if self.verdict == "fail":
             faults = "; ".join(dict.fromkeys(map(_in_words, _errors(self.run))))
             return f"fails with torch's own checkpoint functions: {faults}"
