@@ -16,6 +16,7 @@ from ckptdoctor import catalog, knowledge
 from ckptdoctor.knowledge import files
 from ckptdoctor.model.compatibility import Cell, Judged, Map
 from ckptdoctor.model.report import DECIDED, ProbeResult, Report, Unexpected, Verdict
+from ckptdoctor.rules import NOT_DIAGNOSED
 
 
 def compare(report: Report) -> Report:
@@ -66,11 +67,12 @@ def _differs(probe: ProbeResult, judged: Judged, cell: Cell, known: Map, report:
 
 def _verdict(probe: ProbeResult, report: Report) -> Verdict:
     """As a map has it: a warning is no failure, and what the machine broke off is no result."""
-    if probe.outcome == "ok":
-        return "ok"
-    if any(finding.severity == "error" and probe.id in finding.probes for finding in report.findings):
-        return "fail" if probe.outcome in ("triggered", "failed") and not probe.evidence.unfit else "error"
-    return "ok" if probe.rules and probe.outcome == "triggered" else "error"
+    errors = {one.rule for one in report.findings if one.severity == "error" and probe.id in one.probes}
+    if probe.outcome not in ("ok", "triggered", "failed") or probe.evidence.unfit:
+        return "error"
+    if errors - {NOT_DIAGNOSED}:
+        return "fail"
+    return "error" if errors or probe.outcome == "failed" else "ok"
 
 
 def _sentence(one: Unexpected, torch: str) -> str:

@@ -108,6 +108,14 @@ def test_nothing_is_said_of_what_was_broken_off(site, know, outcome):
     assert expected.compare(report(site, outcome)).unexpected == ()
 
 
+def test_what_could_not_be_diagnosed_is_no_failure_and_a_warning_neither(site, know):
+    know("ok")
+    made = report(site, "triggered")
+
+    assert expected.compare(changed(made, "findings[0].rule", "CKPT900")).unexpected == ()
+    assert expected.compare(changed(made, "findings[0].severity", "warning")).unexpected == ()
+
+
 def test_nothing_is_said_of_a_job_or_of_another_family_or_variant(site, know):
     know("fail")
     assert expected.compare(changed(report(site), "job", "train.yaml")).unexpected == ()

@@ -12,11 +12,15 @@ import time
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SUMMARIES = {
     "check": "Run tiny real training steps in an environment and judge them.",
@@ -39,6 +43,9 @@ SUMMARIES = {
 
 COMMANDS = tuple(SUMMARIES)
 
+COMPLETING = "_CKPTDOCTOR_COMPLETE"
+"""Is set by a shell that asks for its script, or for completions."""
+
 
 class Lazy(click.Group):
     """Imports a command only when it is run: ``--help`` and ``--version`` answer at once."""
@@ -52,7 +59,20 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command = importlib.import_module(f"ckptdoctor.cli.{cmd_name}").command
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        if COMPLETING in os.environ:
+            from ckptdoctor.cli import completing
+
+            completing.attach(command)
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, without importing them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=SUMMARIES[name]) for name in COMMANDS if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Their names and what they are for, without importing them."""
@@ -128,6 +148,10 @@ def run_command(arguments: list[str]) -> int:
     # What stands behind a command's name is the command's, or that of the job it starts.
     ours = itertools.takewhile(lambda one: one.startswith("-"), arguments)
     debug = "--debug" in ours or bool(os.environ.get("CKPTDOCTOR_DEBUG"))
+    if COMPLETING in os.environ:
+        from ckptdoctor.cli import completing
+
+        completing.register()
     try:
         status = group.main(arguments, prog_name="ckptdoctor", standalone_mode=False)
         sys.stdout.flush()

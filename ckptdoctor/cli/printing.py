@@ -86,6 +86,8 @@ def several_formats(subject: str, otherwise: str = "stdout") -> Callable[[Comman
 
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     _DestinationType = click.ParamType["Destination"]
 else:
     _DestinationType = click.ParamType  # not generic in every release of click
@@ -108,6 +110,12 @@ class _Format(_DestinationType):
         if equals and not file:
             self.fail(f"'{value}' names no file.", param, ctx)
         return Destination(name, file)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The formats that begin so."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name) for name in self._names if name.startswith(incomplete)]
 
 
 def destinations(formats: Sequence[Destination], output: str | None) -> list[Destination]:
