@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-from ckptdoctor.environment import copies, sources, tagging
+from ckptdoctor.environment import copies, sources, tagging, uv_errors
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
@@ -23,7 +23,7 @@ from ckptdoctor.matrix.axes import parse
 from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.model.sources import MARK, Source, titles
+from ckptdoctor.model.sources import MARK, Source, readable, titles
 from ckptdoctor.output import Style, render
 from tests.test_axes import SHELF
 
@@ -152,7 +152,8 @@ def test_in_a_repository_that_ignores_it_a_folder_is_whole(taken, tmp_path):
     ("text", "error", "said"),
     [
         ("./nowhere", UsageFault, "no folder or file"),
-        ("./empty", UsageFault, "does not tell the name"),
+        ("./empty", UsageFault, "is not a Python package"),
+        ("./repo@main..main", UsageFault, "names several commits"),
         ("pack @ file://{}/empty", UsageFault, "is not a Python package"),
         ("other @ file://{}/pack", UsageFault, "is the package pack, not other"),
         ("git+file://{}/pack@main", UsageFault, "is not a git repository"),
@@ -280,3 +281,29 @@ def test_a_version_that_is_not_known_breaks_no_requirement():
     assert pins.allows(Requirement("pack>=2"), "0+git0123456789abcdef", environment)
     assert not pins.allows(Requirement("pack>=2"), "1.9+src0123456789abcdef", environment)
     assert pins.allows(Requirement("pack<=2.0"), "2.0+src0123456789abcdef", environment)
+
+
+@pytest.mark.parametrize(
+    "text", ["./pack[more]", "pack[more] @ file://{}/pack", "pack @ file://{}/pack ; os_name == 'x'"]
+)
+def test_an_axis_refuses_what_is_more_than_a_release(taken, tmp_path, text):
+    project(tmp_path / "pack")
+    with pytest.raises(UsageFault, match="what is varied is the release alone"):
+        parse([text.format(tmp_path)], SHELF, sources=taken)
+
+
+def test_an_overlay_refuses_a_range(taken, tmp_path, cache):
+    folder = project(tmp_path / "repo")
+    committed(folder)
+    with pytest.raises(UsageFault, match="names several commits"):
+        sources.installed(Requirement(f"pack @ git+{folder.as_uri()}@main..main"), cache)
+
+
+def test_errors_of_uv_name_a_package_and_no_path():
+    said = "error: Failed to read `x @ file:///home/alice/.cache/ckptdoctor/sources/src0123456789abcdef/x.whl`\n"
+    assert uv_errors.distil(said, {}).message == "The overlay could not be made: Failed to read `x`."
+
+
+def test_errors_name_a_release_as_people_do():
+    told = {"pack": {"1.0+src0123456789abcdef": Source("./pack")}}
+    assert readable("pack 1.0+src0123456789abcdef is not good", told) == "pack 1.0 (./pack) is not good"

@@ -15,11 +15,9 @@ from packaging.utils import canonicalize_name
 from ckptdoctor.environment import project, repositories
 from ckptdoctor.environment.index import File, Release
 from ckptdoctor.environment.named import named
-from ckptdoctor.environment.repositories import SHORT, Address, Commit, Repository
+from ckptdoctor.environment.repositories import RANGE, SHORT, Address, Commit, Repository
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.sources import UNKNOWN, Source, marked
-
-RANGE = ".."
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class _Ends(NamedTuple):
 def is_range(text: str) -> bool:
     """Whether a requirement names several commits."""
     try:
-        return RANGE in (Requirement(named(text)).url or "").rpartition("@")[2]
+        return RANGE in repositories.ref_of(Requirement(named(text)).url or "")
     except InvalidRequirement:
         return False
 

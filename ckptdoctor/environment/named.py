@@ -42,8 +42,11 @@ def named(text: str) -> str:
         folder, url = found
         return f"{project.declared(project.in_folder(folder)).name or _name_in_url(url)} @ {url}"
     if not path.exists():
+        raise UsageFault(f"There is no folder or file {path}.", "name a package's folder, a wheel, or NAME==RELEASE")
+    if path.is_dir() and not any((path / file).is_file() for file in project.FILES):
         raise UsageFault(
-            f"There is no folder or file {path}.", "give --with a package's folder, a wheel, or NAME==RELEASE"
+            f"{path} is not a Python package: it has no pyproject.toml and no setup.py.",
+            "name the folder in which `pip install .` works",
         )
     name = project.declared(project.in_folder(path)).name if path.is_dir() else _name_of_archive(path.name)
     if not name:

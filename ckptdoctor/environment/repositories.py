@@ -21,6 +21,9 @@ from ckptdoctor.store import locations, workspace
 SHORT = 10
 """Digits of a commit that people read."""
 
+RANGE = ".."
+"""Between the two ends of a range of commits."""
+
 _FULL, _DIGITS = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{4,40}")
 _EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
@@ -55,6 +58,13 @@ def parse(url: str) -> Address:
     if parts.scheme == "file":  # urlunsplit leaves out the empty host
         bare = f"file://{path}"
     return Address(bare, unquote(ref) or "HEAD", asked.get("subdirectory", [""])[0].strip("/"))
+
+
+def ref_of(url: str) -> str:
+    """The ref in the URL of a requirement; empty where it names none, or is not git's."""
+    if not url.startswith("git+"):
+        return ""
+    return unquote(urlsplit(url.removeprefix("git+")).path.partition("@")[2])
 
 
 def around(folder: Path) -> Address | None:

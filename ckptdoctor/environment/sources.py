@@ -49,6 +49,8 @@ def installed(requirement: Requirement, cache: Path) -> Requirement:
 
     What is built is what was read, and the build writes nothing into a folder of the user's.
     """
+    if repositories.RANGE in repositories.ref_of(requirement.url or ""):
+        raise _several(str(requirement))
     path = local_source(requirement)
     if path is None or copies.is_copy(requirement.url or "") or path.suffix == ".whl" or not path.exists():
         return requirement
@@ -91,6 +93,8 @@ class Sources:
             UsageFault: There is no such source, or it is no package.
             TargetError: It cannot be fetched, or its build fails.
         """
+        if histories.is_range(text):
+            raise _several(text)
         if text not in self._taken:
             requirement = parse_requirement(named(text))
             release = self._release(*self._copied(requirement.url or ""))
@@ -226,6 +230,10 @@ class Sources:
                 copies.put(self._cache, content, made)
             copies.note(self._cache, content, Kept(name, str(version), file.name))
         return content
+
+
+def _several(text: str) -> UsageFault:
+    return UsageFault(f"{clean(text)} names several commits.", "name one, or give the range to bisect or --vary")
 
 
 def _copy_of(path: Path, cache: Path, told: str = "", version: str = "") -> str:

@@ -55,7 +55,8 @@ def distil(stderr: str, pins: Mapping[str, str]) -> TargetError:
         stderr: All that uv wrote to its standard error.
         pins: Packages that were held at the target's version, with that version.
     """
-    said = clean(stderr)
+    # Where a package is from is known to who named it, and a path may end up in what others read.
+    said = re.sub(r" @ (?:git\+)?\w+://[^\s`]+", "", clean(stderr))
     text = " ".join(_last_error(said).split())
     return _no_room(said) or _unsolvable(text, pins) or _unbuilt(said, text) or _unfetched(text) or _anything(text)
 

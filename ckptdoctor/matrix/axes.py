@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.named import named
 from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.environment.uv_errors import NETWORK
 from ckptdoctor.errors import TargetError, UsageFault
@@ -65,6 +66,7 @@ def parse(
     chosen: dict[str, dict[str, Release]] = {}
     for text in vary:
         if sources is not None and is_source(text):
+            _refuse_more(Requirement(named(text)), text, url=False)
             for release in sources.releases(text):
                 chosen.setdefault(release.name, {})[release.version] = release
             continue
@@ -114,12 +116,16 @@ def _requirement(text: str) -> Requirement:
         requirement = Requirement(text)
     except InvalidRequirement:
         raise UsageFault(f"'{text}' is no requirement.", f"Give a name and a range, {_EXAMPLE}.") from None
-    refused = {"extras": requirement.extras, "a URL": requirement.url, "a marker": requirement.marker}
+    _refuse_more(requirement, text)
+    return requirement
+
+
+def _refuse_more(requirement: Requirement, text: str, url: bool = True) -> None:
+    refused = {"extras": requirement.extras, "a URL": url and requirement.url, "a marker": requirement.marker}
     for what, value in refused.items():
         if value:
             message = f"'{text}' has {what}, and what is varied is the release alone."
             raise UsageFault(message, f"Give a name and a range, {_EXAMPLE}.")
-    return requirement
 
 
 def _all(name: str, index: Index) -> list[Release]:

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.sources import Sources, is_source
-from ckptdoctor.errors import TargetError, UsageFault
+from ckptdoctor.errors import DoctorError, TargetError, UsageFault
 from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
@@ -23,6 +23,7 @@ from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import index, opened, pinned, split, taking
 from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
 from ckptdoctor.model.report import DECIDED, Verdict
+from ckptdoctor.model.sources import readable
 from ckptdoctor.model.version import __version__
 from ckptdoctor.words.wording import listed
 
@@ -40,11 +41,17 @@ def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Obse
         UsageFault: The releases are not there, or are not good and bad.
         TargetError: What would have to be known cannot be diagnosed.
     """
+    sources = taking(request)
+    try:
+        return _bisected(request, good, bad, observer or Silent(), sources)
+    except DoctorError as error:
+        raise type(error)(readable(error.message, sources.told), error.hint) from error
+
+
+def _bisected(request: MatrixRequest, good: str, bad: str, observer: Observer, sources: Sources) -> Bisection:
     started = time.monotonic()
-    observer = observer or Silent()
     if len(request.options.models) > 1:
         raise UsageFault("A bisection follows one model.", "give --model once")
-    sources = taking(request)
     request, trainers = split(request, sources)
     with index() as releases, opened(request, observer, sources) as measuring:
         observer.doing("reading the index")

@@ -46,6 +46,13 @@ def marked(version: str, content: str) -> str:
     return f"{version}{'.' if '+' in version else '+'}{content}"
 
 
+def readable(text: str, sources: Mapping[str, Mapping[str, Source]]) -> str:
+    """A text with the titles of releases in their place."""
+    names = titles(sources)
+    pattern = "|".join(map(re.escape, names))
+    return re.sub(pattern, lambda match: names[match[0]], text) if names else text
+
+
 def titles(sources: Mapping[str, Mapping[str, Source]]) -> dict[str, str]:
     """What people read instead of each release: ``5.24.0.dev0 (./transformers)``; different for different code."""
     found = {
