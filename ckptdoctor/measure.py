@@ -7,7 +7,7 @@ With ``--take-in``, nothing is run: what ``ckptdoctor known --extend`` measured 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -27,7 +27,7 @@ from ckptdoctor.matrix.run import index, matrix
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment
-from ckptdoctor.planning.options import ALL, TORCH, Options
+from ckptdoctor.planning.options import ALL, Options
 from ckptdoctor.store import locations, writing
 
 
@@ -71,7 +71,7 @@ CHAPTERS = {
     "families": Chapter(
         knowledge.FAMILIES_FILE,
         ("transformers>=4.40",),
-        Options(models=(ALL,), functions=TORCH),
+        replace(extending.FAMILIES, models=(ALL,)),
         audit=200,
         takes_hours=True,
     ),

@@ -207,4 +207,22 @@ def test_a_family_that_is_not_measured_is_refused():
     ran = call("known", "--extend", "--model", "qwen2", "llamafactory==0.9.3", "transformers==4.51.3")
 
     assert ran.status == 2
-    assert "--extend measures the families glm4, glm and llama, not qwen2" in " ".join(ran.err.split())
+    assert "--extend measures trainers with the families glm4, glm and llama, not with qwen2" in " ".join(
+        ran.err.split()
+    )
+
+
+def test_a_family_is_missing_in_releases_that_the_map_of_families_lacks(cache, monkeypatch):
+    asked = []
+
+    def measured(missing, *_):
+        asked.extend((one.stack["transformers"], one.model) for one in missing)
+        return extending.Extended(layers.part(knowledge.shipped(knowledge.FAMILIES_FILE), []))
+
+    known = knowledge.shipped(knowledge.FAMILIES_FILE).axes["transformers"][-1]
+    monkeypatch.setattr(extending, "index", lambda: nullcontext(Index(transformers=["97.0.0", "98.0.0", "99.0.0rc1"])))
+    monkeypatch.setattr(extending, "_measured", measured)
+    for specifier in ("", f"=={known}", "==99.0.0rc1"):
+        extending.extend_family("qwen2", SpecifierSet(specifier))
+
+    assert asked == [("97.0.0", "qwen2"), ("99.0.0rc1", "qwen2")]

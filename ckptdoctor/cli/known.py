@@ -71,7 +71,8 @@ def command(
     A question is answered in text or JSON. It is about the pair of a trainer and transformers; other packages are left out.
 
     --extend first measures the combinations that are not known, as `matrix` does: in overlays of the environment of --python,
-    which needs torch and is not modified. They are kept in the cache, and check, fix and explain go by them too.
+    which needs torch and is not modified. They are kept in the cache, and check, fix and explain go by them too. Where --model
+    names another family and the question no trainer, that family is measured with torch's own functions.
 
     \b
     ckptdoctor known --extend                                     the releases that came since
@@ -124,18 +125,28 @@ def _answer(
 
 def _extend(requirements: Sequence[Requirement], model: str, python: str | None) -> None:
     """Measure what is asked for and not known, and keep it."""
+    from packaging.specifiers import SpecifierSet
+
+    from ckptdoctor import catalog, knowledge
     from ckptdoctor.knowledge import asking
     from ckptdoctor.matrix import extending
     from ckptdoctor.words.wording import listed
 
-    if model and model not in extending.OPTIONS.models:
+    wanted = asking.wanted(requirements)
+    is_other = bool(model) and model not in extending.OPTIONS.models
+    if is_other and any(map(catalog.is_trainer, wanted)):
         raise UsageFault(
-            f"--extend measures the families {listed(extending.OPTIONS.models)}, not {model}.",
-            f"measure a map of {model}: ckptdoctor matrix --model {model} --vary transformers==RELEASE",
+            f"--extend measures trainers with the families {listed(extending.OPTIONS.models)}, not with {model}.",
+            f"measure a map of {model}: ckptdoctor matrix --model {model} --vary transformers==RELEASE --vary TRAINER",
         )
+    file = knowledge.FAMILIES_FILE if is_other else knowledge.TRAINERS_FILE
     with progress.observer() as observer:
-        found = extending.extend(asking.wanted(requirements), python, observer=observer)
-    click.echo(_told(found, extending.keep(found) if found.added.cells else ""), err=True)
+        if is_other:
+            releases = wanted.get(asking.MODEL_LIBRARY, SpecifierSet())
+            found = extending.extend_family(model, releases, python, observer=observer)
+        else:
+            found = extending.extend(wanted, python, observer=observer)
+    click.echo(_told(found, extending.keep(found, file) if found.added.cells else ""), err=True)
 
 
 def _told(found: Extended, file: str) -> str:

@@ -21,7 +21,7 @@ from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work, index, opened, taking
 from ckptdoctor.model.compatibility import Map, Run
-from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
+from ckptdoctor.planning.options import FALLBACK_FAMILIES, TORCH, Options
 
 MODEL_LIBRARY = "transformers"
 
@@ -30,6 +30,9 @@ ADDED = ("accelerate",)
 
 OPTIONS = Options(models=FALLBACK_FAMILIES)
 """What the map of trainers is measured with."""
+
+FAMILIES = Options(functions=TORCH)
+"""What the map of families is measured with, but for the families."""
 
 FEW = 12
 """So many combinations are run sooner than the code of all releases is read, from which some might be inferred."""
@@ -75,15 +78,46 @@ def extend(wanted: Wanted, python: str | None = None, jobs: int = 0, observer: O
         return _measured(missing, known, releases, MatrixRequest((), python, ADDED, OPTIONS, jobs=jobs), observer)
 
 
-def keep(found: Extended) -> str:
+def extend_family(
+    family: str, releases: SpecifierSet, python: str | None = None, jobs: int = 0, observer: Observer | None = None
+) -> Extended:
+    """The same for one model family with torch's own functions, in releases of transformers that the map of families lacks.
+
+    Args:
+        family: The model family.
+        releases: Releases that are asked for; empty for those that came since.
+        python: As for ``extend``.
+        jobs: As for ``extend``.
+        observer: As for ``extend``.
+    """
+    known, observer = knowledge.load(knowledge.FAMILIES_FILE), observer or Silent()
+    # A release that ships was measured with all families that it has.
+    there = {*knowledge.shipped(knowledge.FAMILIES_FILE).axes[MODEL_LIBRARY]}
+    there |= {cell.stack[MODEL_LIBRARY] for cell in known.cells if cell.model == family}
+    with index() as found:
+        observer.doing("reading the index")
+        asked = [one for one in found.releases(MODEL_LIBRARY) if _is_asked(one, releases, known.axes[MODEL_LIBRARY])]
+        missing = {Combination(((MODEL_LIBRARY, one.version),), family) for one in asked if one.version not in there}
+        own = layers.part(known, [cell for cell in known.cells if cell.model == family])
+        if not missing:
+            return Extended(layers.part(known, []))
+        options = replace(FAMILIES, models=(family,))
+        return _measured(missing, own, found, MatrixRequest((), python, (), options, jobs=jobs), observer)
+
+
+def keep(found: Extended, file: str = knowledge.TRAINERS_FILE) -> str:
     """Add what was measured to what earlier calls measured here; the file that it is kept in.
+
+    Args:
+        found: What was measured.
+        file: The shipped map that it adds to.
 
     Raises:
         OSError: It cannot be written.
     """
-    earlier = layers.own(knowledge.TRAINERS_FILE)
+    earlier = layers.own(file)
     whole = layers.together(found.added, earlier) if earlier else found.added
-    path = layers.keep(knowledge.TRAINERS_FILE, whole)
+    path = layers.keep(file, whole)
     knowledge.load.cache_clear()
     return str(path)
 
@@ -148,7 +182,8 @@ def _measured(
         work = Work(found, fingerprints, request, measuring, runs, missing.__contains__)
         work.run()
         made = _extended(work.as_map(), missing, measuring.ran, runs.values())
-    return replace(made, added=released_files.complete(made.added, releases))
+        # Only the map of trainers is asked about installed files.
+        return replace(made, added=released_files.complete(made.added, releases)) if len(found) > 1 else made
 
 
 def _axis(name: str, is_used: Callable[[Release], bool], releases: Index) -> Axis:
