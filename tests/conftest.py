@@ -36,6 +36,7 @@ LONGEST = (
     "fix_carried_out",
     "ci",
     "matrix",
+    "sources",
     "run",
     "bugreport",
 )

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-from ckptdoctor.environment import copies, sources, tagging, uv_errors
+from ckptdoctor.environment import copies, snapshots, sources, tagging, uv_errors
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
@@ -307,3 +308,47 @@ def test_errors_of_uv_name_a_package_and_no_path():
 def test_errors_name_a_release_as_people_do():
     told = {"pack": {"1.0+src0123456789abcdef": Source("./pack")}}
     assert readable("pack 1.0+src0123456789abcdef is not good", told) == "pack 1.0 (./pack) is not good"
+
+
+def test_what_a_build_names_is_copied_and_does_not_count(taken, tmp_path, cache):
+    folder = project(tmp_path / "pack")
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write('readme = "docs/README.md"\n')
+    for name in ("docs/README.md", "docs/__pycache__/x.pyc", "examples/one.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text")
+    release = taken.take("./pack")
+    copy = cache / "sources" / release.version.partition("+")[2] / "code"
+    assert (copy / "docs" / "README.md").is_file()
+    assert not (copy / "docs" / "__pycache__").exists()
+    assert not (copy / "examples").exists()
+    (folder / "docs" / "README.md").write_text("another text")
+    assert Sources(Path(sys.executable), cache).take("./pack").version == release.version
+
+
+def test_an_archive_writes_nothing_outside_of_its_folder(taken, tmp_path):
+    project(tmp_path / "pack-1.0")
+    with tarfile.open(tmp_path / "pack-1.0.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "pack-1.0" / "pyproject.toml", "../../../evil/pyproject.toml")
+    with zipfile.ZipFile(tmp_path / "pack-1.1.zip", "w") as archive:
+        archive.write(tmp_path / "pack-1.0" / "pyproject.toml", "../../../evil/pyproject.toml")
+    for name in ("pack-1.0.tar.gz", "pack-1.1.zip"):
+        with suppress(UsageFault):
+            taken.take(f"./{name}")
+    assert not list(tmp_path.parent.rglob("evil"))
+
+
+def test_a_folder_that_is_edited_while_it_is_read_is_read_again(taken, tmp_path, monkeypatch, cache):
+    folder = project(tmp_path / "pack")
+    edits = iter(["TWO = 2\n"])
+    real = snapshots.digest
+
+    def digest(path):
+        for text in edits:
+            (folder / "src" / "pack" / "__init__.py").write_text(text)
+        return real(path)
+
+    first = real(folder)
+    monkeypatch.setattr(snapshots, "digest", digest)
+    assert snapshots.copy(folder, tmp_path / "made") == real(folder) != first
+    assert (tmp_path / "made/code/src/pack/__init__.py").read_text() == "TWO = 2\n"

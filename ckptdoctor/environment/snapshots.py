@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,16 +28,31 @@ def files(folder: Path) -> list[str]:
     In a git work tree these are all that git does not ignore. Hidden folders, virtual environments, what a build writes, and
     tests and documentation at the top are left out.
     """
+    return [name for name in _all(folder) if matters(name)]
+
+
+def _all(folder: Path) -> list[str]:
     found = _tracked(folder)
     inside = _walked(folder) if found is None else (one for name in found for one in _expanded(folder, name))
-    return sorted(dict.fromkeys(name for name in inside if matters(name)))
+    return sorted(dict.fromkeys(inside))
+
+
+def _needed_to_build(folder: Path) -> list[str]:
+    """Files beside the package that its build names, such as a README in ``docs``."""
+    read = project.in_folder(folder)
+    said = "\n".join(map(read, (*project.FILES, "MANIFEST.in")))
+    named = [name for name in BESIDE if re.search(rf"\b{name}\b[/'\"]", said)]
+    return [name for name in _all(folder) if name.split("/")[0] in named and _is_written_by_hand(name)] if named else []
 
 
 def matters(name: str) -> bool:
     """Whether a file decides what is installed, by its path in the project."""
+    top, inside, _ = name.partition("/")
+    return not (inside and top in _GENERATED | BESIDE) and _is_written_by_hand(name)
+
+
+def _is_written_by_hand(name: str) -> bool:
     *folders, file = name.split("/")
-    if folders and folders[0] in _GENERATED | BESIDE:
-        return False
     if any(one.startswith(".") or one == "__pycache__" or one.endswith(".egg-info") for one in folders):
         return False
     return not file.endswith((".pyc", ".pyo")) and (bool(folders) or not file.startswith("."))
@@ -111,6 +127,7 @@ def copy(folder: Path, into: Path) -> str:
         (into / str(attempt)).mkdir(parents=True)
         copied = _digest(folder, into / str(attempt))
         if copied == digest(folder):  # nothing was edited meanwhile: the copy is of one moment
+            _write(folder, _needed_to_build(folder), into / str(attempt))
             (into / str(attempt)).rename(into / "code")
             return copied
     raise UsageFault(f"{folder} changes while it is being read.", "wait until nothing writes to it, and try again")
@@ -134,3 +151,9 @@ def _digest(folder: Path, into: Path | None) -> str:
             (into / name).write_bytes(content)
             shutil.copymode(folder / name, into / name)
     return f"src{whole.hexdigest()[:16]}"
+
+
+def _write(folder: Path, names: list[str], into: Path) -> None:
+    for name in names:
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, into / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tarfile
 import zipfile
 from pathlib import Path
@@ -27,6 +28,11 @@ def unpacked(archive: Path, into: Path) -> Path:
             with zipfile.ZipFile(archive) as zipped:
                 _require_small(archive, sum(info.file_size for info in zipped.infolist()))
                 zipped.extractall(folder)  # noqa: S202 - it leaves out what leads outside
+        elif not hasattr(tarfile, "data_filter"):
+            raise UsageFault(
+                f"{archive.name} cannot be unpacked safely by Python {platform.python_version()}.",
+                "unpack it, and name the folder",
+            )
         else:
             with tarfile.open(archive) as packed:
                 _require_small(archive, sum(member.size for member in packed.getmembers()))
