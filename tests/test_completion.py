@@ -105,6 +105,12 @@ def test_environments_nearby(home):
     assert str(home / "conda/broken") not in found
 
 
+@pytest.mark.parametrize("name", ["a b", "a\nplain,b", "a\x1b[31m", "$(touch x)", "-x"])
+def test_a_name_that_a_shell_would_have_to_quote_is_left_to_the_shell(name, home):
+    shutil.copytree(home / "work/.venv", home / "work" / name)
+    assert [one for one in completing.nearby({"HOME": str(home)}, home / "work") if home.name not in one] == [".venv"]
+
+
 def test_python_is_an_environment_or_a_file(home):
     environ = {"VIRTUAL_ENV": "", "CONDA_PREFIX": "", "HOME": str(home)}
 

@@ -17,6 +17,8 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, a
 Item: TypeAlias = "CompletionItem[str]"
 Completer: TypeAlias = Callable[[click.Context, str], Iterable[Item]]
 
+_NEEDS_NO_QUOTES = re.compile(r"[\w@%+:,./][\w@%+=:,./-]*")
+
 _BASH = r"""
 %(complete_func)s() {
     local IFS=$'\n' completion type value response
@@ -224,10 +226,12 @@ def nearby(environ: Mapping[str, str], folder: Path) -> list[str]:
         folder: The current folder.
 
     Returns:
-        Those in the folder by their names, others by their paths; each has a Python.
+        Those in the folder by their names, others by their paths; each has a Python. What a shell would have to quote is
+        left out: the shell finds it as a file.
     """
     found = dict.fromkeys(path for path in _candidates(environ, folder) if (path / "bin" / "python").exists())
-    return [str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path) for path in found]
+    names = [str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path) for path in found]
+    return [name for name in names if _NEEDS_NO_QUOTES.fullmatch(name)]
 
 
 def _candidates(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
