@@ -19,7 +19,7 @@ from ckptdoctor.environment import interpreter
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import layers, packed
-from ckptdoctor.matrix import extending, questions, released_files
+from ckptdoctor.matrix import extending, extending_families, questions, released_files
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.request import MatrixRequest
@@ -71,7 +71,7 @@ CHAPTERS = {
     "families": Chapter(
         knowledge.FAMILIES_FILE,
         ("transformers>=4.40",),
-        replace(extending.FAMILIES, models=(ALL,)),
+        replace(extending_families.OPTIONS, models=(ALL,)),
         audit=200,
         takes_hours=True,
     ),
@@ -99,15 +99,17 @@ def main(python: str, take_in: bool, names: tuple[str, ...], jobs: int, refresh:
 
 
 def _take_in() -> None:
-    """Add what was measured here to the shipped map: not as measured here any more, since it ships."""
-    shipped, own = knowledge.shipped(), layers.own(knowledge.TRAINERS_FILE)
-    made = layers.together(shipped, own) if own else shipped
-    runs = [msgspec.structs.replace(run, here=False) for run in made.runs]
-    made = declared.marked(msgspec.structs.replace(made, runs=runs, date=max(run.date for run in runs)))
-    with index() as releases:
-        made = released_files.complete(made, releases)
-    writing.write(knowledge.FOLDER / knowledge.TRAINERS_FILE, packed.pack(made))
-    click.echo(f"{len(made.cells) - len(shipped.cells)} cells added", err=True)
+    """Add what was measured here to the shipped maps: not as measured here any more, since it ships."""
+    for file in (knowledge.TRAINERS_FILE, knowledge.FAMILIES_FILE):
+        shipped, own = knowledge.shipped(file), layers.own(file)
+        made = layers.together(shipped, own) if own else shipped
+        runs = [msgspec.structs.replace(run, here=False) for run in made.runs]
+        made = declared.marked(msgspec.structs.replace(made, runs=runs, date=max(run.date for run in runs)))
+        if file == knowledge.TRAINERS_FILE:
+            with index() as releases:
+                made = released_files.complete(made, releases)
+        writing.write(knowledge.FOLDER / file, packed.pack(made))
+        click.echo(f"{file}: {len(made.cells) - len(shipped.cells)} cells added", err=True)
 
 
 def _measure(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:

@@ -11,7 +11,7 @@ from ckptdoctor import knowledge, results
 from ckptdoctor.environment.index import Release
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.knowledge import layers, packed
-from ckptdoctor.matrix import extending
+from ckptdoctor.matrix import extending, extending_families
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import combine
 from ckptdoctor.matrix.fingerprints import Fingerprint
@@ -215,14 +215,16 @@ def test_a_family_that_is_not_measured_is_refused():
 def test_a_family_is_missing_in_releases_that_the_map_of_families_lacks(cache, monkeypatch):
     asked = []
 
-    def measured(missing, *_):
-        asked.extend((one.stack["transformers"], one.model) for one in missing)
+    def measured(new, known, found, request, observer):
+        asked.extend((one, *request.options.models) for one in new)
         return extending.Extended(layers.part(knowledge.shipped(knowledge.FAMILIES_FILE), []))
 
     known = knowledge.shipped(knowledge.FAMILIES_FILE).axes["transformers"][-1]
-    monkeypatch.setattr(extending, "index", lambda: nullcontext(Index(transformers=["97.0.0", "98.0.0", "99.0.0rc1"])))
-    monkeypatch.setattr(extending, "_measured", measured)
+    releases = Index(transformers=["97.0.0", "98.0.0", "99.0.0rc1"])
+    monkeypatch.setattr(extending_families, "index", lambda: nullcontext(releases))
+    monkeypatch.setattr(extending_families, "_measured", measured)
     for specifier in ("", f"=={known}", "==99.0.0rc1"):
-        extending.extend_family("qwen2", SpecifierSet(specifier))
+        extending_families.extend("qwen2", SpecifierSet(specifier))
+    extending_families.extend("all", SpecifierSet())
 
-    assert asked == [("97.0.0", "qwen2"), ("99.0.0rc1", "qwen2")]
+    assert asked == [("97.0.0", "qwen2"), ("99.0.0rc1", "qwen2"), ("97.0.0", "all")]

@@ -72,7 +72,7 @@ def command(
 
     --extend first measures the combinations that are not known, as `matrix` does: in overlays of the environment of --python,
     which needs torch and is not modified. They are kept in the cache, and check, fix and explain go by them too. Where --model
-    names another family and the question no trainer, that family is measured with torch's own functions.
+    names another family, or `all`, and the question no trainer, that is measured with torch's own functions.
 
     \b
     ckptdoctor known --extend                                     the releases that came since
@@ -91,6 +91,7 @@ def command(
     requirements, unread = _asked(packages, files)
     if extend:
         _extend(requirements, model, python)
+        model = "" if model == "all" else model
     if is_question:
         return _answer(requirements, unread, model, offline, to)
     found = knowledge.about("".join(packages), model)
@@ -129,7 +130,7 @@ def _extend(requirements: Sequence[Requirement], model: str, python: str | None)
 
     from ckptdoctor import catalog, knowledge
     from ckptdoctor.knowledge import asking
-    from ckptdoctor.matrix import extending
+    from ckptdoctor.matrix import extending, extending_families
     from ckptdoctor.words.wording import listed
 
     wanted = asking.wanted(requirements)
@@ -143,7 +144,7 @@ def _extend(requirements: Sequence[Requirement], model: str, python: str | None)
     with progress.observer() as observer:
         if is_other:
             releases = wanted.get(asking.MODEL_LIBRARY, SpecifierSet())
-            found = extending.extend_family(model, releases, python, observer=observer)
+            found = extending_families.extend(model, releases, python, observer=observer)
         else:
             found = extending.extend(wanted, python, observer=observer)
     click.echo(_told(found, extending.keep(found, file) if found.added.cells else ""), err=True)

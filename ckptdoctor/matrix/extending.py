@@ -16,12 +16,12 @@ from ckptdoctor.knowledge import layers
 from ckptdoctor.matrix import released_files
 from ckptdoctor.matrix.axes import Axis, is_pinned
 from ckptdoctor.matrix.combination import Combination, combine
-from ckptdoctor.matrix.measuring import Observer, Silent
+from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work, index, opened, taking
 from ckptdoctor.model.compatibility import Map, Run
-from ckptdoctor.planning.options import FALLBACK_FAMILIES, TORCH, Options
+from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
 
 MODEL_LIBRARY = "transformers"
 
@@ -30,9 +30,6 @@ ADDED = ("accelerate",)
 
 OPTIONS = Options(models=FALLBACK_FAMILIES)
 """What the map of trainers is measured with."""
-
-FAMILIES = Options(functions=TORCH)
-"""What the map of families is measured with, but for the families."""
 
 FEW = 12
 """So many combinations are run sooner than the code of all releases is read, from which some might be inferred."""
@@ -78,33 +75,6 @@ def extend(wanted: Wanted, python: str | None = None, jobs: int = 0, observer: O
         return _measured(missing, known, releases, MatrixRequest((), python, ADDED, OPTIONS, jobs=jobs), observer)
 
 
-def extend_family(
-    family: str, releases: SpecifierSet, python: str | None = None, jobs: int = 0, observer: Observer | None = None
-) -> Extended:
-    """The same for one model family with torch's own functions, in releases of transformers that the map of families lacks.
-
-    Args:
-        family: The model family.
-        releases: Releases that are asked for; empty for those that came since.
-        python: As for ``extend``.
-        jobs: As for ``extend``.
-        observer: As for ``extend``.
-    """
-    known, observer = knowledge.load(knowledge.FAMILIES_FILE), observer or Silent()
-    # A release that ships was measured with all families that it has.
-    there = {*knowledge.shipped(knowledge.FAMILIES_FILE).axes[MODEL_LIBRARY]}
-    there |= {cell.stack[MODEL_LIBRARY] for cell in known.cells if cell.model == family}
-    with index() as found:
-        observer.doing("reading the index")
-        asked = [one for one in found.releases(MODEL_LIBRARY) if _is_asked(one, releases, known.axes[MODEL_LIBRARY])]
-        missing = {Combination(((MODEL_LIBRARY, one.version),), family) for one in asked if one.version not in there}
-        own = layers.part(known, [cell for cell in known.cells if cell.model == family])
-        if not missing:
-            return Extended(layers.part(known, []))
-        options = replace(FAMILIES, models=(family,))
-        return _measured(missing, own, found, MatrixRequest((), python, (), options, jobs=jobs), observer)
-
-
 def keep(found: Extended, file: str = knowledge.TRAINERS_FILE) -> str:
     """Add what was measured to what earlier calls measured here; the file that it is kept in.
 
@@ -130,13 +100,13 @@ def _axes(wanted: Wanted, known: Map, releases: Index) -> dict[str, list[str]]:
         name: [
             one.version
             for one in releases.releases(name)
-            if _is_asked(one, wanted.get(name, SpecifierSet()), known.axes[name])
+            if is_asked(one, wanted.get(name, SpecifierSet()), known.axes[name])
         ]
         for name in (MODEL_LIBRARY, *named)
     }
 
 
-def _is_asked(release: Release, specifier: SpecifierSet, known: Sequence[str]) -> bool:
+def is_asked(release: Release, specifier: SpecifierSet, known: Sequence[str]) -> bool:
     """Whether a release is meant: one that is named; in a range from the oldest known one on; or else known or newer."""
     if is_pinned(specifier):
         return specifier.contains(release.parsed, prereleases=True)
@@ -175,15 +145,23 @@ def _measured(
     found = [_axis(name, lambda release: (release.name, release.version) in used, releases) for name in names]
     found = [axis for axis in found if axis.releases]
     with opened(request, observer, taking(request)) as measuring:
-        if not measuring.target.version("torch"):
-            where = measuring.target.executable
-            raise TargetError(f"torch is not installed for {where}.", "name a Python that has torch: --python PATH")
+        require_torch(measuring)
         fingerprints = read_fingerprints(found, request, releases, observer)
         work = Work(found, fingerprints, request, measuring, runs, missing.__contains__)
         work.run()
-        made = _extended(work.as_map(), missing, measuring.ran, runs.values())
-        # Only the map of trainers is asked about installed files.
-        return replace(made, added=released_files.complete(made.added, releases)) if len(found) > 1 else made
+        made = extended(work.as_map(), missing.__contains__, measuring.ran, runs.values())
+    return replace(made, added=released_files.complete(made.added, releases))
+
+
+def require_torch(measuring: Measuring) -> None:
+    """Fail before anything is installed if nothing could be run.
+
+    Raises:
+        TargetError: The target has no torch.
+    """
+    if not measuring.target.version("torch"):
+        where = measuring.target.executable
+        raise TargetError(f"torch is not installed for {where}.", "name a Python that has torch: --python PATH")
 
 
 def _axis(name: str, is_used: Callable[[Release], bool], releases: Index) -> Axis:
@@ -196,12 +174,12 @@ def _combination(run: Run) -> Combination:
     return Combination(tuple({**first, **run.stack}.items()), run.model)
 
 
-def _extended(made: Map, missing: Collection[Combination], ran: int, earlier: Iterable[Run]) -> Extended:
+def extended(made: Map, is_new: Callable[[Combination], bool], ran: int, earlier: Iterable[Run]) -> Extended:
     """The new part of a map, its runs marked; without what this machine could not diagnose, which another one may."""
     before = set(map(id, earlier))
     runs = [run if id(run) in before else msgspec.structs.replace(run, here=True) for run in made.runs]
     made = msgspec.structs.replace(made, runs=runs, audit=None, notes=[])
-    cells = [cell for cell in made.cells if Combination(tuple(cell.stack.items()), cell.model) in missing]
+    cells = [cell for cell in made.cells if is_new(Combination(tuple(cell.stack.items()), cell.model))]
     failed = tuple(
         f"{' and '.join(f'{name} {release}' for name, release in cell.stack.items())} ({cell.model}): "
         f"{made.run_of(cell).summary}"

@@ -166,7 +166,8 @@ class Work:
     def run(self) -> None:
         """Run what must be run, then what the audit picks."""
         if self._request.options.by_family and not self._request.refresh:
-            self.runs = self._session.recall(self.combinations)  # of hundreds of families, whichever releases were run
+            # Of hundreds of families, whichever releases were run.
+            self.runs = {**self._session.recall(self.combinations), **self.runs}
         self._settle()
         if self._request.audit:
             self._audit()
