@@ -17,9 +17,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,30 +47,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="the target's interpreter: torch, numpy and nothing else")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--releases", type=int, default=len(RELEASES), help="of transformers")
     options = parser.parse_args()
-    local, ray, shards = [], [], []
-    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as (address, nodes):
-        bench = Bench(options.python, Path(folder), RELEASES[: options.releases])
-        bench.run("warm", "--executor", f"ray={address}")
+    spent: dict[tuple[str, int], list[Spent]] = {}
+    sizes = (2, len(RELEASES))
+    with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as (address, node):
+        folder = Path(name)
+        Bench(options.python, folder, RELEASES).run("warm", "--executor", f"ray={address}")
         for number in range(options.rounds):
-            local.append(bench.run(f"local{number}"))
-            before = cpu_of(nodes)
-            spent = bench.run(f"ray{number}", "--executor", f"ray={address}")
-            ray.append(Spent(spent.wall, spent.cpu + cpu_of(nodes) - before))
-            shards.append(bench.shards(number))
-    print(f"{len(RELEASES[: options.releases]) * len(TRAINERS)} cells, {options.rounds} rounds, medians")
-    show("this machine's executor", local, local)
-    show("a Ray cluster of this machine, goal 1.10", ray, local)
-    show("two shards, merged and printed, goal 1.05", shards, local)
+            for size in sizes:
+                bench = Bench(options.python, folder, RELEASES[:size])
+                spent.setdefault(("local", size), []).append(bench.run(f"local{number}-{size}"))
+                with Watch(node) as watch:
+                    one = bench.run(f"ray{number}-{size}", "--executor", f"ray={address}")
+                spent.setdefault(("ray", size), []).append(Spent(one.wall, one.cpu + watch.seconds))
+                spent.setdefault(("shards", size), []).append(bench.shards(f"{number}-{size}"))
+    few, many = (size * len(TRAINERS) for size in sizes)
+    print(f"{options.rounds} rounds, medians; seconds of the clock / of processors")
+    for way, title in (
+        ("local", "this machine's executor"),
+        ("ray", "a Ray cluster of this machine"),
+        ("shards", "two shards, merged"),
+    ):
+        wall, cpu = ([median(spent[way, size], field) for size in sizes] for field in Spent._fields)
+        base = [median(spent["local", size], "cpu") for size in sizes]
+        marginal = (cpu[1] - cpu[0]) / (base[1] - base[0])
+        fixed = (cpu[0] - base[0]) - (marginal - 1) * base[0]
+        print(
+            f"{title:30} {few} cells {wall[0]:6.1f} / {cpu[0]:5.1f}   {many} cells {wall[1]:6.1f} / {cpu[1]:5.1f}, "
+            f"ratio {cpu[1] / base[1]:.2f}   once {fixed:+5.1f} s, each further cell {marginal:.2f}"
+        )
 
 
-def show(name: str, spent: list[Spent], local: list[Spent]) -> None:
-    """A line of the table."""
-    wall, cpu = (statistics.median(getattr(one, field) for one in spent) for field in Spent._fields)
-    pairs = list(zip(spent, local, strict=True))
-    ratios = [statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs) for field in Spent._fields]
-    print(f"{name:44} {wall:7.1f} s  {cpu:7.1f} s of processors  ratios {ratios[0]:.2f} and {ratios[1]:.2f}")
+def median(spent: list[Spent], field: str) -> float:
+    """Of the clock or of the processor."""
+    return statistics.median(getattr(one, field) for one in spent)
 
 
 class Bench:
@@ -89,7 +100,7 @@ class Bench:
         assert len(found) == (cells or self._cells) or "--shard" in more, found
         return spent
 
-    def shards(self, number: int) -> Spent:
+    def shards(self, number: str) -> Spent:
         """Two jobs, the merge of their stores, and the whole map from it."""
         names = [f"shard{number}-{part}" for part in (1, 2)]
         jobs = [self.run(name, "--shard", f"{part}/2") for part, name in enumerate(names, 1)]
@@ -113,15 +124,39 @@ def cpu_of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def cpu_of(process: psutil.Process) -> float:
-    """Processor seconds of a running process and all below it, those that have ended included."""
-    total = 0.0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += sum(one.cpu_times()[:4])  # its own, and those of children that have ended
-        except psutil.Error:
-            continue
-    return total
+class Watch:
+    """Processor seconds that a node's processes take in a block of code.
+
+    Ray does not wait for the processes that it starts, so that their seconds have to be read while they run.
+    """
+
+    def __init__(self, node: psutil.Process) -> None:
+        self._node, self._over = node, threading.Event()
+        self._before, self._last = self._read(), dict[int, float]()
+        self._thread = threading.Thread(target=self._watch)
+        self.seconds = 0.0
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.seconds = sum(seconds - self._before.get(pid, 0.0) for pid, seconds in self._last.items())
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            self._last |= self._read()
+
+    def _read(self) -> dict[int, float]:
+        """By process: Ray's own, and those that Ray started with all below them that have ended."""
+        found = {}
+        for own in self._node.children():
+            with suppress(psutil.Error):
+                found[own.pid] = sum(own.cpu_times()[:2])
+                found |= {one.pid: sum(one.cpu_times()[:4]) for one in own.children()}
+        return found
 
 
 @contextmanager

@@ -31,6 +31,7 @@ LONGEST = (
     "docs",
     "robust",
     "stacks",
+    "ray",
     "rules",
     "mutations",
     "fix_carried_out",

@@ -8,16 +8,17 @@ from itertools import islice
 import msgspec
 import pytest
 
-from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.matrix import ray_executor
+from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
+from ckptdoctor.matrix import ray_errors, ray_executor
 from ckptdoctor.matrix.combination import combine
-from ckptdoctor.matrix.executor import Ended
+from ckptdoctor.matrix.executor import Ended, Refused
 from ckptdoctor.matrix.machine import Machine
 from ckptdoctor.matrix.measuring import Measuring
 from ckptdoctor.matrix.ray_connection import Connection
 from ckptdoctor.matrix.ray_executor import RayExecutor
 from ckptdoctor.matrix.ray_messages import Connect, Failed, Happened, Joined, Joining, Lost, Release, Seen, Unfit
 from ckptdoctor.matrix.store import Store
+from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.options import Options
 from tests.conftest import call
 from tests.test_executor import task
@@ -119,7 +120,7 @@ def test_what_another_run_measures_is_waited_for():
 @pytest.mark.parametrize(
     ("first", "said"),
     [
-        ([Unfit("a", "10.0.0.1", "torch 2.12.0 instead of 2.13.0")], "10.0.0.1 has torch 2.12.0 instead of 2.13.0"),
+        ([Unfit("a", "10.0.0.1", "torch 2.12.0 instead of 2.13.0")], "10.0.0.1: torch 2.12.0 instead of 2.13.0"),
         ([], "no node with CPUs"),
         ([Failed("The cluster runs other releases.", "install them")], "runs other releases"),
     ],
@@ -127,6 +128,21 @@ def test_what_another_run_measures_is_waited_for():
 def test_a_cluster_that_cannot_run_anything_is_told_in_a_sentence(first, said):
     with pytest.raises(TargetError, match=said):
         run(Cluster(nodes=[], first=first))
+
+
+def test_a_source_that_cannot_be_copied_is_a_result_of_its_own_and_the_rest_goes_on():
+    def located(requirement):
+        if requirement == "transformers==4.50.3":
+            raise UnobtainableError("The commit is gone.")
+        return requirement
+
+    cluster = Cluster()
+    events = list(RayExecutor(cluster, located).run([task("4.50.3"), task("4.51.3")], lambda one: one))
+
+    assert [event for event in events if isinstance(event, Refused)] == [
+        Refused(task("4.50.3").base, "", "The commit is gone.", True)
+    ]
+    assert [one.task for one in cluster.begun] == [task("4.51.3")]
 
 
 def test_what_makes_no_sense_ends_the_run():
@@ -143,12 +159,45 @@ def test_nodes_that_took_no_part_are_named_with_the_reason():
     list(executor.run([task()], lambda one: one))
 
     assert executor.notes() == [
-        "Not used: nodes 10.0.0.0, 10.0.0.1, which differ from this machine: torch 2.12.0 instead of 2.13.0.",
-        "Not used: nodes 10.0.0.2, 10.0.0.3 (2 nodes), which differ from this machine: no GPUs.",
+        "Not used: nodes 10.0.0.0, 10.0.0.1: torch 2.12.0 instead of 2.13.0.",
+        "Not used: nodes 10.0.0.2, 10.0.0.3 (2 nodes): no GPUs.",
     ]
 
 
 # -- what is said before anything runs --------------------------------------------------------------------------------
+
+MISMATCH = """Version mismatch: The cluster was started with:
+    Ray: 2.44.1
+    Python: 3.11.9
+This process on node 10.0.0.2 was started with:
+    Ray: 2.60.0
+    Python: 3.11.7
+"""
+NONE_RUNNING = (
+    "Could not find any running Ray instance. Please specify the one to connect to by setting `--address` flag or "
+    "`RAY_ADDRESS` environment variable."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (
+            RuntimeError(MISMATCH),
+            "The cluster runs Ray 2.44.1 on Python 3.11.9, and this machine Ray 2.60.0 on Python 3.11.7: "
+            "Ray connects equal releases only.",
+            f"install ckptdoctor {__version__} beside the cluster's Ray, in its Python",
+        ),
+        (
+            ConnectionError(NONE_RUNNING),
+            "No Ray cluster is running on this machine.",
+            "start one with `ray start --head`, or name one: --executor ray=HOST:PORT",
+        ),
+        (ValueError(), "The Ray cluster cannot be reached: ValueError.", "see `ray status` on this machine"),
+    ],
+)
+def test_why_ray_does_not_connect_is_told_in_a_sentence(error, message, hint):
+    assert ray_errors.failure(error) == Failed(message, hint)
 
 
 def test_an_address_at_which_nothing_answers_is_refused_at_once():

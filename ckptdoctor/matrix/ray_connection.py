@@ -43,6 +43,7 @@ class Connection:
             raise UsageFault("Ray is not installed beside ckptdoctor.", "install it: pip install 'ckptdoctor[ray]'")
         _require_answer(connect.address)
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._has_answered = False
         self._workspace = Workspace()
         try:
             self._process = self._start()
@@ -78,8 +79,8 @@ class Connection:
         with uninterrupted():
             with suppress(OSError):
                 self._process.stdin.close()  # type: ignore[union-attr]
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(CLOSING)
+            with suppress(subprocess.TimeoutExpired):  # one that has not connected yet has nothing to end
+                self._process.wait(CLOSING if self._has_answered else 0)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -88,6 +89,7 @@ class Connection:
     def _listen(self) -> None:
         with suppress(OSError, ValueError):
             for line in self._process.stdout or ():
+                self._has_answered = True
                 self._answers.put(msgspec.json.decode(line, type=Answer))
         self._answers.put(None)
 

@@ -23,11 +23,10 @@ from packaging.requirements import Requirement
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ckptdoctor.matrix import ray_node
+from ckptdoctor.matrix import ray_errors, ray_node
 from ckptdoctor.matrix.ray_actor import Actor
-from ckptdoctor.matrix.ray_messages import Answer, Begin, Connect, Failed, Joined, Lost, Release, Request, Seen, Unfit
+from ckptdoctor.matrix.ray_messages import Answer, Begin, Connect, Joined, Lost, Release, Request, Seen, Unfit
 from ckptdoctor.model.encoding import encode
-from ckptdoctor.model.version import __version__
 
 LOOK = 2.0
 """Seconds after which the cluster's nodes are looked at again."""
@@ -135,8 +134,12 @@ class Driver:
         """Go on with a node, by what it answered."""
         try:
             found = ray.get(answer)
-        except (RayTaskError, RuntimeEnvSetupError) as error:
-            self._reject(node, str(error).strip().rpartition("\n")[2])
+        except RuntimeEnvSetupError as error:
+            said = str(error).strip().rpartition("\n")[2].rstrip(".")
+            self._reject(node, f"ckptdoctor's packages are missing, and Ray cannot install them: {said}")
+            return
+        except RayTaskError as error:
+            self._reject(node, str(error).strip().rpartition("\n")[2].rstrip("."))
             return
         except RayError:
             self._lose(node)
@@ -158,7 +161,7 @@ class Driver:
             ray.kill(actor)
             self._open(node, {"runtime_env": {"pip": {"packages": _dependencies(), "pip_check": False}}})
         else:
-            self._reject(node, f"{found} cannot be installed there")
+            self._reject(node, f"{found} is missing, although Ray has installed what ckptdoctor requires")
 
     def _reject(self, node: str, why: str = "") -> None:
         """Leave a node out; without a reason, it has said why by itself."""
@@ -184,24 +187,6 @@ def _dependencies() -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in names]
 
 
-def _failure(error: Exception) -> Failed:
-    """Why there is no connection, in a sentence."""
-    said = str(error)
-    if "Version mismatch" in said or "The cluster was started with" in said:
-        lines = [line.strip() for line in said.splitlines() if line.strip().startswith(("Ray:", "Python:"))]
-        theirs, ours = ("; ".join(lines[at : at + 2]) for at in (0, 2))
-        return Failed(
-            f"The cluster runs other releases than this machine: {theirs.replace(': ', ' ')}, here {ours.replace(': ', ' ')}.",
-            f"install ckptdoctor {__version__} with the cluster's Python and Ray",
-        )
-    if isinstance(error, ConnectionError):
-        return Failed(
-            f"The Ray cluster cannot be reached: {said.splitlines()[0]}", "check the address and `ray status`"
-        )
-    first = said.splitlines()[0] if said else type(error).__name__
-    return Failed(f"Ray cannot connect: {first}", "check `ray status` on this machine")
-
-
 def main() -> None:
     """Serve until the input ends."""
     answers = os.fdopen(os.dup(1), "wb")
@@ -211,7 +196,7 @@ def main() -> None:
     try:
         driver = Driver(connect, answers)
     except Exception as error:
-        answers.write(encode(_failure(error)) + b"\n")
+        answers.write(encode(ray_errors.failure(error)) + b"\n")
         answers.close()
         raise
     threading.Thread(target=_listen, args=(driver, requests), daemon=True).start()

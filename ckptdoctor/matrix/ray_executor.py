@@ -99,7 +99,7 @@ class RayExecutor:
         by_reason: dict[str, list[str]] = {}
         for one in self._unfit.values():
             by_reason.setdefault(one.why, []).append(one.name)
-        return [f"Not used: {_nodes(names)} from this machine: {why}." for why, names in by_reason.items()]
+        return [f"Not used: {_nodes(names)}: {why}." for why, names in by_reason.items()]
 
     def close(self) -> None:
         """End what is still running on the nodes, and leave nothing behind."""
@@ -184,7 +184,7 @@ class RayExecutor:
         elif self._seen == 0 and self._unfit and not self._begun:
             one = next(iter(self._unfit.values()))
             raise TargetError(
-                f"No node of the Ray cluster is like this machine: {one.name} has {one.why}.",
+                f"No node of the Ray cluster can be used in place of this machine: {one.name}: {one.why}.",
                 "start ckptdoctor on a node of the cluster, with a target that all nodes have",
             )
         elif self._seen == 0 and not self._begun:
@@ -215,5 +215,4 @@ def connected(request: MatrixRequest, environments: Environments) -> RayExecutor
 
 def _nodes(names: Sequence[str]) -> str:
     counted = [f"{name} ({count} nodes)" if count > 1 else name for name, count in Counter(names).items()]
-    several = len(names) > 1
-    return f"node{'s' if several else ''} {', '.join(counted)}, which {'differ' if several else 'differs'}"
+    return f"node{'s' if len(names) > 1 else ''} {', '.join(counted)}"

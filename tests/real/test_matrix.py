@@ -129,14 +129,15 @@ def start(torch_python, tmp_path, own_tmp):
 
 def test_shards_share_a_map_and_their_stores_make_the_whole(torch_python, tmp_path):
     axes = vary({"transformers": TRANSFORMERS[:2], "llamafactory": LLAMAFACTORY[:1]})
-    parts = [matrix(torch_python, tmp_path / str(at), *axes, "--shard", f"{at}/2") for at in (1, 2)]
-    names = [str(tmp_path / str(at)) for at in (1, 2)]
+    parts = [matrix(torch_python, tmp_path / str(at), *axes, "--shard", f"{at}/3") for at in (1, 2, 3)]
+    names = [str(tmp_path / str(at)) for at in (1, 2, 3)]
     merged = conftest.run("matrix", "merge", *names, "--store", str(tmp_path / "all"))
     results = (tmp_path / "all").read_bytes()
     together = matrix(torch_python, tmp_path / "all", *axes)
 
     assert merged.status == 0
-    assert [len(cells(ran)) for ran in parts] == [1, 1]
+    assert [len(cells(ran)) for ran in parts] == [1, 1, 0]
+    assert parts[2].status == 0  # there is nothing for it to do
     assert cells(together) == {**cells(parts[0]), **cells(parts[1])}
     assert (tmp_path / "all").read_bytes() == results  # nothing was run again
 

@@ -162,7 +162,7 @@ def test_a_node_with_another_torch_is_not_used(cluster, tmp_path):
 
     assert (process.returncode, out) == (3, "")
     complaint, hint = err.splitlines()
-    assert "No node of the Ray cluster is like this machine" in complaint
+    assert "No node of the Ray cluster can be used in place of this machine" in complaint
     assert "torch missing instead of 2.13.0" in complaint
     assert hint.startswith("hint: start ckptdoctor on a node of the cluster")
     assert not evidence(tmp_path / "store")
