@@ -38,6 +38,7 @@ LONGEST = (
     "ci",
     "matrix",
     "sources",
+    "impact",
     "run",
     "bugreport",
 )

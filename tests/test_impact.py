@@ -235,7 +235,7 @@ WARNING = fault("CKPT003", "warning", error="")
 def test_only_what_changed_is_told(before, after, kind):
     found = compared(before, after)
     assert [one.kind for one in found.changes] == ([kind] if kind else [])
-    assert (found.functions, found.not_compared) == (1, [])
+    assert (found.steps, found.not_compared) == (1, [])
 
 
 def test_of_each_side_only_its_own_faults_are_told():
@@ -245,18 +245,24 @@ def test_of_each_side_only_its_own_faults_are_told():
 
 def test_what_could_not_be_run_is_never_unchanged():
     lost = compared(run(BASE), run(HEAD, "error", summary="It cannot be installed."))
-    assert (lost.functions, lost.changes) == (0, [])
+    assert (lost.steps, lost.changes) == (0, [])
     assert lost.not_compared == [NotCompared("It cannot be installed.", "head", ["llamafactory 0.9.5 (glm4)"])]
     unjudged = compared(run(BASE, "not judged"), run(HEAD, "not judged"))
-    assert (unjudged.functions, [one.side for one in unjudged.not_compared]) == (0, ["base and head"])
+    assert (unjudged.steps, [one.side for one in unjudged.not_compared]) == (0, ["base and head"])
     assert unjudged.not_compared[0].what == ["llamafactory with llamafactory 0.9.5 (glm4)"]
 
 
 def test_a_function_that_fails_in_one_of_its_steps_fails():
-    both = run(HEAD, "fail", fault())
-    both.functions.insert(0, Judged("llamafactory", "ok"))
-    both.functions.append(Judged("llamafactory", "not judged"))
-    assert [one.kind for one in compared(run(BASE), both).changes] == ["broken"]
+    before, after = run(BASE), run(HEAD, "fail", fault())
+    before.functions += [
+        Judged("llamafactory", "ok"),
+        Judged("llamafactory", "not judged"),
+        Judged("llamafactory", "ok"),
+    ]
+    after.functions += [Judged("llamafactory", "ok"), Judged("llamafactory", "fail"), Judged("llamafactory", "error")]
+    found = compared(before, after)
+    assert [one.kind for one in found.changes] == ["broken"]
+    assert (found.steps, [one.side for one in found.not_compared]) == (2, ["base", "head"])
 
 
 def test_changes_that_are_alike_are_one_for_all_models_and_functions():

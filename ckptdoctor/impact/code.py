@@ -64,7 +64,7 @@ def between(base: Release, head: Release, session: requests.Session, reader: Rea
     """
     try:
         with archives.opened(base, session) as before, archives.opened(head, session) as after:
-            changed = _changed(before, after)
+            changed = _changed(_contents(before, not base.source), _contents(after, not head.source))
             files = _by_code(changed, before, after) if len(changed) <= MOST else []
             if len(changed) <= MOST and not files:
                 return Difference(matters=False)
@@ -125,9 +125,8 @@ def _facts(archive: Archive) -> Facts:
 # -- file by file -----------------------------------------------------------------------------------------------------
 
 
-def _changed(before: Archive, after: Archive) -> list[str]:
+def _changed(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
     """Python files of the package whose contents are not the same."""
-    ours, theirs = _contents(before), _contents(after)
     tops = _tops(ours) & _tops(theirs)
     names = {name for name in ours.keys() | theirs.keys() if PurePosixPath(name).parts[0] in tops}
     return sorted(name for name in names if ours.get(name) != theirs.get(name))
@@ -138,9 +137,9 @@ def _tops(contents: Mapping[str, str]) -> set[str]:
     return {PurePosixPath(name).parts[0] for name in contents} - _BESIDE
 
 
-def _contents(archive: Archive) -> dict[str, str]:
-    """The digest of each Python file; of a wheel, as its record has it."""
-    record = next((name for name in archive.names if name.endswith(".dist-info/RECORD")), "")
+def _contents(archive: Archive, is_released: bool) -> dict[str, str]:
+    """The digest of each Python file; of a released wheel, as its record has it: one that lies about may have been edited."""
+    record = next((name for name in archive.names if is_released and name.endswith(".dist-info/RECORD")), "")
     recorded = dict(_recorded(archive.read(record))) if record else {}
     names = [name for name in archive.names if name.endswith(".py")]
     return {name: recorded.get(name) or hashlib.sha256(archive.read(name)).hexdigest() for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +14,6 @@ from ckptdoctor.model.impact import Change, Kind, NotCompared, Outcome
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.planning.options import OWN_MODEL, is_torchs
 from ckptdoctor.words.wording import relative
-
-_WORSE = ("ok", "not judged", "error", "fail")
-"""Verdicts on the steps of a function; one that was not judged may fail, so that it is not known whether all work."""
 
 Observed = Mapping[tuple[str, str], Evidence]
 """By release of the package that is compared and model family: the usual step with torch's own function."""
@@ -36,8 +34,8 @@ class Compared:
 
     changes: list[Change] = field(default_factory=list)
     not_compared: list[NotCompared] = field(default_factory=list)
-    functions: int = 0
-    """Checkpoint functions that were judged on both sides, each with each model."""
+    steps: int = 0
+    """Checkpointed steps that were judged on both sides."""
 
     def add(self, found: Map, sides: Sides, observed: Observed, trainer_switches_on: bool = False) -> None:
         """Compare the two sides of a map.
@@ -77,7 +75,7 @@ class Compared:
             what = f"{pair.function} with {_label(cell, sides)}"
             unknown.setdefault((undecided[-1].why or "It was not judged.", which), []).append(what)
             return
-        self.functions += 1
+        self.steps += 1
         if pair.kind:
             stack = {name: release for name, release in cell.stack.items() if name != sides.package}
             required = all(stack[name] in found.requires.get(name, {}) for name in found.requires if name in stack)
@@ -141,10 +139,10 @@ def _pairs(found: Map, sides: Sides) -> Iterator[tuple[Cell, Cell]]:
 
 
 def _functions(cells: tuple[Cell, Cell], runs: tuple[Run, Run], sides: Sides, observed: Observed) -> Iterator[_Pair]:
-    """Each checkpoint function of a combination; one that a side does not have is not compared."""
-    ours, theirs = map(_by_function, runs)
+    """Each step of a combination; a function that a side does not have is not compared."""
+    ours, theirs = map(_steps, runs)
     for key in (one for one in ours if one in theirs):
-        function, engine, convention = key
+        function, engine, convention, _ = key
         found = [
             [fault for fault in run.faults if function in fault.functions and fault.rule in judged.rules]
             for run, judged in zip(runs, (ours[key], theirs[key]), strict=True)
@@ -159,15 +157,14 @@ def _functions(cells: tuple[Cell, Cell], runs: tuple[Run, Run], sides: Sides, ob
         yield _Pair(function, engine, convention, *made)
 
 
-def _by_function(run: Run) -> dict[tuple[str, str, str], Judged]:
-    """Each checkpoint function; of its steps, such as one with packed sequences, the worst verdict and the rules of all."""
-    found: dict[tuple[str, str, str], Judged] = {}
+def _steps(run: Run) -> dict[tuple[str, str, str, int], Judged]:
+    """Each step of each checkpoint function; of several, such as one with packed sequences, their place tells which it is."""
+    found: dict[tuple[str, str, str, int], Judged] = {}
+    met: Counter[tuple[str, str, str]] = Counter()
     for one in run.functions:
-        known = found.setdefault(_key(one, run), one)
-        if known is not one:
-            worst = max(known, one, key=lambda each: _WORSE.index(each.verdict))
-            rules = list(dict.fromkeys([*known.rules, *one.rules]))
-            found[_key(one, run)] = structs.replace(worst, rules=rules)
+        key = _key(one, run)
+        found[(*key, met[key])] = one
+        met[key] += 1
     return found
 
 

@@ -130,21 +130,20 @@ class Comparison:
 
     def _of_trainer(self) -> None:
         """A trainer's functions with releases of transformers, and with every calling convention."""
-        self.families = self._chosen([FALLBACK_FAMILIES[0]])
         models = choosing.models((self.base, self.head), self._measuring.target, self._index, self._reader)
-        self._compare([models, self._axis()], self.families)
+        self._compare([models, self._axis()], self._options.options.models)  # none: one that each release has
         conventions = replace(self._options.options, conventions=tuple(catalog.conventions()))
         newest = Axis(MODELS, models.releases[-1:])
         self._compare([newest, self._axis()], [OWN_MODEL], replace(self._options, options=conventions))
 
     def _of_another(self) -> None:
         """A package that training runs on: torch's functions and trainers' newest releases on the newest transformers."""
-        self.families = self._chosen([FALLBACK_FAMILIES[0]])
         newest = Axis(MODELS, (choosing.newest(MODELS, self._index),))
         engines = [name for name, one in catalog.engines().items() if one.package == self.base.name]
         asked = replace(self._options.options, engines=self._options.options.engines or (["none", *engines]))
         trainers = [Axis(one.name, one.releases[-1:]) for one in self._trainers()]
-        self._compare([newest, self._axis(), *trainers], self.families, replace(self._options, options=asked))
+        asked_models = self._options.options.models
+        self._compare([newest, self._axis(), *trainers], asked_models, replace(self._options, options=asked))
 
     def _add_beside(self) -> None:
         """What checkpoint functions need and the target lacks, in one release for both sides."""
@@ -157,8 +156,8 @@ class Comparison:
     def _chosen(self, families: Sequence[str]) -> list[str]:
         """Families that differ, of those that are asked for."""
         asked = self._options.options.models
-        if not asked or self.base.name != MODELS:
-            return list(asked or families)
+        if not asked:
+            return list(families)
         same = [one for one in asked if one not in families]
         if same:
             self._notes.append(f"The code of {listed(same)} is the same on both sides: not run.")
@@ -190,6 +189,7 @@ class Comparison:
         if self.base.name == MODELS:
             self._observe(models)
         self._note(made, found)
+        self.families = self.families or [one for one in made.models() if one]
         self.compared.add(made, self.sides, self._observed, asked.options.setup.trainer_switches_on)
 
     def _note(self, made: Map, found: Sequence[Axis]) -> None:
@@ -272,7 +272,7 @@ class Comparison:
             files=self.difference.files,
             families=self.families,
             tried=self.tried,
-            compared=self.compared.functions,
+            compared=self.compared.steps,
             changes=self.compared.changes,
             contracts=self.contracts,
             not_compared=self.compared.not_compared,

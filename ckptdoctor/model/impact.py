@@ -153,7 +153,7 @@ class Impact(msgspec.Struct, omit_defaults=True):
     tried: dict[str, list[str]]
     """Releases of other packages that were tried with both sides."""
     compared: int
-    """Checkpoint functions that were judged on both sides, each with each model."""
+    """Checkpointed steps that were judged on both sides, each of one function with one model."""
     changes: list[Change]
     contracts: list[ContractChange]
     not_compared: list[NotCompared]

@@ -21,7 +21,8 @@ def render(found: Impact, style: Style) -> str:
     """Prints an impact for a person to read."""
     found = changed.clean(found, not style.unicode)
     layout = Layout(style)
-    changes = [_change(one, layout) for kind in KINDS for one in found.of_kind(kind)]
+    shown: dict[str, str] = {}
+    changes = [_change(one, layout, shown) for kind in KINDS for one in found.of_kind(kind)]
     return page(
         [_head(found, layout), *changes, _contracts(found, layout), _unknown(found, layout), _foot(found, layout)]
     )
@@ -33,7 +34,7 @@ def _head(found: Impact, layout: Layout) -> list[str]:
     return [*lines, *(line for text in texts if text for line in layout.wrap(text, rest="  "))]
 
 
-def _change(one: Change, layout: Layout) -> list[str]:
+def _change(one: Change, layout: Layout, shown: dict[str, str]) -> list[str]:
     head = f"{changed.TITLES[one.kind]}  "
     rules = f" ({', '.join(one.rules)})" if one.rules else ""
     lines = layout.wrap(f"{changed.title(one)}{rules}", head, "  ", fg=_COLORS[one.kind])
@@ -52,10 +53,15 @@ def _change(one: Change, layout: Layout) -> list[str]:
             for label, place in changed.lines(fault):
                 lines += [*layout.field("", f"{label} {located(place)}"), *layout.code(place.code)]
     again = [*layout.field("again", "to try it on the head:"), layout.command(one.command)] if one.command else []
-    return [*lines, *_fixes(one, layout), *again]
+    return [*lines, *_fixes(one, layout, shown), *again]
 
 
-def _fixes(one: Change, layout: Layout) -> Iterator[str]:
+def _fixes(one: Change, layout: Layout, known: dict[str, str]) -> Iterator[str]:
+    """What fixes it; the same again is not shown twice."""
+    before = known.setdefault(repr(one.remedies), changed.title(one)) if one.remedies else ""
+    if before and before != changed.title(one):
+        yield from layout.field("fixes", f"as for {before}")
+        return
     for number, remedy in enumerate(one.remedies, 1):
         yield from layout.field("fixes" if number == 1 else "", f"{number}. [{remedy.label}] {remedy.title}")
         yield from (layout.command(command) for line in remedy.commands for command in line.split("\n"))

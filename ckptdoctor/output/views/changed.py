@@ -23,6 +23,14 @@ TITLES: dict[Kind, str] = {
     "cleared": "No longer warned",
 }
 
+_COUNTED: dict[Kind, str] = {
+    "broken": "newly broken",
+    "warned": "newly warned",
+    "otherwise": "failing by other rules than before",
+    "working": "newly working",
+    "cleared": "no longer warned",
+}
+
 WATCHED: dict[Watched, str] = {
     "callable": "The callable that is passed to the checkpoint function",
     "keywords": "Keyword arguments that layers get",
@@ -61,7 +69,7 @@ def verdict(found: Impact) -> str:
     """The whole in a sentence or two."""
     if found.base.release == found.head.release:
         return "Base and head are the same code. Nothing was run."
-    counts = [f"{len(one)} {TITLES[kind].lower()}" for kind in TITLES if (one := found.of_kind(kind))]
+    counts = [f"{len(one)} {_COUNTED[kind]}" for kind in TITLES if (one := found.of_kind(kind))]
     admitted = sum(one.admitted for one in found.of_kind("broken"))
     of_these = ""
     if broken := len(found.of_kind("broken")):
@@ -87,7 +95,7 @@ def tried(found: Impact) -> str:
     others = [f"{name} {', '.join(releases)}" for name, releases in found.tried.items()]
     families = f"{counted(len(found.families), 'model family')}"
     what = listed([families if len(found.families) > 4 else listed(found.families), *others], 12)
-    return f"{counted(found.compared, 'checkpoint function')} judged on both sides, with {what}."
+    return f"{counted(found.compared, 'checkpointed step')} judged on both sides, with {what}."
 
 
 def code(found: Impact) -> str:
