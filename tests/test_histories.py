@@ -14,8 +14,9 @@ import pytest
 from ckptdoctor.environment import copies
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.matrix import archives
+from ckptdoctor.matrix import archives, bisect
 from ckptdoctor.matrix.axes import parse
+from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.model.sources import Source, own_version, titles
 from tests.test_axes import SHELF
 from tests.test_sources import cache, committed, git, project, taken
@@ -199,3 +200,12 @@ def test_a_repository_on_the_network_is_fetched_once_and_its_password_is_not_sho
     with pytest.raises(TargetError, match=r"^http://127.0.0.1:\d+/nothing.git cannot be fetched: ") as caught:
         taken.take(f"{served.replace('served', 'nothing')}@main")
     assert "secret" not in caught.value.message + caught.value.hint
+
+
+def test_a_folder_stands_as_an_end_against_releases(taken, tmp_path):
+    project(tmp_path / "pack", version="1.1.2.dev1")
+    request = MatrixRequest(["pack"])
+    axis, good, bad = bisect._axis(request, "1.0.0", "./pack", SHELF, taken)
+    told = [release.source.text if release.source else release.version for release in axis.releases]
+    assert told == ["1.0.0", "1.0.1", "1.1.0", "./pack"]
+    assert (good, bad) == ("1.0.0", axis.releases[-1].version)

@@ -20,7 +20,7 @@ KINDS = {
     "overlays": "packages that --with and remedies add to an environment",
     "environments": "made by matrix and bisect for another torch or Python",
     "fingerprints": "what matrix has read of releases on the index",
-    "sources": "copies of folders, wheels and commits that a matrix was run with",
+    "sources": "copies of folders, wheels and commits that were tested",
     "repositories": "what was fetched of git repositories",
     "bytecode": "compiled Python files of environments that have none",
     "extensions": "compiled by torch and DeepSpeed",
