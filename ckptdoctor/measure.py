@@ -20,12 +20,12 @@ from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.matrix import extending, extending_families, questions, released_files
-from ckptdoctor.matrix.combination import Base
+from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import index, matrix
 from ckptdoctor.model import declared
-from ckptdoctor.model.compatibility import Map
+from ckptdoctor.model.compatibility import Map, Run
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.options import ALL, Options
 from ckptdoctor.store import locations, writing
@@ -85,15 +85,16 @@ CHAPTERS = {
     "--only", "names", type=click.Choice(list(CHAPTERS)), multiple=True, help="Measure only this. Repeatable."
 )
 @click.option("--jobs", type=int, default=0, help="Use this many environments at a time.")
+@click.option("--onward", is_flag=True, help="Go on from the map that ships: run only what it does not have.")
 @click.option("--refresh", is_flag=True, help="Run again what an earlier run measured.")
-def main(python: str, take_in: bool, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
+def main(python: str, take_in: bool, names: tuple[str, ...], jobs: int, onward: bool, refresh: bool) -> None:
     """Run what the knowledge is made of, and write it."""
     if bool(python) == take_in:
         raise click.UsageError("Give either --python or --take-in.")
     if take_in:
         _take_in()
     else:
-        _measure(python, names, jobs, refresh)
+        _measure(python, names, jobs, onward, refresh)
     knowledge.shipped.cache_clear()
     measure_documents.main()
 
@@ -112,7 +113,7 @@ def _take_in() -> None:
         click.echo(f"{file}: {len(made.cells) - len(shipped.cells)} cells added", err=True)
 
 
-def _measure(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> None:
+def _measure(python: str, names: tuple[str, ...], jobs: int, onward: bool, refresh: bool) -> None:
     for name in names or [name for name, one in CHAPTERS.items() if not one.takes_hours]:
         chapter = CHAPTERS[name]
         request = MatrixRequest(
@@ -125,13 +126,23 @@ def _measure(python: str, names: tuple[str, ...], jobs: int, refresh: bool) -> N
             refresh=refresh,
         )
         with progress.observer() as observer:
-            made = matrix(request, observer)
+            made = matrix(request, observer, _shipped(chapter.file) if onward else None)
         made = _complete(made, python)
         if chapter.file == knowledge.TRAINERS_FILE:
             with index() as releases:
                 made = released_files.complete(made, releases)
         writing.write(knowledge.FOLDER / chapter.file, packed.pack(made))
         click.echo(f"{chapter.file}: {len(made.runs)} runs, {len(made.cells)} cells, {made.audit}", err=True)
+
+
+def _shipped(file: str) -> dict[Combination, Run]:
+    """The runs of a map that ships, by what was run."""
+    known = knowledge.shipped(file)
+    return {
+        Combination(tuple(cell.stack.items()), cell.model): known.run_of(cell)
+        for cell in known.cells
+        if cell.how == "measured"
+    }
 
 
 def _complete(made: Map, python: str) -> Map:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import time
 import warnings
 from typing import Any, Callable
@@ -217,7 +218,8 @@ class Step:
             media_untried=self.model.media_untried,
             model_place=places.of_code(forward.__code__),
         )
-        if self.spec["engine"] == "none" and self.model.name and self.spec["model"] != models.OWN:
+        is_family = self.spec["model"] != models.OWN and not os.path.isabs(self.spec["model"])
+        if self.spec["engine"] == "none" and is_family:  # a folder's configuration is the user's
             self.evidence["config"] = models.written(tuning.base_of(self.model.module))
         self.insides = watch.Insides(self.model.layers)
         self.types = {name: type(layer).__name__ for name, layer in self.model.layers.items()}  # FSDP2 renames classes

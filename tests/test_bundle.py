@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
 import os
 import re
 import stat
@@ -255,6 +256,22 @@ def test_a_folders_configuration_travels_along(tmp_path):
     made = script_of(probe(model=str(tmp_path)))
     assert made.beside == {"config.json": '{"model_type": "glm4"}'}
     assert str(tmp_path) not in made.source
+
+
+def test_a_family_is_built_with_the_configuration_that_was_run():
+    """Sizes alone do not make every family tiny: layers of Gemma 3n that share keys and values have to be two of each kind."""
+    config = json.dumps({"num_kv_shared_layers": 2, "use_cache": False, "name": HOSTILE})
+    tried = msgspec.structs.replace(
+        probe(model="gemma3n_text", model_class="Gemma3nForCausalLM").evidence, config=config
+    )
+    made = script_of(msgspec.structs.replace(probe(model="gemma3n_text"), evidence=tried))
+    [given] = [
+        node.args[0]
+        for node in ast.walk(ast.parse(made.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("config_class.from_dict")
+    ]
+    assert ast.literal_eval(given) == json.loads(config)
+    assert "model = transformers.Gemma3nForCausalLM(config)" in made.source
 
 
 # What a run shows

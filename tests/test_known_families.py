@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from ckptdoctor import knowledge
+from ckptdoctor import knowledge, measure
 from ckptdoctor.diagnose import _known
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.knowledge import families
@@ -152,3 +152,10 @@ def test_all_families_are_those_of_any_release_that_was_read():
 
 def test_the_families_file_is_a_map_of_one_axis():
     assert list(knowledge.load(knowledge.FAMILIES_FILE).axes) == ["transformers"]
+
+
+def test_a_map_goes_on_from_the_one_that_ships():
+    known = measure._shipped(knowledge.FAMILIES_FILE)
+    cells = families.load().cells
+    assert len(known) == sum(cell.how == "measured" for cell in cells)
+    assert all(one.stack == run.stack and one.model == run.model for one, run in known.items())

@@ -9,6 +9,7 @@ from ckptdoctor import catalog
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.fingerprints import Fingerprint, place_among
 from ckptdoctor.model.compatibility import Run
+from ckptdoctor.model.report import DECIDED
 from ckptdoctor.model.sources import UNKNOWN, own_version
 from ckptdoctor.planning.options import FALLBACK_FAMILIES
 
@@ -144,3 +145,15 @@ def choose(waiting: Sequence[Group], runs: Mapping[Combination, Run]) -> list[Co
         trainers.add(pick.trainer_requirement)
         chosen.append(pick)
     return chosen
+
+
+def difference(found: Run, expected: Run, errors_speak: bool = False) -> str:
+    """In what two runs differ that should not; empty where one could not be diagnosed, unless that says something."""
+    if not errors_speak and not {found.verdict, expected.verdict} <= set(DECIDED):
+        return ""
+    if found.verdict != expected.verdict:
+        return f"{found.verdict}, not {expected.verdict}"
+    ours, theirs = (
+        {(one.function, one.engine): (one.verdict, one.rules) for one in run.functions} for run in (found, expected)
+    )
+    return "" if ours == theirs else f"{found.verdict} as well, but not by the same rules"

@@ -32,14 +32,20 @@ from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.exit_status import ExitStatus
-from ckptdoctor.model.report import DECIDED
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.options import ALL
 from ckptdoctor.store import cache_eviction, locations, workspace
 
 
-def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
+def matrix(
+    request: MatrixRequest, observer: Observer | None = None, known: Mapping[Combination, Run] | None = None
+) -> Map:
     """Judge every combination of the releases that match.
+
+    Args:
+        request: What to judge, and how.
+        observer: Told what is going on.
+        known: Runs that need not be made again.
 
     Raises:
         DoctorError: An axis or the target is missing, or the request makes no sense.
@@ -62,7 +68,7 @@ def matrix(request: MatrixRequest, observer: Observer | None = None) -> Map:
         if ALL in request.options.models:
             request = reading_code.of_all_families(request, fingerprints)
             measuring.options = request.options
-        work = Work(found, fingerprints, request, measuring)
+        work = Work(found, fingerprints, request, measuring, known)
         work.run()
         made = work.as_map()
         made.notes += releases.notes
@@ -194,7 +200,9 @@ class Work:
         self.audit = Audit(len(found))
         for group, one in picked:
             speaker = before[group.members[0]]
-            if speaker is not None and (difference := _difference(found[one], self.runs[speaker], group.errors_speak)):
+            if speaker is not None and (
+                difference := inference.difference(found[one], self.runs[speaker], group.errors_speak)
+            ):
                 self.audit.disagreements.append(f"{one} was inferred from {speaker}: {difference}")
                 group.distrusted = True
         self.runs |= found
@@ -268,18 +276,6 @@ class Work:
 
 def _span(releases: list[str]) -> str:
     return releases[0] if len(releases) == 1 else f"{releases[0]} to {releases[-1]}"
-
-
-def _difference(found: Run, expected: Run, errors_speak: bool = False) -> str:
-    """In what two runs differ that should not; empty where one could not be diagnosed, unless that says something."""
-    if not errors_speak and not {found.verdict, expected.verdict} <= set(DECIDED):
-        return ""
-    if found.verdict != expected.verdict:
-        return f"{found.verdict}, not {expected.verdict}"
-    ours, theirs = (
-        {(one.function, one.engine): (one.verdict, one.rules) for one in run.functions} for run in (found, expected)
-    )
-    return "" if ours == theirs else f"{found.verdict} as well, but not by the same rules"
 
 
 def _made_for_others(found: Sequence[Axis], target: Environment) -> set[tuple[str, str]]:

@@ -385,7 +385,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     family: str = ""
     """The model's family, as transformers names it."""
     config: str = ""
-    """The tiny model's configuration without an engine: JSON, as far as it differs from what its class has by default."""
+    """The tiny model's configuration, of a family and without an engine: JSON, as far as it differs from its class's."""
     media: tuple[str, ...] = ()
     """What the step's inputs held beside text: ``images``, ``sound``."""
     media_untried: tuple[str, ...] = ()
