@@ -72,9 +72,11 @@ def shop(tmp_path):
 # -- which code differs -----------------------------------------------------------------------------------------------
 
 
-def between(shop, before, after, package="transformers", **more):
+def between(shop, before, after, package="transformers", asked=(), **more):
     reader = Reader(shop.session, shop.folder / "cache")
-    return code.between(shop.release(package, before), shop.release(package, after, **more), shop.session, reader)
+    return code.between(
+        shop.release(package, before), shop.release(package, after, **more), shop.session, reader, asked
+    )
 
 
 def changed(file, old, new, files=PACKAGE):
@@ -103,6 +105,16 @@ def test_families_are_those_whose_code_differs(shop):
     assert set(layers.families) == {"small", "seeing"}
     tower = between(shop, PACKAGE, changed(f"{FOLDER}/tower/modeling_tower.py", "x = 1", "x = 2"))
     assert (tower.families, tower.matters) == (["seeing"], True)
+
+
+def test_only_families_that_are_asked_for_are_looked_at_and_folders_of_models_are_run(shop):
+    after = changed(f"{FOLDER}/tower/modeling_tower.py", "x = 1", "x = 2")
+    some = between(shop, PACKAGE, after, asked=["small"])
+    assert (some.families, some.alike, some.matters) == ([], ["small"], False)
+    both = between(shop, PACKAGE, after, asked=["small", "seeing"])
+    assert (both.families, both.alike, both.matters) == (["seeing"], ["small"], True)
+    folder = between(shop, PACKAGE, after, asked=["/models/mine"])
+    assert (folder.families, folder.alike, folder.matters) == ([], [], True)
 
 
 def test_a_family_that_only_one_side_has_is_told_apart(shop):

@@ -7,7 +7,7 @@ import csv
 import functools
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -15,9 +15,10 @@ import requests
 
 from ckptdoctor import catalog
 from ckptdoctor.environment.index import Release
-from ckptdoctor.matrix import archives, python_source
+from ckptdoctor.matrix import archives, family_code, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
-from ckptdoctor.matrix.fingerprints import Fingerprint, Reader
+from ckptdoctor.matrix.definitions import Definitions, Module
+from ckptdoctor.matrix.fingerprints import Reader
 from ckptdoctor.planning.options import ALL, FALLBACK_FAMILIES
 from ckptdoctor.scan import releases as facts
 from ckptdoctor.scan.releases import Facts
@@ -40,6 +41,7 @@ class Difference:
         files: Files of which the code differs; empty where there are too many to compare one by one.
         matters: Whether code that decides how checkpointing goes differs, or may.
         families: Of transformers, model families whose code that matters differs.
+        alike: Families of which it does not.
         new: Families that only the head has.
         gone: Families that only the base has.
         facts: Of transformers, what the source of base and head says of checkpointing.
@@ -48,19 +50,23 @@ class Difference:
     files: list[str] = field(default_factory=list)
     matters: bool = True
     families: list[str] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     facts: tuple[Facts, Facts] | None = None
 
 
-def between(base: Release, head: Release, session: requests.Session, reader: Reader) -> Difference:
+def between(
+    base: Release, head: Release, session: requests.Session, reader: Reader, asked: Sequence[str] = ()
+) -> Difference:
     """Compare two releases without installing them.
 
     Args:
         base: A release.
         head: Another one of the same package.
         session: What reads from the network.
-        reader: Reads fingerprints of trainers.
+        reader: Reads fingerprints, and keeps them.
+        asked: Model families, or folders of models, that alone are of interest; none for all families.
     """
     try:
         with archives.opened(base, session) as before, archives.opened(head, session) as after:
@@ -69,10 +75,12 @@ def between(base: Release, head: Release, session: requests.Session, reader: Rea
             if len(changed) <= MOST and not files:
                 return Difference(matters=False)
             both = (_facts(before), _facts(after)) if base.name == MODELS else None
+            few = _of_few(before, after, asked) if both and asked else None
     except (UnreadableError, RecursionError):
-        files, both = [], None
+        files, both, few = [], None, None
     if base.name == MODELS:
-        return _of_transformers(files, both, reader.fingerprints(MODELS, [base, head], (ALL,)))
+        read = few or [one.digests if one else {} for one in reader.fingerprints(MODELS, [base, head], (ALL,)).values()]
+        return _of_transformers(files, both, read[0], read[1], asked)
     return Difference(files, not (catalog.is_trainer(base.name) and _is_alike(base, head, reader)))
 
 
@@ -84,20 +92,37 @@ def _is_alike(base: Release, head: Release, reader: Reader) -> bool:
 
 
 def _of_transformers(
-    files: list[str], both: tuple[Facts, Facts] | None, read: Mapping[str, Fingerprint | None]
+    files: list[str],
+    both: tuple[Facts, Facts] | None,
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+    asked: Sequence[str],
 ) -> Difference:
-    ours, theirs = (one.digests if one else {} for one in read.values())
     differing = [family for family in ours if family in theirs and ours[family] != theirs[family]]
     if not differing and both is not None and both[0] != both[1]:  # Trainer's own call, which no family has in its code
-        differing = [family for family in FALLBACK_FAMILIES if family in ours and family in theirs][:1]
+        differing = [family for family in (*asked, *FALLBACK_FAMILIES) if family in ours and family in theirs][:1]
+    unknown = [one for one in asked if one not in ours and one not in theirs]  # a folder: its code is not looked up
     return Difference(
         files,
-        bool(differing) or not all(read.values()),
+        bool(differing or unknown) or not (ours and theirs),
         differing,
+        [family for family in ours if ours[family] == theirs.get(family) and family not in differing],
         new=sorted(theirs.keys() - ours.keys()) if ours else [],
         gone=sorted(ours.keys() - theirs.keys()) if theirs else [],
         facts=both,
     )
+
+
+def _of_few(before: Archive, after: Archive, asked: Sequence[str]) -> list[dict[str, str]]:
+    """The fingerprints of some families on both sides; code that is the same text is read once."""
+    known: dict[str, Module] = {}
+    found = []
+    for archive in (before, after):
+        read = _source(archive)
+        definitions = Definitions(read, known)
+        found.append(family_code.of_all(read, definitions, asked))
+        known = definitions.read
+    return found
 
 
 def _source(archive: Archive) -> Callable[[str], str]:

@@ -91,7 +91,8 @@ class Comparison:
         if self.base.version == self.head.version:
             return
         self._observer.doing(f"comparing the code of {self.base.name}")
-        self.difference = code.between(self.base, self.head, self._index.session, self._reader)
+        asked = self._options.options.models
+        self.difference = code.between(self.base, self.head, self._index.session, self._reader, asked)
         if not self.difference.matters:
             return
         self._add_beside()
@@ -158,10 +159,10 @@ class Comparison:
         asked = self._options.options.models
         if not asked:
             return list(families)
-        same = [one for one in asked if one not in families]
+        same = [one for one in asked if one in self.difference.alike]
         if same:
             self._notes.append(f"The code of {listed(same)} is the same on both sides: not run.")
-        return [one for one in asked if one in families]
+        return [one for one in asked if one not in same]
 
     def _axis(self) -> Axis:
         return Axis(self.base.name, (self.base, self.head))

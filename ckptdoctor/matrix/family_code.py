@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ckptdoctor.matrix import python_source
 from ckptdoctor.matrix.definitions import Definitions
@@ -61,19 +61,20 @@ def switches(utils: str) -> str:
     )
 
 
-def of_all(read: Callable[[str], str], code: Definitions) -> dict[str, str]:
+def of_all(read: Callable[[str], str], code: Definitions, only: Collection[str] = ()) -> dict[str, str]:
     """The fingerprints of all families of a release that learn a language.
 
     Args:
         read: The source of a file of the release; empty where there is none.
         code: Its definitions.
+        only: Leave all other families out; empty for all.
     """
     classes = _classes(read(f"{AUTO}/modeling_auto.py"))
     folders = _folders(read(f"{AUTO}/configuration_auto.py"))
     common = switches(read(UTILS))
     digests = {}
     for family in sorted(classes):
-        if not classes[family].keys() & set(TRAINED):
+        if not classes[family].keys() & set(TRAINED) or (only and family not in only):
             continue
         used = set(_used(family, set(_strings(classes[family])), folders, read, code))
         mapped = sorted(f"{name} {said}" for name, said in classes[family].items())
