@@ -127,7 +127,8 @@ def cpu_of_children() -> float:
 class Watch:
     """Processor seconds that a node's processes take in a block of code.
 
-    Ray does not wait for the processes that it starts, so that their seconds have to be read while they run.
+    Ray does not wait for the processes that it starts, so that their seconds have to be read while they run: what a process
+    takes in its last moment is missed, and all that it started is if that moment is the one after it has ended them.
     """
 
     def __init__(self, node: psutil.Process) -> None:
@@ -146,7 +147,7 @@ class Watch:
         self.seconds = sum(seconds - self._before.get(pid, 0.0) for pid, seconds in self._last.items())
 
     def _watch(self) -> None:
-        while not self._over.wait(0.05):
+        while not self._over.wait(0.02):
             self._last |= self._read()
 
     def _read(self) -> dict[int, float]:
