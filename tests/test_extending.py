@@ -187,6 +187,33 @@ def test_only_what_is_not_known_is_run_and_what_is_known_speaks_for_the_same_cod
     }
 
 
+@pytest.mark.parametrize("ended", ["timeout", "crashed"])
+def test_what_the_machine_may_have_broken_off_is_not_known_nor_what_is_inferred_from_it(tmp_path, ended):
+    """A step that ran out of time looks like one that hangs; on a busy machine it is neither."""
+    axes = [Axis(name, tuple(Release(name, one) for one in each)) for name, each in AXES.items()]
+    request = MatrixRequest((), options=Options(models=("glm4",)))
+    same = {
+        "transformers": {one: Fingerprint({"glm4": one}) for one in AXES["transformers"]},
+        "llamafactory": {one: Fingerprint({"llamafactory": "same"}) for one in AXES["llamafactory"]},
+    }
+
+    def extend(executor, fingerprints, store):
+        with Store(tmp_path / store) as kept, Measuring(TARGET, request.options, kept, executor) as session:
+            work = Work(axes, fingerprints, request, session)
+            work.run()
+            return extending.extended(work, session, lambda _: True, {})
+
+    sound = Answers(fails=set())
+    whole = extend(sound, {}, "whole")
+    [slow] = [name for name in sound.probed if name.startswith("4.51.3") and "0.9.3" in name]
+    for fingerprints in ({}, same):
+        found = extend(Answers(fails=set(), ended={slow: ended}), fingerprints, f"slow{len(fingerprints)}")
+        left = {tuple(cell.stack.values()) for cell in whole.added.cells}
+        left -= {("4.51.3", "0.9.3"), *([("4.51.3", "0.9.2")] if fingerprints else [])}
+        assert {tuple(cell.stack.values()) for cell in found.added.cells} == left
+        assert len(found.failed) == 4 - len(left)
+
+
 def test_an_environment_without_torch_is_named_before_anything_is_installed(cache, monkeypatch):
     class Local(Index):
         session = None

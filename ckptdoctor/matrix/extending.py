@@ -20,7 +20,7 @@ from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
 from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work, index, opened, taking
-from ckptdoctor.model.compatibility import Map, Run
+from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
 
 MODEL_LIBRARY = "transformers"
@@ -149,7 +149,7 @@ def _measured(
         fingerprints = read_fingerprints(found, request, releases, observer)
         work = Work(found, fingerprints, request, measuring, runs, missing.__contains__)
         work.run()
-        made = extended(work.as_map(), missing.__contains__, measuring.ran, runs.values())
+        made = extended(work, measuring, missing.__contains__, runs)
     return replace(made, added=released_files.complete(made.added, releases))
 
 
@@ -174,16 +174,33 @@ def _combination(run: Run) -> Combination:
     return Combination(tuple({**first, **run.stack}.items()), run.model)
 
 
-def extended(made: Map, is_new: Callable[[Combination], bool], ran: int, earlier: Iterable[Run]) -> Extended:
-    """The new part of a map, its runs marked; without what this machine could not diagnose, which another one may."""
-    before = set(map(id, earlier))
-    runs = [run if id(run) in before else msgspec.structs.replace(run, here=True) for run in made.runs]
-    made = msgspec.structs.replace(made, runs=runs, audit=None, notes=[])
+def extended(
+    work: Work, measuring: Measuring, is_new: Callable[[Combination], bool], earlier: Mapping[Combination, Run]
+) -> Extended:
+    """The new part of a map, its runs marked.
+
+    What could not be diagnosed is left out, and what ran out of time or crashed: it may be the machine's doing, and the store
+    keeps nothing of it either.
+
+    Args:
+        work: What was run.
+        measuring: What ran it.
+        is_new: Which combinations are asked for.
+        earlier: Runs that were known.
+    """
+    made = work.as_map()
+    fresh = {one: run for one, run in work.runs.items() if one not in earlier}
+    lasting = measuring.recall(list(fresh))
+    lost = {id(run) for one, run in fresh.items() if one not in lasting or run.verdict == "error"}
     cells = [cell for cell in made.cells if is_new(Combination(tuple(cell.stack.items()), cell.model))]
-    failed = tuple(
-        f"{' and '.join(f'{name} {release}' for name, release in cell.stack.items())} ({cell.model}): "
-        f"{made.run_of(cell).summary}"
-        for cell in cells
-        if cell.verdict == "error"
-    )
-    return Extended(layers.part(made, [cell for cell in cells if cell.verdict != "error"]), failed, ran)
+    failed = tuple(_in_words(cell, made.run_of(cell)) for cell in cells if id(made.run_of(cell)) in lost)
+    cells = [cell for cell in cells if id(made.run_of(cell)) not in lost and cell.verdict != "error"]
+    marked = set(map(id, fresh.values()))
+    runs = [msgspec.structs.replace(run, here=True) if id(run) in marked else run for run in made.runs]
+    made = msgspec.structs.replace(made, runs=runs, audit=None, notes=[])
+    return Extended(layers.part(made, cells), failed, measuring.ran)
+
+
+def _in_words(cell: Cell, run: Run) -> str:
+    stack = " and ".join(f"{name} {release}" for name, release in cell.stack.items())
+    return f"{stack} ({cell.model}): {run.summary}"

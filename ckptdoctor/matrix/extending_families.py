@@ -84,4 +84,4 @@ def _measured(new: set[str], known: Map, found: Index, request: MatrixRequest, o
             measuring.options = request.options
         work = Work([axis], fingerprints, request, measuring, runs, is_new)
         work.run()
-        return extended(work.as_map(), is_new, measuring.ran, runs.values())
+        return extended(work, measuring, is_new, runs)
