@@ -150,11 +150,17 @@ def _functions(cells: tuple[Cell, Cell], runs: tuple[Run, Run], sides: Sides, ob
         rules = [{one.rule for one in faults} for faults in found]
         made = []
         for at, (cell, judged) in enumerate(zip(cells, (ours[key], theirs[key]), strict=True)):
-            own = [one for one in found[at] if one.rule not in rules[1 - at]]
+            own = [_shown(one) for one in found[at] if one.rule not in rules[1 - at]]
             seen = observed.get((cell.stack.get("transformers", ""), cell.model))
             outcome = Outcome(judged.verdict, cell.how, own, *_passed(seen))
             made.append(_Side(judged.verdict, judged.why, found[at], outcome))
         yield _Pair(function, engine, convention, *made)
+
+
+def _shown(fault: Fault) -> Fault:
+    """A fault without the line of our own model, which lies in a folder of this machine."""
+    by = fault.passed_by
+    return structs.replace(fault, passed_by=None) if by is not None and not by.package else fault
 
 
 def _steps(run: Run) -> dict[tuple[str, str, str, int], Judged]:

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog
 from ckptdoctor.environment.index import Index, Release
-from ckptdoctor.environment.sources import Sources
+from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.errors import TargetError
 from ckptdoctor.impact import choosing, code, contracts, fixes, reliance
 from ckptdoctor.impact.code import MODELS, Difference
@@ -30,6 +30,7 @@ from ckptdoctor.model.evidence import Evidence, Setup, Spec
 from ckptdoctor.model.impact import SCHEMA, ContractChange, Impact, Side
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.options import FALLBACK_FAMILIES, OWN_MODEL, TORCH
+from ckptdoctor.planning.variants import ADAPTER
 from ckptdoctor.store import locations
 from ckptdoctor.words.wording import listed
 
@@ -72,7 +73,7 @@ class Comparison:
         sources: Sources,
         observer: Observer,
     ) -> None:
-        """Run nothing yet; ``named`` are trainers that are tried in the place of the catalog's."""
+        """Run nothing yet; ``named`` are trainers, tried instead of the catalog's."""
         self._request, self._options, self._named = request, options, named
         self.base, self.head = sides
         self._index, self._measuring, self._sources, self._observer = index, measuring, sources, observer
@@ -131,7 +132,9 @@ class Comparison:
 
     def _of_trainer(self) -> None:
         """A trainer's functions with releases of transformers, and with every calling convention."""
-        models = choosing.models((self.base, self.head), self._measuring.target, self._index, self._reader)
+        models = self._models() or choosing.models(
+            (self.base, self.head), self._measuring.target, self._index, self._reader
+        )
         self._compare([models, self._axis()], self._options.options.models)  # none: one that each release has
         conventions = replace(self._options.options, conventions=tuple(catalog.conventions()))
         newest = Axis(MODELS, models.releases[-1:])
@@ -139,9 +142,11 @@ class Comparison:
 
     def _of_another(self) -> None:
         """A package that training runs on: torch's functions and trainers' newest releases on the newest transformers."""
-        newest = Axis(MODELS, (choosing.newest(MODELS, self._index),))
+        newest = self._models() or Axis(MODELS, (choosing.newest(MODELS, self._index),))
         engines = [name for name, one in catalog.engines().items() if one.package == self.base.name]
-        asked = replace(self._options.options, engines=self._options.options.engines or (["none", *engines]))
+        asked = replace(self._options.options, engines=self._options.options.engines or ["none", *engines])
+        if self.base.name == "peft":
+            asked = replace(asked, setup=ADAPTER)  # nothing else uses it
         trainers = [Axis(one.name, one.releases[-1:]) for one in self._trainers()]
         asked_models = self._options.options.models
         self._compare([newest, self._axis(), *trainers], asked_models, replace(self._options, options=asked))
@@ -163,6 +168,19 @@ class Comparison:
         if same:
             self._notes.append(f"The code of {listed(same)} is the same on both sides: not run.")
         return [one for one in asked if one not in same]
+
+    def _models(self) -> Axis | None:
+        """Releases of transformers that are named, in the place of those that would be chosen."""
+        named = [one for one in self._options.requirements if self._name(one) == MODELS]
+        if not named:
+            return None
+        [axis] = axes.parse(named, self._index, sources=self._sources)
+        others = (one for one in self._measuring.requirements if canonicalize_name(Requirement(one).name) != MODELS)
+        self._measuring.requirements = list(others)
+        return axis
+
+    def _name(self, text: str) -> str:
+        return self._sources.take(text).name if is_source(text) else canonicalize_name(Requirement(text).name)
 
     def _axis(self) -> Axis:
         return Axis(self.base.name, (self.base, self.head))
