@@ -14,6 +14,7 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.fingerprints import Reader
 from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment
+from ckptdoctor.planning.options import FALLBACK_FAMILIES
 
 FARTHEST = 40
 """Releases of a trainer that are looked through, from the newest one back."""
@@ -62,6 +63,13 @@ def models(sides: Sequence[Release], target: Environment, index: Index, reader: 
         fitting = [one for one in released if _admits(told or (), one, target)]
         chosen |= {one.version for one in fitting[-1:]}
     return Axis(MODELS, tuple(one for one in released if one.version in chosen))
+
+
+def family(release: Release, reader: Reader) -> str:
+    """The model family that is tried unasked with a release of transformers."""
+    read = reader.fingerprints(MODELS, [release], FALLBACK_FAMILIES)[release.version]
+    there = read.digests if read else {}
+    return next((one for one in FALLBACK_FAMILIES if one in there), FALLBACK_FAMILIES[0])
 
 
 def newest(name: str, index: Index) -> Release:

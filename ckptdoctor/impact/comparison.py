@@ -135,10 +135,13 @@ class Comparison:
         models = self._models() or choosing.models(
             (self.base, self.head), self._measuring.target, self._index, self._reader
         )
-        self._compare([models, self._axis()], self._options.options.models)  # none: one that each release has
         conventions = replace(self._options.options, conventions=tuple(catalog.conventions()))
-        newest = Axis(MODELS, models.releases[-1:])
-        self._compare([newest, self._axis()], [OWN_MODEL], replace(self._options, options=conventions))
+        newest, others = Axis(MODELS, models.releases[-1:]), Axis(MODELS, models.releases[:-1])
+        families = self._options.options.models or [choosing.family(models.releases[-1], self._reader)]
+        # Together with a model of transformers, which is then imported once for the steps of our own model.
+        self._compare([newest, self._axis()], [*families, OWN_MODEL], replace(self._options, options=conventions))
+        if others.releases:
+            self._compare([others, self._axis()], self._options.options.models)  # none: one that each release has
 
     def _of_another(self) -> None:
         """A package that training runs on: torch's functions and trainers' newest releases on the newest transformers."""
