@@ -58,8 +58,8 @@ def command(
 
 
 def _compared(base: str, head: str, fixes: bool, request: MatrixRequest) -> Impact:
-    from ckptdoctor.impact.comparison import ImpactRequest
     from ckptdoctor.impact.impact import impact
+    from ckptdoctor.impact.request import ImpactRequest
 
     if not base or not head:
         raise UsageFault(

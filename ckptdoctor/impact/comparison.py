@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -17,6 +17,7 @@ from ckptdoctor.errors import TargetError
 from ckptdoctor.impact import choosing, code, contracts, fixes, reliance
 from ckptdoctor.impact.code import MODELS, Difference
 from ckptdoctor.impact.comparing import Compared, Sides
+from ckptdoctor.impact.request import ImpactRequest
 from ckptdoctor.matrix import axes
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Base, Combination
@@ -39,24 +40,6 @@ BESIDE = ("accelerate",)
 
 MOST_SHAPES = 8
 """Families that trainers are tried with: one of each kind of contract."""
-
-
-@dataclass(frozen=True)
-class ImpactRequest:
-    """What to compare.
-
-    Attributes:
-        base: A requirement or a source; of several releases that match, the newest.
-        head: Another one of the same package.
-        options: Target, model families, checkpoint functions, engines, the store, and what is added to both sides; a trainer
-            among these stands for the catalog's.
-        fixes: Look for what fixes what is newly broken.
-    """
-
-    base: str
-    head: str
-    options: MatrixRequest = field(default_factory=lambda: MatrixRequest(()))
-    fixes: bool = True
 
 
 class Comparison:

@@ -9,7 +9,8 @@ from ckptdoctor import catalog
 from ckptdoctor.environment.index import Index, Release
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import UsageFault
-from ckptdoctor.impact.comparison import Comparison, ImpactRequest
+from ckptdoctor.impact.comparison import Comparison
+from ckptdoctor.impact.request import ImpactRequest
 from ckptdoctor.matrix import axes
 from ckptdoctor.matrix.measuring import Observer, Silent
 from ckptdoctor.matrix.run import index, opened, split, taking

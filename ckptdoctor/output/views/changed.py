@@ -72,8 +72,8 @@ def verdict(found: Impact) -> str:
     counts = [f"{len(one)} {_COUNTED[kind]}" for kind in TITLES if (one := found.of_kind(kind))]
     admitted = sum(one.admitted for one in found.of_kind("broken"))
     of_these = ""
-    if broken := len(found.of_kind("broken")):
-        of_these = f" The releases' own requirements admit {admitted or 'none'} of the {broken} newly broken."
+    if found.of_kind("broken"):
+        of_these = f" The releases' own requirements admit {admitted or 'none'} of the newly broken."
     missed = sum(len(one.what) for one in found.not_compared)
     unknown = f" {counted(missed, 'combination')} could not be compared: nothing is known of them." if missed else ""
     if not found.compared and not missed:
