@@ -52,8 +52,12 @@ class Cluster:
         self.target = folder / "target"
         self.target.write_text(f'#!/bin/sh\nexec "${{HEADS_PYTHON:-{python}}}" "$@"\n')
         self.target.chmod(0o755)
-        options = ["--head", "--include-dashboard=false", "--temp-dir", folder / "ray"]
-        self.head = self.started("head", "--port", self.port, *options, HEADS_PYTHON=str(other_python))
+        self.nodes, self.other_python = [], other_python
+
+    def open(self):
+        """Start them."""
+        options = ["--head", "--include-dashboard=false", "--temp-dir", self.folder / "ray"]
+        self.head = self.started("head", "--port", self.port, *options, HEADS_PYTHON=str(self.other_python))
         self.node = self.started("node", "--address", self.address, HELD_BY=str(self.hold))
 
     def started(self, name, *arguments, **environ):
@@ -61,6 +65,7 @@ class Cluster:
         said = self.folder / f"{name}.log"
         for _ in range(4):
             made = self.start(name, *arguments, **environ)
+            self.nodes.append(made)
             while made.poll() is None:
                 if "runtime started" in said.read_text():
                     return made
@@ -127,8 +132,11 @@ def evidence(store):
 @pytest.fixture(scope="module")
 def cluster(torch_python, bare_python, tmp_path_factory):
     made = Cluster(tmp_path_factory.mktemp("r"), torch_python, bare_python)
-    yield made
-    made.kill(made.node, made.head)
+    try:
+        made.open()
+        yield made
+    finally:
+        made.kill(*made.nodes)
 
 
 def test_a_map_survives_the_end_of_the_run_and_of_a_node(cluster, tmp_path):
