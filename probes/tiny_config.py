@@ -43,6 +43,7 @@ TINY: dict[str, Any] = {
     "n_embd": 32,
     "n_layer": LAYERS,
     "n_head": 4,
+    "d_head": 8,
     "n_inner": 64,
     "n_positions": 128,
     "ffn_dim": 64,
