@@ -29,6 +29,9 @@ CLOSING = 15.0
 
 AGAIN = "the results so far are kept: run the same command again to continue"
 
+RECONNECT = "20"
+"""Seconds that Ray looks for a cluster whose head is gone, unless its own variable says so; Ray's default is a minute."""
+
 
 class Connection:
     """A connection to a Ray cluster."""
@@ -99,7 +102,12 @@ class Connection:
         hidden = shutil.ignore_patterns("__pycache__", "_probes")
         shutil.copytree(Path(__file__).parents[1], folder / "ckptdoctor", ignore=hidden)
         shutil.copytree(locations.probes(), folder / "ckptdoctor" / "_probes", ignore=hidden)
-        environ = {**os.environ, "PYTHONPATH": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+        environ = {
+            "RAY_gcs_rpc_server_reconnect_timeout_s": RECONNECT,
+            **os.environ,
+            "PYTHONPATH": str(folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         with self._log.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "ckptdoctor.matrix.ray_driver"],

@@ -96,7 +96,11 @@ class Cluster:
         function = f"{self.function}:held"
         where = ["--executor", f"ray={self.address}", "--checkpoint-fn", function, *vary({"transformers": RELEASES})]
         return subprocess.Popen(
-            command("matrix", *options, *where), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command("matrix", *options, *where),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"},
         )
 
 
