@@ -239,7 +239,7 @@ def test_a_line_of_the_bridge(line):
     with suppress(EOFError):
         while event := told.read(1):
             if event["event"] == "done":
-                judged(rounds._evidence(event["evidence"]))
+                judged(rounds.evidence_of(event["evidence"]))
 
 
 def judged(evidence):

@@ -284,13 +284,14 @@ def test_the_key_changes_with_the_users_own_model(tmp_path, monkeypatch, named):
     assert key(BASE, TARGET, asked) != first
 
 
-def test_the_key_changes_with_a_local_source(tmp_path):
-    (tmp_path / "code.py").write_text("one")
-    base = Base(requirements=(f"mine @ {tmp_path.as_uri()}",))
+def test_the_key_changes_with_a_local_archive(tmp_path):
+    archive = tmp_path / "mine-1.0.tar.gz"
+    archive.write_text("one")
+    base = Base(requirements=(f"mine @ {archive.as_uri()}",))
     first = key(base, TARGET, Options())
     assert key(base, TARGET, Options()) == first
 
-    os.utime(tmp_path / "code.py", ns=(1, 1))
+    os.utime(archive, ns=(1, 1))
 
     assert key(base, TARGET, Options()) != first
 

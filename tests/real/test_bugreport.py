@@ -20,8 +20,9 @@ CASES = Path(__file__).parents[1] / "cases"
 SECRETS = {
     "HF_TOKEN": "hf_" + "aBcDeFgHiJ" * 3 + "kLmN",
     "USER": "zoe-keller",
-    "HTTPS_PROXY": "http://zoe:pr0xypass@proxy.acme-lab.example:3128",
 }
+PROXY = {"HTTPS_PROXY": "http://zoe:pr0xypass@proxy.acme-lab.example:3128"}
+"""A secret too; nothing can be installed through it."""
 READER = ("llamafactory/model/model_utils/checkpointing.py", 86)
 
 RUN = """
@@ -73,7 +74,7 @@ def run_again(python, folder):
 def demo(demo_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("zoe-keller") / "secret-project"
     folder.mkdir()
-    return (*make(demo_python, folder), folder)
+    return (*make(demo_python, folder, **PROXY), folder)
 
 
 def test_the_failing_stack_makes_a_report_with_all_its_parts(demo):

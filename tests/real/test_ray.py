@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -134,13 +136,15 @@ def evidence(store):
 
 
 @pytest.fixture(scope="module")
-def cluster(torch_python, bare_python, tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("r"), torch_python, bare_python)
-    try:
-        made.open()
-        yield made
-    finally:
-        made.kill(*made.nodes)
+def cluster(torch_python, bare_python):
+    # A socket's path may be 107 characters long, and Ray uses most of them.
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        made = Cluster(Path(folder), torch_python, bare_python)
+        try:
+            made.open()
+            yield made
+        finally:
+            made.kill(*made.nodes)
 
 
 def test_a_map_survives_the_end_of_the_run_and_of_a_node(cluster, tmp_path):
