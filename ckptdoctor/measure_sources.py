@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from datetime import datetime, timezone
 from importlib import resources
 
 import click
@@ -17,6 +16,7 @@ from ckptdoctor.environment import pip_settings
 from ckptdoctor.environment.index import Index
 from ckptdoctor.matrix import archives, axes
 from ckptdoctor.matrix.archives import Archive
+from ckptdoctor.matrix.measuring import today
 from ckptdoctor.output.plain_json import indented
 from ckptdoctor.scan import releases
 from ckptdoctor.scan.releases import Facts, Group, Known, Read
@@ -40,7 +40,7 @@ def main() -> None:
                     layers = releases.subclasses(_modelling(archive))
     groups = itertools.groupby(read.items(), key=lambda one: one[1])
     made = Known(
-        date=datetime.now(timezone.utc).date().isoformat(),
+        date=today(),
         groups=tuple(Group(tuple(release for release, _ in group), facts) for facts, group in groups),
         layers=layers,
     )

@@ -75,13 +75,7 @@ def making(cache: Path) -> Iterator[Callable[[], Path]]:
 def put(cache: Path, content: str, made: Path) -> Path:
     """Move a folder that was made in the cache to the place of a copy, and return this place."""
     folder = place(cache, content)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        made.rename(folder)
-    except OSError:
-        # Another process was faster: its copy holds the same.
-        if not folder.is_dir():
-            raise
+    workspace.move(made, folder)
     return folder
 
 

@@ -159,10 +159,4 @@ def _install(uv: Uv, changes: Mapping[str, str], overlay: Path) -> None:
     if changes:
         uv("--no-deps", "--target", str(made), *changes.values())
         (made / ".lock").unlink(missing_ok=True)
-    overlay.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        made.rename(overlay)
-    except OSError:
-        # Another process was faster: its overlay holds the same, and ours goes with the temporary folder.
-        if not overlay.is_dir():
-            raise
+    workspace.move(made, overlay)

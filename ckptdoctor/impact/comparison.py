@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.fingerprints import Reader
-from ckptdoctor.matrix.measuring import Measuring, Observer
+from ckptdoctor.matrix.measuring import Measuring, Observer, today
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work
 from ckptdoctor.model.compatibility import Map
@@ -267,7 +266,7 @@ class Comparison:
         return Impact(
             schema=SCHEMA,
             version=__version__,
-            date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            date=today(),
             python=target.python,
             torch=target.version("torch"),
             platform=target.platform,

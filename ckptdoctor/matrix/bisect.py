@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,7 +16,7 @@ from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Fingerprints
-from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
+from ckptdoctor.matrix.measuring import Measuring, Observer, Silent, today
 from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import index, opened, pinned, split, taking
@@ -194,7 +193,7 @@ class History:
         return Bisection(
             schema=BISECTION,
             version=__version__,
-            date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            date=today(),
             python=target.python,
             torch=target.version("torch"),
             platform=target.platform,

@@ -18,6 +18,11 @@ from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.planning.options import Options
 
 
+def today() -> str:
+    """The date of what is measured now: of UTC, the same on all machines, YYYY-MM-DD."""
+    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+
+
 class Observer(Protocol):
     """Called as a run goes on."""
 
@@ -157,7 +162,7 @@ class Measuring:
                 self.store.keep_evidence(name, event.evidence)
         else:
             return
-        kept.made[item] = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        kept.made[item] = today()
         self._fresh.add((name, item))
         if self.refresh and not lasts:
             self.store.forget(name, item)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import random
 import time
@@ -25,7 +24,7 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.inference import Fingerprints
-from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
+from ckptdoctor.matrix.measuring import Measuring, Observer, Silent, today
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
@@ -213,7 +212,7 @@ class Work:
         made = Map(
             schema=SCHEMA,
             version=__version__,
-            date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            date=today(),
             python=target.python,
             torch=target.version("torch"),
             platform=target.platform,

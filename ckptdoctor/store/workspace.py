@@ -97,6 +97,20 @@ def making_in(cache: Path) -> Iterator[Path]:
         yield folder
 
 
+def move(made: Path, folder: Path) -> None:
+    """Move a folder that was made to its place in the cache; if another process was faster, its folder holds the same.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
 def sweep(cache: Path) -> None:
     """Remove what runs that were killed have left in the cache, half made or half deleted."""
     _sweep_folder(cache, NEW)

@@ -6,13 +6,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
-
-import msgspec
+from typing import NamedTuple, TypeVar
 
 from ckptdoctor.model.evidence import Environment, Place
 from ckptdoctor.model.report import Finding, ProbeResult
 from ckptdoctor.words.escape import one_line
+from ckptdoctor.words.strings import mapped
 from ckptdoctor.words.wording import relative
 
 T = TypeVar("T")
@@ -86,7 +85,8 @@ def location(finding: Finding) -> Place | None:
 
 def without_paths(value: T, environment: Environment) -> T:
     """A copy of a structure for publishing: the folders of this machine are removed from every string."""
-    return cast("T", _mapped(value, _replacements(environment)))
+    replacements = _replacements(environment)
+    return mapped(value, lambda text: _cleaned(text, replacements) if "/" in text else text)
 
 
 def _replacements(environment: Environment) -> list[tuple[str, str]]:
@@ -104,19 +104,6 @@ def _home() -> str:
         return str(Path.home())
     except RuntimeError:  # a user without one
         return "/"
-
-
-def _mapped(value: Any, replacements: list[tuple[str, str]]) -> Any:
-    if isinstance(value, str):
-        return _cleaned(value, replacements) if "/" in value else value
-    if isinstance(value, (list, tuple)):
-        return type(value)(_mapped(item, replacements) for item in value)
-    if isinstance(value, dict):
-        return {_mapped(key, replacements): _mapped(item, replacements) for key, item in value.items()}
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _mapped(getattr(value, name), replacements) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **fields)
-    return value
 
 
 def _cleaned(text: str, replacements: list[tuple[str, str]]) -> str:

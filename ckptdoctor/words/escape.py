@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
+
+from ckptdoctor.words.strings import mapped
 
 T = TypeVar("T")
 
@@ -62,7 +64,7 @@ def escaped(value: T, ascii_only: bool = False) -> T:
     """A copy of a structure with every string made ``plain``."""
     if _is_plain(value):
         return value
-    return cast("T", _escaped(value, ascii_only))
+    return mapped(value, lambda text: plain(text, ascii_only))
 
 
 def _is_plain(value: Any) -> bool:
@@ -72,16 +74,3 @@ def _is_plain(value: Any) -> bool:
     except UnicodeEncodeError:  # lone surrogates
         return False
     return rest.isascii() and b"\\" not in rest and b"\x7f" not in rest
-
-
-def _escaped(value: Any, ascii_only: bool) -> Any:
-    if isinstance(value, str):
-        return plain(value, ascii_only)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_escaped(item, ascii_only) for item in value)
-    if isinstance(value, dict):
-        return {_escaped(key, ascii_only): _escaped(item, ascii_only) for key, item in value.items()}
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _escaped(getattr(value, name), ascii_only) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **fields)
-    return value

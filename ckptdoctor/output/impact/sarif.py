@@ -10,13 +10,10 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.impact import KINDS, Change, ContractChange, Impact, Kind
 from ckptdoctor.output import Style
 from ckptdoctor.output.plain_json import indented
-from ckptdoctor.output.views import changed
+from ckptdoctor.output.views import changed, sarif_log
 from ckptdoctor.words.escape import one_line
 from ckptdoctor.words.wording import located
 
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_DOCUMENTATION = "https://docs.pytorch.org/docs/stable/checkpoint.html"
-_PROJECT, _PACKAGES = "%SRCROOT%", "SITE-PACKAGES"
 _CONTRACT = "CONTRACT"
 _LEVELS: dict[Kind, str] = {
     "broken": "error",
@@ -36,24 +33,14 @@ def render(found: Impact, style: Style) -> str:
         _contract(one, codes, found) for one in found.contracts
     ]
     run = {
-        "tool": {
-            "driver": {
-                "name": "ckptdoctor",
-                "version": found.version,
-                "informationUri": _DOCUMENTATION,
-                "rules": [_rule(one) for one in codes],
-            }
-        },
+        "tool": {"driver": sarif_log.driver(found.version, [_rule(one) for one in codes])},
         "invocations": [_invocation(found)],
-        "originalUriBaseIds": {
-            _PROJECT: {"description": {"text": "The repository, or the project's folder."}},
-            _PACKAGES: {"description": {"text": "The folder of packages of the environment."}},
-        },
+        "originalUriBaseIds": sarif_log.bases(),
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": "ckptdoctor-impact/"},
         "results": results,
     }
-    return indented({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
+    return indented(sarif_log.log(run))
 
 
 def _code(one: Change) -> str:
@@ -70,14 +57,7 @@ def _rule(code: str) -> dict[str, Any]:
 def _invocation(found: Impact) -> dict[str, Any]:
     notices = [("note", text) for text in (changed.head(found), changed.verdict(found), *found.notes)]
     notices += [("warning", f"not compared: {changed.unknown(one)}") for one in found.not_compared]
-    return {
-        "executionSuccessful": True,
-        "exitCode": int(found.status),
-        "exitCodeDescription": found.status.meaning,
-        "toolExecutionNotifications": [
-            {"level": level, "message": {"text": one_line(text)}} for level, text in notices
-        ],
-    }
+    return sarif_log.invocation(found.status, notices)
 
 
 def _change(one: Change, codes: list[str], found: Impact) -> dict[str, Any]:
@@ -122,12 +102,12 @@ def _location(place: Place) -> dict[str, Any]:
     region: dict[str, Any] = {"startLine": max(place.line, 1)}
     if place.code:
         region["snippet"] = {"text": one_line(place.code)}
-    artifact = {"uri": quote(place.file), "uriBaseId": _PACKAGES}
+    artifact = {"uri": quote(place.file), "uriBaseId": sarif_log.PACKAGES}
     return {"physicalLocation": {"artifactLocation": artifact, "region": region}}
 
 
 def _project() -> dict[str, Any]:
-    artifact = {"uri": "pyproject.toml", "uriBaseId": _PROJECT}
+    artifact = {"uri": "pyproject.toml", "uriBaseId": sarif_log.PROJECT}
     return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": 1}}}
 
 

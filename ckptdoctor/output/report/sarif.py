@@ -10,15 +10,10 @@ from ckptdoctor.model.report import Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.plain_json import indented
 from ckptdoctor.output.sentences import stale_text
-from ckptdoctor.output.views import published
+from ckptdoctor.output.views import published, sarif_log
 from ckptdoctor.output.views.published import Published, Spot
 from ckptdoctor.rules import RULES, Rule
 from ckptdoctor.words.escape import one_line
-
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_DOCUMENTATION = "https://docs.pytorch.org/docs/stable/checkpoint.html"
-"""For a rule without a public report of its own."""
-_PROJECT, _PACKAGES = "%SRCROOT%", "SITE-PACKAGES"
 
 
 def render(report: Report, style: Style) -> str:
@@ -29,24 +24,17 @@ def render(report: Report, style: Style) -> str:
 def log(report: Report) -> dict[str, Any]:
     """The log as plain data."""
     shown = published.clean(report)
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {"driver": _driver(shown.version)},
-                "invocations": [_invocation(shown)],
-                "originalUriBaseIds": {
-                    _PROJECT: {"description": {"text": "The repository, or the project's folder."}},
-                    _PACKAGES: {"description": {"text": "The folder of packages of the environment under diagnosis."}},
-                },
-                "columnKind": "unicodeCodePoints",
-                "automationDetails": {"id": "ckptdoctor/"},
-                "properties": {"verdict": shown.verdict, "summary": shown.summary, "stack": _stack(shown)},
-                "results": [_result(one) for one in published.findings(report)],
-            }
-        ],
-    }
+    return sarif_log.log(
+        {
+            "tool": {"driver": sarif_log.driver(shown.version, [_rule(rule) for rule in RULES.values()])},
+            "invocations": [_invocation(shown)],
+            "originalUriBaseIds": sarif_log.bases("The folder of packages of the environment under diagnosis."),
+            "columnKind": "unicodeCodePoints",
+            "automationDetails": {"id": "ckptdoctor/"},
+            "properties": {"verdict": shown.verdict, "summary": shown.summary, "stack": _stack(shown)},
+            "results": [_result(one) for one in published.findings(report)],
+        }
+    )
 
 
 def _stack(report: Report) -> dict[str, str]:
@@ -57,15 +45,6 @@ def _stack(report: Report) -> dict[str, str]:
 # -- the tool ---------------------------------------------------------------------------------------------------------
 
 
-def _driver(version: str) -> dict[str, Any]:
-    return {
-        "name": "ckptdoctor",
-        "version": version,
-        "informationUri": _DOCUMENTATION,
-        "rules": [_rule(rule) for rule in RULES.values()],
-    }
-
-
 def _rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.code,
@@ -73,7 +52,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.meaning},
         "fullDescription": {"text": rule.meaning},
         "help": {"text": rule.explanation, "markdown": rule.explanation},
-        "helpUri": next(iter(rule.links), _DOCUMENTATION),
+        "helpUri": next(iter(rule.links), sarif_log.DOCUMENTATION),
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["gradient-checkpointing"]},
     }
@@ -122,13 +101,13 @@ def _location(spot: Spot) -> dict[str, Any]:
     if spot.code:
         region["snippet"] = {"text": spot.code}
     file = published.in_repository(spot.file) if spot.own else spot.file
-    artifact = {"uri": _uri(file), "uriBaseId": _PROJECT if spot.own else _PACKAGES}
+    artifact = {"uri": _uri(file), "uriBaseId": sarif_log.PROJECT if spot.own else sarif_log.PACKAGES}
     return {"physicalLocation": {"artifactLocation": artifact, "region": region}}
 
 
 def _environment() -> dict[str, Any]:
     """Where there is no line to blame: code scanning wants a place, and the environment is declared in the project."""
-    artifact = {"uri": _uri(published.in_repository("pyproject.toml")), "uriBaseId": _PROJECT}
+    artifact = {"uri": _uri(published.in_repository("pyproject.toml")), "uriBaseId": sarif_log.PROJECT}
     return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": 1}}}
 
 

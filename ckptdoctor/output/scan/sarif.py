@@ -12,13 +12,10 @@ from ckptdoctor.model.scan import Scan, ScanFinding
 from ckptdoctor.output import Style
 from ckptdoctor.output.plain_json import indented
 from ckptdoctor.output.sentences import scan_verdict
+from ckptdoctor.output.views import sarif_log
 from ckptdoctor.output.views.published import in_repository
 from ckptdoctor.verdict import identity
 from ckptdoctor.words.escape import escaped, one_line
-
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_DOCUMENTATION = "https://docs.pytorch.org/docs/stable/checkpoint.html"
-_PROJECT, _PACKAGES = "%SRCROOT%", "SITE-PACKAGES"
 
 
 def render(found: Scan, style: Style) -> str:
@@ -27,32 +24,15 @@ def render(found: Scan, style: Style) -> str:
     codes = sorted({one.rule for one in found.findings})
     names = {one.rule: one.name for one in found.findings}
     met: Counter[str] = Counter()
-    return indented(
-        {
-            "$schema": _SCHEMA,
-            "version": "2.1.0",
-            "runs": [
-                {
-                    "tool": {
-                        "driver": {
-                            "name": "ckptdoctor",
-                            "version": found.version,
-                            "informationUri": _DOCUMENTATION,
-                            "rules": [_rule(code, names[code]) for code in codes],
-                        }
-                    },
-                    "invocations": [_invocation(found)],
-                    "originalUriBaseIds": {
-                        _PROJECT: {"description": {"text": "The repository, or the project's folder."}},
-                        _PACKAGES: {"description": {"text": "The folder of packages of the environment."}},
-                    },
-                    "columnKind": "unicodeCodePoints",
-                    "automationDetails": {"id": "ckptdoctor-scan/"},
-                    "results": [_result(one, codes.index(one.rule), met) for one in found.findings],
-                }
-            ],
-        }
-    )
+    run = {
+        "tool": {"driver": sarif_log.driver(found.version, [_rule(code, names[code]) for code in codes])},
+        "invocations": [_invocation(found)],
+        "originalUriBaseIds": sarif_log.bases(),
+        "columnKind": "unicodeCodePoints",
+        "automationDetails": {"id": "ckptdoctor-scan/"},
+        "results": [_result(one, codes.index(one.rule), met) for one in found.findings],
+    }
+    return indented(sarif_log.log(run))
 
 
 def _rule(code: str, name: str) -> dict[str, Any]:
@@ -64,14 +44,7 @@ def _rule(code: str, name: str) -> dict[str, Any]:
 def _invocation(found: Scan) -> dict[str, Any]:
     notices = [("note", note) for note in (scan_verdict(found), *found.notes)]
     notices += [("warning", f"not scanned: {identity.portable(one.file)}: {one.why}") for one in found.not_scanned]
-    return {
-        "executionSuccessful": True,
-        "exitCode": int(found.status),
-        "exitCodeDescription": found.status.meaning,
-        "toolExecutionNotifications": [
-            {"level": level, "message": {"text": one_line(text)}} for level, text in notices
-        ],
-    }
+    return sarif_log.invocation(found.status, notices)
 
 
 def _result(one: ScanFinding, index: int, met: Counter[str]) -> dict[str, Any]:
@@ -89,7 +62,7 @@ def _result(one: ScanFinding, index: int, met: Counter[str]) -> dict[str, Any]:
                 "physicalLocation": {
                     "artifactLocation": {
                         "uri": quote(Path(file).as_posix()),
-                        "uriBaseId": _PROJECT if own else _PACKAGES,
+                        "uriBaseId": sarif_log.PROJECT if own else sarif_log.PACKAGES,
                     },
                     "region": {"startLine": max(one.place.line, 1), "snippet": {"text": one_line(one.place.code)}},
                 }

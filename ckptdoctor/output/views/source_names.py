@@ -10,6 +10,7 @@ import msgspec
 
 from ckptdoctor.model.compatibility import Bisection, Map
 from ckptdoctor.model.sources import Source, titles
+from ckptdoctor.words.strings import mapped
 
 T = TypeVar("T", Map, Bisection)
 
@@ -28,7 +29,7 @@ def renamed(value: Any, sources: Mapping[str, Mapping[str, Source]]) -> Any:
     if not names:
         return value
     pattern = re.compile("|".join(map(re.escape, names)))
-    return _replaced(value, lambda text: pattern.sub(lambda match: names[match[0]], text))
+    return mapped(value, lambda text: pattern.sub(lambda match: names[match[0]], text))
 
 
 def by_name(found: Map | Bisection, package: str) -> dict[str, Source]:
@@ -44,16 +45,3 @@ def notes(found: Map | Bisection) -> Iterator[str]:
             if source.commit and "@" not in source.text:
                 edited = ", with changes that are not committed" if source.edited else ""
                 yield f"{source.text} is at commit {source.commit[:DIGITS]}{edited}."
-
-
-def _replaced(value: Any, change: Any) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_replaced(item, change) for item in value)
-    if isinstance(value, dict):
-        return {_replaced(key, change): _replaced(item, change) for key, item in value.items()}
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _replaced(getattr(value, name), change) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **fields)
-    return value
