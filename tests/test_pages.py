@@ -1,0 +1,168 @@
+"""HTML pages: what holds for all of them, and can be told without a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import ckptdoctor.output
+from ckptdoctor.output import page
+
+FOLDER = Path(ckptdoctor.output.__path__[0])
+VOID = {"meta", "br", "wbr", "hr", "img", "input", "link"}
+
+
+class Parsed(HTMLParser):
+    """A page's elements, their attributes and the text in them; it must be well formed."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.text = [], [], {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes), [one for one, _ in self.open]))
+        assert len(attributes) == len(dict(attributes))
+        if tag not in VOID:
+            self.open.append((tag, len(self.elements) - 1))
+
+    def handle_endtag(self, tag):
+        assert self.open[-1][0] == tag, (tag, self.open)
+        self.open.pop()
+
+    def handle_data(self, data):
+        for _, at in self.open:
+            self.text[at] = self.text.get(at, "") + data
+
+    def all(self, tag):
+        """Attributes and text of every element of a kind."""
+        return [(one[1], self.text.get(at, "")) for at, one in enumerate(self.elements) if one[0] == tag]
+
+
+def assert_sealed(text):
+    """A page runs its own script alone, and loads nothing."""
+    parsed = Parsed(text)
+    policy = next(one["content"] for one, _ in parsed.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(one.strip().split(" ", 1) for one in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert set(rules) == {"default-src", "style-src", "script-src", "base-uri", "form-action"}
+    for tag, rule in (("style", "style-src"), ("script", "script-src")):
+        (content,) = [body for given, body in parsed.all(tag) if given.get("type") != "application/json"]
+        assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+    for tag, given, _ in parsed.elements:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form", "svg"), tag
+        for name, value in given.items():
+            assert not name.startswith("on"), name
+            assert name not in ("style", "src", "srcset", "action", "srcdoc"), name
+            assert name != "href" or re.fullmatch(r"#[\w-]+", value), value
+
+
+def assert_accessible(text):
+    """What axe-core holds pages to, as far as it can be told from the source; the browser test does the rest."""
+    parsed = Parsed(text)
+    assert [given for given, _ in parsed.all("html")] == [{"lang": "en"}]
+    assert all(len(parsed.all(tag)) == 1 for tag in ("title", "header", "main", "footer", "h1"))
+    assert parsed.all("title")[0][1].strip()
+    assert "maximum-scale" not in text
+    assert "user-scalable" not in text
+    ids = [given["id"] for _, given, _ in parsed.elements if "id" in given]
+    assert len(ids) == len(set(ids))
+    levels = [int(tag[1]) for tag, _, _ in parsed.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    for at, (tag, given, around) in enumerate(parsed.elements):
+        named = given.get("aria-label") or parsed.text.get(at, "").strip()
+        if tag in ("a", "button", "summary", "th", *(f"h{one}" for one in range(1, 7))):
+            assert named or (tag == "th" and "aria-hidden" in given), (tag, given)
+        if tag == "button":
+            assert given["type"] == "button"
+            assert parsed.text[at].strip() in named  # what is said aloud holds what is seen
+        for refers in ("aria-labelledby", "aria-describedby", "data-copies"):
+            assert set(given.get(refers, "").split()) <= set(ids)
+        if tag == "a":
+            assert given["href"][1:] in ids
+        if tag == "th":
+            assert given["scope"] in ("row", "col")
+        if tag == "summary":
+            assert around[-1] == "details"
+        if tag == "li":
+            assert around[-1] in ("ul", "ol")
+        if tag in ("dt", "dd"):
+            assert around[-1] in ("dl", "div")
+        if given.get("tabindex") == "0":
+            assert given.get("aria-label") or given.get("aria-labelledby"), (tag, given)
+            assert given.get("role") or tag in ("section", "nav"), (tag, given)
+
+
+# -- the palette ------------------------------------------------------------------------------------------------------
+
+
+def palettes():
+    """The colours by name, of the light scheme and of the dark one."""
+    style = (FOLDER / "page" / "frame.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in blocks[:2])
+    assert set(light) >= set(dark)
+    return {"light": light, "dark": {**light, **dark}}
+
+
+def contrast(one, other):
+    """As WCAG has it."""
+
+    def light(colour):
+        channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = [
+            value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels
+        ]
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, brighter = sorted((light(one), light(other)))
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+ON_PAPER = [(text, behind) for text in ("ink", "soft", "link") for behind in ("paper", "raised", "sunk")]
+STATES = ("ok", "fail", "unjudged", "error")
+ON_STATES = [pair for one in STATES for pair in ((f"{one}-ink", f"{one}-tint"), ("on-solid", one))]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("text", "behind"), [*ON_PAPER, *ON_STATES, ("unjudged-ink", "sunk")])
+def test_every_text_can_be_read(scheme, text, behind):
+    palette = palettes()[scheme]
+
+    assert contrast(palette[text], palette[behind]) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("behind", ["paper", "raised", "sunk"])
+def test_focus_can_be_seen(scheme, behind):
+    palette = palettes()[scheme]
+
+    assert contrast(palette["focus"], palette[behind]) >= 3
+
+
+# -- the frame --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(str(one.relative_to(FOLDER)) for one in FOLDER.glob("*/*.css")))
+def test_styles_and_scripts_load_nothing_and_end_nowhere(name):
+    for file in (FOLDER / name, (FOLDER / name).with_suffix(".js")):
+        text = file.read_text() if file.is_file() else ""
+        assert not re.search(
+            r"</|<!--|https?:|url\(|@import|fetch\(|innerHTML|insertAdjacentHTML|document\.write", text
+        )
+
+
+def test_prose_and_paths_are_escaped():
+    hostile = "a `<b>` & <script>alert(1)</script>"
+
+    assert page.prose(hostile) == "a <code>&lt;b&gt;</code> &amp; &lt;script&gt;alert(1)&lt;/script&gt;"
+    assert page.breakable("a/b_c.<i>") == "a/<wbr>b_<wbr>c.<wbr>&lt;i&gt;"
