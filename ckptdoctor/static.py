@@ -44,8 +44,8 @@ def answer(python: str | None, environ: Mapping[str, str], family: str = "") -> 
     known = knowledge.load()
     found = {name: one for name in known.axes if (one := _installed(name, folders)) is not None}
     trainers = [name for name in found if catalog.is_trainer(name)]
-    if asking.MODEL_LIBRARY not in found or not trainers:
-        what = "No trainer that was measured" if asking.MODEL_LIBRARY in found else "transformers"
+    if pairs.MODEL_LIBRARY not in found or not trainers:
+        what = "No trainer that was measured" if pairs.MODEL_LIBRARY in found else "transformers"
         is_not = "is installed" if what.startswith("No") else "is not installed"
         return _unknown(f"{what} {is_not} there.")
     requirements, notes = [], list[str]()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from ckptdoctor import knowledge
 from ckptdoctor.knowledge import asking
+from ckptdoctor.knowledge.pairs import Pairs
 from tests.conftest import run
 
 
@@ -94,3 +96,59 @@ def test_wrong_usage_is_told_in_a_sentence(words, says, tmp_path, monkeypatch):
 
 def test_a_package_alone_is_still_its_map():
     assert "llamafactory" in run("known", "llamafactory").out
+
+
+def summary_of(*words):
+    return answer(*words)[1]["summary"]
+
+
+def test_what_fails_and_what_trains_is_said_in_plain_sentences():
+    said = summary_of("llamafactory==0.9.2", "transformers==4.51.3")
+
+    assert "What fails: llamafactory reads `__self__` from a callable that does not have it." in said
+    assert "Functions that train: torch:non-reentrant and torch:reentrant." in said
+
+
+def test_only_the_families_that_a_pair_was_measured_with_are_named():
+    assert "This is known for llama and glm; other families" in summary_of(
+        "llamafactory==0.9.2", "transformers==4.50.3"
+    )
+    assert "llama, glm and glm4, but not every pair for glm4;" in summary_of(
+        "llamafactory==0.9.2", "transformers>=4.50,<=4.51.3"
+    )
+
+
+def test_a_release_that_some_family_lacks_has_its_nearest_too():
+    _, found = answer("llamafactory==0.9.2", "transformers==4.51.0")
+
+    assert [one["command"] for one in found["nearest"]] == [
+        "pip install --no-deps 'llamafactory==0.9.3'",
+        "pip install 'transformers==4.50.3'",
+        "pip install 'transformers==4.49.0'",
+    ]
+    assert ["pip warns of it" in one["sentence"] for one in found["nearest"]] == [False, True, False]
+
+
+def test_requirements_that_are_not_known_admit_nothing():
+    known = msgspec.structs.replace(knowledge.load(), requires={})
+    exact = {"llamafactory": "0.9.3", "transformers": "4.51.3"}
+    said = asking.of_releases(Pairs(known), {name: [one] for name, one in exact.items()}, exact, "")
+
+    assert "What llamafactory 0.9.3 requires is not known." in said.summary
+
+
+def test_a_pair_without_a_verdict_says_why():
+    known = knowledge.load()
+    exact = {"llamafactory": "0.9.3", "transformers": "4.51.3"}
+    cell = next(known.matching(exact))
+    lost = msgspec.structs.replace(
+        known,
+        cells=[msgspec.structs.replace(cell, verdict="error")],
+        runs=[msgspec.structs.replace(one, summary="It cannot be imported.") for one in known.runs],
+    )
+    said = asking.of_releases(Pairs(lost), {name: [one] for name, one in exact.items()}, exact, "")
+
+    assert said.known == "not known"
+    assert said.summary.startswith(
+        "llamafactory 0.9.3 with transformers 4.51.3 was tried and could not be diagnosed: It cannot be imported."
+    )

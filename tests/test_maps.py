@@ -23,7 +23,8 @@ from ckptdoctor.output.map.json import schema, schema_text
 from ckptdoctor.output.markup import code, prose
 from ckptdoctor.output.views import digest
 from ckptdoctor.output.views.ranges import joined, label, span
-from ckptdoctor.output.views.table import gist, sheets
+from ckptdoctor.output.views.table import sheets
+from ckptdoctor.words.wording import gist
 from tests.test_output import acting
 
 TRANSFORMERS = ["4.49.0", "4.50.3", "4.51.0", "4.51.3", "5.23.0"]

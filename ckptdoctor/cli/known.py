@@ -130,6 +130,7 @@ def _extend(requirements: Sequence[Requirement], model: str, python: str | None)
 
     from ckptdoctor import catalog, knowledge
     from ckptdoctor.knowledge import asking
+    from ckptdoctor.knowledge.pairs import MODEL_LIBRARY
     from ckptdoctor.matrix import extending, extending_families
     from ckptdoctor.words.wording import listed
 
@@ -143,7 +144,7 @@ def _extend(requirements: Sequence[Requirement], model: str, python: str | None)
     file = knowledge.FAMILIES_FILE if is_other else knowledge.TRAINERS_FILE
     with progress.observer() as observer:
         if is_other:
-            releases = wanted.get(asking.MODEL_LIBRARY, SpecifierSet())
+            releases = wanted.get(MODEL_LIBRARY, SpecifierSet())
             found = extending_families.extend(model, releases, python, observer=observer)
         else:
             found = extending.extend(wanted, python, observer=observer)

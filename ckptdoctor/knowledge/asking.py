@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -13,15 +14,13 @@ from packaging.version import Version
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.knowledge import families, pairs
+from ckptdoctor.knowledge.pairs import MODEL_LIBRARY, Pairs
 from ckptdoctor.model import declared
 from ckptdoctor.model.answer import SCHEMA, Answer, Known, Pair
-from ckptdoctor.model.compatibility import Cell, How
+from ckptdoctor.model.compatibility import How, Map
 from ckptdoctor.model.explanation import Combination
 from ckptdoctor.model.report import DECIDED
-from ckptdoctor.words.wording import counted, listed
-
-MODEL_LIBRARY = "transformers"
-"""The package whose models are trained."""
+from ckptdoctor.words.wording import counted, gist, listed
 
 _SEPARATORS = re.compile(r"[-_.]+")
 """People write LLaMA-Factory, llama_factory and llamafactory."""
@@ -73,35 +72,51 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
     """
     known = knowledge.load()
     named = wanted(requirements)
-    trainers = [name for name in named if catalog.is_trainer(name)]
     if not named:
         names = listed(sorted(known.axes))
         raise UsageFault(f"None of these packages was measured; measured were {names}.", "name one of them")
-    if family and family not in known.models() and not trainers:
-        return _of_family(family, named[MODEL_LIBRARY])
+    if family and family not in known.models() and not any(map(catalog.is_trainer, named)):
+        return of_family(family, _releases(named[MODEL_LIBRARY], families.load().axes[MODEL_LIBRARY]))
     asked = {name: _releases(spec, known.axes[name]) for name, spec in named.items()}
-    notes = list(_notes(requirements, asked, named, unread))
-    found = [pair for name in trainers or _all_trainers(known.axes) for pair in _pairs(name, asked, family)]
-    if len(trainers) != 1:
-        found = [pair for pair in found if MODEL_LIBRARY in named or pair.trainer in named]
-    said, summary = _summary(found)
-    summary = f"{summary}{_when(found)}{_families(family)}" if found else summary
     exact = _exact(named)
-    notes += _of_torch(family, exact.get(MODEL_LIBRARY, ""))
+    said = of_releases(pairs.shipped(), asked, exact, family)
+    notes = [*_notes(requirements, asked, named, unread), *of_torch(family, exact.get(MODEL_LIBRARY, ""))]
+    return msgspec.structs.replace(said, notes=tuple(notes))
+
+
+def of_releases(known: Pairs, asked: Mapping[str, Sequence[str]], exact: Mapping[str, str], family: str) -> Answer:
+    """What a map says of some releases.
+
+    Args:
+        known: The map.
+        asked: The releases that are asked about, by package.
+        exact: The release of each package of which only one is asked about, whether or not the map has it.
+        family: A model family; without one, all of the map must agree.
+    """
+    trainers = [name for name in asked if catalog.is_trainer(name)]
+    found = [
+        pair for name in trainers or _all_trainers(known.found.axes) for pair in _pairs(known, name, asked, family)
+    ]
+    if len(trainers) != 1:
+        found = [pair for pair in found if MODEL_LIBRARY in asked or pair.trainer in asked]
+    said, summary = _summary(known, found, family)
+    if not found and len(trainers) == 1:
+        summary = _undecided(known, trainers[0], exact, family) or summary
+    summary = f"{summary}{_when(found)}{_families(known, found, family)}" if found else summary
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
-        nearest = tuple(one for one in pairs.combinations(trainers[0], exact, family, "") if one.command)
-    return Answer(SCHEMA, said, summary, tuple(found), nearest, tuple(notes))
+        nearest = tuple(known.nearest(trainers[0], dict(exact), family))
+    return Answer(SCHEMA, said, summary, tuple(found), nearest)
 
 
-def _of_family(family: str, admitted: SpecifierSet) -> Answer:
-    """What is known of a family that was measured with torch's own functions alone."""
-    found = families.told(family, _releases(admitted, families.load().axes[MODEL_LIBRARY]))
+def of_family(family: str, releases: Sequence[str]) -> Answer:
+    """What is known of a family with torch's own functions alone, in some releases of transformers."""
+    found = families.told(family, releases)
     said, summary = families.answer(family, found)
     return Answer(SCHEMA, said, summary, (), families=tuple(one.as_answer() for one in found))
 
 
-def _of_torch(family: str, release: str) -> list[str]:
+def of_torch(family: str, release: str) -> list[str]:
     """What is known of a release of transformers beside trainers: of the family, or of those that fail."""
     if not release:
         return []
@@ -144,41 +159,50 @@ def _all_trainers(axes: Mapping[str, Sequence[str]]) -> list[str]:
     return [name for name in axes if catalog.is_trainer(name)]
 
 
-def _pairs(trainer: str, asked: Mapping[str, Sequence[str]], family: str) -> Iterator[Pair]:
+def _pairs(known: Pairs, trainer: str, asked: Mapping[str, Sequence[str]], family: str) -> Iterator[Pair]:
     """Each pair of releases that is known, oldest first."""
-    known = knowledge.load()
-    releases = asked.get(trainer, known.axes[trainer])
-    others = asked.get(MODEL_LIBRARY, known.axes[MODEL_LIBRARY])
-    cells: dict[tuple[str, str], list[Cell]] = {}
-    models = pairs.models_for(family)
-    for cell in known.cells:
-        if trainer in cell.stack and cell.model in models and cell.verdict in DECIDED:
-            cells.setdefault((cell.stack[trainer], cell.stack[MODEL_LIBRARY]), []).append(cell)
-    for release, transformers in itertools.product(releases, others):
-        there = cells.get((release, transformers), [])
-        if there:
-            yield _pair(trainer, release, transformers, there)
+    axes = known.found.axes
+    for release, transformers in itertools.product(
+        asked.get(trainer, axes[trainer]), asked.get(MODEL_LIBRARY, axes[MODEL_LIBRARY])
+    ):
+        pair = _pair(known, trainer, release, transformers, family)
+        if pair is not None:
+            yield pair
 
 
-def _pair(trainer: str, release: str, transformers: str, cells: Sequence[Cell]) -> Pair:
-    known = knowledge.load()
+def _pair(known: Pairs, trainer: str, release: str, transformers: str, family: str) -> Pair | None:
+    there = known.cells(trainer, release, transformers, family)
+    cells = [cell for cell in there if cell.verdict in DECIDED]
+    if not cells:
+        return None
     works = all(cell.verdict == "ok" for cell in cells)
-    rules = sorted({fault.rule for cell in cells for fault in known.run_of(cell).faults if fault.severity == "error"})
+    runs = [known.found.run_of(cell) for cell in cells]
+    rules = sorted({fault.rule for run in runs for fault in run.faults if fault.severity == "error"})
     how: How = "measured" if all(cell.how == "measured" for cell in cells) else "inferred"
-    unmet = declared.unmet(cells[0].stack, known)
-    runs = [known.run_of(cell) for cell in cells]
+    unmet = declared.unmet(cells[0].stack, known.found)
     oldest = min(runs, key=lambda run: run.date)
-    torch = oldest.packages.get("torch") or known.torch
+    torch = oldest.packages.get("torch") or known.found.torch
     here = any(run.here for run in runs)
     rules = [] if works else rules
     return Pair(trainer, release, transformers, works, tuple(rules), how, tuple(unmet), oldest.date, torch, here)
 
 
-def _families(family: str) -> str:
+def _families(known: Pairs, found: Sequence[Pair], family: str) -> str:
     """A sentence on the families that this is known of."""
-    models = pairs.models_for(family)
-    lacking = f" {family} was not measured." if family and family not in models else ""
-    return f" This is known for {listed(models)}; other families were not measured.{lacking}"
+    there = [_models(known, pair, family) for pair in found]
+    some = [model for model in known.models_for(family) if any(model in models for models in there)]
+    every = [model for model in some if all(model in models for models in there)]
+    lacking = f" {family} was not measured." if family and family not in known.models else ""
+    if not "".join(some):
+        return lacking
+    text = f"This is known for {listed(some, limit=len(some))}"
+    text += f", but not every pair for {listed([one for one in some if one not in every])}" if every != some else ""
+    return f" {text}; other families were not measured.{lacking}"
+
+
+def _models(known: Pairs, pair: Pair, family: str) -> set[str]:
+    cells = known.cells(pair.trainer, pair.release, pair.transformers, family)
+    return {cell.model for cell in cells if cell.verdict in DECIDED}
 
 
 def _when(found: Sequence[Pair]) -> str:
@@ -191,34 +215,69 @@ def _when(found: Sequence[Pair]) -> str:
     return f" Measured {days}{f', {here} of them here' if here else ''}."
 
 
-def _summary(found: Sequence[Pair]) -> tuple[Known, str]:
+def _summary(known: Pairs, found: Sequence[Pair], family: str) -> tuple[Known, str]:
     if not found:
         return "not known", "These releases were not measured together."
     if len(found) == 1:
-        return _of_one(found[0])
+        return _of_one(known, found[0], family)
     working = [one for one in found if one.works]
     if not working:
         return "fails", f"None of the {len(found)} pairs that this admits works: {_rules(found)}."
-    newest = working[-1]
-    admitted = [one for one in working if not one.unmet]
     said: Known = "works" if len(working) == len(found) else "some work"
-    best = admitted[-1] if admitted else newest
-    text = f"{len(working)} of {counted(len(found), 'pair')} that this admits work; the newest is {_named(newest)}."
-    if best is not newest:
-        text += f" The newest whose own requirements admit each other is {_named(best)}."
+    newest = {one.trainer: one for one in working}
+    admitted = {one.trainer: one for one in working if not one.unmet}
+    text = f"{len(working)} of {counted(len(found), 'pair')} that this admits work; {_newest(newest, 'the newest')}."
+    if admitted and admitted != newest:
+        text += f" {_newest(admitted, 'The newest whose own requirements admit each other')}."
     return said, text
 
 
-def _of_one(pair: Pair) -> tuple[Known, str]:
+def _newest(by_trainer: Mapping[str, Pair], what: str) -> str:
+    """The newest pair of each trainer, as a clause."""
+    return f"{what} {'is' if len(by_trainer) == 1 else 'are'} {listed([_named(one) for one in by_trainer.values()])}"
+
+
+def _of_one(known: Pairs, pair: Pair, family: str) -> tuple[Known, str]:
     does = "works" if pair.works else f"fails ({_rules([pair])})"
     how = "" if pair.how == "measured" else "inferred from a release with the same code where it matters, "
     how += f"measured {'here ' if pair.here else ''}on {pair.date} with torch {pair.torch}"
-    pins = (
-        f"{listed(pair.unmet)}: pip does not install them together."
-        if pair.unmet
-        else "Their own requirements admit it."
+    what = "" if pair.works else _what_fails(known, pair, family)
+    text = f"{_named(pair)} {does}, {how}.{what} {_pins(known.found, pair)}"
+    return "works" if pair.works else "fails", text
+
+
+def _pins(found: Map, pair: Pair) -> str:
+    """Whether the releases' own requirements admit a pair."""
+    if pair.unmet:
+        return f"{listed(pair.unmet)}: pip does not install them together."
+    if pair.release not in found.requires.get(pair.trainer, {}):
+        return f"What {pair.trainer} {pair.release} requires is not known."
+    return "Their own requirements admit it."
+
+
+def _what_fails(known: Pairs, pair: Pair, family: str) -> str:
+    """What fails in a pair, and which functions train, in plain sentences."""
+    cells = known.cells(pair.trainer, pair.release, pair.transformers, family)
+    runs = [known.found.run_of(cell) for cell in cells if cell.verdict in DECIDED]
+    titles = dict.fromkeys(
+        gist(fault.title, run.stack) for run in runs for fault in run.faults if fault.severity == "error"
     )
-    return "works" if pair.works else "fails", f"{_named(pair)} {does}, {how}. {pins}"
+    failing = {judged.function for run in runs for judged in run.functions if judged.verdict == "fail"}
+    training = {judged.function for run in runs for judged in run.functions if judged.verdict == "ok"} - failing
+    text = f" What fails: {'; '.join(titles)}." if titles else ""
+    text += f" Checkpoint functions that fail: {listed(sorted(failing))}." if failing else ""
+    text += f" Functions that train: {listed(sorted(training))}." if training else ""
+    return text
+
+
+def _undecided(known: Pairs, trainer: str, exact: Mapping[str, str], family: str) -> str:
+    """Of a pair that was run, why there is no verdict; empty if it was not run."""
+    release, library = exact.get(trainer, ""), exact.get(MODEL_LIBRARY, "")
+    for cell in known.cells(trainer, release, library, family):
+        why = "was not judged" if cell.verdict == "not judged" else "could not be diagnosed"
+        summary = known.found.run_of(cell).summary.rstrip(".")
+        return f"{trainer} {release} with transformers {library} was tried and {why}: {summary}."
+    return ""
 
 
 def _named(pair: Pair) -> str:

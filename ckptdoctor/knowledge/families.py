@@ -6,12 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ckptdoctor import knowledge
+from ckptdoctor.knowledge.pairs import MODEL_LIBRARY
 from ckptdoctor.model.answer import Known, OfFamily
 from ckptdoctor.model.compatibility import Fault, How, Map, Run
 from ckptdoctor.model.report import Verdict
 from ckptdoctor.words.wording import counted, listed
-
-MODEL_LIBRARY = "transformers"
 
 _NAMED = 12
 """Families that a sentence names."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePath
 
 from ckptdoctor import catalog
@@ -69,3 +70,16 @@ def engines_in_words(names: Iterable[str]) -> str:
 def relative(path: str) -> str:
     """A path relative to its folder of packages or its overlay; any other path unchanged."""
     return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)
+
+
+def gist(text: str, versions: Mapping[str, str]) -> str:
+    """A text without the versions of a stack, so that it reads the same for each release that it holds for."""
+    for package, version in versions.items():
+        if version:
+            text = _named_release(package, version).sub(r"\1", text)
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _named_release(package: str, version: str) -> re.Pattern[str]:
+    return re.compile(rf"({re.escape(package)})(?: |==){re.escape(version)}(?!\w|[.+]\w)", re.IGNORECASE)

@@ -11,8 +11,8 @@ from ckptdoctor.model.compatibility import Cell, Fault, Map, Run
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output.views import source_names
 from ckptdoctor.output.views.ranges import Box, Key, inside, joined, key_of, label, span
-from ckptdoctor.output.views.table import fixed, gist, per_model, varied
-from ckptdoctor.words.wording import located
+from ckptdoctor.output.views.table import fixed, per_model, varied
+from ckptdoctor.words.wording import gist, located
 
 MEASURED = "this combination was run"
 INFERRED = "taken from the run of a combination with the same relevant code"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 
 from ckptdoctor import catalog
 from ckptdoctor.model.compatibility import Cell, Map, Run
 from ckptdoctor.model.report import Severity, Verdict
 from ckptdoctor.output.views.ranges import Box, Key, in_order, inside, joined, key_of, label, span
+from ckptdoctor.words.wording import gist
 
 _Signature = Hashable
 """What must be equal for cells to be joined; ``None`` for a combination that is not in the map."""
@@ -125,19 +124,6 @@ def varied(found: Map) -> list[str]:
 def fixed(found: Map) -> dict[str, str]:
     """Packages that were the same in every combination, with their release."""
     return {name: releases[0] for name, releases in found.axes.items() if name not in varied(found) and releases}
-
-
-def gist(text: str, versions: Mapping[str, str]) -> str:
-    """A text without the versions of a stack, so that it reads the same for each release that it holds for."""
-    for package, version in versions.items():
-        if version:
-            text = _named_release(package, version).sub(r"\1", text)
-    return text
-
-
-@lru_cache(maxsize=4096)
-def _named_release(package: str, version: str) -> re.Pattern[str]:
-    return re.compile(rf"({re.escape(package)})(?: |==){re.escape(version)}(?!\w|[.+]\w)", re.IGNORECASE)
 
 
 def rules_of(run: Run, *severities: Severity) -> tuple[str, ...]:
