@@ -16,6 +16,7 @@ import msgspec
 from ckptdoctor import catalog, knowledge, measure_documents
 from ckptdoctor.cli import progress
 from ckptdoctor.environment import interpreter
+from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import layers, packed
@@ -106,11 +107,22 @@ def _take_in() -> None:
         made = layers.together(shipped, own) if own else shipped
         runs = [msgspec.structs.replace(run, here=False) for run in made.runs]
         made = declared.marked(msgspec.structs.replace(made, runs=runs, date=max(run.date for run in runs)))
-        if file == knowledge.TRAINERS_FILE:
-            with index() as releases:
+        with index() as releases:
+            made = _dated(made, releases)
+            if file == knowledge.TRAINERS_FILE:
                 made = released_files.complete(made, releases)
         writing.write(knowledge.FOLDER / file, packed.pack(made))
         click.echo(f"{file}: {len(made.cells) - len(shipped.cells)} cells added", err=True)
+
+
+def _dated(made: Map, releases: Index) -> Map:
+    """A map with the day of each of its releases that has none yet, as far as the index says."""
+    released = {name: dict(made.released.get(name, {})) for name in made.axes}
+    for name, days in released.items():
+        lacking = [one for one in made.axes[name] if one not in days]
+        if lacking:
+            days |= {one.version: one.date for one in releases.releases(name) if one.version in lacking and one.date}
+    return msgspec.structs.replace(made, released=released)
 
 
 def _measure(python: str, names: tuple[str, ...], jobs: int, onward: bool, refresh: bool) -> None:

@@ -3,12 +3,14 @@
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
 from ckptdoctor import knowledge, measure, measure_documents
+from ckptdoctor.environment.index import File, Release
 from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.measure_documents import LANGUAGES, Verdicts, facts, table
 from tests.test_extending import cache, measured_here  # noqa: F401 - a fixture
@@ -70,7 +72,8 @@ def test_what_was_measured_here_becomes_a_part_of_what_ships(cache, tmp_path, mo
     before = knowledge.shipped()
     monkeypatch.setattr(knowledge, "FOLDER", tmp_path)
     monkeypatch.setattr(measure_documents, "main", lambda: None)
-    monkeypatch.setattr(measure, "index", nullcontext)  # the digests of files are there already
+    came = Release("transformers", "99.0.0", (File("a", "b", is_wheel=True, uploaded="2027-01-01"),))
+    monkeypatch.setattr(measure, "index", lambda: nullcontext(SimpleNamespace(releases=lambda _: [came])))
     monkeypatch.setattr(measure.released_files, "complete", lambda made, _: made)
 
     ran = CliRunner().invoke(measure.main, ["--take-in"])
@@ -81,6 +84,8 @@ def test_what_was_measured_here_becomes_a_part_of_what_ships(cache, tmp_path, mo
     assert made.axes["transformers"] == [*before.axes["transformers"], "99.0.0"]
     assert not any(run.here for run in made.runs)
     assert made.date == "2027-01-02"
+    assert made.released["transformers"]["99.0.0"] == "2027-01-01"
+    assert made.released["transformers"]["4.51.0"] == before.released["transformers"]["4.51.0"]
     knowledge.shipped.cache_clear()
 
 

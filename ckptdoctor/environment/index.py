@@ -41,6 +41,8 @@ class File:
     size: int | None = None
     yanked: bool = False
     requires_python: str = ""
+    uploaded: str = ""
+    """The day, as the index says: YYYY-MM-DD, or empty."""
 
     @property
     def path(self) -> Path | None:
@@ -73,6 +75,11 @@ class Release:
     """Where it is from, if not from an index."""
     commit: Commit | None = None
     """The commit that it is, one of many, of which only those that are run are copied."""
+
+    @property
+    def date(self) -> str:
+        """The day of its first archive, as the index says: YYYY-MM-DD, or empty."""
+        return min((file.uploaded for file in self.files if file.uploaded), default="")
 
     @property
     def parsed(self) -> Version:
@@ -235,6 +242,7 @@ def _usable(name: str, packages: Iterable[DistributionPackage]) -> Iterator[tupl
                 size=package.size,
                 yanked=package.is_yanked,
                 requires_python=package.requires_python or "",
+                uploaded=package.upload_time.date().isoformat() if package.upload_time else "",
             ),
         )
 

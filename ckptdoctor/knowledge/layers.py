@@ -53,8 +53,14 @@ def together(first: Map, second: Map) -> Map:
     files = {
         name: {**second.files.get(name, {}), **first.files.get(name, {})} for name in {**first.files, **second.files}
     }
+    released = {
+        name: {**second.released.get(name, {}), **first.released.get(name, {})}
+        for name in {**first.released, **second.released}
+    }
     axes = _axes(first.axes, second.axes)
-    return msgspec.structs.replace(first, axes=axes, runs=runs, cells=cells, requires=requires, files=files)
+    return msgspec.structs.replace(
+        first, axes=axes, runs=runs, cells=cells, requires=requires, files=files, released=released
+    )
 
 
 def part(found: Map, cells: Sequence[Cell]) -> Map:

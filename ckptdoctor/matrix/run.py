@@ -151,6 +151,7 @@ class Work:
             wanted: Which of the other combinations to judge.
         """
         self.axes = {axis.name: [release.version for release in axis.releases] for axis in found}
+        self._released = {axis.name: {one.version: one.date for one in axis.releases if one.date} for axis in found}
         combinations = inference.with_models(combine(self.axes, request.options.models), fingerprints)
         self._lacking: dict[str, list[str]] = {}
         if len(request.options.models) > 1:
@@ -222,6 +223,7 @@ class Work:
             requires=self._requires(),
             audit=self.audit,
             notes=self._notes(),
+            released={name: days for name, days in self._released.items() if days},
         )
         return declared.marked(made)
 

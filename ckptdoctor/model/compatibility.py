@@ -114,6 +114,8 @@ class Map(msgspec.Struct):
     seconds: float = 0.0
     sources: dict[str, dict[str, Source]] = {}
     """Where the code of releases is from that are on no index, by package and release."""
+    released: dict[str, dict[str, str]] = {}
+    """The day on which each release came, by package, as far as an index says: YYYY-MM-DD."""
 
     def models(self) -> list[str]:
         """Model families of the cells, in the order in which they are met."""
