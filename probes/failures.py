@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -30,7 +31,9 @@ def evidence(error: BaseException, passed: Any = None) -> dict[str, Any]:
             missing was read from it.
     """
     error, walked = _unwrapped(error)
-    frames = [places.of_frame(frame, line) for frame, line in walked if not _is_noise(frame)]
+    told = [step for step in walked if not _is_noise(step.tb_frame)]
+    read = _attributes_name(error)
+    frames = [places.of_traceback(step, step is told[-1], read if step is told[-1] else "") for step in told]
     found: dict[str, Any] = {
         "type": callables.type_name(error),
         "message": str(error)[:LIMIT],
@@ -39,13 +42,13 @@ def evidence(error: BaseException, passed: Any = None) -> dict[str, Any]:
     }
     if refused := getattr(error, "refused_by", None):
         found["refused_by"] = refused
-    attribute = _attribute(error, walked, passed)
+    attribute = _attribute(error, read, walked, passed)
     if attribute:
         found["attribute"] = attribute
     return found
 
 
-def _unwrapped(error: BaseException) -> tuple[BaseException, list[tuple[FrameType, int]]]:
+def _unwrapped(error: BaseException) -> tuple[BaseException, list[TracebackType]]:
     """The error behind those in which transformers' lazy modules wrap what fails to import, and the frames down to it."""
     walked = list(_walk(error.__traceback__))
     while error.__cause__ is not None and _LAZY in str(error):
@@ -54,9 +57,9 @@ def _unwrapped(error: BaseException) -> tuple[BaseException, list[tuple[FrameTyp
     return error, walked
 
 
-def _walk(traceback: TracebackType | None) -> Any:
+def _walk(traceback: TracebackType | None) -> Iterator[TracebackType]:
     while traceback is not None:
-        yield traceback.tb_frame, traceback.tb_lineno
+        yield traceback
         traceback = traceback.tb_next
 
 
@@ -65,20 +68,24 @@ def _is_noise(frame: FrameType) -> bool:
     return places.is_ours(frame.f_code.co_filename) or frame.f_code.co_name in _LOOKUPS
 
 
-def _needs_cuda(walked: list[tuple[FrameType, int]]) -> bool:
+def _needs_cuda(walked: list[TracebackType]) -> bool:
     if torch.cuda.is_available():
         return False
     initialisation = os.path.join("torch", "cuda", "__init__.py")
-    return any(frame.f_code.co_filename.endswith(initialisation) for frame, _ in walked)
+    return any(step.tb_frame.f_code.co_filename.endswith(initialisation) for step in walked)
 
 
-def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], passed: Any) -> dict[str, Any] | None:
-    """The attribute that an AttributeError is about, and where its object stands in the callable passed."""
+def _attributes_name(error: BaseException) -> str:
+    """The attribute that an AttributeError is about; empty for any other error."""
     if not isinstance(error, AttributeError):
-        return None
+        return ""
     named = _NO_ATTRIBUTE.search(str(error))
-    name = getattr(error, "name", None) or (named.group(1) if named else "")
-    if not name:
+    return getattr(error, "name", None) or (named.group(1) if named else "")
+
+
+def _attribute(error: BaseException, name: str, walked: list[TracebackType], passed: Any) -> dict[str, Any] | None:
+    """The attribute that an AttributeError is about, and where its object stands in the callable passed."""
+    if not isinstance(error, AttributeError) or not name:
         return None
     target = _object(error, walked)
     held = callables.parts(passed) if passed is not None else ()
@@ -93,11 +100,11 @@ def _attribute(error: BaseException, walked: list[tuple[FrameType, int]], passed
     return {"name": name, "object": callables.type_name(found) if found is not None else "", "in_callable": where}
 
 
-def _object(error: AttributeError, walked: list[tuple[FrameType, int]]) -> Any:
+def _object(error: AttributeError, walked: list[TracebackType]) -> Any:
     """The object that lacks the attribute: what Python 3.10 notes, or the one whose ``__getattr__`` raised."""
     if getattr(error, "obj", None) is not None:
         return error.obj
-    frame = walked[-1][0] if walked else None
+    frame = walked[-1].tb_frame if walked else None
     if frame is not None and frame.f_code.co_name in _LOOKUPS:
         return frame.f_locals.get("self")
     return None

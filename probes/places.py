@@ -9,13 +9,15 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from . import catalog, stack
+from . import catalog, source_lines, stack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 """This package's folder: its frames are left out of what is reported."""
+
+_PASSING_ON = ("torch", "python")
 
 Place = dict[str, Any]
 
@@ -25,14 +27,52 @@ def is_ours(filename: str) -> bool:
     return os.path.abspath(filename).startswith(HERE + os.sep)
 
 
-def of_frame(frame: FrameType, line: int | None = None) -> Place:
-    """The place where a frame stands; ``line`` where it differs from the frame's current one."""
-    return at(frame.f_code.co_filename, frame.f_lineno if line is None else line, _name(frame.f_code))
+def of_frame(frame: FrameType) -> Place:
+    """The place where a frame stands, with its lines of source."""
+    return _with(_at_frame(frame, frame.f_lineno), source_lines.of_frame(frame, frame.f_lineno, frame.f_lasti))
+
+
+def of_traceback(step: TracebackType, is_last: bool, attribute: str = "") -> Place:
+    """The place of one step of a traceback.
+
+    Its lines are left out where torch or Python only passes a call on: nearly every traceback has many such steps.
+
+    Args:
+        step: The step.
+        is_last: Whether the error was raised there.
+        attribute: The attribute that is read there, if one is known.
+    """
+    place = _at_frame(step.tb_frame, step.tb_lineno)
+    if place["package"] in _PASSING_ON and not is_last:
+        return place
+    return _with(place, source_lines.of_frame(step.tb_frame, step.tb_lineno, step.tb_lasti, attribute))
+
+
+def of_call(frame: FrameType) -> dict[str, Place | None]:
+    """Where a frame calls a checkpoint function (``by``), and where it builds what it passes, if that is known (``built``)."""
+    call = source_lines.of_call(frame)
+    return {
+        "by": _with(_at_frame(frame, frame.f_lineno), call.lines),
+        "built": _with(_at_frame(frame, call.built_at), call.built) if call.built else None,
+    }
+
+
+def line_of(frame: FrameType) -> Place:
+    """The place where a frame stands, without more of its source than its line."""
+    return _at_frame(frame, frame.f_lineno)
 
 
 def of_code(code: CodeType) -> Place:
-    """The place where a function's code begins."""
-    return at(code.co_filename, code.co_firstlineno, _name(code))
+    """The place where a function's code begins, with its lines of source."""
+    return _with(at(code.co_filename, code.co_firstlineno, _name(code)), source_lines.of_code(code))
+
+
+def _at_frame(frame: FrameType, line: int) -> Place:
+    return at(frame.f_code.co_filename, line, _name(frame.f_code))
+
+
+def _with(place: Place, source: dict[str, Any] | None) -> Place:
+    return {**place, "source": source} if source else place
 
 
 def at(file: str, line: int, function: str = "") -> Place:

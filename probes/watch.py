@@ -215,7 +215,7 @@ class Spy:
             return
         self.calls += 1
         self.last = passed
-        by = places.of_frame(frame)
+        by = places.line_of(frame)
         text = callables.render(passed)
         for known in self.seen:
             if (known["by"]["file"], known["by"]["line"], known["callable"]["text"]) == (by["file"], by["line"], text):
@@ -225,7 +225,7 @@ class Spy:
             self.seen.append(
                 {
                     "callable": callables.describe(passed),
-                    "by": by,
+                    **places.of_call(frame),
                     "keywords": sorted(keywords),
                     "calls": 1,
                 }

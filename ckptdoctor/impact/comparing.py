@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from ckptdoctor.model.compatibility import Cell, Fault, Judged, Map, Run
 from ckptdoctor.model.evidence import Evidence, Place
@@ -184,7 +184,7 @@ def _passed(seen: Evidence | None) -> tuple[str, Place | None]:
     first = seen.handovers[0] if seen is not None and seen.handovers else None
     if first is None:
         return "", None
-    return first.callable.text, structs.replace(first.by, file=relative(first.by.file))
+    return first.callable.text, structs.replace(first.by, file=relative(first.by.file), source=UNSET)
 
 
 def _label(cell: Cell, sides: Sides) -> str:

@@ -114,7 +114,7 @@ def _fault(finding: Finding, found: Found) -> Fault:
 
 
 def _place(place: Place | None) -> Place | None:
-    return msgspec.structs.replace(place, file=relative(place.file)) if place else None
+    return msgspec.structs.replace(place, file=relative(place.file), source=msgspec.UNSET) if place else None
 
 
 def _short(text: str) -> str:

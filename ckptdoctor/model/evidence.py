@@ -18,6 +18,26 @@ Variant = Literal[
 ]
 
 
+class Region(msgspec.Struct, frozen=True):
+    """From a character to a character of a file. Lines and columns count from 1; the end is the column behind the last one."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Lines of a file as they were when the evidence was collected."""
+
+    first: int
+    """The number of the first line."""
+    lines: tuple[str, ...]
+    """With their indentation, without their ends."""
+    region: Region | None = None
+    """The expression that is meant; a long one may end below the lines that are kept."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """A line of code and the installed distribution that owns it."""
 
@@ -30,6 +50,8 @@ class Place(msgspec.Struct, frozen=True):
     version: str = ""
     code: str = ""
     """The source line, stripped."""
+    source: Source | msgspec.UnsetType = msgspec.UNSET
+    """The lines around it, where the file could be read and the place may be shown; else left out."""
 
     def is_at(self, other: Place) -> bool:
         """Whether both are the same line of the same file."""
@@ -82,7 +104,9 @@ class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
 
     callable: CallableInfo
     by: Place
-    """The line that called the checkpoint function."""
+    """The line that called the checkpoint function; its region is what it passes first."""
+    built: Place | None = None
+    """The line that made the callable, where the same function has it."""
     keywords: tuple[str, ...] = ()
     """Keyword arguments given beside the callable."""
     calls: int = 1

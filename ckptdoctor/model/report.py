@@ -88,6 +88,8 @@ class Finding(msgspec.Struct, frozen=True):
     culprit: Place | None = None
     """Who reads the attribute, or whose code did it."""
     passed_by: Place | None = None
+    built: Place | None = None
+    """The line that made the callable, where it is known."""
     callable: CallableInfo | None = None
     error: Error | None = None
     ruled_out: tuple[RuledOut, ...] = ()

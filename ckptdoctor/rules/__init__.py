@@ -20,7 +20,19 @@ from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import InLog
 from ckptdoctor.rules.common.rule import WHERE, Rule, RuleHit
 
-__all__ = ["NOT_DIAGNOSED", "RULES", "Case", "Rule", "RuleHit", "discover", "implied", "in_log", "judge", "label_of"]
+__all__ = [
+    "NOT_DIAGNOSED",
+    "RULES",
+    "Case",
+    "Rule",
+    "RuleHit",
+    "discover",
+    "implied",
+    "in_log",
+    "judge",
+    "label_of",
+    "marks_of",
+]
 
 
 def discover() -> dict[str, Rule]:
@@ -45,6 +57,12 @@ def label_of(code: str, culprit: Place | None, usual: str = WHERE) -> str:
     """
     label = RULES[code].label_of(culprit) if code in RULES else WHERE
     return usual if label == WHERE else label
+
+
+def marks_of(code: str, culprit: Place | None) -> tuple[str, str]:
+    """What happens at the line to blame, and at the line that passed the callable, as labels under their code."""
+    rule = RULES.get(code)
+    return (rule.mark_of(culprit), rule.passed) if rule else ("here", "passed here")
 
 
 def implied(codes: Iterable[str]) -> set[str]:

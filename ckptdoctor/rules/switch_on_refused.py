@@ -89,5 +89,6 @@ Fixes: leave the switch to one of the two, or let the method take `**kwargs`."""
     judge=judge,
     implies=("CKPT010",),
     label="refused by",
+    passed="called here",
     in_log=InLog(judge_log, messages=(Message(_REFUSES, "TypeError", "checkpoint"),)),
 )

@@ -234,6 +234,7 @@ def _finding(group: list[tuple[Rule, RuleHit, Case]], environment: Environment) 
         probes=tuple(one.spec.id for one in cases),
         culprit=fired.culprit,
         passed_by=fired.passed_by,
+        built=handover.built if handover and fired.passed_by == handover.by else None,
         callable=handover.callable if handover else None,
         error=fired.error or case.evidence.error,
         ruled_out=ruling_out.find(cases, fired, environment) if rule.code != NOT_DIAGNOSED else (),

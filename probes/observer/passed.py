@@ -139,7 +139,7 @@ def _handover(frame: FrameType) -> dict[str, Any]:
     passed = _first(frame)
     return {
         "callable": callables.describe(passed),
-        "by": places.of_frame(caller if caller is not None else frame),
+        **places.of_call(caller if caller is not None else frame),
         "keywords": sorted(str(key) for key in frame.f_locals.get("kwargs", {}) or {}),
         "calls": 1,
     }

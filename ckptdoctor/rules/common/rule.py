@@ -41,6 +41,7 @@ class Rule:
         judge: Says whether the rule fires on a case.
         implies: Codes of rules that are only a consequence of this one.
         label: What the line to blame did, e.g. ``read by``.
+        passed: What happens at the line that passed the callable.
         reads_callable: The function fails because of an attribute that it reads from the callable. Other releases, a patch
             of that line, or the no-touch way may fix it.
         not_judged: It says that a probe could not be judged. It always counts, and implies every rule that is not
@@ -58,6 +59,7 @@ class Rule:
     judge: Callable[[Case], RuleHit | None]
     implies: tuple[str, ...] = ()
     label: str = WHERE
+    passed: str = "passed here"
     reads_callable: bool = False
     not_judged: bool = False
     seen_anyway: bool = False
@@ -68,3 +70,13 @@ class Rule:
         """The label of a line to blame; ``where`` for a line that raises an error itself."""
         is_raise = culprit is not None and culprit.code.startswith("raise ")
         return WHERE if is_raise else self.label
+
+    def mark_of(self, culprit: Place | None) -> str:
+        """What happens at the line to blame, said under its code: ``read here``."""
+        label = self.label_of(culprit)
+        if label != WHERE:
+            return f"{label.removesuffix(' by')} here"
+        code = culprit.code if culprit else ""
+        if code.startswith("raise"):
+            return "raised here"
+        return "defined here" if code.startswith(("def ", "async def ", "class ", "@")) else "here"
