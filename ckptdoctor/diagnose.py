@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.target import Target
 from ckptdoctor.knowledge import families
 from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.report import DECIDED, SCHEMA, Finding, Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning import plan as planning
@@ -32,15 +32,13 @@ from ckptdoctor.words.wording import engines_in_words
 if TYPE_CHECKING:
     from ckptdoctor.job.reading import JobFile
 
-Progress = Callable[[str], None]
 
-
-def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
+def diagnose(request: Request, progress: Progress = SILENT) -> Report:
     """Run the probes in the target and say what they mean.
 
     Args:
         request: What to diagnose.
-        progress: Told what is going on, a few words at a time.
+        progress: Told how it goes on.
 
     Raises:
         DoctorError: The target, the overlay or what was asked for cannot be had.
@@ -68,7 +66,7 @@ def diagnose(request: Request, progress: Progress = lambda _: None) -> Report:
     return report
 
 
-def look(request: Request, progress: Progress = lambda _: None) -> Environment:
+def look(request: Request, progress: Progress = SILENT) -> Environment:
     """What is installed in the target, without running anything in it."""
     target = _target(request, progress)
     looked = target.inspect(target.overlay).environment
@@ -87,6 +85,7 @@ def _job(request: Request) -> JobFile | None:
 
 def _target(request: Request, progress: Progress) -> Target:
     python = interpreter.find(request.python, os.environ)
+    progress(f"inspecting {python}")
     return Target(python, request.requirements, request.with_dependencies, progress)
 
 

@@ -137,8 +137,8 @@ def _measure(python: str, names: tuple[str, ...], jobs: int, onward: bool, refre
             jobs=jobs,
             refresh=refresh,
         )
-        with progress.observer() as observer:
-            made = matrix(request, observer, _shipped(chapter.file) if onward else None)
+        with progress.reporter("measure", progress.of_matrix(request)) as reporter:
+            made = matrix(request, reporter, _shipped(chapter.file) if onward else None)
         made = _complete(made, python)
         if chapter.file == knowledge.TRAINERS_FILE:
             with index() as releases:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix.axes import PYTHONS, parse, thin
 

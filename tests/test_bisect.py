@@ -9,7 +9,7 @@ import random
 import pytest
 
 from ckptdoctor import knowledge
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import bisect
 from ckptdoctor.matrix.axes import Axis
@@ -18,6 +18,7 @@ from ckptdoctor.matrix.fingerprints import Fingerprint
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.model.compatibility import SCHEMA, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.progress import SILENT
 from ckptdoctor.planning.options import Options
 
 TRAINER = Axis("llamafactory", (Release("llamafactory", "0.9.2"),))
@@ -29,7 +30,7 @@ class Measures:
     def __init__(self, truth, options, requirements=()):
         self.target = Environment("3.11.7", "/env/bin/python", "linux x86_64")
         self.truth, self.options, self.requirements = truth, options, requirements
-        self.asked = []
+        self.asked, self.progress = [], SILENT
 
     @property
     def ran(self):

@@ -22,7 +22,7 @@ from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.report import SCHEMA, Report
-from ckptdoctor.store import cache_contents, cache_eviction, locations, workspace
+from ckptdoctor.store import cache_contents, cache_eviction, durations, locations, workspace
 from tests.conftest import call, run
 from tests.test_cli import RUN, in_a_terminal, is_a_complaint
 
@@ -121,6 +121,7 @@ def test_it_shows_each_kind_with_entries_and_bytes(cache, tmp_path):
     (cache / "extensions" / "op").mkdir()
     (cache / "sources" / "src0123456789abcdef").mkdir()
     (cache / "repositories" / name(1)).mkdir()
+    durations.keep(name(1), 2.0, [1.0])
     (cache / "matrix.sqlite").write_bytes(b"#" * 2500)
     (cache / "knowledge").mkdir()
     (cache / "knowledge" / "trainers.json.gz").write_bytes(b"#")

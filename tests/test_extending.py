@@ -8,7 +8,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from ckptdoctor import knowledge, results
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.matrix import extending, extending_families

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import requests
 
-from ckptdoctor.environment.index import File, Release
+from ckptdoctor.environment.releases import File, Release
 from ckptdoctor.matrix import fingerprints
 from ckptdoctor.matrix.fingerprints import Fingerprint, Reader, functions_installed, place_among
 from tests.test_index import sdist, wheel

@@ -16,7 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.impact import choosing, code, contracts, fixes
 from ckptdoctor.impact.comparing import Compared, Sides
 from ckptdoctor.matrix.fingerprints import Reader

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from ckptdoctor.environment.index import File, Index, Release
+from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.pip_settings import PipSettings
+from ckptdoctor.environment.releases import File, Release
 from ckptdoctor.errors import TargetError, UsageFault
 from ckptdoctor.matrix import archives
 from ckptdoctor.matrix.archives import UnreadableError

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ckptdoctor import knowledge, measure, measure_documents
-from ckptdoctor.environment.index import File, Release
+from ckptdoctor.environment.releases import File, Release
 from ckptdoctor.knowledge import layers, packed
 from ckptdoctor.measure_documents import LANGUAGES, Verdicts, facts, table
 from tests.test_extending import cache, measured_here  # noqa: F401 - a fixture

@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import combine
 from ckptdoctor.matrix.executor import Doing, Ended, Looked, Probed, Refused, TrainerAdded
@@ -20,6 +20,7 @@ from ckptdoctor.matrix.run import Work
 from ckptdoctor.matrix.store import Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment, Package
+from ckptdoctor.model.progress import Progress
 from ckptdoctor.planning.options import Options
 from tests.test_claims import Holder, held
 from tests.test_findings import raised, sound
@@ -82,19 +83,21 @@ class Answers:
         self.closed = True
 
 
-class Watches:
+class Watches(Progress):
     def __init__(self, told=None):
-        self.total, self.runs, self.told = 0, [], told
+        self.total, self.ended, self.texts, self.told = 0, [], [], told
 
-    def begins(self, total):
+    def begins(self, total, what):
+        assert what == "combination"
         self.total += total
 
-    def doing(self, text):
+    def __call__(self, text):
+        self.texts.append(text)
         if self.told:
             self.told(text)
 
-    def done(self, run):
-        self.runs.append(run)
+    def done(self, verdict=""):
+        self.ended.append(verdict)
 
 
 @pytest.fixture
@@ -122,25 +125,37 @@ EXPECTED = {
 
 
 def test_every_combination_is_judged_and_every_probe_run_once(measure):
-    executor, observer = Answers(), Watches()
-    runs, session = measure(executor, observer=observer)
+    executor, progress = Answers(), Watches()
+    runs, session = measure(executor, progress=progress)
 
     assert verdicts(runs) == EXPECTED
     assert [fault.rule for fault in runs["4.51.3", "0.9.2"].faults] == ["CKPT001"]
     assert set(executor.probed.values()) == {1}
     # Beside one for each trainer's release there are three that all share: without checkpointing, and torch's two.
     assert len(executor.probed) == 2 * (3 + 2)
-    assert (observer.total, len(observer.runs), session.ran) == (4, 4, 4)
+    assert (progress.total, len(progress.ended), session.ran) == (4, 4, 4)
     assert executor.closed
+
+
+def test_it_is_told_how_many_probes_of_how_many_have_ended(measure):
+    class Counts(Answers):
+        def _perform(self, task):
+            yield Doing(task.base, "with it", 4)
+            yield from super()._perform(task)
+
+    measure(Counts(), progress=(progress := Watches()))
+
+    told = [text for text in progress.texts if text.endswith("with it")]
+    assert told[:3] == ["0 of 4 probes with it", "1 of 4 probes with it", "2 of 4 probes with it"]
 
 
 def test_what_is_known_is_not_run_again(measure):
     first, _ = measure(Answers())
     again = Answers()
-    second, session = measure(again, observer=(observer := Watches()))
+    second, session = measure(again, progress=(progress := Watches()))
 
     assert second == first
-    assert (again.probed.total(), session.ran, observer.total) == (0, 0, 0)
+    assert (again.probed.total(), session.ran, progress.total) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("after", range(10))
@@ -255,19 +270,19 @@ def test_what_another_run_is_measuring_is_waited_for_and_used(measure, another_r
                 store._database.executemany("INSERT INTO results VALUES (?, ?, ?, ?, ?)", found)
             another_run.kill()
 
-    executor, observer = Answers(), Watches(told)
-    runs, session = measure(executor, observer=observer)
+    executor, progress = Answers(), Watches(told)
+    runs, session = measure(executor, progress=progress)
 
     assert verdicts(runs) == EXPECTED
     assert set(said) == {"waiting"}
     assert (executor.probed.total(), session.ran) == (0, 0)
-    assert (observer.total, len(observer.runs)) == (4, 4)
+    assert (progress.total, len(progress.ended)) == (4, 4)
 
 
 @pytest.mark.parametrize("refresh", [True, False])
 def test_what_another_run_did_not_end_is_run(measure, another_run, refresh):
     executor = Answers()
-    runs, session = measure(executor, observer=Watches(lambda _: another_run.kill()), refresh=refresh)
+    runs, session = measure(executor, progress=Watches(lambda _: another_run.kill()), refresh=refresh)
 
     assert verdicts(runs) == EXPECTED
     assert (executor.probed.total(), session.ran) == (10, 4)
@@ -294,7 +309,7 @@ def test_a_run_lets_go_of_what_it_has_measured(measure, tmp_path):
             seen.append(sorted(other.taken))
 
     seen = []
-    measure(executor, observer=Watches(told))
+    measure(executor, progress=Watches(told))
 
     assert seen == [["False", "True"]]
 

@@ -212,7 +212,7 @@ def test_a_check_says_on_a_terminal_first_what_is_known(failing, monkeypatch, ca
     found = static_module.answer(str(failing), {})
     line = static_module.line(found)
     monkeypatch.setattr(progress, "_is_live", lambda: True)
-    with progress.reporter(lambda: line) as tell:
+    with progress.reporter("check", first=lambda: line) as tell:
         tell("importing torch")
         for _ in range(100):
             time.sleep(0.02)
@@ -221,7 +221,7 @@ def test_a_check_says_on_a_terminal_first_what_is_known(failing, monkeypatch, ca
     assert line[:40] in shown
 
     monkeypatch.setattr(progress, "_is_live", lambda: False)
-    with progress.reporter(lambda: pytest.fail("looked up")):
+    with progress.reporter("check", first=lambda: pytest.fail("looked up")):
         pass
 
 

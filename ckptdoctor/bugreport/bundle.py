@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +16,12 @@ from ckptdoctor.bugreport.scripts import Ran
 from ckptdoctor.diagnose import diagnose, look
 from ckptdoctor.environment import interpreter
 from ckptdoctor.errors import DoctorError, TargetError, UnobtainableError, UsageFault
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.output import Style, render
 from ckptdoctor.planning.request import Request
 from ckptdoctor.words.escape import one_line
-
-Progress = Callable[[str], None]
 
 _STYLE = Style(color=False, width=100, verbose=False, unicode=True)
 
@@ -48,13 +47,13 @@ class Bundle:
     reasons: list[str] = field(default_factory=list)
 
 
-def make(request: Request, template: str = "", progress: Progress = lambda _: None) -> Bundle:
+def make(request: Request, template: str = "", progress: Progress = SILENT) -> Bundle:
     """Diagnose, run the scripts, and put everything together; nothing is written.
 
     Args:
         request: What to diagnose.
         template: Whose issue form the Markdown follows, a name of ``catalog.templates``; empty for our own order.
-        progress: Told what is going on, a few words at a time.
+        progress: Told how it goes on.
 
     Raises:
         DoctorError: There is nothing to report on.
@@ -69,6 +68,8 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
     bundle = Bundle(redacted_report.redacted(report, redactor, private), reasons=scripts.reasons(report))
     kept: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="ckptdoctor-", ignore_cleanup_errors=True) as folder:
+        progress.part("reproducing")
+        progress.begins(len(made), "script")
         runner = Runner(python, report, Path(folder))
         for script, rule, name in made:
             progress(f"running {name}")
@@ -77,6 +78,7 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
                 **{other: beside[other] for other in script.beside},
             }
             ran = scripts.run(runner, name, files, script, rule, redactor)
+            progress.done()
             if script.left_out and not ran.reproduced:
                 missing = one_line(redactor.clean(", ".join(script.left_out)), 80)
                 tried = f"one without the job's settings ({missing}) was run here and did not reproduce it"
@@ -84,7 +86,7 @@ def make(request: Request, template: str = "", progress: Progress = lambda _: No
                 continue
             bundle.scripts.append(ran)
             kept |= {other: beside[other] for other in script.beside}
-        progress("collecting facts about the machine")
+        progress.part("collecting facts about the machine")
         collected = redacted_report.without_versions(redactor.clean(runner.collect_env()))
     bundle.members = {
         "report.md": templates.render(bundle.report, bundle.scripts, template, bundle.reasons),

@@ -44,7 +44,7 @@ def command(axis: str, good: str, bad: str, request: MatrixRequest, to: Destinat
 
     if bool(good) != bool(bad):
         raise UsageFault("--good and --bad belong together.", "give both, or neither to find all changes")
-    with progress.observer() as observer:
-        found = bisect(replace(request, vary=[axis]), good, bad, observer)
+    with progress.reporter("bisect", progress.of_matrix(request)) as reporter:
+        found = bisect(replace(request, vary=[axis]), good, bad, reporter)
     to.show(found)
     return ExitStatus.OK if found.lines else ExitStatus.UNDIAGNOSED

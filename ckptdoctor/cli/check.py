@@ -90,13 +90,15 @@ def command(
     """
     if static:
         return _static(request, destinations)
-    from ckptdoctor.diagnose import diagnose
-    from ckptdoctor.fix import carry_out
     from ckptdoctor.verdict import gate
 
     policy = _policy(baseline, update_baseline, **counts)
-    with progress.reporter(_looked_up(request)) as reporter:
+    with progress.reporter("check", progress.of_request(request), _looked_up(request)) as reporter:
+        from ckptdoctor.diagnose import diagnose  # takes a moment
+
         report = diagnose(request, reporter)
+    from ckptdoctor.fix import carry_out
+
     report = report.with_notes([*carry_out.notes(report), *config.notes(click.get_current_context())])
     if update_baseline and baseline:
         policy = gate.with_baseline(policy, gate.updated(report, policy))

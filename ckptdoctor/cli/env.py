@@ -25,7 +25,7 @@ def command(request: Request, to: Destination) -> int:
     """
     from ckptdoctor.diagnose import look
 
-    with progress.reporter() as report:
+    with progress.reporter("env") as report:
         environment = look(request, report)
     to.show(environment)
     return ExitStatus.OK

@@ -73,7 +73,7 @@ def _fix(
     from ckptdoctor.diagnose import diagnose
     from ckptdoctor.fix import carry_out
 
-    with progress.reporter() as reporter:
+    with progress.reporter("fix", progress.of_request(request)) as reporter:
         report = diagnose(request, reporter)
     report = carry_out.with_edits(report, files)
     report = report.with_notes(carry_out.notes(report))
@@ -92,8 +92,9 @@ def _apply(request: Request, report: Report, force: bool, to: Destination) -> in
 
     for file, _ in carry_out.apply(report, force):
         click.echo(f"patched {plain(str(file))}; the original is kept beside it (ckptdoctor fix --revert)", err=True)
-    with progress.reporter() as reporter:
-        after = diagnose(replace(request, use_cache=False, verify=False), reporter)
+    again = replace(request, use_cache=False, verify=False)
+    with progress.reporter("fix", progress.of_request(again)) as reporter:
+        after = diagnose(again, reporter)
     after = after.with_notes(carry_out.notes(after))
     to.show(after, probes=False)
     return after.status

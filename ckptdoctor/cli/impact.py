@@ -66,8 +66,8 @@ def _compared(base: str, head: str, fixes: bool, request: MatrixRequest) -> Impa
             f"Missing option '{'--head' if base else '--base'}'.",
             "name two releases or sources: --base transformers==5.22.2 --head ./transformers",
         )
-    with progress.observer() as observer:
-        return impact(ImpactRequest(base, head, request, fixes), observer)
+    with progress.reporter("impact", progress.of_matrix(request)) as reporter:
+        return impact(ImpactRequest(base, head, request, fixes), reporter)
 
 
 def _read(file: str) -> Impact:

@@ -142,12 +142,12 @@ def _extend(requirements: Sequence[Requirement], model: str, python: str | None)
             f"measure a map of {model}: ckptdoctor matrix --model {model} --vary transformers==RELEASE --vary TRAINER",
         )
     file = knowledge.FAMILIES_FILE if is_other else knowledge.TRAINERS_FILE
-    with progress.observer() as observer:
+    with progress.reporter("known", [python, model]) as reporter:
         if is_other:
             releases = wanted.get(MODEL_LIBRARY, SpecifierSet())
-            found = extending_families.extend(model, releases, python, observer=observer)
+            found = extending_families.extend(model, releases, python, progress=reporter)
         else:
-            found = extending.extend(wanted, python, observer=observer)
+            found = extending.extend(wanted, python, progress=reporter)
     click.echo(_told(found, extending.keep(found, file) if found.added.cells else ""), err=True)
 
 

@@ -82,8 +82,8 @@ def command(request: MatrixRequest, words: tuple[str, ...], to: Destination) -> 
         return _merge(request, words)
     if not request.vary:
         raise UsageFault("Missing option '--vary'.", "name the releases, as in --vary 'transformers>=4.46'")
-    with progress.observer() as observer:
-        made = matrix(request, observer)
+    with progress.reporter("matrix", progress.of_matrix(request)) as reporter:
+        made = matrix(request, reporter)
     to.show(made)
     if request.shard and not made.cells:  # there are more shards than parts
         return ExitStatus.OK

@@ -53,7 +53,7 @@ def command(output: str, template: str | None, force: bool, request: Request) ->
     from ckptdoctor.bugreport import bundle, zip_file
 
     path = zip_file.require_place(output, force)
-    with progress.reporter() as reporter:
+    with progress.reporter("report", progress.of_request(request)) as reporter:
         made = bundle.make(request, template or "", reporter)
     zip_file.write(made.members, path, force)
     printing.write(_summary(made, output, path.stat().st_size))

@@ -75,7 +75,7 @@ def command(
     from ckptdoctor.scan.scan import scan
     from ckptdoctor.scan.trying import with_trials
 
-    with progress.reporter() as reporter:
+    with progress.reporter("scan") as reporter:
         made = _request(request, what, installed, reporter, **counts)
         result = scan(made, reporter)
         if try_functions:

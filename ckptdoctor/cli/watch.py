@@ -6,12 +6,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptdoctor.cli import progress
 from ckptdoctor.cli.grouping import grouped
 from ckptdoctor.cli.printing import Destination, several_formats, style
 from ckptdoctor.cli.run import COMMAND
@@ -112,7 +113,10 @@ def watch(
         folder.prepare(place, steps)
         hooks = hooked.environment(parts, os.environ if environ is None else environ, place)
         say(name, f"observing {_label(words)}")
-        followed = following.follow(words, hooks, place, watching, _teller(name))
+        with ExitStack() as until_verdict:
+            run = [list(words), steps, list(parts)]
+            going = until_verdict.enter_context(progress.reporter(name, run, between=True))
+            followed = following.follow(words, hooks, place, watching, _teller(name, until_verdict), going)
     report = followed.report
     if "adapt" in parts:
         report = report.with_notes(["`ckptdoctor run` adapts callables: without it, the command may fail."])
@@ -168,10 +172,11 @@ def _label(words: Sequence[str]) -> str:
 _FILES = (".py", ".yaml", ".yml", ".json", ".sh")
 
 
-def _teller(name: str) -> Callable[[Report], None]:
+def _teller(name: str, until_verdict: ExitStack) -> Callable[[Report], None]:
     def tell(report: Report) -> None:
         from ckptdoctor.output.sentences import VERDICTS
 
+        until_verdict.close()  # a job may go on for days
         say(name, f"{VERDICTS[report.verdict]}: {report.summary}")
 
     return tell
@@ -182,7 +187,7 @@ def say(name: str, text: str) -> None:
     from ckptdoctor.words.escape import one_line
 
     with suppress(OSError, ValueError):  # closed
-        click.echo(f"ckptdoctor {name}: {one_line(text, 1000)}", err=True)
+        click.echo(f"{progress.fresh_line()}ckptdoctor {name}: {one_line(text, 1000)}", err=True)
 
 
 def _status(followed: Followed, watching: Watching) -> int:

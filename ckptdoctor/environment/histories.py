@@ -13,8 +13,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor.environment import project, repositories
-from ckptdoctor.environment.index import File, Release
 from ckptdoctor.environment.named import named
+from ckptdoctor.environment.releases import File, Release
 from ckptdoctor.environment.repositories import RANGE, SHORT, Address, Commit, Repository
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.model.sources import UNKNOWN, Source, marked

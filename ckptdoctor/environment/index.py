@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import requests
 from packaging.utils import canonicalize_name
@@ -20,71 +17,11 @@ from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, DistributionPackage, P
 
 from ckptdoctor.environment.connections import connect, read_within, time_limit
 from ckptdoctor.environment.pip_settings import PipSettings
-from ckptdoctor.environment.repositories import Commit
+from ckptdoctor.environment.releases import File, Release, local_path
 from ckptdoctor.environment.uv_errors import NETWORK, clean
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.model.sources import Source
 
 _TRIES = 2
-
-
-@dataclass(frozen=True)
-class File:
-    """An archive that a release can be installed from."""
-
-    name: str
-    url: str
-    """Of the network, or ``file:``."""
-    is_wheel: bool
-    sha256: str = ""
-    """As the index says, or empty."""
-    size: int | None = None
-    yanked: bool = False
-    requires_python: str = ""
-    uploaded: str = ""
-    """The day, as the index says: YYYY-MM-DD, or empty."""
-
-    @property
-    def path(self) -> Path | None:
-        """Where it lies, if it is on this machine."""
-        return _local(self.url)
-
-    def digest(self) -> str:
-        """Its SHA-256, read from the file itself where that is at hand and the index says nothing, or empty."""
-        path = self.path
-        if self.sha256 or path is None:
-            return self.sha256
-        try:
-            with path.open("rb") as handle:
-                return hashlib.sha256(handle.read()).hexdigest()
-        except OSError:
-            return ""
-
-
-@dataclass(frozen=True)
-class Release:
-    """A version of a package, with the wheels and source archives of all indexes."""
-
-    name: str
-    """Normalised."""
-    version: str
-    files: tuple[File, ...] = ()
-    yanked: bool = False
-    requires_python: str = ""
-    source: Source | None = None
-    """Where it is from, if not from an index."""
-    commit: Commit | None = None
-    """The commit that it is, one of many, of which only those that are run are copied."""
-
-    @property
-    def date(self) -> str:
-        """The day of its first archive, as the index says: YYYY-MM-DD, or empty."""
-        return min((file.uploaded for file in self.files if file.uploaded), default="")
-
-    @property
-    def parsed(self) -> Version:
-        """The version, to compare by."""
-        return Version(self.version)
 
 
 class Index:
@@ -152,17 +89,17 @@ class Index:
         settings = self._settings
         if not settings.no_index:
             for index in (settings.index_url or PYPI_SIMPLE_ENDPOINT, *settings.extra_index_urls):
-                path = _local(index)
+                path = local_path(index)
                 if path is None:
                     yield f"{index.rstrip('/')}/{name}/"
                 else:
                     yield (path / name / "index.html").absolute().as_uri()
         for place in settings.find_links:
-            path = _local(os.path.expanduser(place))  # noqa: PTH111 - it may be a URL
+            path = local_path(os.path.expanduser(place))  # noqa: PTH111 - it may be a URL
             yield place if path is None else path.absolute().as_uri()
 
     def _page(self, name: str, place: str) -> Iterable[DistributionPackage]:
-        path = _local(place)
+        path = local_path(place)
         if path is None:
             return self._remote_page(name, place)
         try:
@@ -208,13 +145,6 @@ class Index:
 
 class _UnreadableError(Exception):
     """An index that cannot be read; the message is a sentence for people."""
-
-
-def _local(place: str) -> Path | None:
-    """The path that a place names, or None where it is of the network."""
-    if place.startswith("file:"):
-        return Path(url2pathname(urlsplit(place).path))
-    return None if "://" in place else Path(place)
 
 
 def _in_folder(name: str, file: Path) -> DistributionPackage:

@@ -144,6 +144,7 @@ class Round:
         if evidence.id in self._crashed and evidence.ended != "crashed":
             self._session.crashed_once.append(evidence.id)
         self.evidence.append(evidence)
+        self._session.progress.done()
         self._more.each(evidence)
 
     def _check_silence(self) -> None:

@@ -17,6 +17,7 @@ from ckptdoctor.environment.process import Process, environment, start_worker
 from ckptdoctor.environment.rounds import STARTUP, Extras, Round
 from ckptdoctor.errors import Interrupted, TargetError
 from ckptdoctor.model.evidence import Environment, Evidence, Spec
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.workers import WITHOUT_DEEPSPEED, Worker
 from ckptdoctor.store import locations
 from ckptdoctor.store.workspace import Workspace, hold, uninterrupted
@@ -26,7 +27,6 @@ LOOK = 30.0
 """Seconds between notes of the line that a long import has reached."""
 OUT_OF_MEMORY = ("MemoryError", "failed to map segment", "annot allocate memory")
 """Parts of an error that a limit on memory causes."""
-Progress = Callable[[str], None]
 
 
 class Reads(NamedTuple):
@@ -49,7 +49,7 @@ class Session:
         overlay: Path | None,
         at_once: int,
         cache: Path,
-        progress: Progress = lambda _: None,
+        progress: Progress = SILENT,
         fork_server: ForkServer | None = None,
         stop: threading.Event | None = None,
         adapted: bool = False,
@@ -61,7 +61,7 @@ class Session:
             overlay: A folder of packages to put ahead of the target's own.
             at_once: Probes at a time in each worker.
             cache: Where compiled files are kept.
-            progress: Called with a few words about the current step.
+            progress: Told how it goes on.
             fork_server: Fork workers from it if the overlay allows that; otherwise each is a fresh interpreter.
             stop: Once set, an examination that is under way ends.
             adapted: Start its processes as ``ckptdoctor run`` starts a job's.
@@ -112,7 +112,7 @@ class Session:
         Raises:
             TargetError: Its Python does not start, or is too old for the probes.
         """
-        self.progress("looking at what is installed")
+        self.progress(f"inspecting {self.python}")
         process = self.open(WITHOUT_DEEPSPEED, facts=True)
         try:
             event = process.read(STARTUP)
@@ -160,6 +160,7 @@ class Session:
             Interrupted: The examination was stopped.
         """
         more = Extras(replacements or {}, added or {}, each)
+        self.progress.begins(sum(map(len, specs.values())), "probe")
         rounds = [Round(self, worker, list(wanted), more) for worker, wanted in specs.items() if wanted]
         while any(not one.is_done for one in rounds):
             if self.is_stopped:

@@ -20,9 +20,9 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from ckptdoctor.environment import copies, histories, pip_settings, project, repositories, snapshots, tagging, unpacking
 from ckptdoctor.environment.copies import CODE, Kept
 from ckptdoctor.environment.histories import History
-from ckptdoctor.environment.index import File, Release
 from ckptdoctor.environment.installation import look_at
 from ckptdoctor.environment.named import has_name, named
+from ckptdoctor.environment.releases import File, Release
 from ckptdoctor.environment.repositories import Commit, Repository
 from ckptdoctor.environment.requirements import local_source, parse_requirement
 from ckptdoctor.environment.uv_command import Uv

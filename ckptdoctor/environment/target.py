@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ckptdoctor.environment import overlay as overlays
 from ckptdoctor.environment.fork_server import ForkServer
 from ckptdoctor.environment.inspection import Inspection
 from ckptdoctor.environment.session import Session
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.store import locations
 
 
@@ -23,7 +24,7 @@ class Target:
         python: Path,
         requirements: Sequence[str] = (),
         with_dependencies: bool = False,
-        progress: Callable[[str], None] = lambda _: None,
+        progress: Progress = SILENT,
     ) -> None:
         """Make the overlay that the requirements ask for, unless it is there already.
 
@@ -31,7 +32,7 @@ class Target:
             python: The target's interpreter.
             requirements: What to add to it, in an overlay.
             with_dependencies: Add the dependencies of trainers as well.
-            progress: Told what is going on, a few words at a time.
+            progress: Told how it goes on.
 
         Raises:
             DoctorError: The target does not start, or what is to be added cannot be had.

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog, knowledge
-from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.errors import DoctorError
 from ckptdoctor.impact.code import MODELS
 from ckptdoctor.matrix.axes import Axis

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import requests
 
 from ckptdoctor import catalog
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.matrix import archives, family_code, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.matrix.definitions import Definitions, Module

@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog
-from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.errors import TargetError
 from ckptdoctor.impact import choosing, code, contracts, fixes, reliance
@@ -22,12 +23,13 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Base, Combination
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.fingerprints import Reader
-from ckptdoctor.matrix.measuring import Measuring, Observer, today
+from ckptdoctor.matrix.measuring import Measuring, today
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Evidence, Setup, Spec
 from ckptdoctor.model.impact import SCHEMA, ContractChange, Impact, Side
+from ckptdoctor.model.progress import Progress
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.options import FALLBACK_FAMILIES, OWN_MODEL, TORCH
 from ckptdoctor.planning.variants import ADAPTER
@@ -53,12 +55,12 @@ class Comparison:
         index: Index,
         measuring: Measuring,
         sources: Sources,
-        observer: Observer,
+        progress: Progress,
     ) -> None:
         """Run nothing yet; ``named`` are trainers, tried instead of the catalog's."""
         self._request, self._options, self._named = request, options, named
         self.base, self.head = sides
-        self._index, self._measuring, self._sources, self._observer = index, measuring, sources, observer
+        self._index, self._measuring, self._sources, self._progress = index, measuring, sources, progress
         self._reader = Reader(index.session, locations.cache() / "fingerprints")
         self.sides = Sides(self.base.name, self.base.version, self.head.version)
         self.difference = Difference(matters=False)
@@ -73,7 +75,7 @@ class Comparison:
         """All of it; nothing where no code that matters differs."""
         if self.base.version == self.head.version:
             return
-        self._observer.doing(f"comparing the code of {self.base.name}")
+        self._progress(f"comparing the code of {self.base.name}")
         asked = self._options.options.models
         self.difference = code.between(self.base, self.head, self._index.session, self._reader, asked)
         if not self.difference.matters:
@@ -86,7 +88,7 @@ class Comparison:
         else:
             self._of_another()
         if self._request.fixes:
-            self.compared.changes = fixes.found(self.compared.changes, self._head(), self._observer.doing)
+            self.compared.changes = fixes.found(self.compared.changes, self._head(), self._progress)
 
     # -- what is run --------------------------------------------------------------------------------------------------
 
@@ -174,7 +176,7 @@ class Comparison:
         if self._named:
             yield from axes.parse(self._named, self._index, sources=self._sources)
         elif not self._options.options.functions:
-            self._observer.doing("reading what trainers require")
+            self._progress("reading what trainers require")
             sides = (self.base, self.head)
             yield from choosing.trainers(sides, self._measuring.target, self._index, self._reader)
 
@@ -238,7 +240,7 @@ class Comparison:
         with Environments(Path(target.executable), target, cache, self._sources) as environments:
             for axis in trainers:
                 newest = axis.releases[-1]
-                self._observer.doing(f"reading {axis.name} {newest.version}")
+                self._progress(f"reading {axis.name} {newest.version}")
                 try:
                     models = environments.overlay(Base("", "", (f"{MODELS}=={self.head.version}",)))
                     folder = environments.trainer(Base(), f"{axis.name}=={newest.version}")

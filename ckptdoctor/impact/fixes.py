@@ -13,14 +13,13 @@ from ckptdoctor.diagnose import diagnose
 from ckptdoctor.errors import DoctorError
 from ckptdoctor.model.evidence import Setup
 from ckptdoctor.model.impact import Change
+from ckptdoctor.model.progress import Progress
 from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.planning.options import OWN_MODEL, Options
 from ckptdoctor.planning.request import Request
 
 MOST = 4
 """Stacks of which remedies are looked for; the others most often break by the same fault."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def found(changes: Sequence[Change], head: Head, progress: Progress) -> list[Cha
     Args:
         changes: What differs.
         head: The head's side.
-        progress: Told what is going on.
+        progress: Told how it goes on.
     """
     reports: dict[tuple[object, ...], Report | str] = {}
     found: dict[int, Change] = {}
@@ -66,7 +65,7 @@ def found(changes: Sequence[Change], head: Head, progress: Progress) -> list[Cha
             if speaker is None and len(reports) < MOST:
                 speaker = (stack, *alike)
                 functions = [name for each in changes if _is_beside(each, one) for name in each.functions]
-                progress(f"looking for fixes: {', '.join(functions)}")
+                progress.part(f"looking for fixes: {', '.join(functions)}")
                 reports[speaker] = _report(one, functions, head)
             one = _with(one, reports[speaker], stack == speaker[0]) if speaker else _unsearched(one)
         found[at] = _with_command(one, head)

@@ -6,33 +6,37 @@ import time
 from collections.abc import Sequence
 
 from ckptdoctor import catalog
-from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.environment.sources import Sources
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.impact.comparison import Comparison
 from ckptdoctor.impact.request import ImpactRequest
 from ckptdoctor.matrix import axes
-from ckptdoctor.matrix.measuring import Observer, Silent
 from ckptdoctor.matrix.run import index, opened, split, taking
 from ckptdoctor.model.impact import Impact
+from ckptdoctor.model.progress import SILENT, Progress
 
 
-def impact(request: ImpactRequest, observer: Observer | None = None) -> Impact:
+def impact(request: ImpactRequest, progress: Progress = SILENT) -> Impact:
     """Compare base and head.
+
+    Args:
+        request: What to compare.
+        progress: Told how it goes on.
 
     Raises:
         UsageFault: They are not two releases of one package.
         DoctorError: One of them, or the target, cannot be had.
     """
     started = time.monotonic()
-    observer = observer or Silent()
     sources = taking(request.options)
     options, named = split(request.options, sources)
     _require_trainers(options.options.functions, named)
-    with index() as releases, opened(options, observer, sources) as measuring:
-        observer.doing("reading the index")
+    with index() as releases, opened(options, progress, sources) as measuring:
+        progress("reading the index")
         sides = _sides(request, releases, sources)
-        comparison = Comparison(request, options, named, sides, releases, measuring, sources, observer)
+        comparison = Comparison(request, options, named, sides, releases, measuring, sources, progress)
         comparison.run()
         found = comparison.as_impact()
     found.seconds = round(time.monotonic() - started, 2)

@@ -21,7 +21,7 @@ import requests
 from remotezip import RemoteFetcher, RemoteIOError, RemoteZip, RemoteZipError  # type: ignore[import-untyped]
 
 from ckptdoctor.environment import snapshots
-from ckptdoctor.environment.index import File, Release
+from ckptdoctor.environment.releases import File, Release
 from ckptdoctor.environment.repositories import Commit
 
 LARGEST_MEMBER = 8 * 2**20

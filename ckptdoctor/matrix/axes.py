@@ -12,8 +12,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.index import Index
 from ckptdoctor.environment.named import named
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.environment.sources import Sources, is_source
 from ckptdoctor.environment.uv_errors import NETWORK
 from ckptdoctor.errors import TargetError, UsageFault

@@ -16,25 +16,26 @@ from ckptdoctor.matrix import axes, inference
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.inference import Fingerprints
-from ckptdoctor.matrix.measuring import Measuring, Observer, Silent, today
+from ckptdoctor.matrix.measuring import Measuring, today
 from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import index, opened, pinned, split, taking
 from ckptdoctor.model.compatibility import BISECTION, Bisection, Line, Run
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.report import DECIDED, Verdict
 from ckptdoctor.model.sources import readable
 from ckptdoctor.model.version import __version__
-from ckptdoctor.words.wording import listed
+from ckptdoctor.words.wording import counted, listed
 
 
-def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Observer | None = None) -> Bisection:
+def bisect(request: MatrixRequest, good: str = "", bad: str = "", progress: Progress = SILENT) -> Bisection:
     """Find the line between two releases, or without them all lines on the axis.
 
     Args:
         request: What is varied, one package, and all the rest.
         good: A release that works.
         bad: One that does not; it may be the older one, and then the first that fixes it is found.
-        observer: Told how it goes on.
+        progress: Told how it goes on.
 
     Raises:
         UsageFault: The releases are not there, or are not good and bad.
@@ -42,18 +43,18 @@ def bisect(request: MatrixRequest, good: str = "", bad: str = "", observer: Obse
     """
     sources = taking(request)
     try:
-        return _bisected(request, good, bad, observer or Silent(), sources)
+        return _bisected(request, good, bad, progress, sources)
     except DoctorError as error:
         raise type(error)(readable(error.message, sources.told), error.hint) from error
 
 
-def _bisected(request: MatrixRequest, good: str, bad: str, observer: Observer, sources: Sources) -> Bisection:
+def _bisected(request: MatrixRequest, good: str, bad: str, progress: Progress, sources: Sources) -> Bisection:
     started = time.monotonic()
     if len(request.options.models) > 1:
         raise UsageFault("A bisection follows one model.", "give --model once")
     request, trainers = split(request, sources)
-    with index() as releases, opened(request, observer, sources) as measuring:
-        observer.doing("reading the index")
+    with index() as releases, opened(request, progress, sources) as measuring:
+        progress("reading the index")
         [text], notes = request.vary, list[str]()
         if is_source(text) and good and bad:
             commits = sources.history(text, good, bad)
@@ -64,7 +65,7 @@ def _bisected(request: MatrixRequest, good: str, bad: str, observer: Observer, s
         fixed = axes.parse(trainers, releases, sources=sources)
         _require_one_trainer(axis, fixed)
         history = History(
-            axis, fixed, read_fingerprints([axis, *fixed], request, releases, observer), request, measuring
+            axis, fixed, read_fingerprints([axis, *fixed], request, releases, progress), request, measuring
         )
         line = history.search(good, bad) if good and bad else None
         lines = [line] if line else history.all_lines()
@@ -151,6 +152,8 @@ class History:
         low, high = 0, len(self.releases) - 1
         first = self.verdict(low)
         while (middle := self._next(low, high)) is not None:
+            left = counted(high - low - 1, "release")
+            self._session.progress.part(f"{left} between {self.releases[low]} and {self.releases[high]}")
             if self.verdict(middle) == first:
                 low = middle
             else:

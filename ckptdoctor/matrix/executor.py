@@ -83,6 +83,8 @@ class Doing(msgspec.Struct, tag=True):
 
     base: Base
     text: str
+    probes: int = 0
+    """So many begin."""
 
 
 class Ended(msgspec.Struct, tag=True):
@@ -207,12 +209,12 @@ def perform(
         fork_server = environments.fork_server(base) if overlay else None
         if stop.is_set():
             raise Interrupted
-        with Session(python, overlay, at_once, environments.cache, lambda _: None, fork_server, stop) as session:
+        with Session(python, overlay, at_once, environments.cache, fork_server=fork_server, stop=stop) as session:
             facts = session.look()
             tell(Looked(base, facts))
             overlays, trainers = _add_trainers(task, environments, facts, stop, tell)
             wanted = _specs(task, facts, trainers)
-            tell(Doing(base, f"{len(wanted)} probes with {over(base)}"))
+            tell(Doing(base, f"with {over(base)}", len(wanted)))
             workers = {
                 worker: [spec for spec, where in wanted.items() if where == worker]
                 for worker in (WITHOUT_DEEPSPEED, FULL_STACK)

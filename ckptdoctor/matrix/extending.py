@@ -10,17 +10,19 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ckptdoctor import catalog, knowledge
-from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.errors import TargetError
 from ckptdoctor.knowledge import layers
 from ckptdoctor.matrix import released_files
 from ckptdoctor.matrix.axes import Axis, is_pinned
 from ckptdoctor.matrix.combination import Combination, combine
-from ckptdoctor.matrix.measuring import Measuring, Observer, Silent
+from ckptdoctor.matrix.measuring import Measuring
 from ckptdoctor.matrix.reading_code import read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work, index, opened, taking
 from ckptdoctor.model.compatibility import Cell, Map, Run
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.planning.options import FALLBACK_FAMILIES, Options
 
 MODEL_LIBRARY = "transformers"
@@ -53,26 +55,26 @@ class Extended:
     ran: int = 0
 
 
-def extend(wanted: Wanted, python: str | None = None, jobs: int = 0, observer: Observer | None = None) -> Extended:
+def extend(wanted: Wanted, python: str | None = None, jobs: int = 0, progress: Progress = SILENT) -> Extended:
     """Judge the combinations of releases that are asked for and not known yet.
 
     Args:
         wanted: Releases by package. Without any, all known ones and those that came since.
         python: The target, which has torch.
         jobs: Environments at a time; 0 for as many as this machine allows.
-        observer: Called as it goes on.
+        progress: Told how it goes on.
 
     Raises:
         DoctorError: The index or the target is missing.
     """
-    known, observer = knowledge.load(), observer or Silent()
+    known = knowledge.load()
     with index() as releases:
-        observer.doing("reading the index")
+        progress("reading the index")
         asked = _axes(wanted, known, releases)
         missing = _missing(asked, known)
         if not missing:
             return Extended(layers.part(known, []))
-        return _measured(missing, known, releases, MatrixRequest((), python, ADDED, OPTIONS, jobs=jobs), observer)
+        return _measured(missing, known, releases, MatrixRequest((), python, ADDED, OPTIONS, jobs=jobs), progress)
 
 
 def keep(found: Extended, file: str = knowledge.TRAINERS_FILE) -> str:
@@ -137,16 +139,16 @@ def _lacking(known: Map) -> set[tuple[str, str]]:
 
 
 def _measured(
-    missing: Collection[Combination], known: Map, releases: Index, request: MatrixRequest, observer: Observer
+    missing: Collection[Combination], known: Map, releases: Index, request: MatrixRequest, progress: Progress
 ) -> Extended:
     runs = {_combination(run): run for run in known.runs} if len(missing) > FEW else {}
     names = [MODEL_LIBRARY, *(name for name in known.axes if name != MODEL_LIBRARY)]
     used = {pair for one in (*missing, *runs) for pair in one.releases}
     found = [_axis(name, lambda release: (release.name, release.version) in used, releases) for name in names]
     found = [axis for axis in found if axis.releases]
-    with opened(request, observer, taking(request)) as measuring:
+    with opened(request, progress, taking(request)) as measuring:
         require_torch(measuring)
-        fingerprints = read_fingerprints(found, request, releases, observer)
+        fingerprints = read_fingerprints(found, request, releases, progress)
         work = Work(found, fingerprints, request, measuring, runs, missing.__contains__)
         work.run()
         made = extended(work, measuring, missing.__contains__, runs)

@@ -13,11 +13,11 @@ from ckptdoctor.knowledge import layers
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.extending import MODEL_LIBRARY, Extended, extended, is_asked, require_torch
-from ckptdoctor.matrix.measuring import Observer, Silent
 from ckptdoctor.matrix.reading_code import of_all_families, read_fingerprints
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.run import Work, index, opened, taking
 from ckptdoctor.model.compatibility import Map
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.planning.options import ALL, TORCH, Options
 
 OPTIONS = Options(functions=TORCH)
@@ -25,7 +25,7 @@ OPTIONS = Options(functions=TORCH)
 
 
 def extend(
-    family: str, releases: SpecifierSet, python: str | None = None, jobs: int = 0, observer: Observer | None = None
+    family: str, releases: SpecifierSet, python: str | None = None, jobs: int = 0, progress: Progress = SILENT
 ) -> Extended:
     """Judge a family, or all, in the releases that are asked for and not known yet.
 
@@ -36,19 +36,19 @@ def extend(
         releases: Releases that are asked for; empty for those that came since.
         python: The target, which has torch.
         jobs: Environments at a time; 0 for as many as this machine allows.
-        observer: Called as it goes on.
+        progress: Told how it goes on.
 
     Raises:
         DoctorError: The index or the target is missing.
     """
-    known, observer = knowledge.load(knowledge.FAMILIES_FILE), observer or Silent()
+    known = knowledge.load(knowledge.FAMILIES_FILE)
     with index() as found:
-        observer.doing("reading the index")
+        progress("reading the index")
         new = _new(family, releases, known, found)
         if not new:
             return Extended(layers.part(known, []))
         request = MatrixRequest((), python, (), replace(OPTIONS, models=(family,)), jobs=jobs)
-        return _measured(new, known, found, request, observer)
+        return _measured(new, known, found, request, progress)
 
 
 def _new(family: str, releases: SpecifierSet, known: Map, found: Index) -> set[str]:
@@ -63,7 +63,7 @@ def _new(family: str, releases: SpecifierSet, known: Map, found: Index) -> set[s
     return {one.version for one in asked} - there
 
 
-def _measured(new: set[str], known: Map, found: Index, request: MatrixRequest, observer: Observer) -> Extended:
+def _measured(new: set[str], known: Map, found: Index, request: MatrixRequest, progress: Progress) -> Extended:
     is_all = ALL in request.options.models
     last = knowledge.shipped(knowledge.FAMILIES_FILE).axes[MODEL_LIBRARY][-1] if is_all else ""
     axis = Axis(MODEL_LIBRARY, tuple(one for one in found.releases(MODEL_LIBRARY) if one.version in {*new, last}))
@@ -76,9 +76,9 @@ def _measured(new: set[str], known: Map, found: Index, request: MatrixRequest, o
     def is_new(one: Combination) -> bool:
         return one.stack[MODEL_LIBRARY] in new
 
-    with opened(request, observer, taking(request)) as measuring:
+    with opened(request, progress, taking(request)) as measuring:
         require_torch(measuring)
-        fingerprints = read_fingerprints([axis], request, found, observer)
+        fingerprints = read_fingerprints([axis], request, found, progress)
         if is_all:
             request = of_all_families(request, fingerprints)
             measuring.options = request.options

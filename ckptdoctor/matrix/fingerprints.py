@@ -23,7 +23,7 @@ from requests import Session
 
 from ckptdoctor import catalog
 from ckptdoctor.environment.connections import AT_ONCE
-from ckptdoctor.environment.index import Release
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.matrix import archives, family_code, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.matrix.definitions import Definitions, Module

@@ -6,7 +6,6 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
 
 from ckptdoctor.matrix import judge
 from ckptdoctor.matrix.claims import Claims
@@ -15,38 +14,14 @@ from ckptdoctor.matrix.executor import Doing, Ended, Event, Executor, Looked, Pr
 from ckptdoctor.matrix.store import FACTS, Kept, Store, key
 from ckptdoctor.model.compatibility import Run
 from ckptdoctor.model.evidence import Environment, Evidence
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.planning.options import Options
+from ckptdoctor.words.wording import counted
 
 
 def today() -> str:
     """The date of what is measured now: of UTC, the same on all machines, YYYY-MM-DD."""
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-
-
-class Observer(Protocol):
-    """Called as a run goes on."""
-
-    def begins(self, total: int) -> None:
-        """This many more combinations will be run."""
-
-    def doing(self, text: str) -> None:
-        """What is going on now."""
-
-    def done(self, run: Run) -> None:
-        """A combination has been judged."""
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def begins(self, total: int) -> None:
-        """Nothing."""
-
-    def doing(self, text: str) -> None:
-        """Nothing."""
-
-    def done(self, run: Run) -> None:
-        """Nothing."""
 
 
 @dataclass
@@ -57,7 +32,7 @@ class Measuring:
     options: Options
     store: Store
     executor: Executor
-    observer: Observer = field(default_factory=Silent)
+    progress: Progress = SILENT
     requirements: Sequence[str] = ()
     """What is added to every combination."""
     refresh: bool = False
@@ -96,7 +71,7 @@ class Measuring:
             runs |= known
             if left := tuple(one for one in wanted if one not in known):
                 tasks.append(Task(base, left, self.options))
-        self.observer.begins(sum(len(task.combinations) for task in tasks))
+        self.progress.begins(sum(len(task.combinations) for task in tasks), "combination")
         return runs | self._run(tasks)
 
     def recall(self, combinations: Sequence[Combination]) -> dict[Combination, Run]:
@@ -115,6 +90,7 @@ class Measuring:
     def _run(self, tasks: Sequence[Task]) -> dict[Combination, Run]:
         begun: dict[Base, tuple[Task, Kept]] = {}
         runs: dict[Combination, Run] = {}
+        probing: dict[Base, tuple[Doing, int]] = {}
 
         def claim(task: Task) -> Task | None:
             """What is left of a task, now that no other run measures its base; nothing while one does."""
@@ -131,7 +107,8 @@ class Measuring:
 
         for event in self.executor.run(tasks, claim) if tasks else ():
             if isinstance(event, Doing):
-                self.observer.doing(event.text)
+                probing[event.base] = event, 0
+                self.progress(_words(event, 0))
             elif isinstance(event, Ended):
                 done = self._end(*begun[event.base])
                 self._claims.release(self._key(event.base))
@@ -139,6 +116,10 @@ class Measuring:
                 runs |= done
             else:
                 self._keep(event, begun[event.base][1])
+                doing, ended = probing.get(event.base, (None, 0))
+                if isinstance(event, Probed) and doing is not None and doing.probes:
+                    probing[event.base] = doing, ended + 1
+                    self.progress(_words(doing, ended + 1))
         return runs
 
     def _keep(self, event: Event, kept: Kept) -> None:
@@ -177,7 +158,7 @@ class Measuring:
 
     def _told(self, runs: dict[Combination, Run]) -> dict[Combination, Run]:
         for run in runs.values():
-            self.observer.done(run)
+            self.progress.done(run.verdict)
         return runs
 
     def _judged(self, wanted: Sequence[Combination], kept: Kept) -> dict[Combination, Run]:
@@ -204,3 +185,8 @@ class Measuring:
             for trainer in self._known(base).trainers.values():
                 found.setdefault(trainer.name, {})[trainer.version] = trainer.requires
         return found
+
+
+def _words(doing: Doing, ended: int) -> str:
+    """What goes on with a base, and how many of its probes have ended."""
+    return f"{ended} of {counted(doing.probes, 'probe')} {doing.text}" if doing.probes else doing.text

@@ -13,8 +13,8 @@ from ckptdoctor.errors import UsageFault
 from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.fingerprints import Reader
 from ckptdoctor.matrix.inference import Fingerprints
-from ckptdoctor.matrix.measuring import Observer
 from ckptdoctor.matrix.request import MatrixRequest
+from ckptdoctor.model.progress import Progress
 from ckptdoctor.planning.options import ALL, FALLBACK_FAMILIES, OWN_MODEL, Options
 from ckptdoctor.store import locations
 
@@ -23,7 +23,7 @@ READ = ("transformers", *catalog.with_functions())
 
 
 def read_fingerprints(
-    found: Sequence[Axis], request: MatrixRequest, releases: Index, observer: Observer
+    found: Sequence[Axis], request: MatrixRequest, releases: Index, progress: Progress
 ) -> Fingerprints:
     """Which releases of each axis share the code that matters, as far as it can be read without installing them."""
     if request.exhaustive and ALL not in request.options.models:
@@ -32,7 +32,7 @@ def read_fingerprints(
     reader = Reader(releases.session, locations.cache() / "fingerprints")
     for axis in found:
         if axis.name in READ and not (axis.name == "transformers" and _has_own_models(request.options)):
-            observer.doing(f"reading {len(axis.releases)} releases of {axis.name}")
+            progress(f"reading {len(axis.releases)} releases of {axis.name}")
             fingerprints[axis.name] = reader.fingerprints(
                 axis.name, axis.releases, request.options.models or FALLBACK_FAMILIES
             )

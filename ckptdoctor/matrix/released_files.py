@@ -9,7 +9,8 @@ import msgspec
 from requests import Session
 
 from ckptdoctor.environment.connections import AT_ONCE
-from ckptdoctor.environment.index import Index, Release
+from ckptdoctor.environment.index import Index
+from ckptdoctor.environment.releases import Release
 from ckptdoctor.knowledge import files
 from ckptdoctor.knowledge.files import Parts
 from ckptdoctor.matrix import archives

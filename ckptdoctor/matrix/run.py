@@ -24,37 +24,35 @@ from ckptdoctor.matrix.axes import Axis
 from ckptdoctor.matrix.combination import Combination, combine
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.inference import Fingerprints
-from ckptdoctor.matrix.measuring import Measuring, Observer, Silent, today
+from ckptdoctor.matrix.measuring import Measuring, today
 from ckptdoctor.matrix.request import MatrixRequest
 from ckptdoctor.matrix.store import Store
 from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import SCHEMA, Audit, Cell, Map, Run
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.exit_status import ExitStatus
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.version import __version__
 from ckptdoctor.planning.options import ALL
 from ckptdoctor.store import cache_eviction, locations, workspace
 
 
-def matrix(
-    request: MatrixRequest, observer: Observer | None = None, known: Mapping[Combination, Run] | None = None
-) -> Map:
+def matrix(request: MatrixRequest, progress: Progress = SILENT, known: Mapping[Combination, Run] | None = None) -> Map:
     """Judge every combination of the releases that match.
 
     Args:
         request: What to judge, and how.
-        observer: Told what is going on.
+        progress: Told how it goes on.
         known: Runs that need not be made again.
 
     Raises:
         DoctorError: An axis or the target is missing, or the request makes no sense.
     """
     started = time.monotonic()
-    observer = observer or Silent()
     sources = taking(request)
     request, trainers = split(request, sources)
-    with index() as releases, opened(request, observer, sources) as measuring:
-        observer.doing("reading the index")
+    with index() as releases, opened(request, progress, sources) as measuring:
+        progress("reading the index")
         found = axes.parse(
             [*request.vary, *trainers],
             releases,
@@ -63,7 +61,7 @@ def matrix(
             yanked=request.yanked,
             sources=sources,
         )
-        fingerprints = reading_code.read_fingerprints(found, request, releases, observer)
+        fingerprints = reading_code.read_fingerprints(found, request, releases, progress)
         if ALL in request.options.models:
             request = reading_code.of_all_families(request, fingerprints)
             measuring.options = request.options
@@ -111,7 +109,7 @@ def index() -> Iterator[Index]:
 
 
 @contextmanager
-def opened(request: MatrixRequest, observer: Observer, sources: Sources) -> Iterator[Measuring]:
+def opened(request: MatrixRequest, progress: Progress, sources: Sources) -> Iterator[Measuring]:
     """What measures combinations on the target."""
     python = interpreter.find(request.python, os.environ)
     cache = locations.cache()
@@ -122,10 +120,10 @@ def opened(request: MatrixRequest, observer: Observer, sources: Sources) -> Iter
     with Store(path) as store, Environments(python, target, cache, sources) as environments:
         executor = choosing_executor.choose(request, environments)
         requirements = [sources.pinned(text) for text in request.requirements]
-        made = Measuring(target, request.options, store, executor, observer, requirements, request.refresh)
+        made = Measuring(target, request.options, store, executor, progress, requirements, request.refresh)
         with made:
             yield made
-    cache_eviction.keep_within_limit(cache, observer.doing)
+    cache_eviction.keep_within_limit(cache, progress)
 
 
 class Work:

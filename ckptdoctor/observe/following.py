@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ckptdoctor.model.progress import Progress
 from ckptdoctor.model.report import Report, Severity
 from ckptdoctor.observe import folder, judging
 from ckptdoctor.observe.folder import ProcessReport
@@ -80,6 +81,7 @@ def follow(
     evidence: Path,
     watching: Watching,
     tell: Callable[[Report], None],
+    progress: Progress,
 ) -> Followed:
     """Run a command to its end, or until it is to be stopped.
 
@@ -89,12 +91,13 @@ def follow(
         evidence: Where its processes report.
         watching: What to observe, and when to end it.
         tell: Called once, with the report as soon as the verdict is known.
+        progress: Told which steps of the optimizer all ranks have made, until the verdict is known.
 
     Raises:
         UsageFault: The command cannot be started.
     """
     with _started(words, environ) as process:
-        follower = _Follower(evidence, watching, tell)
+        follower = _Follower(evidence, watching, tell, progress)
         stopped: Literal["", "finding", "steps"] = ""
         while process.poll() is None:
             stopped = follower.look()
@@ -112,8 +115,11 @@ def follow(
 class _Follower:
     """Judges anew when a process has reported something."""
 
-    def __init__(self, evidence: Path, watching: Watching, tell: Callable[[Report], None]) -> None:
-        self._evidence, self._watching, self._tell = evidence, watching, tell
+    def __init__(self, evidence: Path, watching: Watching, tell: Callable[[Report], None], progress: Progress) -> None:
+        self._evidence, self._watching, self._tell, self._progress = evidence, watching, tell, progress
+        progress.begins(watching.steps, "step")
+        progress("waiting for the first step")
+        self._steps = 0
         self._seen: tuple[tuple[str, int], ...] = ()
         self._told = False
 
@@ -124,6 +130,7 @@ class _Follower:
             return ""
         self._seen = seen
         processes = folder.read(self._evidence)
+        self._count(processes)
         report = self._judged(processes)
         is_complete = self._is_complete(processes)
         if _fires(report, "error") or is_complete:
@@ -146,6 +153,17 @@ class _Follower:
         small = folder.read_small(self._evidence)
         watching = self._watching
         return judging.judge(Job(processes, watching.steps, watching.label, small, **ended))
+
+    def _count(self, processes: Sequence[ProcessReport]) -> None:
+        """Tell of the steps that all ranks have made."""
+        made = {rank: 0 for one in processes for rank in range(one.world)}
+        for one in processes:
+            made[one.rank] = max(made[one.rank], len(one.steps))
+        for _ in range(self._steps, steps := min(made.values(), default=0)):
+            self._progress.done()
+        self._steps = max(self._steps, steps)
+        if steps:
+            self._progress("waiting for the next step")
 
     def _is_complete(self, processes: Sequence[ProcessReport]) -> bool:
         """Whether all ranks have observed all steps, or will observe no more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,12 @@ from ckptdoctor.environment.inspection import Inspection
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.target import Target
 from ckptdoctor.model.evidence import Environment, Spec
+from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.workers import Worker
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.planning.request import Request
 from ckptdoctor.remedies import released
 from ckptdoctor.verdict.findings import Found
-
-Progress = Callable[[str], None]
 
 VARIED = ("transformers", "deepspeed", *catalog.with_functions())
 """Packages of which another release may help."""
@@ -41,7 +40,7 @@ class RemedyContext:
         found: The findings.
         session: The target's processes, still running.
         closing: Ends the processes that are started here, once the remedies are found.
-        progress: Receives progress messages.
+        progress: Told how it goes on.
     """
 
     target: Target
@@ -51,7 +50,7 @@ class RemedyContext:
     found: Found
     session: Session
     closing: ExitStack
-    progress: Progress = lambda _: None
+    progress: Progress = SILENT
 
     @property
     def probes(self) -> list[Planned]:

@@ -49,7 +49,6 @@ def _missing(case: Case) -> str:
 
 def _install(package: str, finding: Finding, context: RemedyContext) -> Proposal:
     """The release of a package that fits the installed ones, if the step can be judged with it in an overlay."""
-    context.progress(f"trying {package}")
     try:
         trial = proof.with_releases(Candidate({package: ""}), finding, context)
     except proof.LacksModel:

@@ -18,6 +18,7 @@ from ckptdoctor.planning.plan import Planned
 from ckptdoctor.remedies.candidates import Candidate
 from ckptdoctor.remedies.context import RemedyContext
 from ckptdoctor.remedies.trial import Trial, judge_all, judge_failing
+from ckptdoctor.words.wording import listed
 
 
 class Untried(Exception):  # noqa: N818 - nothing is wrong with the remedy
@@ -41,6 +42,7 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
         LacksModel: The release of transformers does not have the model.
         Untried: They cannot be fetched now.
     """
+    context.progress.part(f"trying {listed(candidate.requirements)}")
     try:
         overlay = _overlay(candidate, context)
         after = context.inspect(overlay).with_every_requirement()
@@ -115,6 +117,7 @@ def _overlay(candidate: Candidate, context: RemedyContext, more: Sequence[str] =
 
 def with_file(file: str, replacement: Path, finding: Finding, context: RemedyContext) -> Trial:
     """Try a patched file instead of an installed one, with every probe."""
+    context.progress.part("trying a patch")
     evidence = context.session.examine(context.specs(), _replaced(file, replacement, context))
     return judge_all(evidence, finding, context, context.environment)
 
@@ -123,6 +126,7 @@ def on_failing(
     file: str, replacement: Path, finding: Finding, context: RemedyContext, again: Sequence[Planned]
 ) -> Trial:
     """Try a patched file instead of an installed one, with some of the probes that failed."""
+    context.progress.part("trying a patch")
     evidence = context.session.examine(context.specs(again), _replaced(file, replacement, context))
     return judge_failing(evidence, finding, context, again)
 
@@ -138,6 +142,7 @@ def _replaced(file: str, replacement: Path, context: RemedyContext) -> dict[str,
 
 def with_adapter(finding: Finding, context: RemedyContext) -> Trial:
     """Try the way in which ``ckptdoctor run`` starts a job."""
+    context.progress.part("trying the no-touch way")
     target = context.target
     with target.session(target.overlay, context.session.at_once, adapted=True) as session:
         return judge_all(session.examine(context.specs()), finding, context, context.environment)

@@ -187,7 +187,6 @@ def _adapter(finding: Finding, cases: list[Case], context: RemedyContext) -> lis
     """The no-touch way; it only works for models of transformers."""
     if not RULES[finding.rule].reads_callable or not cases:
         return []
-    context.progress("trying the no-touch way")
     trial = proof.with_adapter(finding, context)
     if not trial.helps(finding, context):
         return []

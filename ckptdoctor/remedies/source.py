@@ -67,7 +67,6 @@ def find_proven(finding: Finding, cases: list[Case], context: RemedyContext) -> 
     proposal = propose(finding, cases)
     if proposal is None:
         return []
-    context.progress("trying a patch")
     copy = context.session.write(proposal.file.name, proposal.patched)
     trial = proof.with_file(str(proposal.file), copy, finding, context)
     if not trial.helps(finding, context):

@@ -17,6 +17,7 @@ from ckptdoctor.store.writing import UNFINISHED
 LEFTOVERS = "leftovers"
 KINDS = {
     "results": "kept results of checks",
+    "durations": "how long runs took, for estimates of the time that is left",
     "overlays": "packages that --with and remedies add to an environment",
     "environments": "made by matrix and bisect for another torch or Python",
     "fingerprints": "what matrix has read of releases on the index",
@@ -132,8 +133,9 @@ def _environments(cache: Path) -> Iterator[Entry]:
 
 
 def _kinds(cache: Path) -> Iterator[Entry]:
-    for file in _children(cache / "fingerprints", rf"{_NAME}\.json|{UNFINISHED}"):
-        yield _entry("fingerprints", file)
+    for kind in ("fingerprints", "durations"):
+        for file in _children(cache / kind, rf"{_NAME}\.json|{UNFINISHED}"):
+            yield _entry(kind, file)
     for copy in _children(cache / "sources", "src[0-9a-f]{16}"):
         yield _entry("sources", copy)
     for folder in _children(cache / "repositories", _NAME):

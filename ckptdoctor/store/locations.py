@@ -13,6 +13,7 @@ from ckptdoctor.store import ownership
 
 FOLDERS = (
     "bytecode",
+    "durations",
     "environments",
     "extensions",
     "fingerprints",
