@@ -6,13 +6,22 @@ import base64
 import hashlib
 import itertools
 import re
+import types
+import typing
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest import mock
 
+import msgspec
 import pytest
 
 import ckptdoctor.output
-from ckptdoctor.output import page
+from ckptdoctor.model.impact import Impact
+from ckptdoctor.model.report import Report
+from ckptdoctor.output import page, render
+from tests import test_output
+from tests.test_impact import WHOLE, made
+from tests.test_output import acting, failing, healthy, style, undiagnosed
 
 FOLDER = Path(ckptdoctor.output.__path__[0])
 VOID = {"meta", "br", "wbr", "hr", "img", "input", "link"}
@@ -165,4 +174,84 @@ def test_prose_and_paths_are_escaped():
     hostile = "a `<b>` & <script>alert(1)</script>"
 
     assert page.prose(hostile) == "a <code>&lt;b&gt;</code> &amp; &lt;script&gt;alert(1)&lt;/script&gt;"
-    assert page.breakable("a/b_c.<i>") == "a/<wbr>b_<wbr>c.<wbr>&lt;i&gt;"
+    assert page.breakable("a/b_c.<i>") == "a/<wbr>b_<wbr>c.&lt;i&gt;"
+
+
+# -- pages of reports and of impacts ----------------------------------------------------------------------------------
+
+
+HOSTILE = """</code></script><script>alert(1)</script>"'><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}`javascript:alert(1)`
+\x1b[31m\x9b2J\u202e\u2066\u200b\u2028\ud800&lt;&#x3c;"""
+
+
+def hostile(value, text=HOSTILE):
+    """A copy with hostile text behind every string."""
+    with mock.patch.object(test_output, "HOSTILE", text):
+        return test_output.plant(value)
+
+
+def filled(type_, depth=0):
+    """A value of a type with all its fields set, types that hold themselves to some depth."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        hints = typing.get_type_hints(type_)
+        return type_(**{field.name: filled(hints[field.name], depth + 1) for field in msgspec.structs.fields(type_)})
+    origin, given = typing.get_origin(type_), typing.get_args(type_)
+    if origin is typing.Literal:
+        return given[-1]
+    if origin in (typing.Union, types.UnionType):
+        return filled(given[0], depth) if depth < 9 else None
+    if origin in (tuple, list):
+        return origin([filled(given[0], depth)] if depth < 9 else [])
+    if origin is not None:
+        return {"key": filled(given[1], depth)}
+    return {str: "text", int: 1, float: 1.5, bool: True}[type_]
+
+
+REPORTS = {
+    "failing": failing,
+    "healthy": healthy,
+    "undiagnosed": undiagnosed,
+    "everything": lambda: filled(Report),
+    "hostile": lambda: hostile(failing()),
+    "everything hostile": lambda: hostile(filled(Report)),
+}
+IMPACTS = {
+    "whole": lambda: WHOLE,
+    "nothing": lambda: made(),
+    "everything": lambda: filled(Impact),
+    "hostile": lambda: hostile(WHOLE),
+}
+PAGES = [*REPORTS.items(), *((f"impact {name}", make) for name, make in IMPACTS.items())]
+
+
+@pytest.fixture(params=PAGES, ids=[name for name, _ in PAGES])
+def shown(request):
+    return render("html", request.param[1](), style())
+
+
+def test_a_page_loads_nothing_and_runs_nothing_but_its_own_script(shown):
+    assert_sealed(shown)
+
+
+def test_a_page_is_accessible_as_far_as_its_source_tells(shown):
+    assert_accessible(shown)
+
+
+def test_no_text_acts_or_hides(shown):
+    assert acting(shown) == set()
+    assert "<script>alert" not in shown
+    assert "<img" not in shown
+
+
+@pytest.mark.parametrize("type_", [Report, Impact])
+def test_text_makes_no_element_and_no_attribute(type_):
+    """Whatever stands in any field, at any depth: the page has the elements and attributes that it has anyway."""
+    text = """</code></script><script>alert(1)</script>"'><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}&lt;"""
+    pages = [Parsed(render("html", one, style())) for one in (filled(type_), hostile(filled(type_), text))]
+    harmless, planted = (
+        [(tag, sorted(given)) for tag, given, _ in one.elements if tag != "wbr" and given.get("class") != "word"]
+        for one in pages
+    )
+
+    assert planted == harmless
+    assert "<img src=x onerror=alert(1)>{{ 7 * 7 }}" in pages[1].text[0]

@@ -20,6 +20,7 @@ from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.report import SCHEMA, Report
 from ckptdoctor.model.version import __version__
 from ckptdoctor.output import Style, render
+from ckptdoctor.output.views.published import pasteable
 from ckptdoctor.planning.request import Request
 from ckptdoctor.words.escape import one_line
 
@@ -90,6 +91,7 @@ def make(request: Request, template: str = "", progress: Progress = SILENT) -> B
         collected = redacted_report.without_versions(redactor.clean(runner.collect_env()))
     bundle.members = {
         "report.md": templates.render(bundle.report, bundle.scripts, template, bundle.reasons),
+        "report.html": render("html", pasteable(bundle.report), _STYLE),
         **{script.name: script.source for script in bundle.scripts},
         **kept,
         **{f"{Path(script.name).stem}.log": script.tail for script in bundle.scripts},

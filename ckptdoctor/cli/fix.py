@@ -95,7 +95,7 @@ def _apply(request: Request, report: Report, force: bool, to: Destination) -> in
     again = replace(request, use_cache=False, verify=False)
     with progress.reporter("fix", progress.of_request(again)) as reporter:
         after = diagnose(again, reporter)
-    after = after.with_notes(carry_out.notes(after))
+    after = after.with_applied(carry_out.applied(report)).with_notes(carry_out.notes(after))
     to.show(after, probes=False)
     return after.status
 

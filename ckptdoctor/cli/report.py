@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WHAT = {
     "report.md": "paste it into the issue",
+    "report.html": "the same to look at in a browser",
     "report.json": "all that was observed",
     "packages.txt": "every installed package",
     "collect_env.txt": "torch's own facts about the machine",

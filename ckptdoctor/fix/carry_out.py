@@ -35,6 +35,11 @@ def apply(report: Report, force: bool) -> list[tuple[Path, Applied]]:
     return [(file, patching.apply(one, force)) for file, one in made.items()]
 
 
+def applied(report: Report) -> tuple[Remedy, ...]:
+    """The remedies that ``apply`` carries out, one for each file."""
+    return tuple({remedy.file: remedy for _, remedy in _remedies(report, "patch")}.values())
+
+
 def _patches(report: Report) -> Iterator[Patch]:
     from ckptdoctor.remedies.patch import patch
 

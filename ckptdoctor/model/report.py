@@ -191,6 +191,8 @@ class Report(msgspec.Struct, frozen=True):
     """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
     unexpected: tuple[Unexpected, ...] = ()
     """Where what was run here differs from what was measured of the same files: a finding about ckptdoctor's knowledge."""
+    applied: tuple[Remedy, ...] = ()
+    """What ``ckptdoctor fix --apply`` changed in the environment before this diagnosis."""
     seconds: float = 0.0
     cached: bool = False
     gate: Gate | None = None
@@ -199,6 +201,10 @@ class Report(msgspec.Struct, frozen=True):
     def with_notes(self, notes: Iterable[str]) -> Report:
         """The same with more notes."""
         return msgspec.structs.replace(self, notes=(*self.notes, *notes))
+
+    def with_applied(self, applied: tuple[Remedy, ...]) -> Report:
+        """The same with what was changed in the environment before it."""
+        return msgspec.structs.replace(self, applied=applied)
 
     @property
     def status(self) -> ExitStatus:

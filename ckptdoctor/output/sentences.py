@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckptdoctor.model.report import Accepted, Finding, ProbeResult
+from ckptdoctor.model.proof import IN_WORDS
+from ckptdoctor.model.report import Accepted, Finding, ProbeResult, Remedy, Report
 from ckptdoctor.model.scan import Scan
 from ckptdoctor.words.wording import counted, error_line, listed
 
@@ -22,6 +23,32 @@ def happened(probe: ProbeResult) -> str:
 def outcome(probe: ProbeResult) -> str:
     """How a probe ended, in a word or two."""
     return "ok (simulated)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
+
+
+_NOT_TRIED = "Not tried"
+
+
+def proof(remedy: Remedy) -> str:
+    """Which probes were run with a remedy."""
+    return IN_WORDS[remedy.proven] or "not run here"
+
+
+def in_short(report: Report) -> str:
+    """The verdict in a sentence, without what was not tried."""
+    return report.summary.partition(f" {_NOT_TRIED}: ")[0]
+
+
+def not_tried(report: Report) -> list[str]:
+    """What the verdict says nothing about, for a list of that title: from the summary, the notes, and the search for fixes."""
+    left_out = report.summary.partition(f" {_NOT_TRIED}: ")[2]
+    notes = [note.removeprefix(f"{_NOT_TRIED}: ") for note in report.notes if is_not_tried(note)]
+    fixes = [one.unsearched for one in report.findings if one.unsearched]
+    return [*([left_out] if left_out else []), *notes, *dict.fromkeys(fixes)]
+
+
+def is_not_tried(note: str) -> bool:
+    """Whether a note is on something that was not tried."""
+    return note.startswith(_NOT_TRIED)
 
 
 def accepted_text(finding: Finding) -> str:

@@ -80,7 +80,9 @@ def demo(demo_python, tmp_path_factory):
 def test_the_failing_stack_makes_a_report_with_all_its_parts(demo):
     ran, members, _ = demo
     assert ran.status == 0, ran.err
-    assert list(members) == ["report.md", "repro.py", "repro.log", "report.json", "packages.txt", "collect_env.txt"]
+    assert list(members) == [
+        *["report.md", "report.html", "repro.py", "repro.log", "report.json", "packages.txt", "collect_env.txt"]
+    ]
     assert "reproduces it: AttributeError" in ran.out
     assert "transformers==4.51.3\n" in members["packages.txt"]
     assert members["collect_env.txt"].startswith("Collecting environment information")
@@ -180,7 +182,7 @@ def test_a_function_that_is_loaded_alone_is_shown_by_itself(demo_python, tmp_pat
 def test_a_sound_stack_makes_a_report_without_a_script(torch_python, tmp_path):
     ran, members = make(torch_python, tmp_path, "--engine", "none", "--template", "llamafactory")
     assert ran.status == 0, ran.err
-    assert list(members) == ["report.md", "report.json", "packages.txt", "collect_env.txt"]
+    assert list(members) == ["report.md", "report.html", "report.json", "packages.txt", "collect_env.txt"]
     assert "**OK**" in members["report.md"]
     assert members["report.md"].startswith("### Reminder")
 

@@ -17,11 +17,14 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from ckptdoctor.output.sentences import proof
+
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
 _OUTPUT = "ckptdoctor.output"
+_BREAKS = r"(?<=[/\\])(?=\w)|(?<=\w\.)(?=[A-Za-z_](?!y\b))|(?<=[^\W_]_)(?=[^\W_])"
 
 
 def render(folder: str, **values: Any) -> str:
@@ -35,8 +38,9 @@ def render(folder: str, **values: Any) -> str:
 
     look, act = (f"{_read('page', f'frame.{kind}')}{_read(folder, f'page.{kind}')}" for kind in ("css", "js"))
     page = _templates().get_template(f"{folder}/page.html")
-    # The style and the script are ours. A page stays valid UTF-8 whatever file names it shows.
-    return page.render(**values, look=Markup(look), act=Markup(act), policy=policy(look, act)) + "\n"  # noqa: S704
+    # The style and the script are ours.
+    frame = {"look": Markup(look), "act": Markup(act), "policy": policy(look, act)}  # noqa: S704
+    return page.render(**values, frame=frame) + "\n"
 
 
 def policy(look: str, act: str) -> str:
@@ -55,10 +59,20 @@ def prose(text: str) -> Markup:
 
 
 def breakable(text: str) -> Markup:
-    """A path or a qualified name that may be broken after a slash, a dot or an underscore, and nowhere else first."""
+    """A path or a qualified name that may be broken after slashes, dots and underscores, but not in ``__call__`` or ``.py``."""
     from markupsafe import Markup, escape
 
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[/._])(?=[^/._])", text))
+    return Markup("<wbr>").join(escape(part) for part in re.split(_BREAKS, text))
+
+
+def words(text: str) -> Markup:
+    """A command whose words stay in one piece where the line is long enough; its text is the same."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"(\s+)", text)
+    return Markup("").join(
+        Markup('<span class="word">{}</span>').format(part) if part.strip() else escape(part) for part in parts
+    )
 
 
 @functools.cache
@@ -72,7 +86,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"prose": prose, "breakable": breakable}
+    made.filters |= {"prose": prose, "breakable": breakable, "words": words, "proof": proof}
     return made
 
 

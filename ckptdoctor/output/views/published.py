@@ -102,23 +102,28 @@ class Published:
 
 def clean(report: Report) -> Report:
     """A copy of a report that may be shown to anyone, anywhere."""
-    return escaped(identity.without_paths(_pasteable(report), report.environment))
+    return escaped(identity.without_paths(pasteable(report), report.environment))
 
 
-def _pasteable(report: Report) -> Report:
+def pasteable(report: Report) -> Report:
     """A copy in which commands name the environment's interpreter as it is called where that environment is active."""
-    executable = shlex.quote(report.environment.executable)
+    executable = report.environment.executable
     findings = [
         msgspec.structs.replace(
             finding,
             remedies=[
-                msgspec.structs.replace(one, commands=[line.replace(executable, "python") for line in one.commands])
+                msgspec.structs.replace(one, commands=[_with_python(line, executable) for line in one.commands])
                 for one in finding.remedies
             ],
         )
         for finding in report.findings
     ]
     return msgspec.structs.replace(report, findings=findings)
+
+
+def _with_python(command: str, executable: str) -> str:
+    """A command for the active environment; what stands for a path that was redacted is not quoted as a path is."""
+    return command.replace(shlex.quote(executable), "python").replace(executable, "python") if executable else command
 
 
 def in_repository(file: str) -> str:

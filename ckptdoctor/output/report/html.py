@@ -1,0 +1,132 @@
+"""For a browser: one page with the call chain as a picture, fixes to copy, and each probe's evidence on click."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
+from ckptdoctor.output import Style, page
+from ckptdoctor.output.sentences import (
+    VERDICTS,
+    accepted_text,
+    happened,
+    in_short,
+    is_not_tried,
+    not_tried,
+    outcome,
+    stale_text,
+)
+from ckptdoctor.output.views import chain, excerpts, probe_evidence, probe_grid
+from ckptdoctor.output.views.chain import Link
+from ckptdoctor.output.views.excerpts import Excerpt
+from ckptdoctor.output.views.probe_evidence import Fact
+from ckptdoctor.rules import RULES
+from ckptdoctor.words.escape import escaped, one_line
+from ckptdoctor.words.wording import listed, owner
+
+_LOOKS = {"ok": "ok", "fail": "fail", "not judged": "not-judged", "error": "error"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finding as the page shows it.
+
+    Attributes:
+        finding: It.
+        id: What links lead to.
+        at_fault: Package and release of the culprit, or its file; empty where no line is to blame.
+        error: The exception in a line.
+        meaning: What the rule stands for.
+        accepted: Why it does not count.
+        links: The chain that it breaks.
+        excerpts: Its places as pieces of source.
+        searched: What was looked for in vain to fix it.
+    """
+
+    finding: Finding
+    id: str
+    at_fault: str
+    error: str
+    meaning: str
+    accepted: str
+    links: list[Link]
+    excerpts: list[Excerpt]
+    searched: str
+
+    @property
+    def best(self) -> Remedy | None:
+        """The remedy that changes least."""
+        return next(iter(self.finding.remedies), None)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe as the page shows it."""
+
+    number: int
+    name: str
+    outcome: str
+    look: str
+    what: str
+    seconds: float
+    facts: list[Fact]
+
+
+def render(report: Report, style: Style) -> str:
+    """Prints a report as a page; ``style`` is ignored."""
+    # Escaped as a whole, so that no character hides or turns round what the page shows.
+    found, report = report.findings, escaped(report)
+    return page.render(
+        "report",
+        report=report,
+        verdict=VERDICTS[report.verdict],
+        look=_LOOKS[report.verdict],
+        headline=in_short(report),
+        untried=not_tried(report),
+        notes=[note for note in report.notes if not is_not_tried(note)],
+        stale=[stale_text(entry) for entry in report.gate.stale] if report.gate else [],
+        counts=_counts(report),
+        findings=[
+            _shown(number, *both, report) for number, both in enumerate(zip(found, report.findings, strict=True), 1)
+        ],
+        works=[] if report.findings else chain.of_what_works(report),
+        grids=probe_grid.grids(report),
+        probes=[_probe(number, one, probe_grid.warnings_only(report)) for number, one in enumerate(report.probes, 1)],
+        devices=listed(list(dict.fromkeys(one.evidence.device for one in report.probes)), 8),
+    )
+
+
+def _counts(report: Report) -> str:
+    """What counts for the exit status, if that is not all that was found."""
+    gate = report.gate
+    usual = gate is None or (gate.fail_on == "error" and not any(one.accepted for one in report.findings))
+    return "" if gate is None or usual else gate.summary
+
+
+def _shown(number: int, found: Finding, finding: Finding, report: Report) -> Shown:
+    """A finding as it came, and as it may be shown."""
+    error = finding.error
+    rule = RULES.get(finding.rule)
+    return Shown(
+        finding=finding,
+        id=f"finding-{number}",
+        at_fault=owner(finding.culprit, ""),
+        error=one_line(f"{error.type}: {error.message}") if error else "",
+        meaning=rule.meaning if rule else "",
+        accepted=accepted_text(finding),
+        links=chain.of_finding(finding, report),
+        excerpts=excerpts.of(found),
+        searched=listed(finding.searched, len(finding.searched)) if not finding.remedies else "",
+    )
+
+
+def _probe(number: int, probe: ProbeResult, warned: set[str]) -> Probe:
+    return Probe(
+        number=number,
+        name=probe_grid.full_name(probe),
+        outcome=", ".join([outcome(probe), *probe.rules]),
+        look=probe_grid.look(probe, warned),
+        what=one_line(happened(probe), 160),
+        seconds=probe.evidence.seconds,
+        facts=probe_evidence.facts(probe),
+    )
