@@ -15,6 +15,7 @@ import pytest
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.observe import folder, judging
 from ckptdoctor.observe.folder import ProcessReport
+from ckptdoctor.observe.job import Job
 from tests.conftest import run
 
 PLACE = {"file": "/site-packages/mine/model.py", "line": 7, "function": "forward", "package": "mine", "version": "1.0"}
@@ -48,7 +49,7 @@ def process(rank=0, world=2, steps=None, **changes):
 
 
 def judged(*processes, steps=2, **more):
-    return judging.judge(judging.Job(processes, steps, **more))
+    return judging.judge(Job(processes, steps, **more))
 
 
 def test_a_sound_job_is_ok():
@@ -87,6 +88,15 @@ def test_an_observer_that_failed_is_no_ok():
     assert report.verdict == "error"
     assert "rank 1" in report.summary
     assert "TypeError" in report.summary
+
+
+def test_the_command_is_not_said_to_have_been_ended_in_good_order_where_an_error_ended_it():
+    error = {**step(ended="raised"), "error": {"type": "ValueError", "message": "no samples", "frames": []}}
+    failed = judged(process(0, world=1, steps=[], ended="raised", error=error), stopped="steps")
+    sound = judged(process(0, world=1), stopped="steps")
+
+    assert "ckptdoctor ended what was left of the command after its error (--exit-after)." in failed.notes
+    assert "ckptdoctor ended the command after the observed steps." in sound.notes
 
 
 def test_a_rank_that_was_killed_is_no_ok():

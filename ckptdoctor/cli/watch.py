@@ -126,13 +126,14 @@ def watch(
 
 def _collect(place: Path, words: Sequence[str], steps: int, destinations: Sequence[Destination], **others: Any) -> int:
     from ckptdoctor.observe import folder, judging
+    from ckptdoctor.observe.job import EVERYWHERE, Job
 
     if words:
         raise UsageFault("--collect starts nothing, so there is no place for a command.", "leave the command out")
     if not (place / folder.SETTINGS).is_file():
         raise UsageFault(f"{place} is no folder of evidence.", "name the folder that --evidence named")
     processes, small = folder.read(place), folder.read_small(place)
-    report = judging.judge(judging.Job(processes, steps, small=small, over_on=judging.EVERYWHERE))
+    report = judging.judge(Job(processes, steps, small=small, over_on=EVERYWHERE))
     for one in sorted(destinations, key=lambda one: not one.file):
         one.show(report)
     return report.status

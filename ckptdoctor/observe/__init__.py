@@ -9,6 +9,8 @@
 ``shrinking`` a command made small: fewer ranks, on this machine, without loggers
 ``launchers`` launchers made to start few ranks on this machine
 ``lacking``   what a rehearsed job could not load
+``job``       a job as far as its processes have reported
 ``judging``   from what processes reported to a report, by the same rules as ``check``
+``notes``     what the reader of that report has to know beside its findings
 ============  =========================================================================================================
 """

@@ -16,7 +16,7 @@ from ckptdoctor.model.progress import Progress
 from ckptdoctor.model.report import Report, Severity
 from ckptdoctor.observe import folder, judging
 from ckptdoctor.observe.folder import ProcessReport
-from ckptdoctor.observe.judging import Job
+from ckptdoctor.observe.job import Job
 from ckptdoctor.observe.starting import starting
 from ckptdoctor.rules import NOT_DIAGNOSED
 
@@ -140,7 +140,7 @@ class _Follower:
         return "steps" if is_complete and self._watching.exit_after else ""
 
     def report(self, over_on: str, status: int, stopped: str) -> Report:
-        """The report on all that was reported, once the command has ended; for its arguments see ``judging.Job``."""
+        """The report on all that was reported, once the command has ended; for its arguments see ``job.Job``."""
         return self._judged(folder.read(self._evidence), over_on=over_on, status=status, stopped=stopped)
 
     def told_once(self, report: Report) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.observe import folder, judging
-from ckptdoctor.observe.judging import Job
+from ckptdoctor.observe.job import Job
 from ckptdoctor.store import locations
 
 if TYPE_CHECKING:

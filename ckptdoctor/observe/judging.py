@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -16,50 +13,18 @@ from ckptdoctor.model.evidence import Environment, Error, Evidence, Setup, Spec
 from ckptdoctor.model.report import SCHEMA, Finding, Report, Verdict
 from ckptdoctor.model.version import __version__
 from ckptdoctor.model.workers import FULL_STACK
+from ckptdoctor.observe import notes
 from ckptdoctor.observe.folder import ProcessReport
+from ckptdoctor.observe.job import Job, Observed, ranks
 from ckptdoctor.planning.options import NO_FUNCTION
 from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found
-from ckptdoctor.words.wording import counted, error_line, listed, located
+from ckptdoctor.words.wording import counted, error_line, listed
 
 _OWN_FIELDS = ("step", "function", "engine", "fsdp_checkpointing")
 """What an observer says beside evidence."""
-
-
-EVERYWHERE = "*"
-"""For ``Job.over_on``: on all machines."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as far as it was observed.
-
-    Attributes:
-        processes: What its processes reported.
-        steps: Steps that were to be observed.
-        command: What was started, in a few words.
-        small: What was made small in it.
-        is_whole: Whether all ranks are to have reported; otherwise the report is on those that did.
-        over_on: The host on which the command has ended by itself; empty while it goes on, or if we ended it.
-        status: The exit status with which it ended.
-        stopped: Why it was ended by us: ``finding`` or ``steps``; empty if it was not.
-    """
-
-    processes: Sequence[ProcessReport]
-    steps: int
-    command: str = ""
-    small: Sequence[str] = ()
-    is_whole: bool = True
-    over_on: str = ""
-    status: int = 0
-    stopped: str = ""
-
-    @property
-    def lost(self) -> list[ProcessReport]:
-        """Processes that ended before they could tell how: killed, or left without Python's own end."""
-        return [one for one in self.processes if not one.ended and self.over_on in (EVERYWHERE, one.host)]
 
 
 def judge(job: Job) -> Report:
@@ -80,7 +45,7 @@ def judge(job: Job) -> Report:
         probes=found.probes,
         findings=(*found.findings, *more),
         job=job.command,
-        notes=(*_next_step(found, environment, observed), *_notes(job, observed)),
+        notes=notes.of(found, environment, job, observed),
     )
 
 
@@ -184,8 +149,6 @@ def _traceback(error: Error) -> str:
 
 # -- the verdict ------------------------------------------------------------------------------------------------------
 
-Observed = Sequence[tuple[Planned, Evidence]]
-
 
 def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]) -> tuple[Verdict, str]:
     """The verdict: ``ok`` only if all ranks were observed, and each step of each rank is sound."""
@@ -202,8 +165,8 @@ def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]
     if gave_up:
         return "error", f"The observer of rank {gave_up[0].rank} failed and switched itself off: {gave_up[0].why}"
     if job.lost:
-        ranks = _ranks(sorted({one.rank for one in job.lost}))
-        return "error", f"The command ended with status {job.status} while {ranks} trained: killed, or out of memory."
+        named = ranks(sorted({one.rank for one in job.lost}))
+        return "error", f"The command ended with status {job.status} while {named} trained: killed, or out of memory."
     verdict, summary = found.verdict("in this job")
     if verdict != "ok":
         return verdict, summary
@@ -215,10 +178,10 @@ def _verdict(found: Found, job: Job, observed: Observed, more: Sequence[Finding]
         )
     absent = _absent(processes) if job.is_whole else []
     if absent:
-        return "not judged", f"{summary} But {_ranks(absent)} of {_world(processes)} reported nothing."
-    ranks = counted(len({one.rank for one in processes}), "rank")
+        return "not judged", f"{summary} But {ranks(absent)} of {_world(processes)} reported nothing."
+    seen_in = counted(len({one.rank for one in processes}), "rank")
     small = " The job was made small." if job.small else ""
-    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {ranks}.{small}"
+    return "ok", f"{summary} Seen in {counted(len(observed), 'step')} of {seen_in}.{small}"
 
 
 def _nothing(processes: Sequence[ProcessReport]) -> str:
@@ -238,90 +201,3 @@ def _world(processes: Sequence[ProcessReport]) -> int:
 def _absent(processes: Sequence[ProcessReport]) -> list[int]:
     there = {one.rank for one in processes if one.steps}
     return [rank for rank in range(_world(processes)) if rank not in there]
-
-
-def _ranks(numbers: Sequence[int]) -> str:
-    named = listed([str(one) for one in numbers], limit=6)
-    return f"{'rank' if len(numbers) == 1 else 'ranks'} {named}"
-
-
-# -- what the reader must know ----------------------------------------------------------------------------------------
-
-
-def _notes(job: Job, observed: Observed) -> Iterator[str]:
-    yield from job.small
-    first = observed[0][1] if observed else None
-    if first is not None and first.switched_on_by is not None:
-        yield f"Checkpointing was switched on by {located(first.switched_on_by)}."
-    fewer = [one for one in job.processes if one.ended == "exited" and len(one.steps) < job.steps]
-    if fewer:
-        yield f"The command ended after {counted(len(fewer[0].steps), 'step')}; {job.steps} were to be observed."
-    yield from _end(job)
-    if first is not None and first.layers_without and first.layers:
-        of_all = len(first.layers) + first.layers_without
-        yield f"{len(first.layers)} of {of_all} layers are to be checkpointed: the others were not asked to be."
-    yield from _differing(observed)
-    yield from _of_steps([evidence for _, evidence in observed])
-
-
-def _end(job: Job) -> Iterator[str]:
-    """How the command ended, where that is known."""
-    if job.stopped:
-        yield f"ckptdoctor ended the command {_STOPPED[job.stopped]}."
-    elif job.over_on and job.over_on != EVERYWHERE:
-        yield f"The command ended by itself, with status {job.status}."
-
-
-_STOPPED = {"finding": "because of a finding (--stop-on)", "steps": "after the observed steps"}
-
-
-def _next_step(found: Found, environment: Environment, observed: Observed) -> Iterator[str]:
-    """The command that looks for what fixes a function that cannot work with the callable: nothing was tried here."""
-    if environment.executable and any(RULES[one.rule].reads_callable for one in found.findings):
-        family = next((evidence.family for _, evidence in observed if evidence.family), "")
-        model = f" --model {shlex.quote(family)}" if family else ""
-        yield f"To find what fixes it, and try it: ckptdoctor fix --python {shlex.quote(environment.executable)}{model}"
-
-
-def _differing(observed: Observed) -> Iterator[str]:
-    """Ranks in which the layers ran otherwise than in most ranks."""
-    seen: dict[tuple[Any, ...], list[int]] = {}
-    for planned, evidence in observed:
-        if evidence.ended == "returned" and planned.spec.observed.endswith(", step 1"):
-            runs = tuple((layer.name, layer.in_forward, layer.forwards) for layer in evidence.layers)
-            seen.setdefault((planned.spec.function, planned.spec.engine, runs), []).append(evidence.rank)
-    if len(seen) > 1:
-        most = max(seen.values(), key=len)
-        others = sorted(rank for ranks in seen.values() if ranks is not most for rank in ranks)
-        yield f"In {_ranks(others)}, layers ran otherwise than in the other ranks."
-
-
-_WORTH_TELLING = 100_000
-"""Bytes of a layer's output; what smaller layers keep is mostly random states and the like."""
-
-
-def _of_steps(evidence: Sequence[Evidence]) -> Iterator[str]:
-    unused = sorted({name for one in evidence for name in one.unused})
-    if unused:
-        yield (
-            f"{counted(len(unused), 'trained parameter')} got no gradient, and checkpointing is not the reason: "
-            f"{listed(unused, limit=3)}."
-        )
-    wrong = sorted({name for one in evidence for name in one.not_finite})
-    if wrong:
-        yield f"Gradients that are NaN or infinite: {listed(wrong, limit=3)}."
-    kept = next((one.kept for one in evidence if one.kept is not None and one.kept.output >= _WORTH_TELLING), None)
-    if kept is not None:
-        yield f"Each layer kept {_bytes(kept.each)} for backward; its output has {_bytes(kept.output)}."
-    peak = max((one.peak_bytes for one in evidence), default=0)
-    if peak:
-        yield f"The most memory of the device in use: {_bytes(peak)}."
-
-
-def _bytes(number: int) -> str:
-    size, unit = float(number), "bytes"
-    for larger in ("kB", "MB", "GB"):
-        if abs(size) < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -21,7 +21,7 @@ def log(run: dict[str, Any]) -> dict[str, Any]:
 
 def driver(version: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
     """The tool, with the rules that results name."""
-    return {"name": "ckptdoctor", "version": version, "informationUri": DOCUMENTATION, "rules": rules}
+    return {"name": "ckptdoctor", "version": version, "rules": rules}
 
 
 def bases(packages: str = "The folder of packages of the environment.") -> dict[str, Any]:
