@@ -45,7 +45,7 @@ class ManPages(BuildHookInterface):
 
 
 class Addresses(MetadataHookInterface):
-    """Names the repository's pages, and makes the readme's links absolute: an index shows it outside of the repository."""
+    """Names the repository's pages. The readme of a release installs the release, and its links are absolute."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Add the readme and, for a release, the addresses."""
@@ -55,7 +55,10 @@ class Addresses(MetadataHookInterface):
             metadata["urls"] = {
                 name: f"{repository}/{page.format(tag=tag)}".rstrip("/") for name, page in PAGES.items()
             }
-            readme = absolute(readme, repository, tag)
+            sys.path.insert(0, self.root)
+            from ckptdoctor.documents.installing import replaced
+
+            readme = absolute(replaced(readme, release=True), repository, tag)
         metadata["readme"] = {"content-type": "text/markdown", "text": readme}
 
 

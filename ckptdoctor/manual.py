@@ -2,115 +2,66 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-import click
-
-from ckptdoctor.cli import SUMMARIES, group
+from ckptdoctor.documents.commands import VERBATIM, Command, every, root
 from ckptdoctor.model.version import __version__
-
-EXIT_STATUS = "Exit status: "
-"""How the paragraph of a help text begins that gets a section of its own."""
 
 
 def pages() -> dict[str, str]:
     """A page for ckptdoctor and for each of its commands, in roff, by the file's name."""
-    root = click.Context(group, info_name="ckptdoctor", **group.context_settings)
-    return {f"{_name(context)}.1": _page(context) for context in _contexts(root)}
+    return {f"{command.name}.1": _page(command) for command in every(root())}
 
 
-def _contexts(context: click.Context) -> Iterator[click.Context]:
-    """A command and those below it."""
-    yield context
-    for name, command in _commands(context):
-        yield from _contexts(click.Context(command, info_name=name, parent=context))
-
-
-def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(context.command, click.Group):
-        for name in context.command.list_commands(context):
-            command = context.command.get_command(context, name)
-            if command is not None and not command.hidden:
-                yield name, command
-
-
-def _name(context: click.Context) -> str:
-    return context.command_path.replace(" ", "-")
-
-
-def _page(context: click.Context) -> str:
-    command = context.command
-    name = _name(context)
-    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
-    status = [one.removeprefix(EXIT_STATUS) for one in paragraphs if one.startswith(EXIT_STATUS)]
-    usage = " ".join(command.collect_usage_pieces(context))
+def _page(command: Command) -> str:
+    related = command.above.replace(" ", "-") or "ckptdoctor-rule"
     lines = [
-        f'.TH "{name.upper()}" 1 "" "ckptdoctor {__version__}" "ckptdoctor"',
+        f'.TH "{command.name.upper()}" 1 "" "ckptdoctor {__version__}" "ckptdoctor"',
         ".nh",  # no word is broken: what is printed can be copied
         ".ad l",
-        *_section("NAME", [f"{_escaped(name)} \\- {_escaped(_summary(context))}"]),
-        *_section("SYNOPSIS", [f"\\fB{_escaped(context.command_path)}\\fR {_escaped(usage)}"]),
-        *_section("DESCRIPTION", _text(one for one in paragraphs if not one.startswith(EXIT_STATUS))),
-        *_section("OPTIONS", _options(context)),
-        *_section("COMMANDS", _below(context)),
-        *_section("EXIT STATUS", _text(status)),
-        *_section("SEE ALSO", [", ".join(f"\\fB{_escaped(one)}\\fR(1)" for one in _related(context))]),
+        *_section("NAME", [f"{_escaped(command.name)} \\- {_escaped(command.summary)}"]),
+        *_section("SYNOPSIS", [f"\\fB{_escaped(command.words)}\\fR {_escaped(command.usage)}"]),
+        *_section("DESCRIPTION", _text(command.paragraphs)),
+        *_section("OPTIONS", _options(command)),
+        *_section("COMMANDS", _below(command)),
+        *_section("EXIT STATUS", _text([command.status] if command.status else [])),
+        *_section("SEE ALSO", [f"\\fB{_escaped(related)}\\fR(1)"]),
     ]
     return "\n".join([*lines, ""])
-
-
-def _summary(context: click.Context) -> str:
-    """What a command is for, in a line."""
-    first = inspect.cleandoc(context.command.help or "").split("\n\n")[0].replace("\n", " ")
-    name = context.info_name or ""
-    summary = SUMMARIES.get(name) if context.parent is not None and context.parent.parent is None else None
-    return (summary or re.split(r"(?<=\.) |: ", first)[0]).rstrip(".")
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return [f'.SH "{title}"', *lines] if any(lines) else []
 
 
-def _text(paragraphs: Iterator[str] | list[str]) -> list[str]:
-    """Paragraphs; what click is told to leave as it is, by a backspace, stays as it is."""
+def _text(paragraphs: Iterable[str]) -> list[str]:
+    """Paragraphs; what click prints as it is stays as it is."""
     lines: list[str] = []
     for one in paragraphs:
-        if one.startswith("\b\n"):
-            lines += [".PP", ".nf", ".RS 4", *map(_escaped, one[2:].splitlines()), ".RE", ".fi"]
+        if one.startswith(VERBATIM):
+            kept = one.removeprefix(VERBATIM).splitlines()
+            lines += [".PP", ".nf", ".RS 4", *map(_escaped, kept), ".RE", ".fi"]
         else:
             lines += [".PP", _escaped(one.replace("\n", " "))]
     return lines
 
 
-def _options(context: click.Context) -> list[str]:
+def _options(command: Command) -> list[str]:
     """Each option as ``--help`` shows it."""
     lines: list[str] = []
-    for one in context.command.get_params(context):
-        record = one.get_help_record(context)
-        if record is not None and isinstance(one, click.Option):
-            lines += [
-                ".TP",
-                re.sub(r"(?<![\w-])(\\-[\w\\-]+)", r"\\fB\1\\fR", _escaped(record[0])),
-                _escaped(record[1]),
-            ]
+    for names, text in command.options:
+        lines += [".TP", re.sub(r"(?<![\w-])(\\-[\w\\-]+)", r"\\fB\1\\fR", _escaped(names)), _escaped(text)]
     return lines
 
 
-def _below(context: click.Context) -> list[str]:
+def _below(command: Command) -> list[str]:
     lines: list[str] = []
-    for name, command in _commands(context):
-        below = click.Context(command, info_name=name, parent=context)
-        lines += [".TP", f"\\fB{_escaped(_name(below))}\\fR(1)", _escaped(_summary(below)) + "."]
+    for one in command.below:
+        lines += [".TP", f"\\fB{_escaped(one.name)}\\fR(1)", _escaped(one.summary) + "."]
     return lines
-
-
-def _related(context: click.Context) -> list[str]:
-    """The command above; for ckptdoctor itself, where help on a rule is."""
-    return [_name(context.parent)] if context.parent is not None else ["ckptdoctor-rule"]
 
 
 def _escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place, Setup
 from ckptdoctor.planning.options import OWN_MODEL
 from ckptdoctor.rules.common.case import Case, works
-from ckptdoctor.rules.common.log import QUOTE, Frame, InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.log import QUOTE, ErrorText, Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import owner
 
@@ -176,6 +176,24 @@ def _fixes(error: LogError) -> list[str]:
 
 CODE = "CKPT001"
 
+_TEXTS = (
+    ErrorText(
+        "AttributeError: 'functools.partial' object has no attribute '__self__'",
+        "A checkpoint function reads `__self__`, which a bound method has. It was passed a `functools.partial`, which has "
+        "none.",
+        reports=(
+            "https://github.com/hiyouga/LLaMA-Factory/issues/7779",
+            "https://github.com/hiyouga/LLaMA-Factory/issues/7699",
+            "https://github.com/axolotl-ai-cloud/axolotl/issues/2561",
+        ),
+    ),
+    ErrorText(
+        "AttributeError: 'function' object has no attribute '__self__'",
+        "A checkpoint function reads `__self__`, which a bound method has. It was passed a plain function, or a "
+        "`functools.partial` of one, which has none.",
+    ),
+)
+
 RULE = Rule(
     code=CODE,
     name="attribute-contract",
@@ -209,5 +227,5 @@ callable.""",
     label="read by",
     reads_callable=True,
     seen_anyway=True,
-    in_log=InLog(judge_log, messages=(Message(_READS_OWNER, "AttributeError", "attribute"),)),
+    in_log=InLog(judge_log, messages=(Message(_READS_OWNER, "AttributeError", "attribute"),), texts=_TEXTS),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules.common.case import Case, innermost_own, is_sound
-from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict
+from ckptdoctor.rules.common.log import ErrorText, InLog, LogContext, LogError, LogVerdict
 from ckptdoctor.rules.common.measured import at_measured_line
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import counted
@@ -52,6 +52,23 @@ def judge_log(error: LogError, context: LogContext) -> LogVerdict | None:
 
 CODE = "CKPT011"
 
+_TEXT = ErrorText(
+    "ValueError: too many values to unpack (expected 1)",
+    "Any program may end in this line. It is a fault of checkpointing if it is raised in the backward pass of an offloading "
+    "checkpoint function, which expects a tuple from the layer and gets a tensor.",
+    shown=(
+        "Traceback (most recent call last):\n"
+        '  File "/envs/train/lib/python3.11/site-packages/axolotl/monkeypatch/gradient_checkpointing/offload_cpu.py", line 55, '
+        "in backward\n"
+        "    (output,) = ctx.forward_function(hidden_states, *ctx.args)\n"
+        "ValueError: too many values to unpack (expected 1)",
+    ),
+    reports=(
+        "https://github.com/hiyouga/LlamaFactory/issues/7709",
+        "https://github.com/axolotl-ai-cloud/axolotl/pull/3412",
+    ),
+)
+
 RULE = Rule(
     code=CODE,
     name="backward-doubtful",
@@ -66,5 +83,5 @@ Such a step is likely to fail on a GPU as well; it was not run on one. If the si
 function is *not judged* (CKPT900), and ckptdoctor exits with status 3.""",
     links=(),
     judge=judge,
-    in_log=InLog(judge_log),
+    in_log=InLog(judge_log, texts=(_TEXT,)),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.rules.common.case import Case, innermost_own
-from ckptdoctor.rules.common.log import QUOTE, InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.log import QUOTE, ErrorText, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.measured import at_measured_line
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import engines_in_words
@@ -188,6 +188,86 @@ def _fixes(error: LogError) -> list[str]:
 
 CODE = "CKPT010"
 
+_READY_ONCE_TEXT = "RuntimeError: Expected to mark a variable ready only once."
+_RECURSION_TEXT = "RecursionError: maximum recursion depth exceeded"
+_SECOND_TEXT = "RuntimeError: Trying to backward through the graph a second time"
+
+_TEXTS = (
+    ErrorText(
+        _READY_ONCE_TEXT,
+        "DistributedDataParallel raises it if a parameter gets its gradient twice in a step. It names reentrant checkpointing "
+        "as one of several causes; parameters that are used twice are another. The line alone does not show which it is.",
+        shown=(
+            f"{_READY_ONCE_TEXT} This error is caused by one of the following reasons: 1) Use of a module parameter outside "
+            "the `forward` function. [...] 2) Reused parameters in multiple reentrant backward passes. [...]",
+        ),
+        reports=(
+            "https://github.com/huggingface/accelerate/issues/389",
+            "https://github.com/huggingface/peft/issues/313",
+            "https://github.com/modelscope/ms-swift/issues/3171",
+        ),
+    ),
+    ErrorText(
+        _RECURSION_TEXT,
+        "Any program may end in this line. It is a fault of checkpointing if lines of a checkpoint function repeat in the "
+        "traceback: the function calls the layer, and the layer calls the function.",
+        shown=(
+            "Traceback (most recent call last):\n"
+            '  File "/envs/train/lib/python3.11/site-packages/transformers/modeling_layers.py", line 47, in __call__\n'
+            "    return self._gradient_checkpointing_func(partial(super().__call__, **kwargs), *args)\n"
+            '  File "/envs/train/lib/python3.11/site-packages/axolotl/utils/gradient_checkpointing/unsloth.py", line 42, '
+            "in forward\n"
+            "    output = forward_function(hidden_states, *args)\n"
+            "  [Previous line repeated 160 more times]\n"
+            f"{_RECURSION_TEXT}",
+        ),
+    ),
+    ErrorText(
+        _SECOND_TEXT,
+        "A training loop that calls backward twice ends in this line too, without any checkpointing. A frame of a checkpoint "
+        "function in the traceback makes checkpointing a suspect.",
+        shown=(
+            "Traceback (most recent call last):\n"
+            '  File "/envs/train/lib/python3.11/site-packages/torch/utils/checkpoint.py", line 320, in backward\n'
+            "    torch.autograd.backward(outputs_with_grad, args_with_grad)\n"
+            f"{_SECOND_TEXT} (or directly access saved tensors after they have already been freed).",
+        ),
+        reports=("https://github.com/zhanghang1989/PyTorch-Encoding/issues/76",),
+    ),
+    ErrorText(
+        "ValueError: PhiForCausalLM does not support gradient checkpointing.",
+        "The class in the message is the model's. transformers refuses to switch checkpointing on: the class does not declare "
+        "that it supports it.",
+        reports=(
+            "https://github.com/hiyouga/LlamaFactory/issues/1550",
+            "https://github.com/huggingface/transformers/issues/17464",
+        ),
+    ),
+    ErrorText(
+        "AttributeError: 'LlamaModel' object has no attribute '_gradient_checkpointing_func'",
+        "The class in the message is the model's, or a part of it. Its forward pass asks for the checkpoint function, and none "
+        "was installed on it.",
+        reports=(
+            "https://github.com/huggingface/transformers/issues/30544",
+            "https://github.com/huggingface/transformers/issues/30264",
+        ),
+    ),
+    ErrorText(
+        "RuntimeError: Checkpointing is not compatible with .grad() or when an `inputs` parameter is passed to .backward()",
+        "Reentrant checkpointing supports `loss.backward()` and nothing else. Newer torch says: When use_reentrant=True, "
+        "torch.utils.checkpoint is incompatible with .grad() or passing an `inputs` parameter to .backward().",
+        reports=(
+            "https://github.com/pytorch/pytorch/issues/51743",
+            "https://github.com/kakaobrain/rq-vae-transformer/issues/26",
+        ),
+    ),
+    ErrorText(
+        "ValueError: torch.utils.checkpoint: please pass in use_reentrant=True or use_reentrant=False explicitly.",
+        "Some releases of torch demand the argument. Others only warn in these words, and a warning is no error.",
+        reports=("https://github.com/open-mmlab/mmengine/issues/1539",),
+    ),
+)
+
 IN_LOG = InLog(
     judge_log,
     messages=(
@@ -199,6 +279,7 @@ IN_LOG = InLog(
         Message(_RECURSION, "RecursionError", "recursion"),
     ),
     signs=(_NAMES_REENTRANT,),
+    texts=_TEXTS,
 )
 
 RULE = Rule(

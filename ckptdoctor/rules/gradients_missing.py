@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ckptdoctor.rules.common.case import Case, works
-from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict, LogWarning, Message
+from ckptdoctor.rules.common.log import ErrorText, InLog, LogContext, LogError, LogVerdict, LogWarning, Message
 from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import first_line, listed
@@ -122,6 +122,33 @@ IN_LOG = InLog(
         ),
         beside=f"torch warns that no input of a checkpoint requires a gradient ({CODE}). torch also warns if layers are frozen "
         "on purpose.",
+    ),
+    texts=(
+        ErrorText(
+            "UserWarning: None of the inputs have requires_grad=True. Gradients will be None",
+            "torch warns that no input of a reentrant checkpoint requires a gradient. Parameters inside of it then get no "
+            "gradient. This is no fault if they are frozen on purpose.",
+            reports=(
+                "https://github.com/hiyouga/LlamaFactory/issues/6357",
+                "https://github.com/huggingface/transformers/issues/23170",
+                "https://github.com/huggingface/peft/issues/742",
+            ),
+        ),
+        ErrorText(
+            "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
+            "The loss has no graph: no trained parameter leads to it. Many faults end in this line. Checkpointing is the cause "
+            "if torch warned before that no input of a checkpoint requires a gradient. The line alone does not show it.",
+            shown=(
+                "UserWarning: None of the inputs have requires_grad=True. Gradients will be None\n"
+                '  warnings.warn("None of the inputs have requires_grad=True. Gradients will be None")\n'
+                "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
+            ),
+            reports=(
+                "https://github.com/huggingface/transformers/issues/26377",
+                "https://github.com/huggingface/peft/issues/742",
+                "https://github.com/huggingface/trl/issues/3089",
+            ),
+        ),
     ),
 )
 

@@ -9,7 +9,7 @@ from typing import Literal
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.planning.options import TORCH
 from ckptdoctor.rules.common.case import Case
-from ckptdoctor.rules.common.log import Frame, InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.log import ErrorText, Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import engines_in_words, first_line
 
@@ -212,6 +212,54 @@ def _fixes(error: LogError) -> list[str]:
 
 CODE = "CKPT007"
 
+_ERROR = "torch.utils.checkpoint.CheckpointError: torch.utils.checkpoint:"
+_OTHER_METADATA = (
+    f"{_ERROR} Recomputed values for the following tensors have different metadata than during the forward pass."
+)
+_OTHER_NUMBER = f"{_ERROR} A different number of tensors was saved during the original forward and recomputation."
+_MORE_SAVED = f"{_ERROR} trying to save more tensors during recomputation than during the original forward pass."
+
+
+def _with_metadata(saved: str, again: str) -> str:
+    return f"{_OTHER_METADATA}\ntensor at position 4:\nsaved metadata: {{{saved}}}\nrecomputed metadata: {{{again}}}"
+
+
+_TEXTS = (
+    ErrorText(
+        _OTHER_METADATA,
+        "The lines after it say what differs between the two runs of a layer. What helps depends on that.",
+        shown=(
+            _with_metadata("'shape': torch.Size([2048])", "'shape': torch.Size([0])"),
+            _with_metadata("'shape': torch.Size([32, 32])", "'shape': torch.Size([64, 32])"),
+            _with_metadata("'dtype': torch.float32", "'dtype': torch.bfloat16"),
+        ),
+        reports=(
+            "https://github.com/huggingface/transformers/issues/47254",
+            "https://github.com/hiyouga/LlamaFactory/issues/6438",
+            "https://github.com/huggingface/trl/issues/5217",
+            "https://github.com/deepspeedai/DeepSpeed/pull/8148",
+            "https://github.com/pytorch/pytorch/issues/141896",
+        ),
+    ),
+    ErrorText(
+        _OTHER_NUMBER,
+        "The layer took another way in the second run: it saved more or fewer tensors.",
+        shown=(
+            f"{_OTHER_NUMBER}\nNumber of tensors saved during forward: 27\nNumber of tensors saved during recomputation: 8",
+        ),
+        reports=(
+            "https://github.com/deepspeedai/DeepSpeed/issues/8130",
+            "https://github.com/NVIDIA-NeMo/Automodel/issues/1621",
+            "https://github.com/pytorch/pytorch/issues/144035",
+        ),
+    ),
+    ErrorText(
+        _MORE_SAVED,
+        "The layer took another way in the second run: it saved more tensors than in the first.",
+        reports=("https://github.com/pytorch/torchtitan/issues/1971",),
+    ),
+)
+
 IN_LOG = InLog(
     judge_log,
     messages=(
@@ -221,6 +269,7 @@ IN_LOG = InLog(
         Message(_TYPE, "CheckpointError", "checkpoint"),
     ),
     long_messages=("CheckpointError",),
+    texts=_TEXTS,
 )
 
 RULE = Rule(

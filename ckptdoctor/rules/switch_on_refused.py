@@ -6,7 +6,7 @@ import re
 
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.rules.common.case import Case
-from ckptdoctor.rules.common.log import InLog, LogContext, LogError, LogVerdict, Message
+from ckptdoctor.rules.common.log import ErrorText, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.words.wording import located, owner
 
@@ -68,6 +68,27 @@ _FIXES = (
 
 CODE = "CKPT013"
 
+_TEXTS = (
+    ErrorText(
+        "TypeError: _set_gradient_checkpointing() got an unexpected keyword argument 'enable'",
+        "The method belongs to the model's own code, often from the hub, and was written for an older transformers.",
+        reports=(
+            "https://github.com/axolotl-ai-cloud/axolotl/issues/895",
+            "https://github.com/datawhalechina/self-llm/issues/34",
+        ),
+    ),
+    ErrorText(
+        "TypeError: BiEncoderModel.gradient_checkpointing_enable() got an unexpected keyword argument "
+        "'gradient_checkpointing_kwargs'",
+        "The class in the message has a method of its own that does not take what Trainer passes.",
+        reports=("https://github.com/FlagOpen/FlagEmbedding/issues/236",),
+    ),
+    ErrorText(
+        "TypeError: _gradient_checkpointing_enable() got an unexpected keyword argument 'every_n_layers'",
+        "A method that a trainer put in the place of the model's own takes fewer arguments than this transformers passes.",
+    ),
+)
+
 RULE = Rule(
     code=CODE,
     name="switch-on-refused",
@@ -90,5 +111,5 @@ Fixes: leave the switch to one of the two, or let the method take `**kwargs`."""
     implies=("CKPT010",),
     label="refused by",
     passed="called here",
-    in_log=InLog(judge_log, messages=(Message(_REFUSES, "TypeError", "checkpoint"),)),
+    in_log=InLog(judge_log, messages=(Message(_REFUSES, "TypeError", "checkpoint"),), texts=_TEXTS),
 )

@@ -201,6 +201,28 @@ class LogWarning(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ErrorText:
+    """An error as people paste it into a search engine. The site has a page for each.
+
+    Attributes:
+        title: The line that people search for, as it is printed.
+        about: What this line says beyond the meaning of the rule, and what it does not say.
+        shown: Parts of logs that show the error, as it occurs. Without any, the title is all that there is.
+        reports: Public threads with this line.
+    """
+
+    title: str
+    about: str
+    shown: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """What a log shows; at least the title."""
+        return self.shown or (self.title,)
+
+
+@dataclass(frozen=True)
 class InLog:
     """How a rule shows in a log.
 
@@ -210,6 +232,7 @@ class InLog:
         long_messages: Names of its errors whose message has several lines.
         signs: Texts that the judge looks for anywhere in the log.
         warning: The warning that libraries print before the error.
+        texts: The errors that the site has pages for.
     """
 
     judge: Callable[[LogError, LogContext], LogVerdict | None]
@@ -217,3 +240,4 @@ class InLog:
     long_messages: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
     warning: LogWarning | None = None
+    texts: tuple[ErrorText, ...] = ()
