@@ -4,6 +4,7 @@ import html
 import posixpath
 import re
 import shlex
+import shutil
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -73,7 +74,10 @@ def test_commands_on_a_page_are_ones_that_the_doctor_takes(page):
 
 def test_who_is_to_blame_comes_from_the_map():
     text = written("attributeerror-functools-partial-object-has-no-attribute-self.md")
-    assert "| llamafactory 0.7.1 to 0.9.2 | 4.51.0 to 5.22.2 | `pip install --no-deps 'llamafactory==0.9.3'`; its own" in text
+    assert (
+        "| llamafactory 0.7.1 to 0.9.2 | 4.51.0 to 5.22.2 | `pip install --no-deps 'llamafactory==0.9.3'`; its own"
+        in text
+    )
     newest = written("attributeerror-function-object-has-no-attribute-self.md")
     assert "no newer llamafactory; the newest pair that works is llamafactory 0.9.5 with transformers 5.22.2" in newest
     unknown = written("runtimeerror-expected-to-mark-a-variable-ready-only-once.md")
@@ -191,6 +195,17 @@ def test_every_rule_and_the_chinese_pages_are_there(built):
     for name in ("", "start", "error", "offline", "slurm"):
         text = (built / "zh" / name / "index.html").read_text(encoding="utf-8")
         assert '<html lang="zh"' in text
+
+
+def test_a_link_that_leads_nowhere_and_a_page_outside_of_the_navigation_fail_the_build(tmp_path, monkeypatch):
+    documents = shutil.copytree(site.DOCUMENTS, tmp_path / "docs")
+    (documents / "lost.md").write_text("# Lost\n\n[nowhere](nowhere.md)\n")
+    monkeypatch.setattr(site, "DOCUMENTS", documents)
+    monkeypatch.setattr(site, "made", lambda: {"reference/index.md": "# Commands\n"})
+    with pytest.raises(ValueError, match="WARNING") as caught:
+        site.build(tmp_path / "site")
+    assert "lost.md" in str(caught.value)
+    assert "nowhere.md" in str(caught.value)
 
 
 def test_a_published_site_names_its_repository_and_address(tmp_path):

@@ -14,7 +14,10 @@ SITE, REPOSITORY = "SITE_ADDRESS", "SITE_REPOSITORY"
 
 def main() -> None:
     """Build the site into a folder."""
-    build(Path(sys.argv[1]), Addresses(os.environ.get(SITE, ""), os.environ.get(REPOSITORY, "")))
+    try:
+        build(Path(sys.argv[1]), Addresses(os.environ.get(SITE, ""), os.environ.get(REPOSITORY, "")))
+    except ValueError as fault:
+        sys.exit(str(fault))
 
 
 if __name__ == "__main__":

@@ -69,16 +69,20 @@ class Addresses:
 
 
 def build(folder: Path, addresses: Addresses = Addresses()) -> None:
-    """Build the site into a folder. Every warning of MkDocs, such as a link that leads nowhere, is an error.
+    """Build the site into a folder.
 
     Raises:
-        subprocess.CalledProcessError: MkDocs found a fault; it printed which.
+        ValueError: MkDocs warned of something, such as a link that leads nowhere; with what it said.
     """
+    # What the builder says of its own future is no fault of a page.
+    environ = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     with tempfile.TemporaryDirectory() as made:
         for config in prepare(Path(made), folder.absolute(), addresses):
-            command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", str(config)]
-            # What the builder says of its own future is no fault of a page.
-            subprocess.run(command, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+            # With --quiet, warnings would not be counted.
+            command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(config)]
+            done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ValueError(done.stdout + done.stderr)
 
 
 def prepare(folder: Path, site: Path, addresses: Addresses) -> list[Path]:
