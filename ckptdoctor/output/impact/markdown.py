@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import accumulate, chain
 
 from ckptdoctor.model.impact import KINDS, Change, ContractChange, Impact, Outcome
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.output import Style
 from ckptdoctor.output.markup import bullets, code, fenced, html, prose
 from ckptdoctor.output.views import changed
-from ckptdoctor.words.wording import located
+from ckptdoctor.words.wording import counted, located
 
 LIMIT = 65_000
 """Characters of a comment; GitHub refuses more than 65,536."""
@@ -33,8 +33,10 @@ def render(found: Impact, style: Style) -> str:
 
 def _head(found: Impact) -> Iterator[str]:
     yield f"### ckptdoctor impact: {prose(changed.head(found))}"
-    texts = (changed.verdict(found), changed.commits(found), changed.code(found), changed.tried(found))
-    yield "\n\n".join(f"**{prose(text)}**" if at == 0 else prose(text) for at, text in enumerate(texts) if text)
+    counts, _, rest = changed.verdict(found).partition(". ")
+    yield f"**{prose(counts.rstrip('.'))}.**"
+    texts = (rest, changed.commits(found), changed.code(found), changed.tried(found))
+    yield "\n\n".join(prose(text) for text in texts if text)
 
 
 def _within(found: Impact, left: int) -> Iterator[str]:
@@ -120,11 +122,22 @@ def _contract(one: ContractChange) -> tuple[str, str]:
         lines.append(f"- {code(located(each.place))} {prose(each.title)}.{breaks}")
     if len(one.relied) > _RELIED:
         lines.append(f"- and {len(one.relied) - _RELIED} more lines")
-    return f"{html(changed.WATCHED[one.watched])} changed; {html(changed.relied(one))}", "\n".join(lines)
+    summary = f"{changed.WATCHED[one.watched]} changed in {changed.models(one.models)}; {changed.relied(one)}"
+    return html(summary), "\n".join(lines)
 
 
 def _unknown(found: Impact) -> list[str]:
-    return bullets("#### Not compared", [changed.unknown(one) for one in found.not_compared])
+    """What nothing is known of, under a fold: it is long where many families cannot be made tiny."""
+    lines = [f"- {prose(changed.unknown(one))}" for one in found.not_compared]
+    if not lines:
+        return []
+    lengths = accumulate(len(line) + 1 for line in lines)
+    shown = [line for line, end in zip(lines, lengths, strict=True) if end <= LIMIT // 2]
+    if len(shown) < len(lines):
+        shown.append(f"- and {len(lines) - len(shown)} more; the JSON has them")
+    count, why = sum(len(one.what) for one in found.not_compared), counted(len(lines), "reason")
+    what = f"{counted(count, 'combination')} of which nothing is known, for {why}"
+    return ["#### Not compared", _folded(html(what), "\n".join(shown))]
 
 
 def _foot(found: Impact) -> str:

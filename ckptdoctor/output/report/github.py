@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import Report
@@ -12,6 +14,10 @@ from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published
 from ckptdoctor.words.escape import one_line
 
+MOST = 10
+"""Annotations of a level that GitHub shows of one step; it drops the rest and does not say so."""
+_NEXT = "\n• "
+"""Parts the lines of a message also where GitHub shows them all on one: on a run's page."""
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
@@ -24,36 +30,67 @@ def render(report: Report, style: Style) -> str:
 
 
 def _commands(report: Report) -> Iterator[str]:
-    for found in published.findings(report):
-        yield _finding(found)
     shown = published.clean(report)
-    if shown.gate is not None:
-        for entry in shown.gate.stale:
-            yield _command("warning", "ckptdoctor: baseline out of date", stale_text(entry))
-    yield _verdict(shown)
+    stale = shown.gate.stale if shown.gate is not None else ()
+    all_of_them = [_finding(found) for found in published.findings(report)]
+    all_of_them += [_Annotation("warning", "ckptdoctor: baseline out of date", stale_text(one), {}) for one in stale]
+    verdict = _verdict(shown)
+    room = Counter(dict.fromkeys(_LEVELS.values(), MOST))
+    room[verdict.level] -= 1
+    left_out = 0
+    for one in all_of_them:
+        room[one.level] -= 1
+        if room[one.level] >= 0:
+            yield one.command()
+        else:
+            left_out += 1
+    if left_out:
+        why = f"{left_out} more not annotated, since GitHub shows {MOST} of a kind. The report has all findings."
+        verdict = verdict._replace(message=f"{verdict.message}{_NEXT}{why}")
+    yield verdict.command()
 
 
-def _finding(found: Published) -> str:
+def _finding(found: Published) -> _Annotation:
     finding = found.finding
     level = "notice" if finding.accepted else _LEVELS[finding.severity]
-    title = f"{finding.rule} {found.title}"
+    title = f"{finding.rule} {finding.name} (ckptdoctor)"
     place = (
         {"file": published.in_repository(found.at.file), "line": str(found.at.line)}
         if found.at and found.at.own
         else {}
     )
-    return _command(level, title, "\n".join([found.title, *found.lines()]), **place)
+    return _Annotation(level, title, _NEXT.join([found.title, *_with_commands(found.lines())]), place)
 
 
-def _verdict(report: Report) -> str:
+def _with_commands(lines: Iterable[str]) -> list[str]:
+    """The lines, with the commands of a remedy on its own line."""
+    found: list[str] = []
+    for line in lines:
+        if line.startswith("  ") and found:
+            found[-1] += f": `{line.strip()}`"
+        else:
+            found.append(line)
+    return found
+
+
+def _verdict(report: Report) -> _Annotation:
     level = "notice" if report.status is ExitStatus.OK else "error"
-    gate = f"\n{report.gate.summary}" if report.gate else ""
-    return _command(level, "ckptdoctor", one_line(report.summary) + gate)
+    gate = [report.gate.summary] if report.gate else []
+    return _Annotation(level, "ckptdoctor", _NEXT.join([one_line(report.summary), *gate]), {})
 
 
-def _command(level: str, title: str, message: str, **place: str) -> str:
-    properties = ",".join(f"{name}={_property(text)}" for name, text in {**place, "title": title}.items())
-    return f"::{level} {properties}::{_data(message)}"
+class _Annotation(NamedTuple):
+    """What GitHub shows on the run, or beside a line of the project."""
+
+    level: str
+    title: str
+    message: str
+    place: Mapping[str, str]
+
+    def command(self) -> str:
+        """As the runner reads it."""
+        properties = {**self.place, "title": self.title}.items()
+        return f"::{self.level} {','.join(f'{name}={_property(text)}' for name, text in properties)}::{_data(self.message)}"
 
 
 def _data(text: str) -> str:

@@ -43,7 +43,7 @@ WATCHED: dict[Watched, str] = {
 
 def head(found: Impact) -> str:
     """What is compared, in one line."""
-    return f"{found.package}: {found.base.label} -> {found.head.label}"
+    return f"{found.package} {found.base.label} -> {found.head.label}"
 
 
 def clean(found: Impact, ascii_only: bool = False) -> Impact:
