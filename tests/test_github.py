@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import cmarkgfm
@@ -18,7 +19,7 @@ from tests.test_output import PLAIN, failing, finding
 from tests.values import changed
 
 KEPT = frozenset(
-    "b blockquote br code details em h1 h2 h3 h4 h5 h6 hr i li ol p pre strong sub summary table tbody td th thead tr ul".split()  # noqa: SIM905
+    "b blockquote br code details em h3 h4 hr i li ol p pre strong sub summary table tbody td th thead tr ul".split()  # noqa: SIM905
 )
 """Elements that we may use, all of them on the list of GitHub's sanitiser: it takes out others."""
 
@@ -131,3 +132,12 @@ def test_the_verdict_is_shown_however_many_findings_there_are(count):
     assert (level, title) == ("error", "ckptdoctor")
     assert ("not annotated" in message) == (count > 9)
     assert count <= 9 or f"{count - 9} more not annotated" in message
+
+
+def test_a_long_diff_and_a_long_table_show_by_a_click():
+    long = changed(failing(), "findings[0].remedies[0].diff", "--- a\n+++ b\n" + "+x\n" * 30)
+    long = changed(long, "probes", failing().probes * 30)
+    page = Page(render("markdown", long, PLAIN))
+    assert page.starts.count("details") == 2
+    assert re.search(r"diff, 32 lines *\d+ probes", page.text("summary"))
+    assert "details" not in Page(render("markdown", failing(), PLAIN)).starts

@@ -46,6 +46,11 @@ def fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{body}\n{fence}"
 
 
+def folded(summary: str, body: str) -> str:
+    """Markup that a click shows, under a line that is HTML already."""
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are markup already."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, ["---"] * len(headers), *rows))

@@ -8,7 +8,7 @@ from itertools import accumulate, chain
 from ckptdoctor.model.impact import KINDS, Change, ContractChange, Impact, Outcome
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.output import Style
-from ckptdoctor.output.markup import bullets, code, fenced, html, prose
+from ckptdoctor.output.markup import bullets, code, fenced, folded, html, prose
 from ckptdoctor.output.views import changed
 from ckptdoctor.words.wording import counted, located
 
@@ -47,9 +47,9 @@ def _within(found: Impact, left: int) -> Iterator[str]:
     left -= 200  # for titles, and for what is said of those that are left out
     for kind, (summary, body) in folds:
         title = "Contracts that changed" if kind == "contract" else changed.TITLES[kind]  # type: ignore[index]
-        block = _folded(summary, body)
+        block = folded(summary, body)
         if len(block) > left:
-            block = _folded(summary, "Too long for a comment; the JSON has it.")
+            block = folded(summary, "Too long for a comment; the JSON has it.")
         if len(block) + len(title) + 8 > left:
             left_out += 1
             continue
@@ -61,10 +61,6 @@ def _within(found: Impact, left: int) -> Iterator[str]:
         yield block
     if left_out:
         yield f"{left_out} more did not fit into a comment; the JSON has them."
-
-
-def _folded(summary: str, body: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
 def _change(one: Change) -> tuple[str, str]:
@@ -137,7 +133,7 @@ def _unknown(found: Impact) -> list[str]:
         shown.append(f"- and {len(lines) - len(shown)} more; the JSON has them")
     count, why = sum(len(one.what) for one in found.not_compared), counted(len(lines), "reason")
     what = f"{counted(count, 'combination')} of which nothing is known, for {why}"
-    return ["#### Not compared", _folded(html(what), "\n".join(shown))]
+    return ["#### Not compared", folded(html(what), "\n".join(shown))]
 
 
 def _foot(found: Impact) -> str:

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from ckptdoctor.model.report import ProbeResult, Remedy, Report
 from ckptdoctor.output import Style
-from ckptdoctor.output.markup import bullets, code, fenced, prose, table
+from ckptdoctor.output.markup import bullets, code, fenced, folded, prose, table
 from ckptdoctor.output.sentences import VERDICTS, happened, outcome, stale_text
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published, Spot
 from ckptdoctor.rules import label_of
+from ckptdoctor.words.wording import counted
 
 _MOST_LINES = 200
 """Lines of a diff or a command that are shown."""
+_LONG = 20
+"""Lines of a diff or rows of a table beyond which a click shows them."""
 
 
 def render(report: Report, style: Style) -> str:
@@ -101,8 +104,15 @@ def _remedy(number: int, remedy: Remedy) -> str:
     parts = [f"{number}. **{remedy.label}**: {prose(remedy.title)}"]
     parts += ["\n".join(f"   - {label}: {prose(text)}" for label, text in facts if text)]
     parts += [_inside(fenced(_cut("\n".join(remedy.commands)), "bash"))] if remedy.commands else []
-    parts += [_inside(fenced(_cut(diff), "diff")) for diff in (remedy.diff, *remedy.edits) if diff]
+    parts += [_inside(_diff(diff)) for diff in (remedy.diff, *remedy.edits) if diff]
     return "\n\n".join(filter(None, parts))
+
+
+def _diff(diff: str) -> str:
+    """A diff; one that fills the screen shows by a click."""
+    block = fenced(_cut(diff), "diff")
+    lines = diff.count("\n")
+    return block if lines <= _LONG else folded(f"diff, {lines} lines", block)
 
 
 def _inside(block: str) -> str:
@@ -124,7 +134,8 @@ def _probes(report: Report, shown: Report) -> Iterator[str]:
     pairs = [pair for pair in zip(report.probes, shown.probes, strict=True) if pair[0].role != "convention"]
     if pairs:
         yield "### What was run"
-        yield table(["probe", "outcome", "what happened"], [_row(*pair) for pair in pairs])
+        ran = table(["probe", "outcome", "what happened"], [_row(*pair) for pair in pairs])
+        yield ran if len(pairs) <= _LONG else folded(counted(len(pairs), "probe"), ran)
 
 
 def _row(probe: ProbeResult, shown: ProbeResult) -> list[str]:
