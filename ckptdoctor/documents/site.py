@@ -106,7 +106,7 @@ def _prepare(language: Language, folder: Path, site: Path, addresses: Addresses)
         file = source / name
         file.parent.mkdir(parents=True, exist_ok=True)
         finished = installing.replaced(_completed(text, language), addresses.repository)
-        file.write_text(_led(finished, name, language, texts), encoding="utf-8")
+        file.write_text(_led(finished, name, language), encoding="utf-8")
     if language is ENGLISH:
         shutil.copytree(DOCUMENTS / "assets", source / "assets")
     config = folder / f"{source.name}.yml"
@@ -143,7 +143,7 @@ def _completed(text: str, language: Language) -> str:
     return text
 
 
-def _led(text: str, name: str, language: Language, texts: Iterable[str]) -> str:
+def _led(text: str, name: str, language: Language) -> str:
     """A page whose links to files of the repository lead to the pages of the site."""
     above = {page: file for file, page in BESIDE.items()}
     source = above.get(name) or posixpath.join("docs", language.folder, name)
@@ -152,7 +152,8 @@ def _led(text: str, name: str, language: Language, texts: Iterable[str]) -> str:
         wanted = posixpath.normpath(posixpath.join(posixpath.dirname(source), link["target"]))
         page = BESIDE.get(wanted) or posixpath.relpath(wanted, posixpath.join("docs", language.folder))
         here = posixpath.dirname(name) or "."
-        target = posixpath.relpath(page, here) if page in texts else _address(page, name)
+        is_other = page.startswith("../")
+        target = _address(page, name) if is_other else posixpath.relpath(page, here)
         return f"]({target}{link['anchor'] or ''})"
 
     parts = [_LINK.sub(lead, part) for part in _CODE.split(text)]
