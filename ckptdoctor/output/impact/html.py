@@ -77,6 +77,7 @@ class ShownContract:
     base: str
     head: str
     relied: str
+    short: str
     models: str
     lines: list[tuple[str, str, str]]
 
@@ -142,6 +143,7 @@ def _contract(one: ContractChange) -> ShownContract:
         base=one.base,
         head=one.head,
         relied=changed.relied(one),
+        short=listed(one.models, 3),
         models=listed(one.models, len(one.models)),
         lines=[
             (located(each.place), each.title, f"{each.breaks} ({each.certainty})" if each.breaks else "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import CallableInfo, Evidence, Layer, Place
 from ckptdoctor.model.report import Finding, ProbeResult, Report, RuledOut
+from ckptdoctor.output.views.probe_grid import short
 from ckptdoctor.planning.options import NO_FUNCTION
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import one_line
@@ -101,7 +102,7 @@ def _to_the_function(probes: Sequence[ProbeResult], report: Report, finding: Fin
     if not probes:
         return
     evidence = next((one.evidence for one in probes if one.evidence.handovers), probes[0].evidence)
-    yield Link(ENGINE, _engines(probes), leads="wraps")
+    yield Link(ENGINE, _engines(probes), leads="trains")
     yield _model(probes[0], evidence)
     if layer := _layer(probes[0].model, report):
         yield layer
@@ -168,7 +169,13 @@ def _function(probes: Sequence[ProbeResult]) -> Iterator[Link]:
     loaded = next((one.evidence.loaded for one in probes if one.evidence.loaded), None)
     place = loaded.place if loaded else None
     shown = owner(place, "") if place and len({catalog.package_of(name) for name in names}) == 1 else ""
-    yield Link(FUNCTION, listed(names, _FUNCTIONS_NAMED), shown, _line(place) if shown else "", leads="ends in")
+    yield Link(
+        FUNCTION,
+        listed([short(name) for name in names], _FUNCTIONS_NAMED),
+        shown,
+        _line(place) if shown else "",
+        leads="ends in",
+    )
 
 
 def _fault(finding: Finding) -> Iterator[Link]:

@@ -94,7 +94,11 @@ def _layer(layer: Layer) -> str:
     kept = (
         "" if layer.reached and layer.trained else ", frozen" if not layer.trained else ", before all that is trained"
     )
-    return f"{layer.name} ({layer.type}{kept}): ran {_times(layer.in_forward)} in forward, {_times(again)} again in backward"
+    return f"{layer.name} ({layer.type}{kept}): {_runs(layer.in_forward)} in forward, {_runs(again)} more in backward"
+
+
+def _runs(count: int) -> str:
+    return counted(count, "run") if count else "no run"
 
 
 def _times(count: int) -> str:
@@ -137,7 +141,7 @@ def _memory(evidence: Evidence) -> Iterator[Fact]:
 def _function(evidence: Evidence) -> Iterator[Fact]:
     if evidence.loaded:
         stubbed = f"; stood in for: {listed(evidence.loaded.stubbed, _NAMES_SHOWN)}" if evidence.loaded.stubbed else ""
-        where = f"{located(evidence.loaded.place)}, loaded by {evidence.loaded.how}{stubbed}"
+        where = f"{located(evidence.loaded.place)}, loaded as {evidence.loaded.how}{stubbed}"
         yield Fact("checkpoint function", (where, f"called {_times(evidence.function_called)}"))
     elif evidence.function_called:
         yield Fact("checkpoint function", (f"called {_times(evidence.function_called)}",))

@@ -61,22 +61,28 @@ def grids(report: Report) -> list[Grid]:
     if ways:
         title = "Calling conventions, tried with our own tiny model whether or not this stack uses them"
         made.append(
-            _grid(title, ((probe.checkpoint_function, probe.calling_convention, entry) for entry, probe in ways))
+            _grid(title, ((short(probe.checkpoint_function), probe.calling_convention, entry) for entry, probe in ways))
         )
     return made
 
 
 def row_name(probe: ProbeResult) -> str:
     """The checkpoint function, and what is particular about the step."""
-    name = "no checkpointing" if probe.checkpoint_function == NO_FUNCTION else probe.checkpoint_function
+    name = "no checkpointing" if probe.checkpoint_function == NO_FUNCTION else short(probe.checkpoint_function)
     rest = probe.id.removeprefix(f"{probe.model}/{probe.checkpoint_function}/{probe.engine}").split("/")
     return ", ".join([name, *(part for part in rest if part and not re.fullmatch(r"\d+ ranks", part))])
 
 
+def short(function: str) -> str:
+    """A checkpoint function's name, a file's without the folders."""
+    return function.rpartition("/")[2]
+
+
 def full_name(probe: ProbeResult) -> str:
     """A probe in words, for the head of its evidence."""
-    convention = f", {probe.calling_convention}" if probe.role == "convention" else ""
-    return f"{probe.model}, {row_name(probe) if not convention else probe.checkpoint_function}{convention}, {_engine(probe)}"
+    is_convention = probe.role == "convention"
+    name = f"{short(probe.checkpoint_function)}, {probe.calling_convention}" if is_convention else row_name(probe)
+    return f"{probe.model}, {name}, {_engine(probe)}"
 
 
 def look(probe: ProbeResult, warned: Iterable[str] = ()) -> str:
