@@ -26,7 +26,11 @@ from typing import NamedTuple
 
 import psutil
 
-RELEASES = ("4.50.3", "4.51.3", "4.53.3", "4.57.6")
+RELEASES = (
+    *("4.40.2", "4.41.2", "4.42.4", "4.43.4", "4.44.2", "4.45.2", "4.46.3", "4.47.1"),
+    *("4.48.3", "4.49.0", "4.50.3", "4.51.3", "4.52.4", "4.53.3", "4.55.4", "4.57.6"),
+)
+FEW = 4
 TRAINERS = ("0.9.2", "0.9.3", "0.9.5")
 
 
@@ -49,7 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     spent: dict[tuple[str, int], list[Spent]] = {}
-    sizes = (2, len(RELEASES))
+    sizes = (FEW, len(RELEASES))
     with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as (address, node):
         folder = Path(name)
         Bench(options.python, folder, RELEASES).run("warm", "--executor", f"ray={address}")

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import imported, reads
+from . import imported, reads, starved
 from .processes import die_with_parent
 from .shortages import ran_out
 
@@ -57,7 +57,7 @@ class Child:
         self.spec = spec
         self.output = Output()
         self.result = b""
-        self.deadline = time.monotonic() + spec["timeout"]
+        self.limit = starved.Limit(spec["timeout"], time.monotonic())
         self.result_pipe, result_end = os.pipe()
         try:
             self.output_pipe, output_end = os.pipe()
@@ -90,7 +90,7 @@ class Child:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
             return self._end(status, timeout=False)
-        if time.monotonic() > self.deadline:
+        if self.limit.is_over(self.pid, time.monotonic()):
             self.kill()
             _, status = os.waitpid(self.pid, 0)
             return self._end(status, timeout=True)
@@ -118,7 +118,7 @@ class Child:
         *told, last = self.result.split(b"\n")
         envelope = _parse(last)
         if timeout or envelope is None:
-            why = f"no result after {self.spec['timeout']:g} s" if timeout else _how_it_died(status)
+            why = self._why_late() if timeout else _how_it_died(status)
             evidence = {"id": self.spec["id"], "during": "load"}
             for part in told:
                 evidence.update(json.loads(part))
@@ -127,6 +127,11 @@ class Child:
         if envelope["evidence"]["ended"] != "returned":
             envelope["evidence"]["output"] = self.output.text()
         return envelope
+
+    def _why_late(self) -> str:
+        starved = self.limit.starved
+        waited = f", besides {starved:.0f} s in which other processes had the processors" if starved >= 1 else ""
+        return f"no result after {self.spec['timeout']:g} s{waited}"
 
 
 def dump_later(seconds: float | None, repeat: bool = False) -> None:

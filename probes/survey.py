@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Any, Callable
 
-from . import bridge, isolate, processes
+from . import bridge, isolate, processes, starved
 
 Run = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
 """Runs a spec and returns its evidence, telling parts of it as they come."""
@@ -25,7 +25,7 @@ class Family:
     """A process that runs the probes of one family, and what it has told so far."""
 
     def __init__(self, specs: list[dict[str, Any]], run: Run) -> None:
-        self.deadline = time.monotonic() + sum(spec["timeout"] for spec in specs)
+        self.limit = starved.Limit(sum(spec["timeout"] for spec in specs), time.monotonic())
         self.pipe, end = os.pipe()
         self._told = b""
         parent = os.getpid()
@@ -45,7 +45,7 @@ class Family:
 
     def is_over(self) -> bool:
         """Whether the process has ended; one that takes too long is ended."""
-        if time.monotonic() > self.deadline:
+        if self.limit.is_over(self.pid, time.monotonic()):
             self.end()
             return True
         return bool(os.waitpid(self.pid, os.WNOHANG)[0])

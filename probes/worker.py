@@ -116,6 +116,8 @@ def _serve(specs: list[dict[str, Any]], at_once: int, channel: bridge.Channel, r
                 if envelope is not None:
                     running.remove(child)
                     channel.send("done", **envelope)
+                elif child.limit.is_news(time.monotonic()):
+                    channel.send("late", id=child.spec["id"])  # a worker that says nothing counts as dead
     finally:
         for child in running:
             child.abandon()

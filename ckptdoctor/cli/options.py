@@ -87,7 +87,7 @@ TIMEOUT = click.option(
     type=click.FloatRange(min=1),
     default=60,
     show_default=True,
-    help="Stop a probe after this many seconds.",
+    help="Stop a probe after this many seconds. The time that it waits for a processor does not count.",
 )
 NPROC = click.option(
     "--nproc",

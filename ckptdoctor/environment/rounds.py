@@ -102,6 +102,8 @@ class Round:
         elif kind == "started":
             self._started.add(event["id"])
             self._session.progress(f"running {event['id']}")
+        elif kind == "late":
+            self._session.progress(f"running {event['id']}, on a busy machine")
         elif kind == "done":
             self._take(event)
         elif kind == "idle":
