@@ -49,11 +49,7 @@ LANGUAGES = (
         "fails",
         " to ",
         " and ",
-        {
-            "bound-method": "a bound method",
-            "partial-bound": "`functools.partial` of a bound method",
-            "partial-function": "`functools.partial` of a plain function",
-        },
+        {name: one.words for name, one in catalog.conventions().items() if one.words},
     ),
     Language(
         "README_zh.md",

@@ -233,6 +233,8 @@ class Convention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a reproduction's script passes ``layer``, as an expression: its arguments are ``hidden_states`` and ``keywords``."""
     releases: str = ""
     """The releases of transformers that are known to use it; empty where none does."""
+    words: str = ""
+    """What is passed, for people; empty for what only our own model does."""
 
 
 class Packages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

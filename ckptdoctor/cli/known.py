@@ -96,7 +96,9 @@ def command(
         return _answer(requirements, unread, model, offline, to)
     found = knowledge.about("".join(packages), model)
     _, notes = _released_since(found, found.axes, offline or to.format == "csv")
-    to.show(structs.replace(found, notes=[*found.notes, *notes]))
+    found = structs.replace(found, notes=[*found.notes, *notes])
+    is_whole = to.format == "html" and not packages and not model
+    to.show(knowledge.Knowledge(found, knowledge.load(knowledge.FAMILIES_FILE)) if is_whole else found)
     return ExitStatus.OK
 
 

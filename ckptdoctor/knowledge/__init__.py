@@ -28,6 +28,13 @@ FOLDER = Path(__file__).parent
 """Where the maps are."""
 
 
+class Knowledge(NamedTuple):
+    """All that is known of trainers and of model families."""
+
+    trainers: Map
+    families: Map
+
+
 @functools.cache
 def shipped(file: str = TRAINERS_FILE) -> Map:
     """A map that is shipped with the package."""

@@ -15,9 +15,8 @@ from ckptdoctor import catalog, knowledge
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.knowledge import families, pairs
 from ckptdoctor.knowledge.pairs import MODEL_LIBRARY, Pairs
-from ckptdoctor.model import declared
 from ckptdoctor.model.answer import SCHEMA, Answer, Known, Pair
-from ckptdoctor.model.compatibility import How, Map
+from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.explanation import Combination
 from ckptdoctor.model.report import DECIDED
 from ckptdoctor.words.wording import counted, gist, listed
@@ -76,7 +75,8 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
         names = listed(sorted(known.axes))
         raise UsageFault(f"None of these packages was measured; measured were {names}.", "name one of them")
     if family and family not in known.models() and not any(map(catalog.is_trainer, named)):
-        return of_family(family, _releases(named[MODEL_LIBRARY], families.load().axes[MODEL_LIBRARY]))
+        releases = _releases(named[MODEL_LIBRARY], families.load().axes[MODEL_LIBRARY])
+        return families.answered(family, families.told(family, releases))
     asked = {name: _releases(spec, known.axes[name]) for name, spec in named.items()}
     exact = _exact(named)
     said = of_releases(pairs.shipped(), asked, exact, family)
@@ -107,13 +107,6 @@ def of_releases(known: Pairs, asked: Mapping[str, Sequence[str]], exact: Mapping
     if said != "works" and len(trainers) == 1 and exact:
         nearest = tuple(known.nearest(trainers[0], dict(exact), family))
     return Answer(SCHEMA, said, summary, tuple(found), nearest)
-
-
-def of_family(family: str, releases: Sequence[str]) -> Answer:
-    """What is known of a family with torch's own functions alone, in some releases of transformers."""
-    found = families.told(family, releases)
-    said, summary = families.answer(family, found)
-    return Answer(SCHEMA, said, summary, (), families=tuple(one.as_answer() for one in found))
 
 
 def of_torch(family: str, release: str) -> list[str]:
@@ -165,26 +158,9 @@ def _pairs(known: Pairs, trainer: str, asked: Mapping[str, Sequence[str]], famil
     for release, transformers in itertools.product(
         asked.get(trainer, axes[trainer]), asked.get(MODEL_LIBRARY, axes[MODEL_LIBRARY])
     ):
-        pair = _pair(known, trainer, release, transformers, family)
+        pair = known.pair(trainer, release, transformers, family)
         if pair is not None:
             yield pair
-
-
-def _pair(known: Pairs, trainer: str, release: str, transformers: str, family: str) -> Pair | None:
-    there = known.cells(trainer, release, transformers, family)
-    cells = [cell for cell in there if cell.verdict in DECIDED]
-    if not cells:
-        return None
-    works = all(cell.verdict == "ok" for cell in cells)
-    runs = [known.found.run_of(cell) for cell in cells]
-    rules = sorted({fault.rule for run in runs for fault in run.faults if fault.severity == "error"})
-    how: How = "measured" if all(cell.how == "measured" for cell in cells) else "inferred"
-    unmet = declared.unmet(cells[0].stack, known.found)
-    oldest = min(runs, key=lambda run: run.date)
-    torch = oldest.packages.get("torch") or known.found.torch
-    here = any(run.here for run in runs)
-    rules = [] if works else rules
-    return Pair(trainer, release, transformers, works, tuple(rules), how, tuple(unmet), oldest.date, torch, here)
 
 
 def _families(known: Pairs, found: Sequence[Pair], family: str) -> str:

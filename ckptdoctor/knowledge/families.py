@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ckptdoctor import knowledge
 from ckptdoctor.knowledge.pairs import MODEL_LIBRARY
-from ckptdoctor.model.answer import Known, OfFamily
-from ckptdoctor.model.compatibility import Fault, How, Map, Run
+from ckptdoctor.model.answer import SCHEMA, Answer, Known, OfFamily
+from ckptdoctor.model.compatibility import Cell, Fault, How, Map, Run
+from ckptdoctor.model.explanation import Combination
 from ckptdoctor.model.report import Verdict
 from ckptdoctor.words.wording import counted, listed
 
+_THESE = "these releases of transformers"
 _NAMED = 12
 """Families that a sentence names."""
 
@@ -26,6 +30,8 @@ class Told(NamedTuple):
     how: How
     run: Run
     """What was run: this release, or one whose code that matters for the family is the same."""
+    found: Map
+    """The map that says so."""
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -59,7 +65,7 @@ class Told(NamedTuple):
 
     @property
     def _how(self) -> str:
-        measured = knowledge.measured(self.run, load())
+        measured = knowledge.measured(self.run, self.found)
         if self.how == "measured":
             return measured
         return f"inferred from transformers {self.run.stack[MODEL_LIBRARY]}, whose code for it is the same, {measured}"
@@ -74,30 +80,60 @@ def told(family: str, releases: Collection[str] | None = None) -> list[Told]:
     """What is known of a family, oldest release first; of all releases, or of some."""
     known = load()
     return [
-        Told(cell.model, cell.stack[MODEL_LIBRARY], cell.verdict, cell.how, known.run_of(cell))
+        said_by(cell, known)
         for cell in known.cells
         if cell.model == family and (releases is None or cell.stack[MODEL_LIBRARY] in releases)
     ]
 
 
+def said_by(cell: Cell, found: Map) -> Told:
+    """What a cell of a map says, in which nothing but torch's own functions was tried."""
+    return Told(cell.model, cell.stack[MODEL_LIBRARY], cell.verdict, cell.how, found.run_of(cell), found)
+
+
 def failing(release: str) -> dict[str, Told]:
     """The families that fail in a release, by name."""
-    known = load()
-    return {
-        cell.model: Told(cell.model, release, cell.verdict, cell.how, known.run_of(cell))
-        for cell in known.cells
-        if cell.verdict == "fail" and cell.stack[MODEL_LIBRARY] == release
-    }
+    return {cell.model: said_by(cell, load()) for cell in _failing(id(load())).get(release, [])}
 
 
-def answer(family: str, found: Sequence[Told]) -> tuple[Known, str]:
-    """What is known of a family in some releases, and that in a sentence or two."""
-    if not found:
-        return "not known", f"{family} was not measured in these releases of transformers."
+@functools.lru_cache(maxsize=1)
+def _failing(number: int) -> dict[str, list[Cell]]:
+    """The cells of the map of all families that fail, by release."""
+    del number  # it tells one loaded map from another
+    return _failing_in(load())
+
+
+def _failing_in(found: Map) -> dict[str, list[Cell]]:
+    cells: dict[str, list[Cell]] = {}
+    for cell in found.cells:
+        if cell.verdict == "fail":
+            cells.setdefault(cell.stack[MODEL_LIBRARY], []).append(cell)
+    return cells
+
+
+def answered(family: str, found: Sequence[Told], whole: Sequence[Told] | None = None) -> Answer:
+    """What is known of a family in some releases.
+
+    Args:
+        family: Its name.
+        found: What is known of these releases, oldest first.
+        whole: What is known of all releases, if that is at hand.
+    """
+    known, summary = _in_words_of(found) if found else ("not known", f"{family} was not measured in {_THESE}.")
+    nearest: tuple[Combination, ...] = ()
+    if len(found) == 1 and known == "fails":
+        other = _working(family, found[0].release, told(family) if whole is None else whole)
+        if other is not None:
+            command = f"pip install '{MODEL_LIBRARY}=={other.release}'"
+            nearest = (Combination(other.sentence, other.how, works=True, command=command),)
+    return Answer(SCHEMA, known, summary, (), nearest, families=tuple(one.as_answer() for one in found))
+
+
+def _in_words_of(found: Sequence[Told]) -> tuple[Known, str]:
+    """What is known of a family in one release or several, in a sentence or two."""
+    family = found[0].family
     if len(found) == 1:
-        one = found[0]
-        other = working_release(family, one.release) if one.verdict == "fail" else ""
-        return one.known, one.sentence + (f" It trains in transformers {other}." if other else "")
+        return found[0].known, found[0].sentence
     works = [one for one in found if one.verdict == "ok"]
     unknown = sum(one.verdict == "error" for one in found)
     text = f"{family} trains with torch's own checkpoint functions in {len(works)} of {counted(len(found), 'release')}."
@@ -111,11 +147,16 @@ def answer(family: str, found: Sequence[Told]) -> tuple[Known, str]:
 
 def working_release(family: str, release: str) -> str:
     """The release nearest to one in which a family trains; the newer one of two; empty if there is none."""
-    order = load().axes[MODEL_LIBRARY]
-    works = [one.release for one in told(family) if one.verdict == "ok"]
+    found = _working(family, release, told(family))
+    return found.release if found else ""
+
+
+def _working(family: str, release: str, whole: Sequence[Told]) -> Told | None:
+    order = whole[0].found.axes[MODEL_LIBRARY] if whole else []
+    works = [one for one in whole if one.verdict == "ok"]
     if release not in order or not works:
-        return ""
-    return min(works, key=lambda one: (abs(order.index(one) - order.index(release)), -order.index(one)))
+        return None
+    return min(works, key=lambda one: (abs(order.index(one.release) - order.index(release)), -order.index(one.release)))
 
 
 def not_run(release: str, asked: Sequence[str]) -> list[str]:
@@ -126,16 +167,24 @@ def not_run(release: str, asked: Sequence[str]) -> list[str]:
 
 def remark(release: str) -> str:
     """A sentence on the families that fail in a release; empty if there are none, or the release was not measured."""
-    found = sorted(failing(release))
-    if not found:
-        return ""
-    known = load()
-    all_of_it = sum(cell.stack[MODEL_LIBRARY] == release for cell in known.cells)
-    return (
-        f"With torch's own checkpoint functions, {len(found)} of {counted(all_of_it, 'family')} "
-        f"of models fail in transformers {release}: {listed(found, limit=_NAMED)}. `ckptdoctor known transformers=={release} "
-        "--model FAMILY` says how."
-    )
+    return _remarks(id(load())).get(release, "")
+
+
+@functools.lru_cache(maxsize=1)
+def _remarks(number: int) -> dict[str, str]:
+    del number  # it tells one loaded map from another
+    return remarks(load())
+
+
+def remarks(found: Map) -> dict[str, str]:
+    """By release of transformers, a sentence on the families that fail in it; nothing where none does."""
+    there = Counter(cell.stack[MODEL_LIBRARY] for cell in found.cells)
+    return {
+        release: f"With torch's own checkpoint functions, {len(cells)} of {counted(there[release], 'family')} "
+        f"of models fail in transformers {release}: {listed(sorted(cell.model for cell in cells), limit=_NAMED)}. "
+        f"`ckptdoctor known transformers=={release} --model FAMILY` says how."
+        for release, cells in _failing_in(found).items()
+    }
 
 
 def _errors(run: Run) -> list[Fault]:

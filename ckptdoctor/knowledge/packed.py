@@ -73,6 +73,12 @@ def unpack(content: bytes) -> Map:
         raise msgspec.ValidationError("a column is missing, or does not fit the others") from error
 
 
+def by_column(rows: Sequence[Run] | Sequence[Cell], kind: type[Run] | type[Cell]) -> dict[str, Any]:
+    """The runs or the cells of a map as the compact form has them: by field, the distinct values and a number for each row."""
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_columns(rows, kind)))
+    return found
+
+
 def read(path: Path) -> Map:
     """A map from a file, in the compact form or as it is printed as JSON.
 

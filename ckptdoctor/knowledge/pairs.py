@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.model import declared
+from ckptdoctor.model.answer import Pair
 from ckptdoctor.model.compatibility import Cell, How, Map
 from ckptdoctor.model.explanation import Combination
 from ckptdoctor.model.report import DECIDED
@@ -46,6 +47,8 @@ class Pairs:
                     self._cells.setdefault((name, release, cell.stack[MODEL_LIBRARY]), []).append(cell)
         self._enough: dict[tuple[str, ...], _Enough] = {}
         self._told: dict[tuple[str, ...], Combination] = {}
+        self._unmet: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
+        self._pairs: dict[tuple[str, ...], Pair | None] = {}
 
     def models_for(self, family: str) -> list[str]:
         """The families that must agree: the one that is asked for if it was measured, else all."""
@@ -56,6 +59,33 @@ class Pairs:
         models = self.models_for(family)
         there = self._cells.get((trainer, release, transformers), [])
         return [cell for model in models for cell in there if cell.model in (model, "")]
+
+    def unmet(self, cell: Cell) -> tuple[str, ...]:
+        """Declared requirements of a cell's own releases that it does not meet."""
+        stack = tuple(cell.stack.items())
+        if stack not in self._unmet:
+            self._unmet[stack] = tuple(declared.unmet(cell.stack, self.found))
+        return self._unmet[stack]
+
+    def pair(self, trainer: str, release: str, transformers: str, family: str) -> Pair | None:
+        """What is known of a pair; none if it has no verdict."""
+        key = (trainer, release, transformers, family if family in self.models else "")
+        if key not in self._pairs:
+            self._pairs[key] = self._pair(*key)
+        return self._pairs[key]
+
+    def _pair(self, trainer: str, release: str, transformers: str, family: str) -> Pair | None:
+        cells = [cell for cell in self.cells(trainer, release, transformers, family) if cell.verdict in DECIDED]
+        if not cells:
+            return None
+        works = all(cell.verdict == "ok" for cell in cells)
+        runs = [self.found.run_of(cell) for cell in cells]
+        rules = sorted({fault.rule for run in runs for fault in run.faults if fault.severity == "error"})
+        oldest = min(runs, key=lambda run: run.date)
+        torch = oldest.packages.get("torch") or self.found.torch
+        here = any(run.here for run in runs)
+        rules, unmet = [] if works else rules, self.unmet(cells[0])
+        return Pair(trainer, release, transformers, works, tuple(rules), _least(cells), unmet, oldest.date, torch, here)
 
     def combinations(self, package: str, releases: dict[str, str], family: str, rule: str) -> list[Combination]:
         """Measurements of a trainer's release with a release of transformers, and the releases that work with either.
@@ -114,7 +144,7 @@ class Pairs:
 
     def _sound_with(self, package: str, kept: tuple[str, str], varied: str, family: str) -> _Enough:
         """What works with a release, in each family that has it and must agree."""
-        key = (package, *kept, family)
+        key = (package, *kept, family if family in self.models else "")
         if key not in self._enough:
             found = []
             for release in sorted(self.found.axes.get(varied, ()), key=_order):
@@ -122,7 +152,7 @@ class Pairs:
                 cells = self.cells(package, trainer, library, family)
                 version = _version(release)
                 if version is not None and cells and all(self.is_sound(cell, package) for cell in cells):
-                    found.append((version, cells, not declared.unmet(cells[0].stack, self.found)))
+                    found.append((version, cells, not self.unmet(cells[0])))
             self._enough[key] = _Enough(*([one[part] for one in found] for part in range(3)))  # type: ignore[arg-type]
         return self._enough[key]
 
@@ -144,8 +174,11 @@ class Pairs:
         return self._told[key]
 
     def _whether_admitted(self, cell: Cell) -> str:
-        unmet = declared.unmet(cell.stack, self.found)
-        return f" {listed(unmet)}: pip warns of it, or refuses if it has to install both." if unmet else ""
+        unmet = self.unmet(cell)
+        if unmet:
+            return f" {listed(unmet)}: pip warns of it, or refuses if it has to install both."
+        is_known = any(release in self.found.requires.get(name, {}) for name, release in cell.stack.items())
+        return " Their own requirements admit it." if is_known else ""
 
     def is_sound(self, cell: Cell, package: str) -> bool:
         """Whether all of the trainer's own functions trained, without an engine."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import product
+from pathlib import Path
 
+import axe_playwright_python
 import pytest
-from playwright.sync_api import sync_playwright
+from packaging.requirements import Requirement
+from playwright.sync_api import expect, sync_playwright
 
+from ckptdoctor import knowledge
+from ckptdoctor.knowledge import asking
 from ckptdoctor.output import render
 from tests.test_maps import REQUIRES, TRANSFORMERS, build, planted, readme, style, whole
 
 pytestmark = pytest.mark.real
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1400, "height": 900}
 
@@ -36,23 +43,31 @@ def opened(browser, tmp_path):
     """Opens a map's page, and in the end makes sure that it was quiet: no errors, no requests, no dialogs."""
     contexts, noise = [], []
 
-    def open_page(found, viewport=DESK, **more):
+    def open_page(found, viewport=DESK, address="", **more):
         file = tmp_path / f"{len(contexts)}.html"
-        file.write_text(render("html", found, style()), encoding="utf-8")
+        file.write_text(found if isinstance(found, str) else render("html", found, style()), encoding="utf-8")
         contexts.append(browser.new_context(viewport=viewport, **more))
         contexts[-1].set_default_timeout(10_000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: noise.append(message.text))
         page.on("pageerror", lambda error: noise.append(str(error)))
         page.on("dialog", lambda dialog: (noise.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: noise.append(request.url) if request.url != file.as_uri() else None)
-        page.goto(file.as_uri())
+        page.on(
+            "request",
+            lambda request: noise.append(request.url) if request.url.partition("#")[0] != file.as_uri() else None,
+        )
+        page.goto(file.as_uri() + address)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     assert noise == []
+
+
+def told(page):
+    """What the page answers."""
+    return page.locator("#answer").inner_text()
 
 
 def cell(page, row, column):
@@ -75,7 +90,11 @@ def test_the_map_is_a_grid_of_ranges(opened):
         *["transformers", "4.49.0 - 4.50.3", "4.51.0 - 4.51.3", "5.23.0"]
     ]
     assert page.locator("#grid tbody th").all_inner_texts() == ["llamafactory 0.9.1 - 0.9.2", "llamafactory 0.9.3"]
-    assert page.get_by_role("gridcell", name="FAILS, CKPT001, 2 of 4 measured, the others inferred").count() == 1
+    name = (
+        "FAILS, CKPT001, llamafactory reads `__self__` from a callable that does not have it, "
+        "fix: llamafactory 0.9.3 or transformers 4.50.3, 2 of 4 measured, the others inferred"
+    )
+    assert page.get_by_role("gridcell", name=name).count() == 1
     assert page.get_by_role("rowheader").count() == 2
     assert "Choose a cell" in evidence(page)
 
@@ -90,6 +109,9 @@ def test_a_click_shows_what_a_range_rests_on(opened):
         "llamafactory 0.9.1 - 0.9.2 with transformers 4.51.0 - 4.51.3",
         "✕ FAILS",
         "4 combinations: 2 of 4 measured, the others inferred.",
+        "llamafactory reads __self__ from a callable that does not have it.",
+        "llamafactory 0.9.3 works instead in all 4.",
+        "pip install --no-deps 'llamafactory==0.9.3'",
         "Rests on 2 runs",
         "AttributeError: 'functools.partial' object has no attribute '__self__'",
         "llamafactory 0.9.1, llamafactory/checkpointing.py:86\nmodule = func.__self__",
@@ -136,7 +158,7 @@ def test_each_cell_says_what_its_own_releases_require_and_whether_it_is_met(open
 
     cell(page, 1, 2).click()
     assert "llamafactory 0.9.2 requires transformers<=4.49.0; 2 of 4 combinations do not meet it." in evidence(page)
-    assert page.get_by_role("gridcell", name="2/4 not as required").count() == 1
+    assert page.get_by_role("gridcell", name="requirements forbid 2/4").count() == 1
     page.locator("#every").check()
     cell(page, 3, 4).click()
     shown = evidence(page)
@@ -146,7 +168,7 @@ def test_each_cell_says_what_its_own_releases_require_and_whether_it_is_met(open
     assert "Declared requirements\nllamafactory 0.9.3 requires transformers<=4.51.0,>=4.50" in evidence(page)
     assert "not meet" not in evidence(page)
     cell(page, 1, 4).click()  # nothing is known of 0.9.1
-    assert "requires" not in evidence(page)
+    assert "llamafactory 0.9.1 requires" not in evidence(page)
     assert page.locator("#grid td.unmet").count() == 7
 
 
@@ -318,12 +340,12 @@ def test_every_text_in_the_grid_can_be_read(opened, scheme):
 def test_without_scripts_there_is_a_table(opened):
     page = opened(readme(), java_script_enabled=False)
 
-    # Playwright's own ways to find text pass over what a noscript element holds.
-    header = page.locator("noscript tbody th").first
-    assert page.locator("noscript p").is_visible()
+    header = page.locator("#plain tbody th").first
+    assert "Scripts are switched off" in page.locator("#plain").inner_text()
     assert header.is_visible()
     assert header.inner_text() == "llamafactory 0.9.1 - 0.9.2"
     assert not page.locator("#map").is_visible()
+    assert not page.locator("#ask").is_visible()
 
 
 def test_hostile_text_is_shown_and_does_not_run(opened):
@@ -335,14 +357,14 @@ def test_hostile_text_is_shown_and_does_not_run(opened):
     cell(page, 1, 3).click()
 
     assert "<img src=x onerror=alert(1)>" in evidence(page)
-    assert page.locator("img, a, #details b, #grid i").count() == 0
+    assert page.locator("img, a:not(.skip), #grid i").count() == 0
     assert page.locator("script").count() == 2
 
 
 def test_hostile_text_does_not_run_without_scripts_either(opened):
     page = opened(planted(whole()), java_script_enabled=False)
 
-    assert page.locator("img, a").count() == 0
+    assert page.locator("img, a:not(.skip)").count() == 0
 
 
 def test_an_empty_map_says_so(opened):
@@ -386,3 +408,131 @@ def test_a_large_map_shows_every_release(opened):
     edge = page.locator("#frame").bounding_box()
     assert abs(page.locator("#grid thead th").first.bounding_box()["y"] - edge["y"]) < 3
     assert abs(page.locator("#grid tbody tr:last-child th").bounding_box()["x"] - edge["x"]) < 3
+
+
+# -- the question -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The page of what ships."""
+    return render("html", knowledge.Knowledge(knowledge.about(), knowledge.load(knowledge.FAMILIES_FILE)), style())
+
+
+def test_a_question_is_answered_and_its_address_leads_to_it(opened, shipped):
+    page = opened(shipped)
+    assert "Choose your transformers and your trainer" in told(page)
+
+    page.get_by_label("Your transformers").select_option("5.23.0")
+    page.get_by_label("Your trainer").select_option("llamafactory")
+    page.get_by_label("Its release").select_option("0.9.4")
+
+    assert page.evaluate("location.hash") == "#transformers=5.23.0&trainer=llamafactory&release=0.9.4"
+    assert "✕ FAILS llamafactory 0.9.4 with transformers 5.23.0 fails (CKPT001)" in told(page)
+    assert "What fails: llamafactory reads __self__ from a callable that does not have it." in told(page)
+    assert "pip install 'transformers==4.57.1'" in told(page)
+    page.go_back()
+    assert "llamafactory 0.9.4" not in told(page)
+    assert page.get_by_label("Its release").input_value() == ""
+    page.go_forward()
+    assert "✕ FAILS llamafactory 0.9.4" in told(page)
+
+
+def test_the_browser_says_what_known_says(opened, shipped):
+    page = opened(shipped)
+    axes = knowledge.load().axes
+    for number, (library, family) in enumerate(product(axes["transformers"][::17], ["", "glm4", "cpmant"])):
+        trainer = ("llamafactory", "axolotl", "ms-swift")[number % 3]
+        release = axes[trainer][number % len(axes[trainer])]
+        said = asking.ask([Requirement(f"{trainer}=={release}"), Requirement(f"transformers=={library}")], family)
+        page.evaluate(
+            "(text) => { location.hash = text; }",
+            f"transformers={library}&trainer={trainer}&release={release}" + (f"&model={family}" if family else ""),
+        )
+        expect(page.locator("#answer")).to_contain_text(f"{trainer} {release}")
+        shown = " ".join(told(page).split())
+        for text in (said.summary, *said.notes, *(one.sentence for one in said.nearest)):
+            for sentence in text.replace("`", "").split(". "):
+                assert sentence.rstrip(".") in shown, (library, trainer, release, family)
+        assert all(one.command in shown for one in said.nearest)
+
+
+def test_an_address_with_names_that_are_not_there_says_so(opened, shipped):
+    page = opened(shipped, address="#transformers=9.9&trainer=llamafactory&release=0.9.5&model=gpt9&colour=red")
+
+    for part in (
+        "This page does not know what “colour” in its address means.",
+        "transformers 9.9 is not in this map, so nothing is known of it; measured were 4.40.0 to 5.24.0.",
+        "The model family gpt9 was not measured.",
+        "Of the rest of the question, this is known:",
+        "llamafactory 0.9.5",
+    ):
+        assert part in told(page)
+    page.evaluate("location.hash = 'trainer=%3Cimg src=x onerror=alert(1)%3E'")
+    expect(page.locator("#answer")).to_contain_text("onerror")
+    assert page.locator("#answer img").count() == 0
+
+
+def test_a_family_is_answered_without_a_trainer_and_never_by_another_release(opened, shipped):
+    page = opened(shipped, address="#transformers=5.24.0&model=gemma3n_text")
+    assert "✕ FAILS gemma3n_text with transformers 5.24.0 fails" in told(page)
+
+    there = knowledge.load(knowledge.FAMILIES_FILE).axes["transformers"]
+    lacking = next(one for one in knowledge.load().axes["transformers"] if one not in there)
+    page.get_by_label("Your transformers").select_option(lacking)
+    assert "? NOT KNOWN gemma3n_text was not measured in these releases of transformers." in told(page)
+
+
+def test_the_keyboard_is_enough_for_the_question(opened, shipped):
+    page = opened(shipped)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    page.keyboard.type("5.23.0")
+    page.keyboard.press("Tab")
+    page.keyboard.type("llama")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0.9.5")
+
+    expect(page.locator("#answer")).to_contain_text("✕ FAILS llamafactory 0.9.5 with transformers 5.23.0")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Copy"
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer button").first).not_to_have_text("Copy")
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_the_answer_never_makes_the_page_scroll_sideways(opened, shipped, width):
+    page = opened(
+        shipped,
+        viewport={"width": width, "height": 900},
+        address="#transformers=5.23.0&trainer=axolotl&release=0.21.0&model=llama",
+    )
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_browser_that_is_too_old_gets_the_tables(browser, tmp_path):
+    file = tmp_path / "map.html"
+    file.write_text(render("html", readme(), style()), encoding="utf-8")
+    page = browser.new_page()
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto(file.as_uri())
+
+    assert page.locator("#plain tbody th").first.is_visible()
+    assert not page.locator("#ask").is_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened, shipped, scheme):
+    page = opened(shipped, color_scheme=scheme, address="#transformers=5.23.0&trainer=llamafactory&release=0.9.4")
+    cell(page, 1, 2).click()
+    page.evaluate(AXE)
+    for width in (420, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = page.evaluate("axe.run()")
+
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
+        assert found["passes"]

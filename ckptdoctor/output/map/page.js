@@ -1,8 +1,63 @@
-"use strict";
+/* The map. Data is shown as text only (textContent): it comes out of packages and may hold markup. */
 
-// Data is shown as text only (textContent): it comes out of packages and may hold markup.
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+/** The page's data, which is compressed. */
+async function unpacked() {
+  const bytes = Uint8Array.from(atob(document.getElementById("data").textContent), (char) => char.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+/** Rows out of columns that hold each distinct value once. */
+function rowsOf(columns) {
+  const fields = Object.entries(columns);
+  if (!fields.length) return [];
+  return fields[0][1].rows.map((_, row) => Object.fromEntries(fields.map(([name, column]) => [name, column.values[column.rows[row]]])));
+}
+
+/** An element with a class and children; strings become text. */
+function make(tag, look, ...children) {
+  const element = document.createElement(tag);
+  if (look) element.className = look;
+  element.append(...children.filter((child) => child !== null && child !== ""));
+  return element;
+}
+
+function code(text) {
+  return text ? make("code", "", text) : "";
+}
+
+/** A sentence, with what stands between backticks as code. */
+function spans(text) {
+  return text.split(/`([^`]+)`/).map((part, place) => (place % 2 ? code(part) : part));
+}
+
+let commands = 0;
+
+/** A command with a button that copies it, as the frame's script knows it. */
+function copyable(text) {
+  const place = make("pre", "wrapped", code(text));
+  place.id = `command-${(commands += 1)}`;
+  const button = make("button", "copy", "Copy");
+  button.type = "button";
+  button.dataset.copies = place.id;
+  button.dataset.what = "command";
+  button.setAttribute("aria-label", `Copy: ${text}`);
+  return make("div", "copyable", place, button);
+}
+
+/** What works instead: a sentence and a command each. How it is known stands out less than what is. */
+function fixList(fixes) {
+  return make("ul", "fixes", ...fixes.map(([sentence, command]) => {
+    const [, what, how, rest] = sentence.match(/^(.*?); (.*?\.)(?: (.*))?$/) || [null, sentence, "", ""];
+    const parts = how ? [make("b", "", what), "; ", make("small", "", how), rest ? ` ${rest}` : ""] : spans(sentence);
+    return make("li", "", make("p", "", ...parts), copyable(command));
+  }));
+}
+
+// -- the table --------------------------------------------------------------------------------------------------------
+
+function showMap(data) {
+  const runs = rowsOf(data.runs);
   const grid = document.getElementById("grid");
   const frame = document.getElementById("frame");
   const details = document.getElementById("details");
@@ -17,18 +72,10 @@
   let chosen = null;
   let shown = null;
 
-  /** An element with a class and children; strings become text. */
-  function make(tag, look, ...children) {
-    const element = document.createElement(tag);
-    if (look) element.className = look;
-    element.append(...children.filter((child) => child !== null && child !== ""));
-    return element;
-  }
-
   function kindOf(number) {
     if (number < 0) return null;
-    const [verdict, rules, warnings, measured, total, runs, required, [outside, unmet]] = data.kinds[number];
-    return { verdict, rules, warnings, measured, total, runs, required, outside, unmet };
+    const [verdict, rules, warnings, measured, total, runs, required, [outside, unmet], what, fixes] = data.kinds[number];
+    return { verdict, rules, warnings, measured, total, runs, required, outside, unmet, what: what.map((one) => data.words[one]), fixes };
   }
 
   function plural(count, noun) {
@@ -49,7 +96,13 @@
 
   function outsideOf(kind) {
     if (!kind.outside) return "";
-    return kind.total === 1 ? "not as required" : `${kind.outside}/${kind.total} not as required`;
+    return kind.total === 1 ? "requirements forbid it" : `requirements forbid ${kind.outside}/${kind.total}`;
+  }
+
+  /** What works instead, as the table has room for it. */
+  function fixOf(kind) {
+    const names = kind.fixes.slice(0, 2).map(([sentence]) => data.words[sentence].split(" works with ")[0]);
+    return names.length ? `fix: ${names.join(" or ")}` : "";
   }
 
   function rulesOf(kind) {
@@ -83,13 +136,14 @@
     const element = make("td", look(kind));
     element.tabIndex = -1;
     element.setAttribute("aria-selected", "false");
-    element.setAttribute("aria-label", kind === null ? "not in the map" : [WORDS[kind.verdict], rulesOf(kind), known(kind), outsideOf(kind)].filter(Boolean).join(", "));
+    element.setAttribute("aria-label", kind === null ? "not in the map" : [WORDS[kind.verdict], rulesOf(kind), ...kind.what, fixOf(kind), known(kind), outsideOf(kind)].filter(Boolean).join(", "));
     if (kind === null) return element;
     element.style.setProperty("--share", `${(100 * kind.measured) / kind.total}%`);
     if (every.checked) {
       element.append(MARKS[kind.verdict]);
     } else {
       element.append(make("b", "", LABELS[kind.verdict]), kind.verdict === "error" ? "" : make("span", "", rulesOf(kind)));
+      element.append(...kind.what.map((text) => make("span", "", ...spans(text))), make("span", "", fixOf(kind)));
       element.append(make("span", "", `${kind.measured}/${kind.total} measured`), make("span", "", outsideOf(kind)));
     }
     return element;
@@ -151,18 +205,26 @@
     const { row, column } = placeOf(element);
     const kind = kindOf(view.rows[row].cells[column]);
     const names = [view.rows[row].label, sheet.package ? `${sheet.package} ${view.columns[column]}` : ""];
-    const title = make("h2", "", names.filter(Boolean).join(" with "));
+    const title = make("h3", "", names.filter(Boolean).join(" with "));
     if (kind === null) {
       details.replaceChildren(title, make("p", "", "This combination is not in the map: nothing is said of it."));
       return;
     }
     const badge = make("span", `badge ${kind.verdict.replace(" ", "-")} measured`, `${MARKS[kind.verdict]} ${WORDS[kind.verdict]}`);
-    details.replaceChildren(title, make("p", "", badge, rulesOf(kind)), make("p", "", sentence(kind)), ...unmetOf(kind), ...evidence(kind), requiredOf(kind));
+    details.replaceChildren(title, make("p", "", badge, " ", rulesOf(kind)), make("p", "", sentence(kind)), ...brokenOf(kind), ...unmetOf(kind), ...evidence(kind), requiredOf(kind));
+  }
+
+  /** What fails, and how to fix it. */
+  function brokenOf(kind) {
+    if (kind.verdict !== "fail") return [];
+    const told = kind.fixes.map(([sentence, command, count]) => [kind.total === 1 ? data.words[sentence] : `${data.words[sentence]} works instead in ${count === kind.total ? `all ${count}` : `${count} of ${kind.total}`}.`, data.words[command]]);
+    const fix = told.length ? fixList(told) : make("p", "", "No release that works instead is known. ", code("ckptdoctor fix"), " searches for a patch.");
+    return [make("h4", "", "What fails"), ...kind.what.map((text) => make("p", "", ...spans(text), ".")), make("h4", "", "How to fix it"), fix, kind.total > 1 && told.length ? make("p", "hint", "Choose a pair above: its answer says whether the releases' own requirements admit the fix.") : ""];
   }
 
   /** What the releases of a cell require and it does not meet; a long list is folded. */
   function unmetOf(kind) {
-    const lines = kind.unmet.map(([number, count]) => make("p", "not-met", `${data.requirements[number]}; ${meets(count, kind.total)}`));
+    const lines = kind.unmet.map(([number, count]) => make("p", "not-met", `${data.words[number]}; ${meets(count, kind.total)}`));
     if (lines.length <= LINES_SHOWN) return lines;
     const summary = `${kind.outside} of ${kind.total} combinations do not meet what their releases declare to require`;
     return [make("details", "", make("summary", "", summary), ...lines)];
@@ -176,13 +238,13 @@
 
   function requiredOf(kind) {
     if (!kind.required.length) return "";
-    const lines = kind.required.map((number) => make("div", "", data.requirements[number]));
+    const lines = kind.required.map((number) => make("div", "", data.words[number]));
     if (kind.total === 1) return terms([["Declared requirements", lines]]);
     return make("details", "", make("summary", "", "Declared requirements"), ...lines);
   }
 
   function sentence(kind) {
-    const run = data.runs[kind.runs[0]];
+    const run = runs[kind.runs[0]];
     if (kind.total > 1) return `${plural(kind.total, "combination")}: ${known(kind)}.`;
     const day = run.date ? ` on ${run.date}` : "";
     if (kind.measured) return `Measured${day}.`;
@@ -194,19 +256,20 @@
   }
 
   function evidence(kind) {
-    if (kind.runs.length === 1) return [runOf(data.runs[kind.runs[0]])];
+    if (kind.runs.length === 1) return [runOf(runs[kind.runs[0]])];
     const folds = kind.runs.slice(0, RUNS_SHOWN).map((number, place) => {
-      const run = data.runs[number];
+      const run = runs[number];
       const fold = make("details", "", make("summary", "", [stackOf(run), run.model].filter(Boolean).join(", ")), runOf(run));
       fold.open = place === 0;
       return fold;
     });
     const more = kind.runs.length - folds.length;
-    return [make("h3", "", `Rests on ${plural(kind.runs.length, "run")}`), ...folds, more ? make("p", "hint", `and ${more} more`) : ""];
+    return [make("h4", "", `Rests on ${plural(kind.runs.length, "run")}`), ...folds, more ? make("p", "hint", `and ${more} more`) : ""];
   }
 
   function runOf(run) {
-    const parts = [make("p", "", ...spans(run.summary)), ...(run.faults || []).map(faultOf), functionsOf(run.functions || [])];
+    const faults = (run.faults || []).map((fault, place) => faultOf(fault, run.labels[place]));
+    const parts = [make("p", "", ...spans(run.summary)), ...faults, functionsOf(run.functions || [])];
     const packages = Object.entries(run.packages || {}).map(([name, version]) => `${name} ${version}`).join(", ");
     parts.push(
       terms([
@@ -219,15 +282,15 @@
     return make("div", "", ...parts);
   }
 
-  function faultOf(fault) {
+  function faultOf(fault, label) {
     const rule = make("span", `rule ${fault.severity}`, `${fault.rule} ${fault.severity}`);
     return make(
       "div",
       "",
-      make("h3", "", rule, " ", ...spans(fault.title)),
+      make("h4", "", rule, " ", ...spans(fault.title)),
       terms([
         ["Error", [code(fault.error)]],
-        [fault.label, place(fault.culprit)],
+        [label, place(fault.culprit)],
         ["Passed by", place(fault.passed_by)],
         ["Callable", [code(fault.callable)]],
         ["Checkpoint functions", [fault.functions.join(", ")]],
@@ -239,15 +302,6 @@
     if (!line) return [];
     const owner = [line.package, line.version].filter(Boolean).join(" ");
     return [[owner, `${line.file}:${line.line}`].filter(Boolean).join(", "), code(line.code)];
-  }
-
-  function code(text) {
-    return text ? make("code", "", text) : "";
-  }
-
-  /** A sentence, with what stands between backticks as code. */
-  function spans(text) {
-    return text.split(/`([^`]+)`/).map((part, place) => (place % 2 ? code(part) : part));
   }
 
   function terms(entries) {
@@ -335,8 +389,192 @@
   });
   choices.hidden = !data.sheets.some((one) => one.title);
 
-  if (sheet) {
-    document.getElementById("map").hidden = false;
-    draw();
+  document.getElementById("map").hidden = false;
+  draw();
+}
+
+// -- the question -----------------------------------------------------------------------------------------------------
+
+function showQuestion(data, isShipped) {
+  const LIBRARY = "transformers";
+  const BADGES = { works: ["ok", "✓ WORKS"], fails: ["fail", "✕ FAILS"], "some work": ["error", "◐ SOME WORK"], "not known": ["error", "? NOT KNOWN"] };
+  const PLAIN = /^[\w.+-]+$/;
+  const form = document.getElementById("question");
+  const box = document.getElementById("answer");
+  const torch = data.torch;
+  const trainers = Object.keys(data.trainers);
+  const rows = [""];
+  for (const name of trainers) for (const release of ["", ...data.trainers[name]]) rows.push(`${name} ${release}`.trim());
+  const others = torch ? Object.keys(torch.families).filter((one) => !data.models.includes(one)) : [];
+  const extras = Object.keys(data.extras);
+
+  const selectors = {};
+  addSelector("transformers", "Your transformers", "any release", [["", [...data.library].reverse()]]);
+  for (const name of extras) addSelector(name, `Your ${name}`, null, [["", [...data.extras[name]].reverse()]]);
+  if (trainers.length) {
+    addSelector("trainer", "Your trainer", torch ? "any, or none" : "any", [["", trainers]]);
+    addSelector("release", "Its release", "any release", []);
+  }
+  const groups = trainers.length ? [["Measured with trainers", data.models], ["Measured without a trainer", others]] : [["", others]];
+  addSelector("model", "Your model family", trainers.length ? `all measured: ${data.models.join(", ")}` : "choose one", groups);
+
+  function addSelector(name, text, any, groups) {
+    const select = make("select", "");
+    select.name = name;
+    fill(select, any, groups);
+    form.append(make("label", "", text, select));
+    selectors[name] = select;
+  }
+
+  function fill(select, any, groups) {
+    const options = (names) => names.map((one) => new Option(one, one));
+    const parts = groups.filter(([, names]) => names.length).flatMap(([title, names]) => {
+      if (!title) return options(names);
+      const group = document.createElement("optgroup");
+      group.label = title;
+      group.append(...options(names));
+      return [group];
+    });
+    select.replaceChildren(...(any === null ? [] : [new Option(any, "")]), ...parts);
+  }
+
+  function releasesOf(trainer) {
+    fill(selectors.release, trainer ? "any release" : "choose a trainer first", trainer ? [["", [...data.trainers[trainer]].reverse()]] : []);
+    selectors.release.disabled = !trainer;
+  }
+
+  // -- the address ------------------------------------------------------------------------------------------------
+
+  /** What the address asks, and sentences on what of it this page does not know. */
+  function fromAddress() {
+    const unknown = [];
+    const asked = {};
+    const text = location.hash.slice(1);
+    for (const [name, value] of text.includes("=") ? new URLSearchParams(text) : []) {
+      if (!(name in selectors)) unknown.push(`This page does not know what “${name}” in its address means.`);
+      else asked[name] = value;
+    }
+    return { asked, unknown };
+  }
+
+  function choose({ asked, unknown }) {
+    for (const [name, select] of Object.entries(selectors)) {
+      if (name === "release") releasesOf(selectors.trainer.value);
+      const value = asked[name] || "";
+      const known = [...select.options].some((one) => one.value === value);
+      if (known) select.value = value;
+      else select.selectedIndex = 0;
+      if (!known && value) unknown.push(notThere(name, value, select));
+    }
+    return unknown;
+  }
+
+  function notThere(name, value, select) {
+    if (name === "model") return `The model family ${value} was not measured.`;
+    if (name === "trainer") return `${value} is not in this map; its trainers are ${trainers.join(", ")}.`;
+    if (name === "release" && !selectors.trainer.value) return `The address names a release, ${value}, without a trainer that is in this map.`;
+    const there = [...select.options].map((one) => one.value).filter(Boolean);
+    const what = name === "release" ? selectors.trainer.value : name;
+    return `${what} ${value} is not in this map, so nothing is known of it; measured were ${there.at(-1)} to ${there[0]}.`;
+  }
+
+  function toAddress() {
+    const chosen = Object.entries(selectors).filter(([, select]) => select.value && !select.disabled);
+    const text = chosen.map(([name, select]) => `${name}=${encodeURIComponent(select.value)}`).join("&");
+    // Without an address there is nothing to go back to but the page as it was opened.
+    if (location.hash.slice(1) !== text) location.hash = text;
+    else answer([]);
+  }
+
+  // -- the answer -------------------------------------------------------------------------------------------------
+
+  function chosen() {
+    const value = (name) => (selectors[name] ? selectors[name].value : "");
+    return { library: value("transformers"), trainer: value("trainer"), release: value("release"), family: value("model"), extra: extras.map(value) };
+  }
+
+  /** An answer in words: texts have marks where they name what is asked. */
+  function read(number, { library, trainer, release, family }) {
+    const marks = { "\u0001": `${LIBRARY} ${library}`, "\u0002": `${trainer} ${release}`, "\u0003": family };
+    const text = (at) => data.texts[at].replace(/[\u0001-\u0003]/g, (mark) => marks[mark]);
+    const [known, sentences, nearest] = data.answers[number];
+    return { known, sentences: sentences.map(text), nearest: nearest.map(([sentence, command]) => [text(sentence), text(command)]), notes: [] };
+  }
+
+  function answerTo(asked) {
+    const { library, trainer, release, family, extra } = asked;
+    const ofTorch = torch && family && family in torch.families ? torch.families[family] : null;
+    const at = torch ? torch.library.indexOf(library) : -1;
+    if (!trainer && family && !data.models.includes(family)) return read(library && at < 0 ? torch.unmeasured : ofTorch[at + 1], asked);
+    if (!trainers.length) return null;
+    const found = data.tables.find(([key]) => key.every((one, place) => one === extra[place]));
+    const place = family ? data.models.indexOf(family) + 1 || data.models.length + 1 : 0;
+    const number = found ? found[1][place][rows.indexOf(`${trainer} ${release}`.trim())][data.library.indexOf(library) + 1] : -1;
+    if (number < 0) return null;
+    const told = read(number, asked);
+    if (at >= 0 && !family && torch.remarks[at] >= 0) told.notes.push(data.texts[torch.remarks[at]]);
+    if (at >= 0 && ofTorch && data.answers[ofTorch[at + 1]][0] === "fails") told.notes.push(read(ofTorch[at + 1], asked).sentences[0]);
+    return told;
+  }
+
+  function title({ library, trainer, release, family, extra }) {
+    const parts = [trainer && `${trainer} ${release || "of any release"}`, library && `${LIBRARY} ${library}`, ...extras.map((name, place) => `${name} ${extra[place]}`)];
+    return [parts.filter(Boolean).join(" with "), family].filter(Boolean).join(", model ");
+  }
+
+  function answer(unknown) {
+    const asked = chosen();
+    const told = answerTo(asked);
+    const parts = unknown.map((text) => make("p", "unknown", text));
+    box.className = unknown.length ? "error" : "";
+    if (told) {
+      const [look, words] = BADGES[told.known];
+      box.className = unknown.length ? "error" : look;
+      const [first, ...rest] = told.sentences;
+      if (unknown.length) parts.push(make("p", "soft", "Of the rest of the question, this is known:"));
+      const name = title(asked);
+      if (!first.startsWith(name)) parts.push(make("p", "", make("b", "", name)));
+      parts.push(make("p", "lead", make("span", `badge ${look}`, words), " ", ...spans(first)));
+      if (rest.length) parts.push(make("ul", "", ...rest.map((text) => make("li", "", ...spans(text)))));
+      if (told.nearest.length) parts.push(make("h3", "", told.known === "fails" ? "How to fix it: the nearest releases that work" : "Releases that work"), fixList(told.nearest));
+      else if (told.known === "fails") parts.push(make("h3", "", "How to fix it"), make("p", "", "No other release that works with one of these is known."));
+      if (told.known === "fails") parts.push(make("p", "", "In your environment, ", code("ckptdoctor fix"), " finds fixes, such as a patch that keeps these releases, and tries each before it offers it."));
+      if (told.notes.length) parts.push(make("h3", "", "Also known"), make("ul", "", ...told.notes.map((text) => make("li", "", ...spans(text)))));
+      parts.push(...again(asked));
+    } else if (!unknown.length) {
+      parts.push(make("p", "hint", trainers.length ? "Choose your transformers and your trainer. The answer comes out of what was measured; the address of this page then leads to it." : "Choose a model family. The answer comes out of what was measured; the address of this page then leads to it."));
+    }
+    box.replaceChildren(...parts);
+  }
+
+  /** How to ask the same in a terminal. */
+  function again({ library, trainer, release, family }) {
+    const names = [release ? `${trainer}==${release}` : trainer, library && `${LIBRARY}==${library}`].filter(Boolean);
+    const all = [...names, family].filter(Boolean);
+    if (!isShipped || !(library || release) || !all.every((one) => PLAIN.test(one.replace("==", "")))) return [];
+    return [make("h3", "", "The same in a terminal, and for releases that came since"), copyable(`ckptdoctor known ${names.join(" ")}${family ? ` --model ${family}` : ""}`)];
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", (event) => {
+    if (event.target === selectors.trainer) releasesOf(selectors.trainer.value);
+    toAddress();
+  });
+  addEventListener("hashchange", () => answer(choose(fromAddress())));
+  answer(choose(fromAddress()));
+  document.getElementById("ask").hidden = false;
+}
+
+(async () => {
+  const plain = document.getElementById("plain");
+  plain.hidden = true;
+  try {
+    const data = await unpacked();
+    if (data.choices) showQuestion(data.choices, data.is_shipped);
+    if (data.sheets.length) showMap(data);
+    else plain.hidden = false;
+  } catch (error) {
+    plain.hidden = false; // an old browser: the tables say it all
+    throw error;
   }
 })();

@@ -24,15 +24,15 @@
     }
   };
 
-  for (const button of document.querySelectorAll("button.copy")) {
-    button.hidden = false;
-    button.addEventListener("click", async () => {
-      const copied = await copy(document.getElementById(button.dataset.copies));
-      button.textContent = copied ? "Copied" : "Selected";
-      said.textContent = copied ? `The ${button.dataset.what} is copied.` : `The ${button.dataset.what} is selected: copy it with the keyboard.`;
-      setTimeout(() => { button.textContent = "Copy"; said.textContent = ""; }, 3000);
-    });
-  }
+  for (const button of document.querySelectorAll("button.copy")) button.hidden = false;
+  document.addEventListener("click", async (event) => {
+    const button = event.target instanceof Element && event.target.closest("button.copy");
+    if (!button) return;
+    const copied = await copy(document.getElementById(button.dataset.copies));
+    button.textContent = copied ? "Copied" : "Selected";
+    said.textContent = copied ? `The ${button.dataset.what} is copied.` : `The ${button.dataset.what} is selected: copy it with the keyboard.`;
+    setTimeout(() => { button.textContent = "Copy"; said.textContent = ""; }, 3000);
+  });
 
   /* What is folded is read on paper too, but for the evidence behind every probe. */
   let opened = [];

@@ -1,0 +1,1 @@
+"""The formats of all that ships of knowledge: one module each."""
