@@ -98,7 +98,7 @@ def test_the_reference_has_every_command_and_option():
         name = command.name if command.above else "index"
         text = pages[f"reference/{name}.md"]
         for names, _ in command.options:
-            assert f"### `{names.split(' ')[0]}" in text, names
+            assert re.search(rf"^### `{re.escape(names.split(' ')[0])}", text, re.MULTILINE), names
 
 
 # -- lines that install -----------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from ckptdoctor.documents.markdown import code, fenced, prose
 
 FOLDER = "reference"
 
+_LONGEST_HEADING = 40
+"""Some options list thirty choices, which go below their heading."""
+
 
 def pages() -> dict[str, str]:
     """The pages, by file."""
@@ -62,9 +65,10 @@ def _option(names: str, text: str) -> str:
     """An option with an address of its own, such as ``#fail-on``."""
     switches, value = _parts(names)
     longest = max(re.findall(r"-{1,2}\w[\w-]*", switches), key=len)
-    # Choices of some options are long: in a heading, they would be in the table of contents too.
-    heading = f'### {code(switches)} {{ #{longest.lstrip("-")} data-toc-label="{longest}" }}'
-    return "\n\n".join(filter(None, [heading, code(value) if value else "", prose(text)]))
+    is_short = len(names) <= _LONGEST_HEADING
+    heading = code(names if is_short else switches)
+    parts = [f'### {heading} {{ #{longest.lstrip("-")} data-toc-label="{longest}" }}', prose(text)]
+    return "\n\n".join(parts if is_short else [parts[0], code(value), parts[1]])
 
 
 def _parts(names: str) -> tuple[str, str]:

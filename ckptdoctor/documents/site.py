@@ -115,15 +115,15 @@ def _prepare(language: Language, folder: Path, site: Path, addresses: Addresses)
 
 
 def _texts(language: Language) -> dict[str, str]:
-    """The pages as they are written or made, by their file in the site."""
+    """The pages as they are written or made, by their file in the site, those of a folder in their order."""
     root = DOCUMENTS / language.folder
     others = {CHINESE.folder} if language is ENGLISH else set()
-    by_hand = [file for file in root.rglob("*.md") if file.relative_to(root).parts[0] not in others]
+    by_hand = [file for file in sorted(root.rglob("*.md")) if file.relative_to(root).parts[0] not in others]
     found = {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in by_hand}
     if language is not ENGLISH:
         return found
     beside = {page: (PROJECT / name).read_text(encoding="utf-8") for name, page in BESIDE.items()}
-    return {**found, **beside, **made()}
+    return {**beside, **made(), **found}
 
 
 def made() -> dict[str, str]:
@@ -172,7 +172,7 @@ def _config(language: Language, source: Path, site: Path, texts: Iterable[str], 
     found: dict[str, Any] = yaml.safe_load((DOCUMENTS / CONFIG).read_text(encoding="utf-8"))
     if language is not ENGLISH:
         found = _merged(found, yaml.safe_load((DOCUMENTS / language.folder / CONFIG).read_text(encoding="utf-8")))
-    found["nav"] = _expanded(found["nav"], sorted(texts))
+    found["nav"] = _expanded(found["nav"], list(texts))
     found["docs_dir"], found["site_dir"] = str(source), str(site / language.folder)
     if "mkdocstrings" in found["plugins"]:
         found["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(PROJECT)]
