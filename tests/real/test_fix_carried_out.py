@@ -47,6 +47,7 @@ def test_a_patch_is_applied_shown_and_taken_back(own):
 
     assert applied.status == 0, applied.err
     assert FILE in applied.err
+    assert [(one["kind"], one["file"].endswith(FILE)) for one in applied.report["applied"]] == [("patch", True)]
     checked = check(own, *engine)
     assert checked.status == 0
     assert any("is patched by ckptdoctor" in note for note in checked.report["notes"])

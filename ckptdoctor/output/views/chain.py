@@ -124,7 +124,7 @@ def _model(probe: ProbeResult, evidence: Evidence) -> Link:
     return Link(
         MODEL,
         evidence.model_class or probe.model,
-        owner(place, "") if place and place.package else "",
+        _owned(place),
         _line(place),
         (more,) if more else (),
         leads="runs",
@@ -168,12 +168,12 @@ def _function(probes: Sequence[ProbeResult]) -> Iterator[Link]:
         return
     loaded = next((one.evidence.loaded for one in probes if one.evidence.loaded), None)
     place = loaded.place if loaded else None
-    shown = owner(place, "") if place and len({catalog.package_of(name) for name in names}) == 1 else ""
+    is_one = len({catalog.package_of(name) for name in names}) == 1
     yield Link(
         FUNCTION,
         listed([short(name) for name in names], _FUNCTIONS_NAMED),
-        shown,
-        _line(place) if shown else "",
+        _owned(place) if is_one else "",
+        _line(place) if is_one else "",
         leads="ends in",
     )
 
@@ -185,11 +185,11 @@ def _fault(finding: Finding) -> Iterator[Link]:
     if place is None:
         yield Link(END, error or finding.title, is_fault=True)
         return
-    label = label_of(finding.rule, place)
+    label = label_of(finding.rule, place, "line")
     yield Link(
         label,
         one_line(place.code) or place.function,
-        owner(place, ""),
+        _owned(place),
         _line(place),
         (error,) if error else (),
         is_fault=True,
@@ -232,6 +232,11 @@ def _nearest(package: str, owners: Mapping[str, set[str]], present: Sequence[str
         return own, True
     near = ENGINE if any(engine.package == package for engine in catalog.engines().values()) else FUNCTION
     return (near if near in present else present[0]), False
+
+
+def _owned(place: Place | None) -> str:
+    """Package and release of a place; empty where no package owns it."""
+    return owner(place, "") if place and place.package else ""
 
 
 def _line(place: Place | None) -> str:
