@@ -81,7 +81,7 @@ def test_who_is_to_blame_comes_from_the_map():
     newest = written("attributeerror-function-object-has-no-attribute-self.md")
     assert "no newer llamafactory; the newest pair that works is llamafactory 0.9.5 with transformers 5.22.2" in newest
     unknown = written("runtimeerror-expected-to-mark-a-variable-ready-only-once.md")
-    assert "No release in the map that ships with ckptdoctor fails with this line." in unknown
+    assert "No release in [the map](../map.md) that ships with ckptdoctor fails with this line." in unknown
 
 
 def test_markup_in_an_error_is_no_markup():
@@ -195,6 +195,13 @@ def test_every_rule_and_the_chinese_pages_are_there(built):
     for name in ("", "start", "error", "offline", "slurm"):
         text = (built / "zh" / name / "index.html").read_text(encoding="utf-8")
         assert '<html lang="zh"' in text
+
+
+def test_the_map_is_a_page_of_the_site(built):
+    text = (built / site.MAP_FILE).read_text(encoding="utf-8")
+    assert "5.24.0" in text
+    assert len(text) < 500_000
+    assert f"../{site.MAP_FILE}" in parsed(built / "map" / "index.html").links
 
 
 def test_a_link_that_leads_nowhere_and_a_page_outside_of_the_navigation_fail_the_build(tmp_path, monkeypatch):

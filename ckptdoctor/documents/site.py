@@ -19,7 +19,10 @@ from typing import Any
 
 import yaml
 
+from ckptdoctor import knowledge
 from ckptdoctor.documents import errors, installing, reference
+from ckptdoctor.model import declared
+from ckptdoctor.output import render
 
 PROJECT = Path(__file__).parent.parent.parent
 DOCUMENTS = PROJECT / "docs"
@@ -30,6 +33,11 @@ _ERRORS = re.compile(r"<!-- the errors -->\n.*?<!-- /the errors -->", re.DOTALL)
 
 FIRST_SCREEN = "<!-- the first screen of README -->"
 """Where a page gets the first screen of the README in its language."""
+
+THE_MAP = "<!-- the map of this site -->"
+"""Where a page gets a button that leads to the page of the shipped map, which is a file of its own."""
+
+MAP_FILE = "releases.html"
 
 BESIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "report-a-hole.md"}
 """Files above ``docs/`` that are pages of the site too, with the name of the page."""
@@ -109,6 +117,7 @@ def _prepare(language: Language, folder: Path, site: Path, addresses: Addresses)
         file.write_text(_led(finished, name, language), encoding="utf-8")
     if language is ENGLISH:
         shutil.copytree(DOCUMENTS / "assets", source / "assets")
+        (source / MAP_FILE).write_text(_map(), encoding="utf-8")
     config = folder / f"{source.name}.yml"
     config.write_text(yaml.safe_dump(_config(language, source, site, texts, addresses), allow_unicode=True), "utf-8")
     return config
@@ -137,10 +146,18 @@ def _completed(text: str, language: Language) -> str:
     """A page with the list and the excerpt for which it has a place."""
     if _ERRORS.search(text):
         text = _ERRORS.sub(lambda _: errors.index("../" if language.folder else ""), text)
+    if THE_MAP in text:
+        text = text.replace(THE_MAP, f"[Open the map]({MAP_FILE}){{ .md-button .md-button--primary }}")
     if FIRST_SCREEN in text:
         excerpt = _EXCERPT.search((PROJECT / language.readme).read_text(encoding="utf-8"))
         text = text.replace(FIRST_SCREEN, excerpt[1].rstrip() if excerpt else "")
     return text
+
+
+def _map() -> str:
+    """The page of what ships, without what was measured on this machine."""
+    trainers, families = (knowledge.shipped(file) for file in (knowledge.TRAINERS_FILE, knowledge.FAMILIES_FILE))
+    return render("html", knowledge.Knowledge(declared.marked(trainers), families), errors.STYLE)
 
 
 def _led(text: str, name: str, language: Language) -> str:
