@@ -109,14 +109,14 @@ def _blame(page: ErrorPage) -> Iterator[str]:
         head = ["| trainer | fails with transformers | at this line of the trainer |", "|---|---|---|"]
         yield "\n".join([*head, *map(_row, rows)])
         yield (
-            "This is from [the map](../map.md) that ships with ckptdoctor: trainers' functions with tiny models, without an engine. "
-            "`ckptdoctor known` prints it."
+            "This is from [the map](../map.md) that ships with ckptdoctor: trainers' functions with tiny models, without an "
+            "engine. `ckptdoctor known` prints it."
         )
     else:
         yield (
-            "No release in [the map](../map.md) that ships with ckptdoctor fails with this line. The map holds trainers' functions with "
-            "every release of transformers, on tiny models without an engine. It says nothing of an engine, of a model's own "
-            "code or of yours: `ckptdoctor check` runs these."
+            "No release in [the map](../map.md) that ships with ckptdoctor fails with this line. The map holds trainers' "
+            "functions with every release of transformers, on tiny models without an engine. It says nothing of an engine, of "
+            "a model's own code or of yours: `ckptdoctor check` runs these."
         )
 
 
