@@ -15,6 +15,7 @@ from tests.test_sources import committed, git, project
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "tests" / "jobs"
+README = ROOT / "README.md"
 SOUND = ROOT / "tests" / "cases" / "ckpt015_good.py"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -50,6 +51,20 @@ def test_every_command_in_the_documents_runs(command, demo_python, tmp_path):
     assert ran.status in (0, 1), ran.err
     assert "Traceback" not in ran.err
     assert ran.out or set(tmp_path.iterdir()) > before
+
+
+@pytest.mark.real
+def test_the_answer_that_the_readme_shows_is_the_real_one(demo_python):
+    """Line by line; what is left out is left out."""
+    command, *shown = re.search(r"^```console\n(\$ ckptdoctor check\n.*?)^```", README.read_text(), re.M | re.S)[
+        1
+    ].splitlines()
+    environ = {"VIRTUAL_ENV": str(demo_python.parent.parent), "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    ran = run(*shlex.split(command)[2:], environ=environ)
+    out = ran.out.replace(str(demo_python), "/envs/train/bin/python")
+    real = iter(re.sub(r"Python 3\.[\d.]+", "Python 3.11.7", out).splitlines())
+    for line in filter(None, shown):
+        assert line in real, f"{line}\n\nis not, or not at this place, in\n\n{out}"
 
 
 def clone(folder, python):

@@ -205,10 +205,14 @@ def test_the_map_is_a_page_of_the_site(built):
 
 
 def test_a_link_that_leads_nowhere_and_a_page_outside_of_the_navigation_fail_the_build(tmp_path, monkeypatch):
-    documents = shutil.copytree(site.DOCUMENTS, tmp_path / "docs")
-    (documents / "lost.md").write_text("# Lost\n\n[nowhere](nowhere.md)\n")
-    monkeypatch.setattr(site, "DOCUMENTS", documents)
-    monkeypatch.setattr(site, "made", lambda: {"reference/index.md": "# Commands\n"})
+    shutil.copytree(site.DOCUMENTS / "assets", tmp_path / "docs" / "assets")
+    (tmp_path / "docs" / "zh").mkdir()
+    for name in (site.CONFIG, f"zh/{site.CONFIG}"):
+        shutil.copy(site.DOCUMENTS / name, tmp_path / "docs" / name)
+    (tmp_path / "docs" / "lost.md").write_text("# Lost\n\n[nowhere](nowhere.md)\n")
+    monkeypatch.setattr(site, "DOCUMENTS", tmp_path / "docs")
+    monkeypatch.setattr(site, "made", dict)
+    monkeypatch.setattr(site, "_map", str)
     with pytest.raises(ValueError, match="WARNING") as caught:
         site.build(tmp_path / "site")
     assert "lost.md" in str(caught.value)

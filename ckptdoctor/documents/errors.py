@@ -42,6 +42,11 @@ class ErrorPage:
         """The file, in ``FOLDER``."""
         return f"{slug(self.text.title)}.md"
 
+    @property
+    def is_told_by_title(self) -> bool:
+        """Whether the title alone is enough for ``explain``."""
+        return bool(explain(self.text.title).rule)
+
 
 def error_pages() -> list[ErrorPage]:
     """All pages, in the order of the rules."""
@@ -84,14 +89,15 @@ def _head(page: ErrorPage) -> Iterator[str]:
     yield f"---\ntitle: {json.dumps(page.text.title)}\ndescription: {json.dumps(about)}\n---"
     yield f"# {plain(page.text.title)}"
     yield prose(page.text.about)
-    yield f"ckptdoctor calls this [{page.rule.code}](../rules/{page.rule.code}.md): {prose(page.rule.meaning)}"
+    rule = f"[{page.rule.code}](../rules/{page.rule.code}.md): {prose(page.rule.meaning)}"
+    yield f"ckptdoctor calls this {rule}" if page.is_told_by_title else f"If checkpointing is the cause, this is {rule}"
 
 
 def _commands(page: ErrorPage) -> Iterator[str]:
     yield "## One command"
     yield "Give ckptdoctor the log. It reads the text, runs nothing, and needs neither the environment nor a GPU:"
     yield "```console\n$ ckptdoctor explain train.log\n```"
-    if not explain(page.text.title).rule:
+    if not page.is_told_by_title:
         yield "The line alone shows no fault of checkpointing. Give it the whole traceback, or the whole log."
     yield (
         "If you have the environment, let it decide. This runs tiny real training steps in it, takes seconds, needs no GPU and "
@@ -157,6 +163,8 @@ def _fixes(page: ErrorPage) -> Iterator[str]:
         yield "\n".join([*head, *(_way_out(one, way) for one, way in ways)])
     found = [f"- {prose(fix)}" for fix in dict.fromkeys(_by_explain(page))]
     if found:
+        if not page.is_told_by_title:
+            yield "If checkpointing is the cause:"
         yield "\n".join(found)
     elif not ways:
         yield "The line alone does not tell what helps."
@@ -191,10 +199,14 @@ def _by_explain(page: ErrorPage) -> Iterator[str]:
 
 def _check(page: ErrorPage) -> Iterator[str]:
     releases = [f"{one.trainer}=={way.release}" for one in _failing(page) for way in one.ways if way.release]
-    tried = [*releases, "transformers==5.22.2"][0]
     yield "## Check that it is fixed"
-    yield "Try a release in an overlay before you install it. Afterwards check the environment as it is:"
-    yield f"```console\n$ ckptdoctor check --with {tried}\n$ ckptdoctor check\n```"
+    if releases:
+        yield "Try a release in an overlay before you install it. Afterwards check the environment as it is:"
+        yield f"```console\n$ ckptdoctor check --with {releases[0]}\n$ ckptdoctor check\n```"
+    else:
+        yield "Check the job with its new settings, or watch the first steps of the real one:"
+        commands = ("ckptdoctor check --job train.yaml", "ckptdoctor watch --exit-after -- python train.py")
+        yield "\n".join(["```console", *(f"$ {command}" for command in commands), "```"])
     yield "Exit status 0: what was run works. Status 3: something could not be run, and the report says what."
 
 

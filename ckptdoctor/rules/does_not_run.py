@@ -237,7 +237,7 @@ _TEXTS = (
     ErrorText(
         "ValueError: PhiForCausalLM does not support gradient checkpointing.",
         "The class in the message is the model's. transformers refuses to switch checkpointing on: the class does not declare "
-        "that it supports it.",
+        "that it supports it. `ckptdoctor known transformers==5.24.0 --model phi` says whether a release does.",
         reports=(
             "https://github.com/hiyouga/LlamaFactory/issues/1550",
             "https://github.com/huggingface/transformers/issues/17464",
