@@ -16,10 +16,13 @@ import msgspec
 import pytest
 
 import ckptdoctor.output
+from ckptdoctor import diagnose
 from ckptdoctor.model.impact import Impact
 from ckptdoctor.model.report import Report
 from ckptdoctor.output import page, render
+from ckptdoctor.output.views import probe_grid
 from tests import test_output
+from tests.conftest import call
 from tests.test_impact import WHOLE, made
 from tests.test_output import acting, failing, healthy, style, undiagnosed
 
@@ -255,3 +258,70 @@ def test_text_makes_no_element_and_no_attribute(type_):
 
     assert planted == harmless
     assert "<img src=x onerror=alert(1)>{{ 7 * 7 }}" in pages[1].text[0]
+
+
+def test_commands_write_pages(monkeypatch, tmp_path):
+    monkeypatch.setattr(diagnose, "diagnose", lambda *_: failing())
+    (tmp_path / "impact.json").write_bytes(msgspec.json.encode(WHOLE))
+
+    checked = call("check", "--format", "html=report.html", "--format", "json", cwd=tmp_path)
+    fixed = call("fix", "--format", "html", "-o", "fix.html", cwd=tmp_path)
+    compared = call("impact", "--read", "impact.json", "--format", "html", cwd=tmp_path)
+
+    assert (checked.status, fixed.status, compared.status) == (1, 1, 1)
+    assert (
+        (tmp_path / "report.html").read_text()
+        == (tmp_path / "fix.html").read_text()
+        == render("html", failing(), style())
+    )
+    assert compared.out == render("html", WHOLE, style())
+
+
+def test_the_answer_comes_before_all_else():
+    """Whoever reads no further knows what is broken, who is to blame, what to do, and what was not tried."""
+    report = msgspec.structs.replace(failing(), summary="It does not work. Not tried: FSDP2 (--engine all).")
+    parsed = Parsed(render("html", report, style()))
+
+    (head,) = (body for _, body in parsed.all("header"))
+    for part in (
+        report.findings[0].title,
+        "llamafactory 0.9.2",
+        "upgrade llamafactory to 0.9.3",
+        test_output.COMMAND,
+        "all probes ok",
+    ):
+        assert part in head
+    assert [body for _, body in parsed.all("h1")] == ["FAIL It does not work."]
+    assert "Breaks: trl 0.9.6 requires llamafactory<0.9.3" in head
+    assert "FSDP2 (--engine all)." in head
+
+
+def test_what_does_not_count_is_not_the_answer():
+    accepted = msgspec.structs.replace(failing().findings[0], accepted="ignored", reason="--ignore CKPT001")
+    parsed = Parsed(render("html", msgspec.structs.replace(failing(), findings=(accepted,)), style()))
+
+    assert "Best fix" not in parsed.all("header")[0][1]
+    assert "ignored by --ignore CKPT001: does not count" in parsed.all("main")[0][1]
+
+
+def test_what_was_applied_is_shown_with_its_diff():
+    patch = failing().findings[0].remedies[1]
+    text = render("html", healthy().with_applied((msgspec.structs.replace(patch, file="/env/f.py"),)), style())
+
+    assert "look through the partial" in Parsed(text).all("header")[0][1]
+    assert "/env/f.py" in text
+    assert Parsed(text).all("ins")
+
+
+def test_a_failure_that_does_not_count_for_the_verdict_does_not_look_like_one():
+    grids = [
+        entry for grid in probe_grid.grids(failing()) for _, cells in grid.rows for cell in cells for entry in cell
+    ]
+
+    assert {entry.look for entry in grids if failing().probes[entry.number - 1].role in ("convention", "advisory")} <= {
+        *["ok", "warned"]
+    }
+    assert {entry.look for entry in grids if failing().probes[entry.number - 1].outcome == "triggered"} == {
+        "fail",
+        "warned",
+    }
