@@ -173,7 +173,9 @@ def _families(known: Pairs, found: Sequence[Pair], family: str) -> str:
         return lacking
     text = f"This is known for {listed(some, limit=len(some))}"
     text += f", but not every pair for {listed([one for one in some if one not in every])}" if every != some else ""
-    return f" {text}; other families were not measured.{lacking}"
+    if known.engines:
+        return f" {text}; other families were not measured.{lacking}"
+    return f" {text}, without an engine such as DeepSpeed; it says nothing of other families and engines.{lacking}"
 
 
 def _models(known: Pairs, pair: Pair, family: str) -> set[str]:
@@ -218,8 +220,15 @@ def _of_one(known: Pairs, pair: Pair, family: str) -> tuple[Known, str]:
     how = "" if pair.how == "measured" else "inferred from a release with the same code where it matters, "
     how += f"measured {'here ' if pair.here else ''}on {pair.date} with torch {pair.torch}"
     what = "" if pair.works else _what_fails(known, pair, family)
-    text = f"{_named(pair)} {does}, {how}.{what} {_pins(known.found, pair)}"
+    text = f"{_named(pair)} {does}, {how}.{what}{_simulated(known, pair, family)} {_pins(known.found, pair)}"
     return "works" if pair.works else "fails", text
+
+
+def _simulated(known: Pairs, pair: Pair, family: str) -> str:
+    """A sentence on functions that were judged without the GPU that they need."""
+    cells = known.cells(pair.trainer, pair.release, pair.transformers, family)
+    names = {one.function for cell in cells for one in known.found.run_of(cell).functions if one.forward_only}
+    return f" Backward was simulated on the CPU for {listed(sorted(names))}." if names else ""
 
 
 def _pins(found: Map, pair: Pair) -> str:

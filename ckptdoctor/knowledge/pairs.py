@@ -40,6 +40,7 @@ class Pairs:
     def __init__(self, found: Map) -> None:
         self.found = found
         self.models = found.models()
+        self.engines = sorted({one.engine for run in found.runs for one in run.functions} - {"none"})
         self._cells: dict[tuple[str, str, str], list[Cell]] = {}
         for cell in found.cells:
             for name, release in cell.stack.items():
@@ -201,7 +202,8 @@ class Pairs:
             if inferred
             else ""
         )
-        return f"{how}{knowledge.measured(run, self.found)}, without an engine{gpu}"
+        alone = "" if self.engines else ", without an engine"
+        return f"{how}{knowledge.measured(run, self.found)}{alone}{gpu}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,12 +15,11 @@ from ckptdoctor.output.views.choices import Choices
 from ckptdoctor.output.views.grid import Grid
 from ckptdoctor.output.views.source_names import named
 from ckptdoctor.output.views.table import Joined, Sheet, sheets
-from ckptdoctor.rules import label_of
+from ckptdoctor.rules import RULES, label_of
 from ckptdoctor.words.escape import escaped
 from ckptdoctor.words.wording import located
 
 _LINES_SHOWN = 3
-_FIXES_NAMED = 2
 
 
 def render(found: Map, style: Style) -> str:
@@ -52,6 +51,7 @@ def with_families(found: Map, families: Map | None) -> str:
         timeline=timeline.of(found, families),
         tables=[(sheet, [[_cell(cell, sheet, grid) for cell in row.cells] for row in sheet.rows]) for sheet in joined],
         label_of=label_of,
+        meaning_of=lambda code: RULES[code].meaning if code in RULES else "",
         located=lambda places: _some([located(place) for place in places]),
         some=_some,
     )
@@ -67,11 +67,10 @@ def _cell(cell: Joined | None, sheet: Sheet, grid: Grid) -> tuple[str, list[str]
     """The look of a cell and its lines, for who runs no script."""
     if cell is None:
         return "none", []
-    fixes = [fix.what for fix in grid.fixes(cell, sheet.title)]
     lines = [
         " ".join([cell.word, *(cell.rules if cell.verdict == "fail" else [])]),
         *grid.faults(cell),
-        f"fix: {' or '.join(fixes[:_FIXES_NAMED])}" if fixes else "",
+        grid.fix_line(cell, sheet.title),
         f"{cell.measured}/{len(cell.cells)} measured",
         f"requirements forbid {cell.outside}/{len(cell.cells)}" if cell.outside else "",
     ]

@@ -74,8 +74,8 @@ function showMap(data) {
 
   function kindOf(number) {
     if (number < 0) return null;
-    const [verdict, rules, warnings, measured, total, runs, required, [outside, unmet], what, fixes] = data.kinds[number];
-    return { verdict, rules, warnings, measured, total, runs, required, outside, unmet, what: what.map((one) => data.words[one]), fixes };
+    const [verdict, rules, warnings, measured, total, runs, required, [outside, unmet], what, fixes, fix] = data.kinds[number];
+    return { verdict, rules, warnings, measured, total, runs, required, outside, unmet, what: what.map((one) => data.words[one]), fixes, fix: data.words[fix] };
   }
 
   function plural(count, noun) {
@@ -97,12 +97,6 @@ function showMap(data) {
   function outsideOf(kind) {
     if (!kind.outside) return "";
     return kind.total === 1 ? "requirements forbid it" : `requirements forbid ${kind.outside}/${kind.total}`;
-  }
-
-  /** What works instead, as the table has room for it. */
-  function fixOf(kind) {
-    const names = kind.fixes.slice(0, 2).map(([sentence]) => data.words[sentence].split(" works with ")[0]);
-    return names.length ? `fix: ${names.join(" or ")}` : "";
   }
 
   function rulesOf(kind) {
@@ -136,14 +130,14 @@ function showMap(data) {
     const element = make("td", look(kind));
     element.tabIndex = -1;
     element.setAttribute("aria-selected", "false");
-    element.setAttribute("aria-label", kind === null ? "not in the map" : [WORDS[kind.verdict], rulesOf(kind), ...kind.what, fixOf(kind), known(kind), outsideOf(kind)].filter(Boolean).join(", "));
+    element.setAttribute("aria-label", kind === null ? "not in the map" : [WORDS[kind.verdict], rulesOf(kind), ...kind.what, kind.fix, known(kind), outsideOf(kind)].filter(Boolean).join(", "));
     if (kind === null) return element;
     element.style.setProperty("--share", `${(100 * kind.measured) / kind.total}%`);
     if (every.checked) {
       element.append(MARKS[kind.verdict]);
     } else {
       element.append(make("b", "", LABELS[kind.verdict]), kind.verdict === "error" ? "" : make("span", "", rulesOf(kind)));
-      element.append(...kind.what.map((text) => make("span", "", ...spans(text))), make("span", "", fixOf(kind)));
+      element.append(...kind.what.map((text) => make("span", "", ...spans(text))), make("span", "", kind.fix));
       element.append(make("span", "", `${kind.measured}/${kind.total} measured`), make("span", "", outsideOf(kind)));
     }
     return element;
@@ -416,7 +410,11 @@ function showQuestion(data, isShipped) {
     addSelector("release", "Its release", "any release", []);
   }
   const groups = trainers.length ? [["Measured with trainers", data.models], ["Measured without a trainer", others]] : [["", others]];
-  addSelector("model", "Your model family", trainers.length ? `all measured: ${data.models.join(", ")}` : "choose one", groups);
+  // With one family there is nothing to choose.
+  if (trainers.length ? data.models.length + others.length > 1 : others.length) {
+    const all = trainers.length ? `all measured: ${data.models.join(", ")}` : "choose one";
+    addSelector("model", "Your model family", others.length === 1 && !trainers.length ? null : all, groups);
+  }
 
   function addSelector(name, text, any, groups) {
     const select = make("select", "");

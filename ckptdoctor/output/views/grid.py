@@ -19,6 +19,7 @@ from ckptdoctor.words.wording import gist
 
 NOT_IN_THE_MAP = -1
 _MOST_FIXES = 3
+_FIXES_NAMED = 2
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,14 @@ class Grid:
             by_command[what, command] += count
         return [Fix(what, what, command, count) for (what, command), count in by_command.most_common(_MOST_FIXES)]
 
+    def fix_line(self, cell: Joined, title: str) -> str:
+        """What works instead, as a cell has room for it: what does so everywhere in it, else the first with its number."""
+        fixes, total = self.fixes(cell, title), len(cell.cells)
+        everywhere = [fix.what for fix in fixes if fix.count == total][:_FIXES_NAMED]
+        if everywhere:
+            return f"fix: {' or '.join(everywhere)}"
+        return f"fix: {fixes[0].what}, for {fixes[0].count} of {total}" if fixes else ""
+
     def _view(self, sheet: Sheet) -> dict[str, Any]:
         rows = [
             {"label": row.label, "cells": [self._number(cell, sheet.title) for cell in row.cells]} for row in sheet.rows
@@ -101,7 +110,7 @@ class Grid:
         kind = (
             *(cell.verdict, cell.rules, cell.warnings, cell.measured, len(cell.cells), runs),
             *(tuple(map(self._text, required)), (cell.outside, unmet)),
-            *(tuple(map(self._text, self.faults(cell))), fixes),
+            *(tuple(map(self._text, self.faults(cell))), fixes, self._text(self.fix_line(cell, title))),
         )
         return self._kinds.setdefault(kind, len(self._kinds))
 
