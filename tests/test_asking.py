@@ -152,3 +152,17 @@ def test_a_pair_without_a_verdict_says_why():
     assert said.summary.startswith(
         "llamafactory 0.9.3 with transformers 4.51.3 was tried and could not be diagnosed: It cannot be imported."
     )
+
+
+def test_a_family_that_was_not_measured_is_told_so_first():
+    said = summary_of("llamafactory==0.9.5", "transformers==5.22.2", "--model", "qwen3")
+
+    assert said.startswith(
+        "qwen3 was not measured with a trainer; other families: llamafactory 0.9.5 with transformers"
+    )
+
+
+def test_a_family_that_no_trainer_was_measured_with_in_a_release_is_named():
+    said = summary_of("llamafactory==0.9.4", "transformers==4.45.2", "--model", "glm4")
+
+    assert said.endswith("glm4 was not measured in transformers 4.45.2 with any trainer: that release may lack it.")

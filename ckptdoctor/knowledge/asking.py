@@ -101,8 +101,14 @@ def of_releases(known: Pairs, asked: Mapping[str, Sequence[str]], exact: Mapping
         found = [pair for pair in found if MODEL_LIBRARY in asked or pair.trainer in asked]
     said, summary = _summary(known, found, family)
     if not found and len(trainers) == 1:
-        summary = _undecided(known, trainers[0], exact, family) or summary
-    summary = f"{summary}{_when(found)}{_families(known, found, family)}" if found else summary
+        summary = _undecided(known, trainers[0], exact, family) or f"{summary}{_lacking(known, exact, family)}"
+    if found:
+        others = (
+            ""
+            if not family or family in known.models
+            else f"{family} was not measured with a trainer; other families: "
+        )
+        summary = f"{others}{summary}{_when(found)}{_families(known, found, family)}"
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
         nearest = tuple(known.nearest(trainers[0], dict(exact), family))
@@ -168,14 +174,13 @@ def _families(known: Pairs, found: Sequence[Pair], family: str) -> str:
     there = [_models(known, pair, family) for pair in found]
     some = [model for model in known.models_for(family) if any(model in models for models in there)]
     every = [model for model in some if all(model in models for models in there)]
-    lacking = f" {family} was not measured." if family and family not in known.models else ""
     if not "".join(some):
-        return lacking
+        return ""
     text = f"This is known for {listed(some, limit=len(some))}"
     text += f", but not every pair for {listed([one for one in some if one not in every])}" if every != some else ""
     if known.engines:
-        return f" {text}; other families were not measured.{lacking}"
-    return f" {text}, without an engine such as DeepSpeed; it says nothing of other families and engines.{lacking}"
+        return f" {text}; other families were not measured."
+    return f" {text}, without an engine such as DeepSpeed; it says nothing of other families and engines."
 
 
 def _models(known: Pairs, pair: Pair, family: str) -> set[str]:
@@ -253,6 +258,14 @@ def _what_fails(known: Pairs, pair: Pair, family: str) -> str:
     text += f" Checkpoint functions that fail: {listed(sorted(failing))}." if failing else ""
     text += f" Functions that train: {listed(sorted(training))}." if training else ""
     return text
+
+
+def _lacking(known: Pairs, exact: Mapping[str, str], family: str) -> str:
+    """A sentence on a family that no trainer was measured with in a release."""
+    library = exact.get(MODEL_LIBRARY, "")
+    if family not in known.models or library not in known.found.axes[MODEL_LIBRARY] or known.has(library, family):
+        return ""
+    return f" {family} was not measured in transformers {library} with any trainer: that release may lack it."
 
 
 def _undecided(known: Pairs, trainer: str, exact: Mapping[str, str], family: str) -> str:

@@ -41,6 +41,7 @@ class Pairs:
         self.found = found
         self.models = found.models()
         self.engines = sorted({one.engine for run in found.runs for one in run.functions} - {"none"})
+        self._there = {(cell.stack.get(MODEL_LIBRARY), cell.model) for cell in found.cells}
         self._cells: dict[tuple[str, str, str], list[Cell]] = {}
         for cell in found.cells:
             for name, release in cell.stack.items():
@@ -54,6 +55,10 @@ class Pairs:
     def models_for(self, family: str) -> list[str]:
         """The families that must agree: the one that is asked for if it was measured, else all."""
         return [family] if family in self.models else self.models
+
+    def has(self, library: str, family: str) -> bool:
+        """Whether the map has anything of a family in a release of transformers."""
+        return (library, family) in self._there
 
     def cells(self, trainer: str, release: str, transformers: str, family: str = "") -> list[Cell]:
         """The cells of a pair, of the families that must agree."""

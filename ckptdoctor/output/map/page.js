@@ -391,7 +391,7 @@ function showMap(data) {
 
 function showQuestion(data, isShipped) {
   const LIBRARY = "transformers";
-  const BADGES = { works: ["ok", "✓ WORKS"], fails: ["fail", "✕ FAILS"], "some work": ["error", "◐ SOME WORK"], "not known": ["error", "? NOT KNOWN"] };
+  const BADGES = { works: ["ok", "✓ WORKS"], fails: ["fail", "✕ FAILS"], "some work": ["error", "◐ SOME WORK"], "not known": ["error", "? NOT KNOWN"], "not measured": ["error", "? NOT MEASURED"] };
   const PLAIN = /^[\w.+-]+$/;
   const form = document.getElementById("question");
   const box = document.getElementById("answer");
@@ -526,12 +526,14 @@ function showQuestion(data, isShipped) {
     const parts = unknown.map((text) => make("p", "unknown", text));
     box.className = unknown.length ? "error" : "";
     if (told) {
-      const [look, words] = BADGES[told.known];
+      // What is known of other families is no verdict on this one.
+      const isOfOthers = asked.trainer && asked.family && !data.models.includes(asked.family);
+      const [look, words] = BADGES[isOfOthers ? "not measured" : told.known];
       box.className = unknown.length ? "error" : look;
       const [first, ...rest] = told.sentences;
       if (unknown.length) parts.push(make("p", "soft", "Of the rest of the question, this is known:"));
       const name = title(asked);
-      if (!first.startsWith(name)) parts.push(make("p", "", make("b", "", name)));
+      if (!first.includes(name)) parts.push(make("p", "", make("b", "", name)));
       parts.push(make("p", "lead", make("span", `badge ${look}`, words), " ", ...spans(first)));
       if (rest.length) parts.push(make("ul", "", ...rest.map((text) => make("li", "", ...spans(text)))));
       if (told.nearest.length) parts.push(make("h3", "", told.known === "fails" ? "How to fix it: the nearest releases that work" : "Releases that work"), fixList(told.nearest));
