@@ -92,6 +92,12 @@ TINY_PARTS: dict[str, Any] = {
     "linear_num_value_heads": 4,
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
+    "linear_num_heads": 4,
+    "linear_head_dim": 8,
+    # state-space layers: without kernels they compute whole chunks, however short the text
+    "mamba_chunk_size": 8,
+    "mamba_d_state": 16,
+    "ssm_state_size": 16,
     "global_head_dim": 8,
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": VOCABULARY,
@@ -190,8 +196,14 @@ def _fit(config: Any) -> None:
     if getattr(config, "is_encoder_decoder", False) and _setting(config, "decoder_start_token_id") is None:
         config.decoder_start_token_id = 0
     if _setting(config, "mamba_n_heads") and isinstance(size, int):
-        width = int(_setting(config, "mamba_d_ssm") or (_setting(config, "mamba_expand") or 1) * size)
+        width = int(_setting(config, "mamba_expand") or 1) * size
         fitted.update(mamba_n_heads=4, mamba_d_head=width // 4, mamba_n_groups=1)
+        if _setting(config, "mamba_d_ssm"):
+            fitted["mamba_d_ssm"] = width
+    if _setting(config, "mamba_num_heads") and _setting(config, "mamba_head_dim") and isinstance(size, int):
+        fitted.update(mamba_num_heads=4, mamba_head_dim=int(_setting(config, "expand") or 1) * size // 4, n_groups=1)
+    if any(_setting(config, name) for name in ("state_size", "ssm_state_size", "mamba_d_state")):
+        fitted["chunk_size"] = TINY_PARTS["mamba_chunk_size"]
     if isinstance(ratio := _setting(config, "pixel_shuffle_ratio"), float) and isinstance(size, int):
         fitted["intermediate_size"] = int(size / ratio**2)  # pixels become channels
     if _setting(config, "intermediate_layers_indices") and isinstance(size, int):

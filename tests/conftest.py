@@ -28,6 +28,7 @@ LONGEST = (
     "models",
     "variants",
     "watch",
+    "axolotl_job",
     "docs",
     "robust",
     "stacks",

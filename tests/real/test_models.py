@@ -1,4 +1,4 @@
-"""Models of several parts at full size, built tiny by the class that a trainer builds, with their images."""
+"""Models at full size, most of several parts, built tiny by the class that a trainer builds, with their images."""
 
 import json
 import shutil
@@ -45,8 +45,9 @@ def reports(torch_python):
     return {folder.name: measured(torch_python, *asked, "--model", folder) for folder in sorted(MODELS.iterdir())}
 
 
-def test_full_size_models_of_several_parts_fit_into_a_gigabyte_and_a_minute(reports):
-    assert set(reports) == {"gemma3", "llama4", "mllama", "qwen3_vl"}
+def test_full_size_models_fit_into_a_gigabyte_and_a_minute(reports):
+    """Also one with state-space layers, which compute whole chunks without kernels: 256 tokens where there are few."""
+    assert set(reports) == {"falcon_h1", "gemma3", "llama4", "mllama", "qwen3_vl"}
     for name, (_, peak, seconds) in reports.items():
         assert peak < 1e9, name
         assert seconds < 60, name
