@@ -114,7 +114,8 @@ def _with_remedies(
 
 
 def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: Found, notes: list[str]) -> Report:
-    verdict, summary = found.verdict(found.where(probes.how), probes.stand_in)
+    where = found.where(probes.how)
+    verdict, summary = found.verdict(where, probes.stand_in)
     return Report(
         schema=SCHEMA,
         version=__version__,
@@ -125,6 +126,7 @@ def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: F
         findings=found.findings,
         job=probes.job,
         notes=(*probes.notes, *plan.notes, *found.notes(), *_known(probes, environment, found), *notes),
+        headline=found.verdict(where, probes.stand_in, brief=True)[1],
     )
 
 

@@ -82,7 +82,7 @@ def test_it_can_be_selected_and_ignored():
 
 @pytest.mark.parametrize(
     ("format_", "label"),
-    [("text", "  called at    transformers"), ("markdown", "Called at"), ("sarif", CODE), ("junit", "called at ")],
+    [("text", "^ called here"), ("markdown", "Called at"), ("sarif", CODE), ("junit", "called at ")],
 )
 def test_every_format_names_it_and_its_line_by_its_label(format_, label):
     text = render(format_, report_of(test_findings.judge(make=bad)), PLAIN)

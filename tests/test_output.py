@@ -351,8 +351,7 @@ def test_formats_say_where_no_release_helps(name):
     assert "No release of llamafactory up to 0.9.5 works." in shown
 
 
-@pytest.mark.parametrize("name", ["text", "markdown"])
-def test_what_a_change_means_for_files_is_shown(name):
+def test_what_a_change_means_for_files_is_shown():
     report = failing()
     report = changed(
         report,
@@ -360,41 +359,50 @@ def test_what_a_change_means_for_files_is_shown(name):
         ["--- a/requirements.txt\n+++ b/requirements.txt\n@@ -1 +1 @@\n-a==1\n+a==2\n"],
     )
 
-    assert "+a==2" in render(name, report, PLAIN)
+    assert "+a==2" in render("markdown", report, PLAIN)
+    for whole in (style(verbose=True), style(remedies=True)):
+        assert "+a==2" in render("text", report, whole)
 
 
 # -- text -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failure_reads_from_the_verdict_to_the_table():
+def test_a_failure_reads_from_the_fault_to_the_verdict_and_the_command_that_fixes_it():
     lines = render("text", failing(), PLAIN).splitlines()
 
     assert lines[0] == "ckptdoctor 0.1.0 · /opt/train/bin/python · Python 3.11.7 · cpu"
     assert lines[1] == "torch 2.13.0+cpu · transformers 4.51.3 · deepspeed 0.16.4 · llamafactory 0.9.2"
-    assert lines[3].startswith("FAIL  gradient checkpointing of llamafactory")
-    starts = ["FAIL", "CKPT001  error  ", "  fixes", "notes", "what was run (13 probes, 31.4 s)", "calling conv"]
+    assert lines[3].startswith("error[CKPT001]: the checkpoint function reads")
+    starts = ["error[", "  AttributeError: ", "  ruled out: ", "  fix: ", "tried ", "note: ", "FAIL  ", "fix: "]
     at = [next(number for number, line in enumerate(lines) if line.startswith(start)) for start in starts]
     assert at == sorted(at)
+    assert lines[-4].startswith("FAIL  gradient checkpointing of llamafactory 0.9.2 breaks")
+    assert " ".join(lines[-4:-2]).endswith("; 13 probes,   31.4 s.")
+    assert lines[-2:] == ["fix: upgrade llamafactory to 0.9.3 [version, all probes ok]", f"  {COMMAND}"]
 
 
 def test_a_finding_names_who_did_what():
     text = render("text", failing(), PLAIN)
 
     for part in (
-        "  what         AttributeError: 'functools.partial' object has no attribute '__self__'\n",
-        "  read by      llamafactory 0.9.2, llamafactory/model/model_utils/checkpointing.py:86\n",
-        '                 module: "torch.nn.Module" = func.__self__\n',
-        "  passed by    transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577\n",
-        "                 functools.partial(Glm4DecoderLayer.__call__)\n",
-        "  ruled out    deepspeed 0.16.4: it also fails without deepspeed\n",
-        "    1. [version, all probes ok] upgrade llamafactory to 0.9.3\n",
-        "    2. [patch] look through the partial\n",
-        "trl 0.9.6 requires llamafactory<0.9.3\n",
-        "  more: ckptdoctor rule CKPT001\n",
+        "  AttributeError: 'functools.partial' object has no attribute '__self__'\n",
+        "   --> llamafactory 0.9.2, llamafactory/model/model_utils/checkpointing.py:86\n"
+        '   86 | module: "torch.nn.Module" = func.__self__\n'
+        f"      | {'^' * 41} read here\n"
+        "   --> transformers 4.51.3, transformers/models/glm4/modeling_glm4.py:577\n"
+        "  577 | layer_outputs = f(\n"
+        f"      | {'-' * 18} passed here\n",
+        "  ruled out: deepspeed 0.16.4: it also fails without deepspeed\n",
+        "  fix: upgrade llamafactory to 0.9.3 [version, all probes ok]\n",
+        "    other changes of 0.9.3; probes run here; breaks trl 0.9.6 requires llamafactory<0.9.3\n",
+        "  It expects a bound method and was handed a partial. More: ckptdoctor rule CKPT001\n",
+        "  other fix: look through the partial [patch, not run here; diff: -v]\n",
     ):
         assert part in text
-    assert " and 2 more (5 probes) fixes" in " ".join(text.split())
     assert SITE not in text
+    assert "seen in: glm4/llamafactory/none, glm4/llamafactory/zero1, " in render(
+        "text", failing(), style(verbose=True)
+    )
 
 
 def test_a_rule_without_a_callable_does_not_speak_of_reading():
@@ -407,9 +415,10 @@ def test_a_rule_without_a_callable_does_not_speak_of_reading():
 
     text = render("text", report, PLAIN)
 
-    assert "  where        llamafactory 0.9.2, " in text
-    assert "  what         It expects a bound method" in text
-    assert "read by" not in text
+    assert "  --> llamafactory 0.9.2, " in text
+    assert "^ here\n" in text
+    assert "  It expects a bound method" in text
+    assert "read here" not in text
     assert "passed by" not in text
 
 
@@ -417,44 +426,78 @@ def test_a_file_outside_of_site_packages_is_named_whole():
     report = failing()
     report = changed(report, "findings[0].culprit", Place("/srv/run/my_checkpoint.py", 3))
 
-    assert "  read by      /srv/run/my_checkpoint.py:3\n" in render("text", report, PLAIN)
+    assert "--> /srv/run/my_checkpoint.py:3: read here\n" in render("text", report, PLAIN)
 
 
 def test_no_finding_no_fault():
     text = render("text", healthy(), PLAIN)
 
-    assert "\nOK  gradient checkpointing works\n" in text
+    assert text.endswith("\nOK  gradient checkpointing works; 2 probes, 4.0 s.\n")
     assert "convention" not in text
-    assert "notes" not in text
+    assert "note" not in text
+
+
+def test_a_list_of_what_was_run_goes_with_the_verdict_in_short():
+    report = msgspec.structs.replace(
+        healthy(),
+        summary="It works with all of these. Not tried: FSDP2 (--engine all).",
+        headline="It works.",
+        notes=("Not tried: LoRA (--thorough).", "Another note."),
+    )
+    tried, whole = render("text", report, PLAIN), render("text", report, style(probes=False))
+
+    end = "note: Another note.\nnot tried: FSDP2 (--engine all); LoRA (--thorough)\n"
+    assert tried.endswith(f"tried llamafactory: 1 ok (no engine)\n{end}OK  It works; 2 probes, 4.0 s.\n")
+    assert whole.endswith(f"{end}OK  It works with all of these.\n")
+
+
+def test_what_was_not_tried_takes_one_line_of_a_failure():
+    report = changed(failing(), "summary", f"It fails. Not tried: {', '.join(['an engine'] * 20)} (--engine all).")
+
+    short, long = (render("text", report, style(width=80, verbose=verbose)) for verbose in (False, True))
+
+    [line] = [line for line in short.splitlines() if line.startswith("not tried: ")]
+    assert line.endswith("an engine, ... (-v: all)")
+    assert len(line) <= 80
+    assert " ".join(long.split()).count("an engine") == 20
 
 
 def test_what_cannot_be_diagnosed_says_so():
     text = render("text", undiagnosed(), PLAIN)
 
-    assert "\nCANNOT BE DIAGNOSED  torch is not installed in the target\n" in text
-    assert "what was run" not in text
+    assert text.endswith("\nCANNOT BE DIAGNOSED  torch is not installed in the target\n")
+    assert "tried" not in text
 
 
-def test_grids_hold_every_probe_and_mark_the_advisory():
-    text = render("text", failing(), PLAIN)
-    ran, conventions = text.split("what was run")[1].split("calling conventions")
+def test_each_function_has_a_line_and_the_advisory_does_not_count():
+    lines = render("text", failing(), PLAIN).splitlines()
 
-    assert [" ".join(line.split()) for line in ran.strip().splitlines()[1:]] == [
-        "model glm4",
-        "checkpoint function none zero3",
-        "------------------- ---- -----",
-        "no checkpointing ok",
-        "torch:reentrant ok",
-        "llamafactory CKPT001 CKPT001",
-        "unsloth failed*",
-        "* advisory: does not count for the verdict",
+    assert [line for line in lines if line.startswith("tried ")] == [
+        "tried unsloth, which does not count: 1 failed (no engine)",
+        "tried torch:reentrant: 1 ok (no engine)",
+        "tried llamafactory: 2 with CKPT001 (no engine, zero3)",
     ]
-    assert conventions.splitlines()[1].split() == [
-        *["checkpoint", "function", "bound-method"],
-        *["partial-bound", "partial-call", "module"],
-    ]
-    assert conventions.splitlines()[3].split() == ["torch:reentrant", "ok", "ok", "ok", "ok"]
-    assert conventions.splitlines()[4].split() == ["llamafactory", "ok", "CKPT001", "CKPT001", "crashed"]
+
+
+def test_a_step_without_checkpointing_has_a_line_if_it_fails():
+    report = changed(healthy(), "probes[0]", probe("none", "crashed", role="control"))
+
+    assert "tried no checkpointing: 1 crashed (no engine)\n" in render("text", report, PLAIN)
+
+
+def test_functions_that_fared_alike_share_a_line_that_names_what_it_holds():
+    names = ["torch:reentrant", "torch:non-reentrant", "mine"]
+    engines = ["none", "zero0", "zero1", "zero2", "zero3", "ddp", "fsdp2"]
+    probes = [probe(name, engine=engine) for name in names for engine in engines]
+    probes[-1] = probe("mine", "triggered", engine="fsdp2", rules=["CKPT010"])
+    report = msgspec.structs.replace(healthy(), probes=tuple(probes))
+
+    wide, narrow, least = (render("text", report, style(width=width)).splitlines() for width in (100, 68, 40))
+
+    assert "tried torch:reentrant/non-reentrant: 7 ok each (no engine, zero0-3, ddp, fsdp2)" in wide
+    assert "tried mine: 1 with CKPT010 (fsdp2); 6 ok (no engine, zero0-3, ddp)" in wide
+    assert "tried torch:reentrant/non-reentrant: 7 ok each (no engine, 6 more)" in narrow
+    assert "tried mine: 1 with CKPT010 (fsdp2); 6 ok" in least
 
 
 def test_the_long_table_holds_every_probe_and_marks_the_advisory():
@@ -477,36 +520,32 @@ def test_models_are_kept_apart():
         ),
     )
 
-    ran = render("text", report, PLAIN).split("what was run")[1].split("calling conventions")[0]
+    lines = render("text", report, PLAIN).splitlines()
 
-    grids = {part.split()[0]: part for part in ran.split("  model ")[1:]}
-    assert list(grids) == ["glm4", "/srv/models/qwen", "llama"]
-    assert "  llamafactory         CKPT001  CKPT001\n" in grids["glm4"]
-    assert "  llamafactory         ok\n" in grids["/srv/models/qwen"]
-    assert "  llamafactory         crashed\n" in grids["llama"]
+    assert "tried llamafactory on glm4: 2 with CKPT001 (no engine, zero3)" in lines
+    assert "tried llamafactory on /srv/models/qwen: 1 ok (no engine)" in lines
+    assert "tried llamafactory on llama: 1 crashed (no engine)" in lines
 
 
-def test_a_chosen_convention_and_packing_have_rows_of_their_own():
+def test_a_chosen_convention_and_packing_are_named():
     report = healthy()
     packed = msgspec.structs.replace(probe("llamafactory", "crashed"), variant="packed")
     report = changed(
         report, "probes", (*report.probes, probe("llamafactory", "timeout", convention="partial-call"), packed)
     )
 
-    lines = [line.split() for line in render("text", report, PLAIN).splitlines()]
+    text = render("text", report, PLAIN)
 
-    assert ["llamafactory", "ok"] in lines
-    assert ["llamafactory", "/", "partial-call", "timeout"] in lines
-    assert ["llamafactory", "/", "packed", "crashed"] in lines
+    assert "tried llamafactory: 1 timeout (partial-call); 1 crashed (packed); 1 ok (no engine)\n" in text
 
 
-def test_a_convention_that_a_model_was_seen_to_use_makes_no_row():
+def test_a_convention_that_a_model_was_seen_to_use_is_not_named():
     report = healthy()
     report = changed(
         report, "probes", [msgspec.structs.replace(one, calling_convention="partial-bound") for one in report.probes]
     )
 
-    assert "  llamafactory         ok\n" in render("text", report, PLAIN)
+    assert "tried llamafactory: 1 ok (no engine)\n" in render("text", report, PLAIN)
 
 
 def test_what_was_judged_on_its_forward_only_does_not_pass_for_the_whole_step():
@@ -515,7 +554,7 @@ def test_what_was_judged_on_its_forward_only_does_not_pass_for_the_whole_step():
 
     report = changed(report, "probes[1].error", "AssertionError: Torch not compiled with CUDA enabled")
 
-    assert "  llamafactory         ok (simulated)\n" in render("text", report, PLAIN)
+    assert "tried llamafactory: 1 ok, backward simulated on CPU (no engine)\n" in render("text", report, PLAIN)
     for name in ("text", "markdown"):
         shown = render(name, report, style(verbose=True))
         assert "backward simulated on CPU" in shown
@@ -532,18 +571,11 @@ def test_the_convention_column_comes_with_a_convention():
 
 
 def test_a_narrow_terminal_gets_lists_for_tables():
-    text = render("text", failing(), style(width=40))
+    text = render("text", failing(), style(width=40, verbose=True))
 
     assert "- llamafactory: bound-method ok,\n  partial-bound CKPT001,\n" in text
     assert "-----" not in text.split("calling conventions")[1]
-    assert "  read by\n    llamafactory 0.9.2,\n" in text
-
-
-def test_a_list_leaves_out_what_was_not_run():
-    text = render("text", failing(), style(width=30))
-
-    assert "- unsloth: none failed*\n" in text
-    assert "- llamafactory: none CKPT001,\n  zero3 CKPT001\n" in text
+    assert "   --> llamafactory 0.9.2,\n       llamafactory/model/" in text
 
 
 def test_a_narrow_terminal_gets_a_list_for_the_long_table():
@@ -565,34 +597,23 @@ def test_only_what_must_not_be_broken_is_wider_than_the_terminal(case, width, ve
 
 
 @pytest.mark.parametrize("width", [30, 100])
-@pytest.mark.parametrize("role", ["subject", "convention"])
 @pytest.mark.parametrize("failure_first", [False, True])
-def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell(role, width, failure_first):
+def test_a_failure_is_not_hidden_by_a_probe_in_the_same_cell(width, failure_first):
     report = healthy()
-    pair = [probe("mine", "crashed", role=role), probe("mine", role=role), probe("mine", role=role)]
+    pair = [probe("mine", "crashed", role="convention"), *[probe("mine", role="convention")] * 2]
     report = msgspec.structs.replace(report, probes=(*report.probes, *(pair if failure_first else pair[::-1])))
 
-    shown = " ".join(render("text", report, style(width=width)).replace(":", " ").split())
+    shown = " ".join(render("text", report, style(width=width, verbose=True)).replace(":", " ").split())
 
     assert ("crashed / ok" if failure_first else "ok / crashed") in shown
-
-
-def test_a_grid_is_turned_before_it_becomes_a_list():
-    report = healthy()
-    report = changed(report, "probes", [probe("llamafactory", engine=f"engine-{number}") for number in range(12)])
-
-    lines = render("text", report, PLAIN).split("model glm4")[1].splitlines()
-
-    assert lines[1].split() == ["engine", "llamafactory"]
-    assert lines[14].split() == ["engine-11", "ok"]
 
 
 def test_an_ordinary_terminal_gets_tables():
     short, long = (render("text", failing(), style(width=80, verbose=verbose)) for verbose in (False, True))
 
-    assert "  checkpoint function  none     zero3\n" in short
     assert "  model  checkpoint function  engine  outcome" in long
-    assert "bound-method  partial-bound" in short
+    assert "bound-method  partial-bound" in long
+    assert "checkpoint function  " not in short
 
 
 def test_a_wide_matrix_of_conventions_is_turned_before_it_becomes_a_list():
@@ -607,7 +628,7 @@ def test_a_wide_matrix_of_conventions_is_turned_before_it_becomes_a_list():
         ],
     )
 
-    lines = render("text", report, PLAIN).split("calling conventions")[1].splitlines()
+    lines = render("text", report, style(verbose=True)).split("calling conventions")[1].splitlines()
 
     assert lines[1].split() == ["convention", "torch:reentrant", "llamafactory"]
     assert lines[14].split() == ["convention-11", "ok", "ok"]
@@ -615,7 +636,7 @@ def test_a_wide_matrix_of_conventions_is_turned_before_it_becomes_a_list():
 
 @pytest.mark.parametrize("width", [40, 100])
 def test_commands_and_diffs_are_whole(width):
-    lines = [line[9:] for line in render("text", failing(), style(width=width)).splitlines()]
+    lines = [line[6:] for line in render("text", failing(), style(width=width, remedies=True)).splitlines()]
 
     assert COMMAND in lines
     at = lines.index(DIFF.splitlines()[0])
@@ -662,19 +683,20 @@ def test_what_came_out_of_the_cache_says_so():
     report = healthy()
     report = changed(report, "cached", True)
 
-    assert "(2 probes, from the cache)" in render("text", report, PLAIN)
+    assert "OK  gradient checkpointing works; 2 probes, cached.\n" in render("text", report, PLAIN)
 
 
 def test_a_line_that_raises_reads_nothing():
     report = failing()
     [at] = [at for at, one in enumerate(report.findings) if one.rule == "CKPT001"]
-    assert "  read by " in render("text", report, PLAIN)
+    assert " read here\n" in render("text", report, PLAIN)
     report = changed(report, f"findings[{at}].culprit.code", "raise ValueError(function)")
-    assert "  read by " not in render("text", report, PLAIN)
+    assert " read here\n" not in render("text", report, PLAIN)
+    assert " raised here\n" in render("text", report, PLAIN)
     assert "Read by" not in render("markdown", report, PLAIN)
 
 
-def test_what_was_tried_the_other_way_round_has_a_row_of_its_own():
+def test_what_was_tried_the_other_way_round_is_named():
     report = healthy()
     report = changed(
         report,
@@ -687,6 +709,4 @@ def test_what_was_tried_the_other_way_round_has_a_row_of_its_own():
     report = changed(report, "probes[0].id", "glm4/llamafactory/none/non-reentrant")
     report = changed(report, "probes[1].id", "glm4/llamafactory/none/reentrant")
     report = changed(report, "probes[1].role", "control")
-    text = render("text", report, PLAIN)
-    assert "CKPT007 / ok" not in text
-    assert "  llamafactory / reentrant  ok\n" in text
+    assert "tried llamafactory: 1 with CKPT007 (no engine); 1 ok (reentrant)\n" in render("text", report, PLAIN)

@@ -259,7 +259,8 @@ def test_other_values_are_tried_on_a_model_of_the_users_choice_and_in_jobs(tmp_p
 def test_variants_that_only_thorough_tries_are_named():
     packages = environment("torch==2.13.0", "transformers==5.13.1", "deepspeed==0.19.2", "peft==0.19.1")
     [note] = plan.make(packages, Options()).notes
-    assert note.startswith("Not tried without --thorough: gradient accumulation")
+    assert note.startswith("Not tried: gradient accumulation, ")
+    assert note.endswith(" (--thorough).")
     assert "LoRA under" in note
     assert "ZeRO 0" in note
     assert "3" not in note

@@ -78,7 +78,7 @@ def _fix(
     report = carry_out.with_edits(report, files)
     report = report.with_notes(carry_out.notes(report))
     if not apply_ or report.verdict == "ok":
-        to.show(report, probes=False)
+        to.show(report, probes=False, remedies=True)
     if constraints and report.verdict == "fail":
         printing.write(carry_out.constraints(report), constraints)
     return _apply(request, report, force, to) if apply_ and report.verdict == "fail" else report.status
@@ -96,7 +96,7 @@ def _apply(request: Request, report: Report, force: bool, to: Destination) -> in
     with progress.reporter("fix", progress.of_request(again)) as reporter:
         after = diagnose(again, reporter)
     after = after.with_applied(carry_out.applied(report)).with_notes(carry_out.notes(after))
-    to.show(after, probes=False)
+    to.show(after, probes=False, remedies=True)
     return after.status
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
+from ckptdoctor.cli import hyperlinks
 from ckptdoctor.cli.grouping import Command, grouped
 from ckptdoctor.errors import UsageFault
 from ckptdoctor.output import USUAL, Style, formats, render
@@ -31,16 +32,17 @@ class Destination(NamedTuple):
     format: str
     file: str = ""
 
-    def show(self, value: Any, verbose: bool = False, probes: bool = True) -> None:
+    def show(self, value: Any, verbose: bool = False, probes: bool = True, remedies: bool = False) -> None:
         """Print a value, or write it to the file.
 
         Args:
             value: Something that has the format.
             verbose: Whether to add tracebacks and the output of failed probes.
-            probes: Whether to add the tables of what was run.
+            probes: Whether to say what was run.
+            remedies: Whether to show all of each remedy.
         """
         file = self.file or None
-        write(render(self.format, value, style(file, verbose, probes)), file)
+        write(render(self.format, value, style(file, verbose, probes, remedies=remedies)), file)
 
 
 def format_options(subject: str) -> Callable[[Command], Command]:
@@ -160,21 +162,30 @@ def append(text: str, file: str) -> None:
         raise UsageFault(f"{file} cannot be written: {error.strerror}.", "unset the variable that names it") from error
 
 
-def style(file: str | None, verbose: bool = False, probes: bool = True, stream: TextIO | None = None) -> Style:
-    """How to print: colour on a terminal only, and never with ``NO_COLOR``.
+def style(
+    file: str | None,
+    verbose: bool = False,
+    probes: bool = True,
+    stream: TextIO | None = None,
+    remedies: bool = False,
+) -> Style:
+    """How to print: colour on a terminal only, never with ``NO_COLOR``, nor on one that says that it is dumb.
 
     Args:
         file: The file that is written; nothing for a stream.
         verbose: Whether to add tracebacks and the output of failed probes.
-        probes: Whether to add the tables of what was run.
+        probes: Whether to say what was run.
         stream: Standard output if it is not another one.
+        remedies: Whether to show all of each remedy.
     """
     stream = stream or sys.stdout
     terminal = file is None and stream.isatty()
     return Style(
-        color=terminal and not os.environ.get("NO_COLOR"),
+        color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
         width=shutil.get_terminal_size((100, 24)).columns if terminal else 100,
         verbose=verbose,
         unicode=file is not None or "utf" in (stream.encoding or "").lower(),
         probes=probes,
+        remedies=remedies,
+        links=file is None and hyperlinks.opened(os.environ, terminal),
     )

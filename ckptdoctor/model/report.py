@@ -181,7 +181,7 @@ class Report(msgspec.Struct, frozen=True):
     """Of ckptdoctor."""
     verdict: Verdict
     summary: str
-    """The verdict in one sentence."""
+    """The verdict in one sentence, what it was reached with, and what was not tried."""
     environment: Environment
     probes: tuple[ProbeResult, ...]
     findings: tuple[Finding, ...]
@@ -193,6 +193,8 @@ class Report(msgspec.Struct, frozen=True):
     """Where what was run here differs from what was measured of the same files: a finding about ckptdoctor's knowledge."""
     applied: tuple[Remedy, ...] = ()
     """What ``ckptdoctor fix --apply`` changed in the environment before this diagnosis."""
+    headline: str = ""
+    """The verdict in the fewest words, to go with a list of what was run; empty where there is only ``summary``."""
     seconds: float = 0.0
     cached: bool = False
     gate: Gate | None = None

@@ -25,7 +25,9 @@ class Style:
         width: Columns of the terminal.
         verbose: Whether to add tracebacks and the output of failed probes.
         unicode: Whether anything beyond ASCII may be written.
-        probes: Whether to add the tables of what was run.
+        probes: Whether to say what was run.
+        remedies: Whether to show all of each remedy: its diff, its commands, what it costs and how it is known.
+        links: Whether the terminal opens links to files (OSC 8).
     """
 
     color: bool
@@ -33,6 +35,8 @@ class Style:
     verbose: bool
     unicode: bool
     probes: bool = True
+    remedies: bool = False
+    links: bool = False
 
 
 def formats(subject: str) -> tuple[str, ...]:

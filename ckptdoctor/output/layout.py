@@ -5,9 +5,13 @@ Whatever is laid out here is escaped before, and once, by the format that calls.
 
 from __future__ import annotations
 
+import platform
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
+from urllib.parse import quote
 
 import click
 
@@ -71,6 +75,24 @@ class Layout:
         """Texts behind one label, each on lines of its own."""
         return [line for at, text in enumerate(texts) for line in self.field("" if at else label, text)]
 
+    def labelled(self, label: str, text: str, fg: str | None = None) -> list[str]:
+        """Text behind ``label:``, its further lines indented."""
+        return self.wrap(text, f"{label}: ", "  ", fg)
+
+    def link(self, line: str, text: str, file: str) -> str:
+        """A line in which a text opens a file, where the terminal can do that.
+
+        Args:
+            line: A line as it is printed.
+            text: What is shown of the link; the line stays as it is where it does not have it in one piece.
+            file: An absolute path, as it is.
+        """
+        if not self.style.links or not PurePath(file).is_absolute():
+            return line
+        # The host's name tells a terminal that shows another machine's output not to look for the file on its own.
+        address = f"file://{quote(platform.node())}{quote(PurePath(file).as_posix(), errors='surrogateescape')}"
+        return line.replace(text, f"\x1b]8;;{address}\x1b\\{text}\x1b]8;;\x1b\\", 1)
+
     def code(self, text: str) -> list[str]:
         """A source line under a field."""
         return self.wrap(one_line(text), self._under_a_field, self._under_a_field) if text else []
@@ -110,6 +132,15 @@ class Layout:
         upright = [[name, *cells] for name, cells in rows]
         turned = [[column, *cells] for column, *cells in zip(across, *(cells for _, cells in rows), strict=True)]
         return self.table([names[0], *across], upright) or self.table([names[1], *(name for name, _ in rows)], turned)
+
+
+def cells(text: str) -> int:
+    """Columns of a terminal that a text takes: Chinese characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
 
 
 def columns(rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> list[str]:

@@ -86,13 +86,13 @@ def untried(engines: Sequence[str], options: Options, environment: Environment) 
     """A note on variants that only ``--thorough`` tries; none where the user chose what to try."""
     if options.thorough or options.engines or options.functions or not options.setup.is_usual:
         return []
-    left = ["gradient accumulation", "the step after an optimizer step"]
+    left = ["gradient accumulation", "a second step"]
     without = [one for one in engines if one not in (*WITH_ADAPTER, *UNVARIED)]
     if environment.version("peft") and without:
         left.append(f"LoRA under {engines_in_words(without)}")
     if environment.version("transformers") and not options.models:
         left.append("frozen first layers with torch:reentrant")
-    return [f"Not tried without --thorough: {listed(left)}."]
+    return [f"Not tried: {listed(left)} (--thorough)."]
 
 
 def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterator[Spec]:

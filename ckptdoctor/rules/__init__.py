@@ -65,6 +65,11 @@ def marks_of(code: str, culprit: Place | None) -> tuple[str, str]:
     return (rule.mark_of(culprit), rule.passed) if rule else ("here", "passed here")
 
 
+def reads_callable(code: str) -> bool:
+    """Whether the rule is about what a function reads from the callable."""
+    return code in RULES and RULES[code].reads_callable
+
+
 def implied(codes: Iterable[str]) -> set[str]:
     """The rules that are only consequences of the given ones."""
     rules = [RULES[code] for code in codes]

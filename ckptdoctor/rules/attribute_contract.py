@@ -30,13 +30,15 @@ def judge(case: Case) -> RuleHit | None:
     what = f"reads `{error.attribute.name}` from" if is_read and error.attribute else "cannot work with"
     return RuleHit(
         title=f"{owner(reader, case.spec.function)} {what} a callable that {_has_none(case, error)}",
-        detail=(
-            f"{owner(handover.by, case.model_text)} passes each layer to the checkpoint function as "
-            f"{handover.callable.text}. {owner(reader, case.spec.function)} expects another kind of callable."
-        ),
+        detail=f"{owner(handover.by, case.model_text)} passes each layer as {_briefly(handover.callable.text)}.",
         culprit=reader,
         passed_by=handover.by,
     )
+
+
+def _briefly(callable_text: str) -> str:
+    """A callable in words, without the names of its keyword arguments where there are several."""
+    return re.sub(r"\w+=\.\.\.(?:, \w+=\.\.\.)+", "...", callable_text)
 
 
 def _has_none(case: Case, error: Error) -> str:

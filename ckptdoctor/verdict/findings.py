@@ -13,7 +13,7 @@ from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Rule, RuleHit, judge
 from ckptdoctor.store import locations
 from ckptdoctor.verdict import ruling_out
-from ckptdoctor.words.wording import counted, engines_in_words, listed
+from ckptdoctor.words.wording import SIMULATED, counted, engines_in_words, listed
 
 Key = tuple[object, ...]
 
@@ -56,7 +56,7 @@ class Found:
         names = names or [one.model.rpartition("/")[2] for one in counting]
         return f"on {listed(list(dict.fromkeys(names)))} ({how})"
 
-    def verdict(self, where: str = "here", stand_in: str = "") -> tuple[Verdict, str]:
+    def verdict(self, where: str = "here", stand_in: str = "", brief: bool = False) -> tuple[Verdict, str]:
         """The verdict, and the reason in a sentence or two.
 
         The verdict is ``ok`` only if every probe that counts was judged and no rule found an error in one.
@@ -64,13 +64,14 @@ class Found:
         Args:
             where: What the sentence is about: ``here``, or ``on glm4 (given with --model)`` for a job.
             stand_in: The sentence that says that a job's own model was not tried. Then no verdict is ``ok``.
+            brief: Whether to leave out what works with which functions and engines, where a list of them goes with it.
         """
-        verdict, summary = self._verdict(where)
+        verdict, summary = self._verdict(where, brief)
         if not stand_in:
             return verdict, summary
         return "not judged" if verdict == "ok" else verdict, f"{stand_in} {summary}"
 
-    def _verdict(self, where: str) -> tuple[Verdict, str]:
+    def _verdict(self, where: str, brief: bool) -> tuple[Verdict, str]:
         by_verdict: dict[Verdict, list[ProbeResult]] = {}
         for probe in self.probes:
             if probe.role == "subject" and probe.variant != PERTURBED and not is_impossible_variant(probe):
@@ -93,8 +94,8 @@ class Found:
         if "error" in by_verdict or not (working or unjudged):
             return "error", "This environment cannot be diagnosed."
         if unjudged:
-            return "not judged", f"{_works(working, where)} {why}" if working else why
-        return "ok", _works(working, where)
+            return "not judged", f"{_works(working, where, brief)} {why}" if working else why
+        return "ok", _works(working, where, brief)
 
     def verdict_on(self, probe: ProbeResult) -> Verdict:
         """The verdict on one probe, for reports and maps."""
@@ -131,7 +132,7 @@ class Found:
         needs = "need" if " and " in names else "needs"
         return [
             *notes,
-            f"{names} {needs} a GPU in backward, and there is none here: the backward pass was simulated on the CPU.",
+            f"{names} {needs} a GPU in backward, and there is none here: {SIMULATED}.",
         ]
 
 
@@ -170,11 +171,17 @@ def _lost_controls(cases: Iterable[Case]) -> Iterator[str]:
         yield f"These steps did not finish and are ignored: {listed(names, limit=3)} ({why})."
 
 
-def _works(probes: list[ProbeResult], where: str) -> str:
+def _works(probes: list[ProbeResult], where: str, brief: bool) -> str:
     if all(one.checkpoint_function == NO_FUNCTION for one in probes):
         return f"Gradient checkpointing is switched off {where}, and the step runs."
+    if brief:
+        return f"Gradient checkpointing works {where} in {_every(len(probes))}."
     engines = engines_in_words({one.engine for one in probes})
     return f"Gradient checkpointing works {where} with {_names(probes)}, under {engines}."
+
+
+def _every(count: int) -> str:
+    return f"all {count} steps that count" if count > 1 else "the one step that counts"
 
 
 def _names(probes: list[ProbeResult]) -> str:

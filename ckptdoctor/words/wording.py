@@ -10,6 +10,9 @@ from pathlib import PurePath
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place
 
+SIMULATED = "the backward pass was simulated on the CPU"
+"""What a note says of a function that needs a GPU in backward."""
+
 
 def owner(place: Place | None, otherwise: str) -> str:
     """Package and version of a place, or its file if no package owns the file."""

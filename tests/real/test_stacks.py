@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from ckptdoctor.model.report import Report
+from ckptdoctor.output import Style, render
 from tests.conftest import check
 
 pytestmark = pytest.mark.real
@@ -21,6 +24,12 @@ def demo(demo_python):
 def the_finding(ran):
     [finding] = ran.report["findings"]
     return finding
+
+
+def shown(ran):
+    """The lines that a person reads in a terminal of 80 columns."""
+    style = Style(color=False, width=80, verbose=False, unicode=True)
+    return render("text", msgspec.convert(ran.report, Report), style).splitlines()
 
 
 def test_the_fault_the_project_exists_for(demo):
@@ -45,6 +54,20 @@ def test_who_reads_and_who_hands_over(demo):
     assert (giver["package"], giver["version"], giver["line"]) == ("transformers", "4.51.3", 577)
     assert giver["file"].endswith("transformers/models/glm4/modeling_glm4.py")
     assert finding["callable"]["text"] == "functools.partial(Glm4DecoderLayer.__call__)"
+
+
+def test_a_person_reads_the_real_lines_with_the_very_expressions_and_last_the_command(demo):
+    lines = shown(demo)
+    at = next(number for number, line in enumerate(lines) if "func.__self__" in line)
+    read, marks = lines[at], lines[at + 1]
+    assert read[marks.index("^") : marks.rindex("^") + 1] == "func.__self__"
+    assert marks.endswith("^ read here")
+    at = next(number for number, line in enumerate(lines) if "partial(decoder_layer" in line)
+    passed, marks = lines[at], lines[at + 1]
+    assert passed[marks.index("-") : marks.rindex("-") + 1] == "partial(decoder_layer.__call__, **flash_attn_kwargs)"
+    assert the_finding(demo)["built"]["line"] == 578
+    assert lines[-1].strip() == the_finding(demo)["remedies"][0]["commands"][0]
+    assert len(lines) <= 40
 
 
 def test_deepspeed_is_cleared_by_the_run_without_it(demo):
@@ -89,6 +112,8 @@ def test_remedies_are_a_version_a_patch_and_a_setting(demo):
 def test_the_version_remedy_helps_under_every_engine(demo_python):
     ran = check(demo_python, "--with", "llamafactory==0.9.3")
     assert (ran.status, ran.report["verdict"], ran.rules) == (0, "ok", [])
+    assert len(shown(ran)) <= 12
+    assert "torch.compile (--engine all)" in " ".join(" ".join(shown(ran)).split())  # not tried
     for engine in ENGINES:
         assert ran.outcomes[f"glm4/llamafactory/{engine}"] == "ok"
 
@@ -143,6 +168,7 @@ def test_last_known_newest(demo_python):
     finding = the_finding(ran)
     assert (ran.status, finding["rule"]) == (1, "CKPT001")
     assert finding["error"]["message"] == "'function' object has no attribute '__self__'"
+    assert len(shown(ran)) <= 40
     assert finding["culprit"]["code"].endswith("func.func.__self__")
     assert finding["passed_by"]["file"].endswith("transformers/modeling_layers.py")
     assert finding["callable"]["text"].startswith("functools.partial(Glm4DecoderLayer.forward, Glm4DecoderLayer")

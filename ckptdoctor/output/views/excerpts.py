@@ -9,7 +9,7 @@ from typing import Literal
 
 from ckptdoctor.model.evidence import Place, Region, Source
 from ckptdoctor.model.report import Finding
-from ckptdoctor.rules import marks_of
+from ckptdoctor.rules import marks_of, reads_callable
 from ckptdoctor.words.escape import one_line, plain
 from ckptdoctor.words.wording import relative
 
@@ -54,6 +54,7 @@ class Excerpt:
         line: The line that the place names.
         function: The function that it is in.
         lines: What was kept of the source; the code of the line alone where that is all.
+        end_line: The line in which the range ends, which may be below those that were kept; 0 where none is known.
     """
 
     part: Literal["culprit", "built", "passed"]
@@ -64,6 +65,7 @@ class Excerpt:
     line: int
     function: str
     lines: tuple[Line, ...]
+    end_line: int = 0
 
     def around(self, count: int) -> list[Line]:
         """The lines that are meant, and some before and after them, without the indentation that all of them have.
@@ -92,8 +94,11 @@ def of(finding: Finding, ascii_only: bool = False) -> list[Excerpt]:
         ascii_only: Whether to escape everything beyond ASCII too.
     """
     here, passed = marks_of(finding.rule, finding.culprit)
+    if here == "here" and finding.error and finding.culprit and any(map(finding.culprit.is_at, finding.error.frames)):
+        here = "fails here"
     made_of = one_line(finding.callable.text) if finding.callable else ""
-    is_known = not made_of or made_of in one_line(finding.detail)
+    # A rule that reads the callable says what it is.
+    is_known = not made_of or reads_callable(finding.rule)
     found: list[Excerpt] = []
     if finding.culprit:
         found.append(_excerpt("culprit", here, finding.culprit, ascii_only))
@@ -101,8 +106,7 @@ def of(finding: Finding, ascii_only: bool = False) -> list[Excerpt]:
         is_same = finding.built is not None and _region(finding.built) == _region(finding.passed_by)
         if finding.built is not None and not is_same:
             found.append(_excerpt("built", "built here", finding.built, ascii_only))
-        label = f"built and {passed}" if is_same else passed
-        label = label if is_known else f"{label}: {plain(made_of, ascii_only)}"
+        label = passed if is_known else f"{passed}: {plain(made_of, ascii_only)}"
         found.append(_excerpt("passed", label, finding.passed_by, ascii_only))
     return found
 
@@ -124,6 +128,7 @@ def _excerpt(part: Literal["culprit", "built", "passed"], label: str, place: Pla
         line=place.line,
         function=shown(place.function),
         lines=tuple(_lines(place, ascii_only)),
+        end_line=region.end_line if (region := _region(place)) else 0,
     )
 
 

@@ -75,7 +75,7 @@ class Rule:
         """What happens at the line to blame, said under its code: ``read here``."""
         label = self.label_of(culprit)
         if label != WHERE:
-            return f"{label.removesuffix(' by')} here"
+            return f"{label.rpartition(' ')[0] or label} here"
         code = culprit.code if culprit else ""
         if code.startswith("raise"):
             return "raised here"
