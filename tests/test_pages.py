@@ -20,6 +20,7 @@ from ckptdoctor import diagnose
 from ckptdoctor.model.impact import Impact
 from ckptdoctor.model.report import Report
 from ckptdoctor.output import page, render
+from ckptdoctor.output.sentences import to_fix
 from ckptdoctor.output.views import probe_grid
 from tests import test_output
 from tests.conftest import call
@@ -325,3 +326,18 @@ def test_a_failure_that_does_not_count_for_the_verdict_does_not_look_like_one():
         "fail",
         "warned",
     }
+
+
+def test_where_no_fix_was_looked_for_the_command_that_does_is_the_answer():
+    found = msgspec.structs.replace(failing().findings[0], remedies=())
+    report = msgspec.structs.replace(
+        failing(), findings=(found,), notes=(to_fix("ckptdoctor fix --model glm4"), "A note.")
+    )
+    parsed = Parsed(render("html", report, style()))
+
+    assert "Not looked for. This command looks for them:" in parsed.all("header")[0][1]
+    assert [body for given, body in parsed.all("pre") if given.get("id", "").startswith("find-")] == [
+        "ckptdoctor fix --model glm4"
+    ]
+    assert "To find what fixes it" not in parsed.all("main")[0][1]
+    assert "A note." in parsed.all("main")[0][1]

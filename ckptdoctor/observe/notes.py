@@ -8,6 +8,7 @@ from typing import Any
 
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.observe.job import EVERYWHERE, Job, Observed, ranks
+from ckptdoctor.output.sentences import to_fix
 from ckptdoctor.rules import RULES
 from ckptdoctor.verdict.findings import Found
 from ckptdoctor.words.wording import counted, listed, located
@@ -59,7 +60,7 @@ def _next_step(found: Found, environment: Environment, observed: Observed) -> It
     if environment.executable and any(RULES[one.rule].reads_callable for one in found.findings):
         family = next((evidence.family for _, evidence in observed if evidence.family), "")
         model = f" --model {shlex.quote(family)}" if family else ""
-        yield f"To find what fixes it, and try it: ckptdoctor fix --python {shlex.quote(environment.executable)}{model}"
+        yield to_fix(f"ckptdoctor fix --python {shlex.quote(environment.executable)}{model}")
 
 
 def _differing(observed: Observed) -> Iterator[str]:

@@ -51,6 +51,19 @@ def is_not_tried(note: str) -> bool:
     return note.startswith(_NOT_TRIED)
 
 
+_TO_FIX = "To find what fixes it, and try it: "
+
+
+def to_fix(command: str) -> str:
+    """The note that names the command which looks for fixes, where none was looked for."""
+    return f"{_TO_FIX}{command}"
+
+
+def fix_command(report: Report) -> str:
+    """The command of such a note; empty without one."""
+    return next((note.removeprefix(_TO_FIX) for note in report.notes if note.startswith(_TO_FIX)), "")
+
+
 def accepted_text(finding: Finding) -> str:
     """Why a finding does not count, or empty if it counts."""
     if finding.accepted == "ignored":

@@ -9,12 +9,14 @@ from ckptdoctor.output import Style, page
 from ckptdoctor.output.sentences import (
     VERDICTS,
     accepted_text,
+    fix_command,
     happened,
     in_short,
     is_not_tried,
     not_tried,
     outcome,
     stale_text,
+    to_fix,
 )
 from ckptdoctor.output.views import chain, excerpts, probe_evidence, probe_grid
 from ckptdoctor.output.views.chain import Link
@@ -83,7 +85,8 @@ def render(report: Report, style: Style) -> str:
         look=_LOOKS[report.verdict],
         headline=in_short(report),
         untried=not_tried(report),
-        notes=[note for note in report.notes if not is_not_tried(note)],
+        fix_command=fix_command(report),
+        notes=[note for note in report.notes if not (is_not_tried(note) or note == to_fix(fix_command(report)))],
         stale=[stale_text(entry) for entry in report.gate.stale] if report.gate else [],
         counts=_counts(report),
         findings=[
