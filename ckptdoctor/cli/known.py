@@ -62,6 +62,7 @@ def command(
 
     \b
     ckptdoctor known                                              the whole map
+    ckptdoctor known --format html -o map.html                    the whole map as a page that answers
     ckptdoctor known llamafactory                                 one package, and what it was run with
     ckptdoctor known llamafactory==0.9.4 transformers==5.8.1      does this work together?
     ckptdoctor known 'llamafactory>=0.9.3' 'transformers<6'       which of these work together?

@@ -436,6 +436,8 @@ def test_a_question_is_answered_and_its_address_leads_to_it(opened, shipped):
     assert page.get_by_label("Its release").input_value() == ""
     page.go_forward()
     assert "✕ FAILS llamafactory 0.9.4" in told(page)
+    page.evaluate("location.hash = 'main'")
+    assert "✕ FAILS llamafactory 0.9.4" in told(page)
 
 
 def test_the_browser_says_what_known_says(opened, shipped):

@@ -560,7 +560,10 @@ function showQuestion(data, isShipped) {
     if (event.target === selectors.trainer) releasesOf(selectors.trainer.value);
     toAddress();
   });
-  addEventListener("hashchange", () => answer(choose(fromAddress())));
+  addEventListener("hashchange", () => {
+    // A link to a place in the page asks nothing.
+    if (!location.hash || location.hash.includes("=")) answer(choose(fromAddress()));
+  });
   answer(choose(fromAddress()));
   document.getElementById("ask").hidden = false;
 }
