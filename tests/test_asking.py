@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ckptdoctor import knowledge
-from ckptdoctor.knowledge import asking
+from ckptdoctor.knowledge import answering, asking
 from ckptdoctor.knowledge.pairs import Pairs
 from tests.conftest import run
 
@@ -132,7 +132,7 @@ def test_a_release_that_some_family_lacks_has_its_nearest_too():
 def test_requirements_that_are_not_known_admit_nothing():
     known = msgspec.structs.replace(knowledge.load(), requires={})
     exact = {"llamafactory": "0.9.3", "transformers": "4.51.3"}
-    said = asking.of_releases(Pairs(known), {name: [one] for name, one in exact.items()}, exact, "")
+    said = answering.of_releases(Pairs(known), {name: [one] for name, one in exact.items()}, exact, "")
 
     assert "What llamafactory 0.9.3 requires is not known." in said.summary
 
@@ -146,7 +146,7 @@ def test_a_pair_without_a_verdict_says_why():
         cells=[msgspec.structs.replace(cell, verdict="error")],
         runs=[msgspec.structs.replace(one, summary="It cannot be imported.") for one in known.runs],
     )
-    said = asking.of_releases(Pairs(lost), {name: [one] for name, one in exact.items()}, exact, "")
+    said = answering.of_releases(Pairs(lost), {name: [one] for name, one in exact.items()}, exact, "")
 
     assert said.known == "not known"
     assert said.summary.startswith(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ckptdoctor import catalog
-from ckptdoctor.knowledge import asking, families
+from ckptdoctor.knowledge import answering, families
 from ckptdoctor.knowledge.pairs import MODEL_LIBRARY, Pairs
 from ckptdoctor.model.answer import Answer
 from ckptdoctor.model.compatibility import Cell, Map
@@ -109,7 +109,7 @@ class Choices:
         if not library and not trainer.name:
             return NONE
         asked, exact = question(self._found.axes, library, trainer)
-        said = asking.of_releases(part, asked, exact, family)
+        said = answering.of_releases(part, asked, exact, family)
         return self._number(said, _SENTENCES.split(said.summary), library, trainer)
 
     def _number(
