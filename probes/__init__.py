@@ -54,6 +54,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``callables``       what a callable is made of
 ``failures``        an exception as evidence
 ``places``          frames and files, and which distribution owns them
+``source_lines``    the lines of source around a place, and the range of the expression that is meant there
 ``observer``        observes the first steps of a job that really runs, for ``ckptdoctor watch``
 ``shrinker``        makes a user's own job small; loaded in the job, no part of the probes
 ``no_touch``        what ``ckptdoctor run``, ``watch`` and ``rehearse`` add to a job; no part of the probes
