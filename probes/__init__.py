@@ -13,6 +13,7 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``importing``       the stack, imported once for all probes that are forked afterwards
 ``imported``        which modules were imported since a moment
 ``isolate``         one child: its pipes, its time limit, its end
+``starved``         how long a probe waited for a processor: that time does not count for its limit
 ``processes``       whether a fork is safe, and how forked processes end
 ``shortages``       whether an error is the machine's, which is short of memory, processes, files or disk
 ``ranks``           one probe in several processes, under torch's elastic launcher
