@@ -21,10 +21,11 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 
 def commands():
-    """The doctor's commands in console blocks, as a user would type them."""
+    """The doctor's commands in console blocks, as a user would type them, without remarks."""
     for document in DOCUMENTS:
         for block in re.findall(r"^```console\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
-            yield from (line[2:] for line in block.splitlines() if line.startswith("$ ckptdoctor"))
+            lines = [line[2:] for line in block.splitlines() if line.startswith("$ ckptdoctor")]
+            yield from (shlex.join(shlex.split(line, comments=True)) for line in lines)
 
 
 @pytest.mark.real
