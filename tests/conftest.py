@@ -69,6 +69,7 @@ def environments(tmp_path_factory):
 def cache(environments):
     """The doctor's cache, away from the user's own and shared by all tests."""
     os.environ["CKPTDOCTOR_CACHE"] = str(environments / "cache")
+    os.environ["CKPTDOCTOR_NO_PROGRESS"] = "1"  # a slow machine prints no more than a fast one
     os.environ["CKPTDOCTOR_OFFLINE"] = "1"  # which releases came since is asked in the tests of just that
     return environments / "cache"
 
@@ -164,12 +165,12 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems hav
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file another user's")
 
 
-def run(*arguments, cwd=None, environ=None, timeout=300, **more):
-    """Run the command line as a user does, in a process of its own."""
+def run(*arguments, cwd=None, environ=None, timeout=300, code="", **more):
+    """Run the command line as a user does, in a process of its own; or run some code as it."""
     merged = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
     merged.update(environ or {})
     done = subprocess.run(
-        [sys.executable, "-m", "ckptdoctor", *map(str, arguments)],
+        [sys.executable, *(["-c", code] if code else ["-m", "ckptdoctor"]), *map(str, arguments)],
         cwd=cwd,
         env=merged,
         capture_output=True,
@@ -200,3 +201,17 @@ def call(*arguments, cwd=None, environ=None):
 def check(python, *arguments, **more):
     """Run ``ckptdoctor check`` on a target, for its JSON."""
     return run("check", "--python", python, "--format", "json", *arguments, **more)
+
+
+def judged(python, *arguments, **more):
+    """The same without a search for fixes, as from Python: for tests of the finding alone."""
+    return run("check", "--python", python, "--format", "json", *arguments, code=_WITHOUT_FIXES, **more)
+
+
+_WITHOUT_FIXES = """
+import functools
+from ckptdoctor.planning import request
+request.build = functools.partial(request.build, find_remedies=False)
+from ckptdoctor.cli import main
+main()
+"""

@@ -25,6 +25,12 @@ from ckptdoctor.store import durations
 from ckptdoctor.store.durations import Durations
 
 
+@pytest.fixture(autouse=True)
+def on(monkeypatch):
+    """All other tests run without it."""
+    monkeypatch.delenv(progress.OFF)
+
+
 class Clock:
     def __init__(self):
         self.now = 1000.0
@@ -402,8 +408,8 @@ def test_without_a_terminal_nothing_is_drawn(monkeypatch, capsys):
     assert capsys.readouterr().err == "ckptdoctor check: importing torch\n"
 
 
-@pytest.mark.parametrize("environ", [{"TERM": "dumb"}])
-def test_a_terminal_that_cannot_replace_a_line_is_a_log(environ):
+@pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {progress.OFF: "1"}])
+def test_a_terminal_that_cannot_replace_a_line_is_a_log_and_progress_can_be_switched_off(environ):
     assert Terminal(RUN, "/env", "0", environ=environ).read().lines == ["printed between", "the end"]
 
 

@@ -212,6 +212,7 @@ def test_a_check_says_on_a_terminal_first_what_is_known(failing, monkeypatch, ca
     found = static_module.answer(str(failing), {})
     line = static_module.line(found)
     monkeypatch.setattr(progress, "_is_live", lambda: True)
+    monkeypatch.delenv(progress.OFF)
     with progress.reporter("check", first=lambda: line) as tell:
         tell("importing torch")
         for _ in range(100):

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +34,8 @@ FIRST = 20.0
 """Seconds after which a log gets its first line; the next one follows after twice as many, and so on."""
 LONGEST = 300.0
 """Seconds between two lines of a log at most."""
+OFF = "CKPTDOCTOR_NO_PROGRESS"
+"""The variable with which nothing is shown: a line that changes every second is no help to a screen reader."""
 COMBINATION = "combination"
 """Steps of which one is like another, so that the pace tells how long the rest takes."""
 _CUT = "..."
@@ -138,10 +140,14 @@ def reporter(
     told = Told()
     named = durations.key(name, run) if run else ""
     showing = _live(told, first) if _is_live() and not between else _now_and_then(told, name)
-    with showing as show, _ticking(_with_last(told, named, show)):
+    with nullcontext(_nothing) if os.environ.get(OFF) else showing as show, _ticking(_with_last(told, named, show)):
         yield told
     if named and told.times:
         durations.keep(named, told.seconds, told.times)
+
+
+def _nothing() -> None:
+    """What shows nothing."""
 
 
 def of_request(request: Request) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import check
+from tests.conftest import check, judged
 
 pytestmark = pytest.mark.real
 
@@ -227,7 +227,7 @@ def test_two_ranks(demo_python, tmp_path):
 def test_ranks_have_batches_of_their_own(demo_python, tmp_path):
     """What one rank takes from another is the same where all have the same batch."""
     body = "    import torch; torch.distributed.broadcast(args[0].data, 0)"
-    ran = check(demo_python, *own(tmp_path, body), cwd=tmp_path)
+    ran = judged(demo_python, *own(tmp_path, body), cwd=tmp_path)
     assert ran.status == 1
     assert set(ran.rules) & {"CKPT005", "CKPT009"}
 
@@ -242,7 +242,7 @@ def test_ranks_have_batches_of_their_own(demo_python, tmp_path):
 )
 def test_a_rank_that_goes_wrong_is_the_probes_outcome(demo_python, tmp_path, body, outcome, said):
     marker = {"MARKER": str(tmp_path)}
-    ran = check(demo_python, *own(tmp_path, body), "--timeout", "8", cwd=tmp_path, environ=marker)
+    ran = judged(demo_python, *own(tmp_path, body), "--timeout", "8", cwd=tmp_path, environ=marker)
     assert ran.status == 1
     probes = [one for one in ran.report["probes"] if one["engine"] == "zero2"]
     [probe] = [one for one in probes if one["checkpoint_function"].endswith(":mine")]
