@@ -148,6 +148,6 @@ def _run(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[s
 def _step(spec: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     if spec["paths"]:
         places.look_first_in(spec["paths"])
-    from . import step
+    from . import probe
 
-    return step.run(spec, note)
+    return probe.run(spec, note)

@@ -346,7 +346,7 @@ def test_a_simulation_that_the_loss_bears_out_is_right():
 
 
 def test_running_twice_in_the_forward_pass_is_not_sound():
-    from ckptdoctor.rules.common.case import is_sound
+    from ckptdoctor.rules.common.soundness import is_sound
 
     spec = Spec("glm4", "llamafactory")
     assert is_sound(sound(spec))

@@ -13,7 +13,7 @@ from ckptdoctor.model.proof import Proven
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.planning.options import WRAPPER
 from ckptdoctor.rules import Case
-from ckptdoctor.rules.common.case import works
+from ckptdoctor.rules.common.soundness import works
 from ckptdoctor.words.wording import listed
 
 TORCH = {"torch:non-reentrant": "use_reentrant: false", "torch:reentrant": "use_reentrant: true"}

@@ -7,9 +7,10 @@ import re
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Error, Place, Setup
 from ckptdoctor.planning.options import OWN_MODEL
-from ckptdoctor.rules.common.case import Case, works
+from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import QUOTE, ErrorText, Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
+from ckptdoctor.rules.common.soundness import works
 from ckptdoctor.words.wording import owner
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ckptdoctor.model.evidence import Evidence
-from ckptdoctor.rules.common.case import Case, innermost_own, is_sound
+from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import ErrorText, InLog, LogContext, LogError, LogVerdict
 from ckptdoctor.rules.common.measured import at_measured_line
 from ckptdoctor.rules.common.rule import Rule, RuleHit
+from ckptdoctor.rules.common.soundness import innermost_own, is_sound
 from ckptdoctor.words.wording import counted
 
 

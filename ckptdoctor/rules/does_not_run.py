@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 
 from ckptdoctor.model.evidence import Place
-from ckptdoctor.rules.common.case import Case, innermost_own
+from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import QUOTE, ErrorText, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.measured import at_measured_line
 from ckptdoctor.rules.common.rule import Rule, RuleHit
+from ckptdoctor.rules.common.soundness import innermost_own
 from ckptdoctor.words.wording import engines_in_words
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from ckptdoctor.rules.common.case import Case, works
+from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import ErrorText, InLog, LogContext, LogError, LogVerdict, LogWarning, Message
 from ckptdoctor.rules.common.reproduction import GRADIENTS, PLAIN_GRADIENTS, Assertion, accumulates
 from ckptdoctor.rules.common.rule import Rule, RuleHit
+from ckptdoctor.rules.common.soundness import works
 from ckptdoctor.words.wording import first_line, listed
 
 

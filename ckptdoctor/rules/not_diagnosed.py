@@ -7,8 +7,9 @@ from itertools import pairwise
 
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.rules import attribute_contract
-from ckptdoctor.rules.common.case import BEFORE, Case, innermost_own, works
+from ckptdoctor.rules.common.case import BEFORE, Case
 from ckptdoctor.rules.common.rule import Rule, RuleHit
+from ckptdoctor.rules.common.soundness import innermost_own, works
 from ckptdoctor.words.wording import engines_in_words, listed, owner, relative
 
 

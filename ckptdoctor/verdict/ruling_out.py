@@ -7,7 +7,7 @@ from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.model.report import RuledOut
 from ckptdoctor.planning.options import COURSE, TORCH
 from ckptdoctor.rules import Case, RuleHit
-from ckptdoctor.rules.common.case import works
+from ckptdoctor.rules.common.soundness import works
 from ckptdoctor.words.wording import engines_in_words
 
 

@@ -15,7 +15,7 @@ from ckptdoctor.environment.session import Session
 from ckptdoctor.model.evidence import Spec
 from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED
 from ckptdoctor.remedies.patch import patch
-from ckptdoctor.rules.common.case import is_sound
+from ckptdoctor.rules.common.soundness import is_sound
 from tests.conftest import STACK, TORCH, TRAINER, build, check, run
 from tests.real.test_fix import fix, verified
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import structs
 
 from ckptdoctor import catalog
-from ckptdoctor.model.evidence import Error, Evidence, Handover, Place, Setup, Spec
+from ckptdoctor.model.evidence import Evidence, Handover, Place, Setup, Spec
 from ckptdoctor.planning.options import COURSE, NO_FUNCTION, OWN_MODEL, TORCH
 from ckptdoctor.planning.plan import Planned
+from ckptdoctor.rules.common.soundness import involves_cuda, is_sound, works, wrong_gradients
 from ckptdoctor.words.wording import error_line, relative
 
 IN_WORDS = {
@@ -238,8 +238,8 @@ class Case:
         reentrant, other = (self.sibling(function=name) for name in ("torch:reentrant", "torch:non-reentrant"))
         if reentrant is None or other is None or not works(other):
             return None
-        wrong = _wrong_gradients(reentrant)
-        return reentrant if wrong and wrong == _wrong_gradients(self.evidence) else None
+        wrong = wrong_gradients(reentrant)
+        return reentrant if wrong and wrong == wrong_gradients(self.evidence) else None
 
     def clashes_with_engine(self) -> str:
         """The one of torch's own functions that fails with the same error under this engine, or is itself this case.
@@ -303,54 +303,3 @@ def variant_in_words(spec: Spec, usual: Spec | None) -> str:
 
 _ENGINES_OF_TORCH = ("torch/distributed/", "torch/nn/parallel/", "torch/utils/checkpoint.py")
 """Files of torch in which its engines, and its checkpoint function, are; other files of torch's raise on their behalf."""
-
-
-def is_sound(evidence: Evidence) -> bool:
-    """Whether a step returned with every layer recomputed once and every gradient right."""
-    gradients = evidence.gradients
-    return (
-        evidence.ended == "returned"
-        and gradients is not None
-        and not gradients.missing
-        and not gradients.wrong
-        and not (evidence.accumulated and (evidence.accumulated.wrong or evidence.accumulated.missing))
-        and all(layer.is_recomputed_once for layer in evidence.layers)
-    )
-
-
-def _wrong_gradients(evidence: Evidence) -> set[str]:
-    """The parameters with a wrong gradient after the first step; if there are none, after the second."""
-    both = (evidence.gradients, evidence.accumulated)
-    return next(({one.parameter for one in found.wrong} for found in both if found and found.wrong), set())
-
-
-def works(evidence: Evidence) -> bool:
-    """Sound; for a function that needs a GPU on a machine without one, sound when simulated on the CPU."""
-    if not evidence.forward_only:
-        return is_sound(evidence)
-    tried = evidence.stand_in
-    return tried is not None and tried.precision == evidence.precision and is_sound(tried)
-
-
-_CUDA = re.compile(r"cuda|\bgpus?\b|nvidia|triton|accelerator|dummy base class", re.IGNORECASE)
-"""Words that point to a GPU in a message or a line of code. Without CUDA, torch's streams and events are dummy classes."""
-
-
-def involves_cuda(error: Error) -> bool:
-    """Whether the missing GPU may be the cause of an error, by its message or by the line that raised it."""
-    own = innermost_own(error.frames)
-    lines = [frame for frame in (own, *error.frames[-1:]) if frame is not None]
-    in_cuda = any(
-        relative(frame.file).startswith(("torch/cuda/", "torch/backends/cuda/", "triton/")) for frame in lines
-    )
-    return error.needs_cuda or in_cuda or any(map(_CUDA.search, [error.message, *(frame.code for frame in lines)]))
-
-
-FROZEN = "<frozen "
-"""What the names of files begin with whose modules are compiled into Python; no distribution owns them."""
-
-
-def innermost_own(frames: Sequence[Place]) -> Place | None:
-    """The innermost frame outside of torch and Python: their helpers raise errors on behalf of the caller."""
-    own = [frame for frame in frames if frame.package not in ("python", "torch") and not frame.file.startswith(FROZEN)]
-    return own[-1] if own else None
