@@ -103,7 +103,10 @@ def test_the_reference_has_every_command_and_option():
 
 # -- lines that install -----------------------------------------------------------------------------------------------
 
-LINES = [ROOT / "README.md", ROOT / "README_zh.md", ROOT / "docs" / "start.md", ROOT / "docs" / "zh" / "start.md"]
+LINES = [
+    *(ROOT / name for name in ("README.md", "README_zh.md")),
+    *(ROOT / "docs" / language / name for language in ("", "zh") for name in ("index.md", "start.md")),
+]
 
 
 @pytest.mark.parametrize("file", LINES, ids=lambda file: file.relative_to(ROOT).as_posix())
