@@ -18,7 +18,7 @@ import pytest
 import ckptdoctor.output
 from ckptdoctor import diagnose
 from ckptdoctor.model.impact import Impact
-from ckptdoctor.model.report import Report
+from ckptdoctor.model.report import Report, RuledOut
 from ckptdoctor.output import page, render
 from ckptdoctor.output.sentences import to_fix
 from ckptdoctor.output.views import probe_grid
@@ -341,3 +341,24 @@ def test_where_no_fix_was_looked_for_the_command_that_does_is_the_answer():
     ]
     assert "To find what fixes it" not in parsed.all("main")[0][1]
     assert "A note." in parsed.all("main")[0][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        ({}, "At fault"),  # the rule says what the line did
+        ({"rule": "CKPT004", "ruled_out": ()}, "Where"),
+        ({"rule": "CKPT004", "ruled_out": (RuledOut("torch", "2.13.0", "it trains the same model", ()),)}, "At fault"),
+        ({"rule": "CKPT010", "culprit": test_output.GIVER}, "Where"),
+        ({"rule": "CKPT900"}, "Where"),
+        ({"severity": "warning"}, "Where"),
+    ],
+)
+def test_nobody_is_blamed_for_a_line_that_only_says_where(change, label):
+    report = failing()
+    torch = (RuledOut("torch", "2.13.0", "it trains the same model", ()),)
+    found = msgspec.structs.replace(report.findings[0], **{"ruled_out": torch, **change})
+
+    head = Parsed(render("html", msgspec.structs.replace(report, findings=(found,)), style())).all("header")[0][1]
+
+    assert [word for word in ("At fault", "Where") if word in head] == [label]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ckptdoctor.catalog import package_of
 from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
 from ckptdoctor.output import Style, page
 from ckptdoctor.output.sentences import (
@@ -22,7 +23,7 @@ from ckptdoctor.output.views import chain, excerpts, probe_evidence, probe_grid
 from ckptdoctor.output.views.chain import Link
 from ckptdoctor.output.views.excerpts import Excerpt
 from ckptdoctor.output.views.probe_evidence import Fact
-from ckptdoctor.rules import RULES
+from ckptdoctor.rules import RULES, label_of
 from ckptdoctor.words.escape import escaped, one_line
 from ckptdoctor.words.wording import listed, owner
 
@@ -36,7 +37,8 @@ class Shown:
     Attributes:
         finding: It.
         id: What links lead to.
-        at_fault: Package and release of the culprit, or its file; empty where no line is to blame.
+        owner: Package and release of the culprit, or its file; empty where no line is named.
+        is_at_fault: The owner is to blame. Otherwise the line only says where it happens.
         error: The exception in a line.
         meaning: What the rule stands for.
         accepted: Why it does not count.
@@ -47,7 +49,8 @@ class Shown:
 
     finding: Finding
     id: str
-    at_fault: str
+    owner: str
+    is_at_fault: bool
     error: str
     meaning: str
     accepted: str
@@ -113,7 +116,8 @@ def _shown(number: int, found: Finding, finding: Finding, report: Report) -> Sho
     return Shown(
         finding=finding,
         id=f"finding-{number}",
-        at_fault=owner(finding.culprit, ""),
+        owner=owner(finding.culprit, ""),
+        is_at_fault=_is_at_fault(finding, report),
         error=one_line(f"{error.type}: {error.message}") if error else "",
         meaning=rule.meaning if rule else "",
         accepted=accepted_text(finding),
@@ -123,11 +127,27 @@ def _shown(number: int, found: Finding, finding: Finding, report: Report) -> Sho
     )
 
 
+def _is_at_fault(finding: Finding, report: Report) -> bool:
+    """Whether the owner of a finding's line is to blame for it.
+
+    It is if the rule says what the line did wrong. It is too if the line belongs to the checkpoint function, and torch's own
+    function does the same without the fault.
+    """
+    rule, culprit = RULES.get(finding.rule), finding.culprit
+    if rule is None or rule.not_judged or culprit is None or finding.severity != "error":
+        return False
+    functions = [one for one in report.probes if one.id in finding.probes]
+    files = {one.evidence.loaded.place.file for one in functions if one.evidence.loaded}
+    is_function = culprit.file in files or culprit.package in {package_of(one.checkpoint_function) for one in functions}
+    is_torch_sound = any(one.package == "torch" for one in finding.ruled_out)
+    return bool(label_of(finding.rule, culprit, "")) or (is_function and is_torch_sound)
+
+
 def _probe(number: int, probe: ProbeResult, warned: set[str]) -> Probe:
     return Probe(
         number=number,
         name=probe_grid.full_name(probe),
-        outcome=", ".join([outcome(probe), *probe.rules]),
+        outcome=", ".join(probe.rules) or outcome(probe),
         look=probe_grid.look(probe, warned),
         what=one_line(happened(probe), 160),
         seconds=probe.evidence.seconds,
