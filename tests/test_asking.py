@@ -6,6 +6,7 @@ import json
 
 import msgspec
 import pytest
+from packaging.requirements import Requirement
 
 from ckptdoctor import knowledge
 from ckptdoctor.knowledge import answering, asking
@@ -160,6 +161,14 @@ def test_a_family_that_was_not_measured_is_told_so_first():
     assert said.startswith(
         "qwen3 was not measured with a trainer; other families: llamafactory 0.9.5 with transformers"
     )
+
+
+@pytest.mark.parametrize("transformers", ["5.22.2", "5.23.0"])
+def test_what_other_families_do_is_no_verdict_on_one_that_was_not_measured(transformers):
+    requirements = [Requirement("llamafactory==0.9.5"), Requirement(f"transformers=={transformers}")]
+
+    assert asking.ask(requirements, "llama").known != "not known"
+    assert asking.ask(requirements, "qwen3").known == "not known"
 
 
 def test_a_family_that_no_trainer_was_measured_with_in_a_release_is_named():

@@ -193,7 +193,7 @@ def test_the_line_of_time_has_what_was_measured():
 
     assert ("4.51.0", "2025-04-05") in lines
     assert lines[-1][0] == "5.23.0"
-    assert "pass <code>functools.partial</code> of a plain function instead of" in page()
+    assert "pass the checkpoint function <code>functools.partial</code> of a plain function instead of" in page()
     assert page().count('class="mark"') == len(knowledge.load().axes[MODEL_LIBRARY])
 
 

@@ -21,7 +21,8 @@ def of_releases(known: Pairs, asked: Mapping[str, Sequence[str]], exact: Mapping
         known: The map.
         asked: The releases that are asked about, by package.
         exact: The release of each package of which only one is asked about, whether or not the map has it.
-        family: A model family; without one, all of the map must agree.
+        family: A model family; without one, all of the map must agree. Of one that the map does not have, nothing is known, and
+            what is known of other families is told.
     """
     trainers = [name for name in asked if catalog.is_trainer(name)]
     found = [
@@ -32,17 +33,14 @@ def of_releases(known: Pairs, asked: Mapping[str, Sequence[str]], exact: Mapping
     said, summary = _summary(known, found, family)
     if not found and len(trainers) == 1:
         summary = _undecided(known, trainers[0], exact, family) or f"{summary}{_lacking(known, exact, family)}"
+    is_other = bool(found and family and family not in known.models)
     if found:
-        others = (
-            ""
-            if not family or family in known.models
-            else f"{family} was not measured with a trainer; other families: "
-        )
+        others = f"{family} was not measured with a trainer; other families: " if is_other else ""
         summary = f"{others}{summary}{_when(found)}{_families(known, found, family)}"
     nearest: tuple[Combination, ...] = ()
     if said != "works" and len(trainers) == 1 and exact:
         nearest = tuple(known.nearest(trainers[0], dict(exact), family))
-    return Answer(SCHEMA, said, summary, tuple(found), nearest)
+    return Answer(SCHEMA, "not known" if is_other else said, summary, tuple(found), nearest)
 
 
 def _all_trainers(axes: Mapping[str, Sequence[str]]) -> list[str]:

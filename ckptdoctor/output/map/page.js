@@ -193,7 +193,7 @@ function showMap(data) {
   function show(element) {
     shown = element;
     if (element === null) {
-      details.replaceChildren(make("p", "hint", "Choose a cell, with the mouse or the arrow keys, for the evidence behind it. Enter leads here, Escape back."));
+      details.replaceChildren(make("p", "hint", "Choose a cell, with the mouse or the arrow keys, to see the evidence behind it. Enter jumps here, Escape jumps back."));
       return;
     }
     const { row, column } = placeOf(element);
@@ -542,7 +542,7 @@ function showQuestion(data, isShipped) {
       if (told.notes.length) parts.push(make("h3", "", "Also known"), make("ul", "", ...told.notes.map((text) => make("li", "", ...spans(text)))));
       parts.push(...again(asked));
     } else if (!unknown.length) {
-      parts.push(make("p", "hint", trainers.length ? "Choose your transformers and your trainer. The answer comes out of what was measured; the address of this page then leads to it." : "Choose a model family. The answer comes out of what was measured; the address of this page then leads to it."));
+      parts.push(make("p", "hint", trainers.length ? "Choose your transformers and your trainer. The answer is looked up in what was measured. The address of this page keeps your choice." : "Choose a model family. The answer is looked up in what was measured. The address of this page keeps your choice."));
     }
     box.replaceChildren(...parts);
   }

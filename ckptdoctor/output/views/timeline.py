@@ -125,7 +125,7 @@ def _passed(found: Map) -> _Said:
     usual, count = Counter(at[releases[0]].values()).most_common(1)[0]
     total = len(at[releases[0]])
     which = f"all {counted(total, 'family')}" if count == total else f"{count} of {counted(total, 'family')}"
-    return _Said(changes, f"In {MODEL_LIBRARY} {releases[0]}, {which} pass {usual} to the checkpoint function.")
+    return _Said(changes, f"In {MODEL_LIBRARY} {releases[0]}, {which} pass the checkpoint function {usual}.")
 
 
 def _convention(run: Run) -> str:
@@ -138,7 +138,7 @@ def _convention(run: Run) -> str:
 def _of_families(counts: Counter[tuple[str, str]], total: int) -> Iterator[str]:
     for (before, now), count in counts.most_common():
         verb = "passes" if count == 1 else "pass"
-        yield f"{count} of {counted(total, 'family')} {verb} {now} instead of {before}."
+        yield f"{count} of {counted(total, 'family')} {verb} the checkpoint function {now} instead of {before}."
 
 
 def _few(releases: Sequence[str], said: _Said) -> str:
