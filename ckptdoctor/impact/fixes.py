@@ -66,7 +66,7 @@ def found(changes: Sequence[Change], head: Head, progress: Progress) -> list[Cha
                 speaker = (stack, *alike)
                 functions = [name for each in changes if _is_beside(each, one) for name in each.functions]
                 progress.part(f"looking for fixes: {', '.join(functions)}")
-                reports[speaker] = _report(one, functions, head)
+                reports[speaker] = _report(one, functions, head, progress)
             one = _with(one, reports[speaker], stack == speaker[0]) if speaker else _unsearched(one)
         found[at] = _with_command(one, head)
     return [found[at] for at in range(len(changes))]
@@ -79,7 +79,7 @@ def _is_beside(one: Change, other: Change) -> bool:
     return same and one.kind in ("broken", "warned")
 
 
-def _report(change: Change, functions: Sequence[str], head: Head) -> Report | str:
+def _report(change: Change, functions: Sequence[str], head: Head, progress: Progress) -> Report | str:
     setup = Setup(trainer_switches_on=change.trainer_switches_on)
     request = Request(
         python=head.python,
@@ -87,7 +87,7 @@ def _report(change: Change, functions: Sequence[str], head: Head) -> Report | st
         options=Options(change.models[:1], functions, [change.engine], timeout=head.timeout, setup=setup),
     )
     try:
-        return diagnose(request)
+        return diagnose(request, progress)
     except DoctorError as error:
         return error.message
 
