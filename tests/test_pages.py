@@ -362,3 +362,16 @@ def test_nobody_is_blamed_for_a_line_that_only_says_where(change, label):
     head = Parsed(render("html", msgspec.structs.replace(report, findings=(found,)), style())).all("header")[0][1]
 
     assert [word for word in ("At fault", "Where") if word in head] == [label]
+
+
+def test_what_cannot_be_diagnosed_is_no_fault():
+    report = failing()
+    found = msgspec.structs.replace(report.findings[0], rule="CKPT900")
+
+    parsed = Parsed(render("html", msgspec.structs.replace(report, findings=(found,)), style()))
+
+    assert parsed.all("dt")[0][1] == "Not diagnosed"
+    assert [given["class"] for given, _ in parsed.all("div") if "answer" in given.get("class", "")] == ["answer error"]
+    marks = [body for given, body in parsed.all("span") if given.get("class") == "mark"]
+    assert "stops here" in marks
+    assert "fails here" not in marks

@@ -59,6 +59,29 @@ class Shown:
     searched: str
 
     @property
+    def is_fault(self) -> bool:
+        """Whether it says that something is broken, not that something could not be diagnosed or is doubtful."""
+        rule = RULES.get(self.finding.rule)
+        return self.finding.severity == "error" and not (rule and rule.not_judged)
+
+    @property
+    def kind(self) -> str:
+        """What it is, as the head of a line."""
+        return "Fault" if self.is_fault else "Not diagnosed" if self.finding.severity == "error" else "Warning"
+
+    @property
+    def look(self) -> str:
+        """How it is coloured; the words say the same."""
+        return "fail" if self.is_fault else "error"
+
+    @property
+    def mark(self) -> str:
+        """What is said of the last link of its chain."""
+        if not self.is_fault:
+            return "stops here" if self.finding.severity == "error" and self.error else self.kind.lower()
+        return "fails here" if self.error else "at fault" if self.is_at_fault else "here"
+
+    @property
     def best(self) -> Remedy | None:
         """The remedy that changes least."""
         return next(iter(self.finding.remedies), None)
