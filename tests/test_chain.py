@@ -172,3 +172,19 @@ def test_an_evidence_of_any_kind_makes_a_chain():
     odd = msgspec.structs.replace(seen(outcome="triggered"), evidence=Evidence("x", "crashed"))
 
     assert chain.of_finding(found(odd), report(odd))[-1].is_fault
+
+
+@pytest.mark.parametrize("during", ["load", "build", "plain", "enable", "engine"])
+def test_a_step_that_ended_before_checkpointing_shows_no_chain(during):
+    ended = seen(outcome="failed", during=during, handovers=())
+
+    assert chain.of_finding(found(ended, callable=None, passed_by=None), report(ended)) == []
+
+
+def test_a_layer_whose_callable_was_not_seen_is_passed_to_the_function():
+    ended = seen(outcome="failed", during="forward", handovers=())
+
+    made = links(ended, callable=None, passed_by=None)
+
+    assert made["layer"].leads == "is passed to"
+    assert "callable" not in made

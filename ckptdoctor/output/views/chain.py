@@ -20,6 +20,8 @@ from ckptdoctor.words.wording import counted, engines_in_words, listed, located,
 ENGINE, MODEL, LAYER, CALLABLE, FUNCTION, END = "engine", "model", "layer", "callable", "checkpoint function", "result"
 
 _FUNCTIONS_NAMED = 6
+_BEFORE_THE_STEP = ("load", "build", "plain", "enable", "engine")
+"""Where a probe ended that called no checkpoint function: it shows no chain."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Link:
 def of_finding(finding: Finding, report: Report) -> list[Link]:
     """The chain that a finding breaks; empty if no step came so far that there is one."""
     probes = [probe for probe in report.probes if probe.id in finding.probes]
+    if all(probe.evidence.during in _BEFORE_THE_STEP for probe in probes):
+        return []
     links = [*_to_the_function(probes, report, finding), *_fault(finding)]
     if len(links) < 3:
         return []
@@ -104,10 +108,10 @@ def _to_the_function(probes: Sequence[ProbeResult], report: Report, finding: Fin
     evidence = next((one.evidence for one in probes if one.evidence.handovers), probes[0].evidence)
     yield Link(ENGINE, _engines(probes), leads="trains")
     yield _model(probes[0], evidence)
-    if layer := _layer(probes[0].model, report):
-        yield layer
     callable_ = (finding and finding.callable) or (evidence.handovers[0].callable if evidence.handovers else None)
     passed_by = (finding and finding.passed_by) or (evidence.handovers[0].by if evidence.handovers else None)
+    if layer := _layer(probes[0].model, report):
+        yield replace(layer, leads="is passed as" if callable_ else "is passed to")
     if callable_:
         yield _callable(callable_, passed_by, finding)
     yield from _function(probes)
@@ -139,7 +143,7 @@ def _layer(model: str, report: Report) -> Link | None:
     types = list(dict.fromkeys(layer.type for layer in found))
     if not types:
         return None
-    return Link(LAYER, listed(types), facts=(f"{counted(len(found), 'layer')} in this step",), leads="is passed as")
+    return Link(LAYER, listed(types), facts=(f"{counted(len(found), 'layer')} in this step",))
 
 
 def _callable(info: CallableInfo, passed_by: Place | None, finding: Finding | None) -> Link:
