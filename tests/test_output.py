@@ -378,7 +378,8 @@ def test_a_failure_reads_from_the_fault_to_the_verdict_and_the_command_that_fixe
     assert at == sorted(at)
     assert lines[-4].startswith("FAIL  gradient checkpointing of llamafactory 0.9.2 breaks")
     assert " ".join(lines[-4:-2]).endswith("; 13 probes,   31.4 s.")
-    assert lines[-2:] == ["fix: upgrade llamafactory to 0.9.3 [version, all probes ok]", f"  {COMMAND}"]
+    title = "fix: upgrade llamafactory to 0.9.3 [version, all probes ok]; breaks 1 declared requirement"
+    assert lines[-2:] == [title, f"  {COMMAND}"]
 
 
 def test_a_finding_names_who_did_what():

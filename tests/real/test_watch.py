@@ -46,7 +46,7 @@ def test_a_job_that_dies_is_told_once_with_the_line_to_blame(demo_python, script
 
     assert ran.status == 1
     text = file.read_text()
-    assert text.count("CKPT001  error") == 1
+    assert text.count("error[CKPT001]: ") == 1
     assert "llamafactory/model/model_utils/checkpointing.py:86" in text
     assert "transformers/models/glm4/modeling_glm4.py:577" in text
 

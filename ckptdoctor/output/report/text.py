@@ -245,6 +245,7 @@ def _best(report: Report, layout: Layout) -> list[str]:
     lines: list[str] = []
     for title, remedy in list(best.items())[:_BEST]:
         label = f"fix for {listed(list(dict.fromkeys(rules[title])))}" if len(report.findings) > 1 else "fix"
-        lines += layout.labelled(label, _titled(remedy))
+        broken = f"; breaks {counted(len(remedy.breaks), 'declared requirement')}" if remedy.breaks else ""
+        lines += layout.labelled(label, f"{_titled(remedy)}{broken}")
         lines += _commands(remedy, layout, "  ")
     return lines

@@ -37,12 +37,12 @@ def amount(report: Report) -> str:
 def folded(report: Report, layout: Layout) -> list[str]:
     """How each checkpoint function fared, in a line each; functions that fared alike share one, those that failed come last.
 
-    A step without checkpointing is what the others are compared with: it has a line only if it did
-    not work itself.
+    A step without checkpointing is what the others are compared with, and an advisory one does not count: such steps have a
+    line only if they did not work.
     """
     fared: dict[tuple[str, bool, tuple[_Step, ...]], list[str]] = {}
     for (model, function, counts), steps in _by_function(report.probes).items():
-        if function != _NOT_CHECKPOINTED or any(one.ended != "ok" for one in steps):
+        if (counts and function != _NOT_CHECKPOINTED) or any(one.ended != "ok" for one in steps):
             name = "no checkpointing" if function == _NOT_CHECKPOINTED else function
             fared.setdefault((model, counts, tuple(steps)), []).append(name)
     models = {model for model, _, _ in fared}
