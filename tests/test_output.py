@@ -452,6 +452,18 @@ def test_a_list_of_what_was_run_goes_with_the_verdict_in_short():
     assert whole.endswith(f"{end}OK  It works with all of these.\n")
 
 
+def test_the_command_to_go_on_with_is_the_last_line():
+    note = "To find what fixes it, and try it: ckptdoctor fix --model glm4"
+    report = msgspec.structs.replace(healthy(), verdict="fail", notes=(note, "Another note."))
+
+    assert render("text", report, style(probes=False)).splitlines()[-4:] == [
+        "note: Another note.",
+        "FAIL  gradient checkpointing works",
+        "next: find what fixes it, and try it",
+        "  ckptdoctor fix --model glm4",
+    ]
+
+
 def test_what_was_not_tried_takes_one_line_of_a_failure():
     report = changed(failing(), "summary", f"It fails. Not tried: {', '.join(['an engine'] * 20)} (--engine all).")
 

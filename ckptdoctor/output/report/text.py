@@ -9,7 +9,17 @@ from ckptdoctor.model.evidence import Environment, Error
 from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import COLORS, SEVERITIES, Layout, page
-from ckptdoctor.output.sentences import VERDICTS, accepted_text, in_short, is_not_tried, not_tried, proof, stale_text
+from ckptdoctor.output.sentences import (
+    VERDICTS,
+    accepted_text,
+    fix_command,
+    in_short,
+    is_not_tried,
+    not_tried,
+    proof,
+    stale_text,
+    to_fix,
+)
 from ckptdoctor.output.views import excerpts, runs, source_text
 from ckptdoctor.words.escape import LONGEST_LINE, escaped, one_line
 from ckptdoctor.words.wording import SIMULATED, counted, listed, located
@@ -187,7 +197,8 @@ def _diff_line(line: str, layout: Layout) -> str:
 def _notes(report: Report, layout: Layout) -> list[str]:
     """The notes but for those that have a line of their own: what was not tried, and that a function's step was simulated."""
     is_told = layout.style.probes and not layout.style.verbose
-    notes = [one for one in report.notes if not (is_not_tried(one) or (is_told and SIMULATED in one))]
+    elsewhere = [one for one in report.notes if is_not_tried(one) or one == to_fix(fix_command(report))]
+    notes = [one for one in report.notes if one not in elsewhere and not (is_told and SIMULATED in one)]
     return [line for note in notes for line in layout.labelled("note", note)]
 
 
@@ -218,6 +229,7 @@ def _end(report: Report, layout: Layout) -> list[str]:
         *layout.sentence(summary, head, fg=COLORS[report.verdict], bold=True),
         *_gate(report, layout),
         *_best(report, layout),
+        *_next_step(report, layout),
     ]
 
 
@@ -249,3 +261,11 @@ def _best(report: Report, layout: Layout) -> list[str]:
         lines += layout.labelled(label, f"{_titled(remedy)}{broken}")
         lines += _commands(remedy, layout, "  ")
     return lines
+
+
+def _next_step(report: Report, layout: Layout) -> list[str]:
+    """The command to go on with, where nothing was tried that fixes it."""
+    command = fix_command(report)
+    if not command:
+        return []
+    return [*layout.labelled("next", "find what fixes it, and try it"), f"  {layout.paint(command, fg='cyan')}"]

@@ -63,7 +63,7 @@ def _line(line: Line, one: Excerpt, gutter: int, layout: Layout, fg: str) -> Ite
     marks = ("^" if is_culprit else "-") * max(cells(text[start:end]), 1)
     bar, color = layout.paint(f"{' ' * gutter} |", fg="cyan"), fg if is_culprit else "cyan"
     for under in _under(" " * cells(text[:start]), marks, f"{one.label}{more}", layout.style.width - gutter - 3):
-        yield f"{bar} {layout.paint(under, fg=color, bold=is_culprit)}"
+        yield f"{bar} {layout.paint(under, fg=color, bold=is_culprit or None)}"
 
 
 def _under(margin: str, marks: str, label: str, width: int) -> Iterable[str]:
