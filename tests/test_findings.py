@@ -718,3 +718,21 @@ def test_two_mechanisms_that_checkpoint_are_both_named():
     assert finding.rule == "CKPT003"
     assert finding.title.startswith("torch:non-reentrant and FSDP's own activation checkpointing both checkpoint")
     assert finding.culprit == wrapped
+
+
+def test_the_verdict_in_short_counts_the_steps_that_count():
+    assert judge().verdict(brief=True) == ("ok", "Gradient checkpointing works in the one step that counts.")
+    several = judge(engines=("none", "zero0", "zero3"))
+    assert several.verdict("on glm4 (given)", brief=True)[1] == (
+        "Gradient checkpointing works on glm4 (given) in all 3 steps that count."
+    )
+    assert judge(make=raised).verdict(brief=True) == judge(make=raised).verdict()
+
+
+def test_a_finding_has_the_line_that_built_the_callable_it_is_about():
+    built = Place("/s/transformers/m.py", 578, "forward", "transformers", "4.51.3", "partial(L)")
+    handed = [msgspec.structs.replace(HANDED, built=built)]
+
+    [finding] = judge(make=lambda spec: raised(spec, handovers=handed)).findings
+
+    assert finding.built == built

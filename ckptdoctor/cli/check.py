@@ -67,7 +67,9 @@ GATE = grouped(
     help="Run nothing: say which verdict the installed files had when their releases were measured. Takes no other option but "
     "--python, --model, --format text or json, and --output.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and the output of failed probes.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show every probe, each diff, tracebacks and the output of failed probes."
+)
 def command(
     request: Request,
     destinations: Sequence[Destination],

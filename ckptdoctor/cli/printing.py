@@ -37,7 +37,7 @@ class Destination(NamedTuple):
 
         Args:
             value: Something that has the format.
-            verbose: Whether to add tracebacks and the output of failed probes.
+            verbose: Whether to show every probe, each diff, tracebacks and the output of failed probes.
             probes: Whether to say what was run.
             remedies: Whether to show all of each remedy.
         """
@@ -173,7 +173,7 @@ def style(
 
     Args:
         file: The file that is written; nothing for a stream.
-        verbose: Whether to add tracebacks and the output of failed probes.
+        verbose: Whether to show every probe, each diff, tracebacks and the output of failed probes.
         probes: Whether to say what was run.
         stream: Standard output if it is not another one.
         remedies: Whether to show all of each remedy.

@@ -23,7 +23,7 @@ class Style:
     Attributes:
         color: Whether ANSI colours may be used.
         width: Columns of the terminal.
-        verbose: Whether to add tracebacks and the output of failed probes.
+        verbose: Whether to show every probe, each diff, tracebacks and the output of failed probes.
         unicode: Whether anything beyond ASCII may be written.
         probes: Whether to say what was run.
         remedies: Whether to show all of each remedy: its diff, its commands, what it costs and how it is known.

@@ -175,7 +175,8 @@ def _works(probes: list[ProbeResult], where: str, brief: bool) -> str:
     if all(one.checkpoint_function == NO_FUNCTION for one in probes):
         return f"Gradient checkpointing is switched off {where}, and the step runs."
     if brief:
-        return f"Gradient checkpointing works {where} in {_every(len(probes))}."
+        of = "" if where == "here" else f" {where}"
+        return f"Gradient checkpointing works{of} in {_every(len(probes))}."
     engines = engines_in_words({one.engine for one in probes})
     return f"Gradient checkpointing works {where} with {_names(probes)}, under {engines}."
 
