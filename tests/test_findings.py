@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -727,6 +728,15 @@ def test_the_verdict_in_short_counts_the_steps_that_count():
         "Gradient checkpointing works on glm4 (given) in all 3 steps that count."
     )
     assert judge(make=raised).verdict(brief=True) == judge(make=raised).verdict()
+
+
+def test_the_verdict_in_short_does_not_pass_over_warnings():
+    found = judge(engines=("none", "zero0"))
+    [one] = judge(make=raised).findings
+    warned = [msgspec.structs.replace(probe, rules=("CKPT014",)) for probe in found.probes]
+    found = replace(found, probes=tuple(warned), findings=(msgspec.structs.replace(one, severity="warning"),))
+
+    assert found.verdict(brief=True)[1].endswith("in all 2 steps that count, with a warning in 2.")
 
 
 def test_a_finding_has_the_line_that_built_the_callable_it_is_about():

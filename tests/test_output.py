@@ -521,6 +521,31 @@ def test_the_long_table_holds_every_probe_and_marks_the_advisory():
     assert "CKPT001 AttributeError: 'functools.partial' object" in ran
 
 
+def test_functions_of_files_are_named_without_folders_and_share_a_line_only_if_it_holds_them():
+    names = ["/srv/somebody/project/first.py:checkpoint", "/srv/somebody/project/second.py:checkpoint"]
+    report = msgspec.structs.replace(healthy(), probes=tuple(map(probe, names)))
+    both = msgspec.structs.replace(healthy(), probes=tuple(map(probe, [names[0], "/srv/other/first.py:checkpoint"])))
+
+    wide, narrow = (render("text", report, style(width=width)).splitlines() for width in (80, 50))
+
+    assert "tried first.py:checkpoint, second.py:checkpoint: 1 ok each (no engine)" in wide
+    assert "tried first.py:checkpoint: 1 ok (no engine)" in narrow
+    assert "tried second.py:checkpoint: 1 ok (no engine)" in narrow
+    assert "tried /srv/other/first.py:checkpoint: 1 ok" in render("text", both, style(width=60))
+
+
+def test_findings_beyond_the_second_are_told_in_short():
+    report = changed(failing(), "findings", [finding()] * 3)
+
+    short, long = (render("text", report, style(verbose=verbose)) for verbose in (False, True))
+
+    assert short.count("error[CKPT001]: ") == long.count("error[CKPT001]: ") == 3
+    assert (short.count("read here"), long.count("read here")) == (2, 3)
+    assert (short.count("ruled out: "), long.count("ruled out: ")) == (2, 3)
+    assert short.count("  fix: upgrade llamafactory to 0.9.3 [version, all probes ok]\n") == 3
+    assert short.count("\nfix for CKPT001: upgrade llamafactory") == 1
+
+
 def test_models_are_kept_apart():
     report = failing()
     report = changed(

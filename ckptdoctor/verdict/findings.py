@@ -176,7 +176,9 @@ def _works(probes: list[ProbeResult], where: str, brief: bool) -> str:
         return f"Gradient checkpointing is switched off {where}, and the step runs."
     if brief:
         of = "" if where == "here" else f" {where}"
-        return f"Gradient checkpointing works{of} in {_every(len(probes))}."
+        warned = sum(bool(one.rules) for one in probes)
+        but = f", with a warning in {'it' if len(probes) == 1 else warned}" if warned else ""
+        return f"Gradient checkpointing works{of} in {_every(len(probes))}{but}."
     engines = engines_in_words({one.engine for one in probes})
     return f"Gradient checkpointing works {where} with {_names(probes)}, under {engines}."
 

@@ -50,8 +50,12 @@ def folded(report: Report, layout: Layout) -> list[str]:
     for (model, counts, shown), names in sorted(fared.items(), key=_order):
         where = f" on {one_line(relative(model))}" if len(models) > 1 else ""
         where += "" if counts else ", which does not count"
-        text = _fitting(f"{_together(names)}{where}", shown, " each" if len(names) > 1 else "", layout.style.width)
-        lines += layout.wrap(text, f"{_TRIED} ", "  ", _color(shown) if counts else None)
+        width = layout.style.width
+        texts = [_fitting(f"{_together(names)}{where}", shown, " each", width)] if len(names) > 1 else []
+        if not texts or cells(f"{_TRIED} {texts[0]}") > width:
+            texts = [_fitting(f"{name}{where}", shown, "", width) for name in names]
+        for text in texts:
+            lines += layout.wrap(text, f"{_TRIED} ", "  ", _color(shown) if counts else None)
     return lines
 
 
@@ -78,11 +82,19 @@ def _by_function(probes: Iterable[ProbeResult]) -> dict[tuple[str, str, bool], l
     found: dict[tuple[str, str, bool], list[_Step]] = {}
     of_models = [probe for probe in probes if probe.role != "convention"]
     turned = {probe.model: _reentrance(probe) for probe in reversed(of_models) if probe.role == "subject"}
+    names = _names({probe.checkpoint_function for probe in of_models})
     for probe in of_models:
         step = _Step(_situation(probe, turned.get(probe.model, "")), one_line(_ended(probe)))
-        key = (probe.model, one_line(probe.checkpoint_function), probe.role != "advisory")
+        key = (probe.model, names[probe.checkpoint_function], probe.role != "advisory")
         found.setdefault(key, []).append(step)
     return found
+
+
+def _names(functions: set[str]) -> dict[str, str]:
+    """What functions are called in a list: those of files without their folders, where that tells them apart."""
+    short = {one: one_line(one.rpartition("/")[2] or one) for one in functions}
+    is_clear = len(set(short.values())) == len(functions)
+    return short if is_clear else {one: one_line(one) for one in functions}
 
 
 def _ended(probe: ProbeResult) -> str:
