@@ -55,6 +55,13 @@ def test_reports_are_public_threads(page):
         assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+", link)
 
 
+def test_a_warning_that_has_a_page_is_no_fault():
+    text = (ROOT / "docs" / "errors" / "use-cache-true-is-incompatible.md").read_text(encoding="utf-8")
+    title = re.search(r'^title: "(.*)"$', text, re.MULTILINE)[1]
+    assert "`use_cache=True` is incompatible with gradient checkpointing" in title
+    assert explain(title).verdict == "nothing found"
+
+
 def written(name):
     [page] = [one for one in PAGES if one.name == name]
     return errors.written(page, RULE_PAGES)
@@ -81,7 +88,7 @@ def test_who_is_to_blame_comes_from_the_map():
     newest = written("attributeerror-function-object-has-no-attribute-self.md")
     assert "no newer llamafactory; the newest pair that works is llamafactory 0.9.5 with transformers 5.22.2" in newest
     unknown = written("runtimeerror-expected-to-mark-a-variable-ready-only-once.md")
-    assert "No release in [the map](../map.md) that ships with ckptdoctor fails with this line." in unknown
+    assert "No release in [the map](../map.md) that ships with ckptdoctor fails with this error." in unknown
 
 
 def test_markup_in_an_error_is_no_markup():

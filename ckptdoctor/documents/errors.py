@@ -111,7 +111,7 @@ def _blame(page: ErrorPage) -> Iterator[str]:
     yield "## Who is to blame, in which versions"
     rows = _failing(page)
     if rows:
-        yield "These releases fail with this very line. Each pair was run, or has the same code as one that was run:"
+        yield "These releases fail with this error. Each pair was run, or has the same code as one that was run:"
         head = ["| trainer | fails with transformers | at this line of the trainer |", "|---|---|---|"]
         yield "\n".join([*head, *map(_row, rows)])
         yield (
@@ -120,7 +120,7 @@ def _blame(page: ErrorPage) -> Iterator[str]:
         )
     else:
         yield (
-            "No release in [the map](../map.md) that ships with ckptdoctor fails with this line. The map holds trainers' "
+            "No release in [the map](../map.md) that ships with ckptdoctor fails with this error. The map holds trainers' "
             "functions with every release of transformers, on tiny models without an engine. It says nothing of an engine, of "
             "a model's own code or of yours: `ckptdoctor check` runs these."
         )
