@@ -546,6 +546,19 @@ def test_findings_beyond_the_second_are_told_in_short():
     assert short.count("\nfix for CKPT001: upgrade llamafactory") == 1
 
 
+def test_a_fix_of_several_faults_says_of_each_what_was_run():
+    report = changed(failing(), "findings", [finding(), msgspec.structs.replace(finding(), rule="CKPT004"), finding()])
+    assert "\nfix for CKPT001 and CKPT004: upgrade llamafactory to 0.9.3 [" in render("text", report, style(width=160))
+
+    report = changed(report, "findings[1].remedies[0].proven", "some")
+    lines = render("text", report, style(width=160)).splitlines()
+
+    assert [line.partition(" [")[2].partition("]")[0] for line in lines if line.startswith("fix for ")] == [
+        "version, all probes ok",
+        "version, some failing probes ok",
+    ]
+
+
 def test_models_are_kept_apart():
     report = failing()
     report = changed(

@@ -245,21 +245,18 @@ def _gate(report: Report, layout: Layout) -> list[str]:
 
 
 def _best(report: Report, layout: Layout) -> list[str]:
-    """The first remedy of each fault with its commands; one that fixes several has one line."""
-    counted_ones = [one for one in report.findings if not one.accepted and one.remedies]
-    errors = [one for one in counted_ones if one.severity == "error"] or counted_ones
-    best: dict[str, Remedy] = {}
-    rules: dict[str, list[str]] = {}
-    for finding in errors:
-        title = finding.remedies[0].title
-        best.setdefault(title, finding.remedies[0])
-        rules.setdefault(title, []).append(finding.rule)
+    """The first remedy of each fault with its commands; one that fixes several, and was run alike for them, has one line."""
+    fixable = [one for one in report.findings if not one.accepted and one.remedies]
+    faults = [one for one in fixable if one.severity == "error"] or fixable
+    best: dict[str, tuple[Remedy, list[str]]] = {}
+    for finding in faults:
+        remedy = finding.remedies[0]
+        best.setdefault(_titled(remedy), (remedy, []))[1].append(finding.rule)
     lines: list[str] = []
-    for title, remedy in list(best.items())[:_BEST]:
-        label = f"fix for {listed(list(dict.fromkeys(rules[title])))}" if len(report.findings) > 1 else "fix"
+    for title, (remedy, rules) in list(best.items())[:_BEST]:
+        label = f"fix for {listed(list(dict.fromkeys(rules)))}" if len(report.findings) > 1 else "fix"
         broken = f"; breaks {counted(len(remedy.breaks), 'declared requirement')}" if remedy.breaks else ""
-        lines += layout.labelled(label, f"{_titled(remedy)}{broken}")
-        lines += _commands(remedy, layout, "  ")
+        lines += [*layout.labelled(label, f"{title}{broken}"), *_commands(remedy, layout, "  ")]
     return lines
 
 
