@@ -76,7 +76,7 @@ def test_places_come_in_order_with_their_labels():
     read = place("x = f.__self__", (10, 5, 10, 15))
     built = place("run = partial(f)\nout = check(run)", (10, 7, 10, 17))
     passed = place("run = partial(f)\nout = check(run)", (11, 13, 11, 16), line=11)
-    made_of = CallableInfo("functools.partial", "functools.partial(f)", "functools.partial")
+    made_of = CallableInfo("functools.partial", "functools.partial(f, a=..., b=...)", "functools.partial")
 
     whole = finding(read, passed, built, callable=made_of)
     found = excerpts.of(whole)
@@ -87,7 +87,7 @@ def test_places_come_in_order_with_their_labels():
         ("passed", "passed here"),
     ]
     other = excerpts.of(msgspec.structs.replace(whole, rule="CKPT005"))
-    assert [one.label for one in other] == ["here", "built here", "passed here: functools.partial(f)"]
+    assert [one.label for one in other] == ["here", "built here", "passed here: functools.partial(f, ...)"]
 
 
 def test_what_is_built_where_it_is_passed_is_one_place():

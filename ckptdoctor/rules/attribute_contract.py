@@ -11,7 +11,7 @@ from ckptdoctor.rules.common.case import Case
 from ckptdoctor.rules.common.log import QUOTE, ErrorText, Frame, InLog, LogContext, LogError, LogVerdict, Message
 from ckptdoctor.rules.common.rule import Rule, RuleHit
 from ckptdoctor.rules.common.soundness import works
-from ckptdoctor.words.wording import owner
+from ckptdoctor.words.wording import briefly, owner
 
 
 def judge(case: Case) -> RuleHit | None:
@@ -31,15 +31,10 @@ def judge(case: Case) -> RuleHit | None:
     what = f"reads `{error.attribute.name}` from" if is_read and error.attribute else "cannot work with"
     return RuleHit(
         title=f"{owner(reader, case.spec.function)} {what} a callable that {_has_none(case, error)}",
-        detail=f"{owner(handover.by, case.model_text)} passes each layer as {_briefly(handover.callable.text)}.",
+        detail=f"{owner(handover.by, case.model_text)} passes each layer as {briefly(handover.callable.text)}.",
         culprit=reader,
         passed_by=handover.by,
     )
-
-
-def _briefly(callable_text: str) -> str:
-    """A callable in words, without the names of its keyword arguments where there are several."""
-    return re.sub(r"\w+=\.\.\.(?:, \w+=\.\.\.)+", "...", callable_text)
 
 
 def _has_none(case: Case, error: Error) -> str:

@@ -30,6 +30,11 @@ def located(place: Place) -> str:
     return f"{known_as}, {where}" if known_as else where
 
 
+def briefly(callable_text: str) -> str:
+    """A callable in words, without the names of its keyword arguments where there are several."""
+    return re.sub(r"\w+=\.\.\.(?:, \w+=\.\.\.)+", "...", callable_text)
+
+
 def listed(names: Sequence[str], limit: int = 4) -> str:
     """Names as part of a sentence; only the first few if there are many."""
     shown = list(names[:limit])

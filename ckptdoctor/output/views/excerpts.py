@@ -11,7 +11,7 @@ from ckptdoctor.model.evidence import Place, Region, Source
 from ckptdoctor.model.report import Finding
 from ckptdoctor.rules import marks_of, reads_callable
 from ckptdoctor.words.escape import one_line, plain
-from ckptdoctor.words.wording import relative
+from ckptdoctor.words.wording import briefly, relative
 
 TAB = 4
 """Columns between tab stops."""
@@ -96,7 +96,7 @@ def of(finding: Finding, ascii_only: bool = False) -> list[Excerpt]:
     here, passed = marks_of(finding.rule, finding.culprit)
     if here == "here" and finding.error and finding.culprit and any(map(finding.culprit.is_at, finding.error.frames)):
         here = "fails here"
-    made_of = one_line(finding.callable.text) if finding.callable else ""
+    made_of = one_line(briefly(finding.callable.text)) if finding.callable else ""
     # A rule that reads the callable says what it is.
     is_known = not made_of or reads_callable(finding.rule)
     found: list[Excerpt] = []
