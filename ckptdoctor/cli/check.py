@@ -95,7 +95,9 @@ def command(
     from ckptdoctor.verdict import gate
 
     policy = _policy(baseline, update_baseline, **counts)
-    with progress.reporter("check", progress.of_request(request), _looked_up(request)) as reporter:
+    run = progress.of_request(request)
+    with progress.reporter("check", run, _looked_up(request)) as reporter:
+        reporter(f"inspecting {run[0]}")
         from ckptdoctor.diagnose import diagnose  # takes a moment
 
         report = diagnose(request, reporter)

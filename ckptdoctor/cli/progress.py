@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 WIDEST = 100
 """Cells of the line on a wide terminal."""
+NARROW = 60
+"""Columns of a terminal with less room than words take."""
 TICK = 0.1
 """Seconds between two looks at what has changed. What ends sooner shows nothing."""
 FIRST = 20.0
@@ -87,29 +89,30 @@ class Told(Progress):
         """Since the start."""
         return self._clock() - self._start
 
-    def line(self) -> str:
-        """All of it in a line: how far it is, then what is going on, which may be cut."""
+    def line(self, is_narrow: bool = False) -> str:
+        """All of it in a line: how far it is, shorter where there is little room, then what is going on, which may be cut."""
         now = int(self.seconds)  # both times change at once, and once a second
-        numbers = [self._count(), in_words(now) if now else "", self._estimate(now)]
-        head = ", ".join(filter(None, numbers))
+        left = self._left(now)
+        rest = f"{'' if is_narrow else 'about '}{in_words(left, coarse=True)} left" if left else ""
+        head = ", ".join(filter(None, [self._count(is_narrow), in_words(now) if now else "", rest]))
         tail = ", ".join(filter(None, [self._part, self._text]))
         return one_line(": ".join(filter(None, [head, tail])))
 
-    def _count(self) -> str:
+    def _count(self, is_narrow: bool) -> str:
         if not self.total:
             return ""
+        if is_narrow:
+            return f"{self._ended}/{self.total}"
         verdicts = ", ".join(f"{count} {name}" for name, count in self._verdicts.items())
         return f"{self._ended} of {counted(self.total, self._what)}" + (f" ({verdicts})" if verdicts else "")
 
-    def _estimate(self, now: float) -> str:
+    def _left(self, now: float) -> float | None:
         """How long the rest takes; nothing where nothing tells that."""
         if not self._is_paced:
-            left = self.last.left(self.times, now) if self.last else None
-        elif self._what == COMBINATION:
-            left = durations.left_at_pace(self.times, self.total - self._ended, self.last)
-        else:
-            left = None  # what follows combinations differs from run to run
-        return f"about {in_words(left, coarse=True)} left" if left else ""
+            return self.last.left(self.times, now) if self.last else None
+        if self._what == COMBINATION:
+            return durations.left_at_pace(self.times, self.total - self._ended, self.last)
+        return None  # what follows combinations differs from run to run
 
 
 def in_words(seconds: float, coarse: bool = False) -> str:
@@ -250,7 +253,9 @@ def _live(told: Told, first: Callable[[], str] | None) -> Iterator[Callable[[], 
             for line in looked_up():
                 console.print(one_line(line), markup=False, highlight=False)
             line = fitting(
-                told.line(), min(console.width - len(_INTERRUPTED) - 1, WIDEST), console.encoding.startswith("utf")
+                told.line(console.width < NARROW),
+                min(console.width - len(_INTERRUPTED) - 1, WIDEST),
+                console.encoding.startswith("utf"),
             )
             if line != shown:
                 shown = line
