@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import mutations
-from tests.conftest import check
+from tests.conftest import judged
 
 pytestmark = pytest.mark.real
 
@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "mutations.md"
 @pytest.fixture(scope="module")
 def found(torch_python):
     functions = [part for one in ALL for part in ("--checkpoint-fn", one.function)]
-    ran = check(torch_python, "--engine", "none", "--convention", "partial-bound", *functions, timeout=600)
+    ran = judged(torch_python, "--engine", "none", "--convention", "partial-bound", *functions, timeout=600)
     assert ran.status == 1, ran.err
     return ran.report["findings"]
 
