@@ -136,7 +136,11 @@ def test_a_trial_says_whether_all_probes_were_run_or_only_those_that_failed():
     assert by_part.evidence == "tried here so: the 1 probe that failed is ok; no other probe was run with it"
     trial = trials.judge_failing((), finding, context, ())
     assert trial.proves(made, finding, "so").proven == "some"
-    assert (by_all.label, by_part.label, made.label) == ("patch, all probes ok", "patch, failing probes ok", "patch")
+    assert (by_all.label, by_part.label, made.label) == (
+        "patch, ok in all probes",
+        "patch, ok in all failing probes",
+        "patch",
+    )
 
 
 def test_a_remedy_that_loses_what_worked_is_no_remedy_though_it_fixes_what_failed():

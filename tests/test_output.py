@@ -378,7 +378,7 @@ def test_a_failure_reads_from_the_fault_to_the_verdict_and_the_command_that_fixe
     assert at == sorted(at)
     assert lines[-4].startswith("FAIL  gradient checkpointing of llamafactory 0.9.2 breaks")
     assert " ".join(lines[-4:-2]).endswith("; 13 probes,   31.4 s.")
-    title = "fix: upgrade llamafactory to 0.9.3 [version, all probes ok]; breaks 1 declared requirement"
+    title = "fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]; breaks 1 declared requirement"
     assert lines[-2:] == [title, f"  {COMMAND}"]
 
 
@@ -394,7 +394,7 @@ def test_a_finding_names_who_did_what():
         "  577 | layer_outputs = f(\n"
         f"      | {'-' * 18} passed here\n",
         "  ruled out: deepspeed 0.16.4: it also fails without deepspeed\n",
-        "  fix: upgrade llamafactory to 0.9.3 [version, all probes ok]\n",
+        "  fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]\n",
         "    other changes of 0.9.3; probes run here; breaks trl 0.9.6 requires llamafactory<0.9.3\n",
         "  It expects a bound method and was handed a partial. More: ckptdoctor rule CKPT001\n",
         "  other fix: look through the partial [patch, not run here; diff: -v]\n",
@@ -486,9 +486,9 @@ def test_each_function_has_a_line_and_the_advisory_does_not_count():
     lines = render("text", failing(), PLAIN).splitlines()
 
     assert [line for line in lines if line.startswith("tried ")] == [
-        "tried unsloth, which does not count: 1 failed (no engine)",
+        "tried unsloth (advisory, does not count): 1 failed (no engine)",
         "tried torch:reentrant: 1 ok (no engine)",
-        "tried llamafactory: 2 with CKPT001 (no engine, zero3)",
+        "tried llamafactory: 2 trigger CKPT001 (no engine, zero3)",
     ]
 
 
@@ -505,12 +505,12 @@ def test_functions_that_fared_alike_share_a_line_that_names_what_it_holds():
     probes[-1] = probe("mine", "triggered", engine="fsdp2", rules=["CKPT010"])
     report = msgspec.structs.replace(healthy(), probes=tuple(probes))
 
-    wide, narrow, least = (render("text", report, style(width=width)).splitlines() for width in (100, 68, 40))
+    wide, narrow, least = (render("text", report, style(width=width)).splitlines() for width in (100, 68, 44))
 
     assert "tried torch:reentrant/non-reentrant: 7 ok each (no engine, zero0-3, ddp, fsdp2)" in wide
-    assert "tried mine: 1 with CKPT010 (fsdp2); 6 ok (no engine, zero0-3, ddp)" in wide
+    assert "tried mine: 1 triggers CKPT010 (fsdp2); 6 ok (no engine, zero0-3, ddp)" in wide
     assert "tried torch:reentrant/non-reentrant: 7 ok each (no engine, 6 more)" in narrow
-    assert "tried mine: 1 with CKPT010 (fsdp2); 6 ok" in least
+    assert "tried mine: 1 triggers CKPT010 (fsdp2); 6 ok" in least
 
 
 def test_the_long_table_holds_every_probe_and_marks_the_advisory():
@@ -542,7 +542,7 @@ def test_findings_beyond_the_second_are_told_in_short():
     assert short.count("error[CKPT001]: ") == long.count("error[CKPT001]: ") == 3
     assert (short.count("read here"), long.count("read here")) == (2, 3)
     assert (short.count("ruled out: "), long.count("ruled out: ")) == (2, 3)
-    assert short.count("  fix: upgrade llamafactory to 0.9.3 [version, all probes ok]\n") == 3
+    assert short.count("  fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]\n") == 3
     assert short.count("\nfix for CKPT001: upgrade llamafactory") == 1
 
 
@@ -573,7 +573,7 @@ def test_models_are_kept_apart():
 
     lines = render("text", report, PLAIN).splitlines()
 
-    assert "tried llamafactory on glm4: 2 with CKPT001 (no engine, zero3)" in lines
+    assert "tried llamafactory on glm4: 2 trigger CKPT001 (no engine, zero3)" in lines
     assert "tried llamafactory on /srv/models/qwen: 1 ok (no engine)" in lines
     assert "tried llamafactory on llama: 1 crashed (no engine)" in lines
 
@@ -734,7 +734,7 @@ def test_what_came_out_of_the_cache_says_so():
     report = healthy()
     report = changed(report, "cached", True)
 
-    assert "OK  gradient checkpointing works; 2 probes, cached.\n" in render("text", report, PLAIN)
+    assert "OK  gradient checkpointing works; 2 probes, from the cache.\n" in render("text", report, PLAIN)
 
 
 def test_a_line_that_raises_reads_nothing():
@@ -760,4 +760,4 @@ def test_what_was_tried_the_other_way_round_is_named():
     report = changed(report, "probes[0].id", "glm4/llamafactory/none/non-reentrant")
     report = changed(report, "probes[1].id", "glm4/llamafactory/none/reentrant")
     report = changed(report, "probes[1].role", "control")
-    assert "tried llamafactory: 1 with CKPT007 (no engine); 1 ok (reentrant)\n" in render("text", report, PLAIN)
+    assert "tried llamafactory: 1 triggers CKPT007 (no engine); 1 ok (reentrant)\n" in render("text", report, PLAIN)

@@ -289,7 +289,7 @@ def test_the_answer_comes_before_all_else():
         "llamafactory 0.9.2",
         "upgrade llamafactory to 0.9.3",
         test_output.COMMAND,
-        "all probes ok",
+        "ok in all probes",
     ):
         assert part in head
     assert [body for _, body in parsed.all("h1")] == ["FAIL It does not work."]

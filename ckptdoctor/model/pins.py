@@ -17,7 +17,7 @@ from ckptdoctor.model.sources import UNKNOWN, own_version
 def unmet(environment: Environment) -> list[str]:
     """Declared requirements that the installed versions do not meet, as clauses."""
     return [
-        f"{clause(who, requirement, environment)}, {installed} is installed"
+        f"{requirement.name} {installed} is installed, and {clause(who, requirement, environment)}"
         for who, requirement, installed in _unmet(environment)
     ]
 

@@ -13,8 +13,8 @@ that nothing that worked is lost either. Empty: none, the remedy was not run on 
 
 IN_WORDS: dict[Proven, str] = {
     "": "",
-    "some": "some failing probes ok",
-    "failing": "failing probes ok",
-    "all": "all probes ok",
+    "some": "ok in some failing probes, the others not run",
+    "failing": "ok in all failing probes",
+    "all": "ok in all probes",
 }
 """How a remedy is marked in every format: what was run with it, and is ok."""

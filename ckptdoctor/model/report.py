@@ -70,7 +70,7 @@ class Remedy(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Its kind, and which probes were run with it: ``patch, all probes ok``."""
+        """Its kind, and which probes were run with it: ``patch, ok in all probes``."""
         return f"{self.kind}, {IN_WORDS[self.proven]}" if self.proven else self.kind
 
 

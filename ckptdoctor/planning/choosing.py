@@ -20,6 +20,7 @@ from ckptdoctor.planning.options import (
     is_torchs,
     named_functions,
 )
+from ckptdoctor.words.wording import engines_in_words, listed
 
 
 def choose_models(environment: Environment, options: Options) -> tuple[list[str], list[str]]:
@@ -140,6 +141,19 @@ def engines_left_out(environment: Environment, options: Options) -> list[str]:
     if options.engines:
         return []
     return [one.name for one in _fitting(environment) if not _is_quick(one, environment)]
+
+
+def lacking(environment: Environment, options: Options) -> list[str]:
+    """A note on what needs a package that is not installed, where nobody chose what to try: a job may use it."""
+    if options.engines or not options.setup.is_usual:
+        return []
+    by_package: dict[str, list[str]] = {}
+    for one in catalog.engines().values():
+        if one.package and one.package not in environment.stack:
+            by_package.setdefault(one.package, []).append(one.name)
+    left = [f"{engines_in_words(names)} ({package} is not installed)" for package, names in by_package.items()]
+    left += [] if environment.version("peft") else ["LoRA (peft is not installed)"]
+    return [f"Not tried: {listed(left)}."] if left else []
 
 
 def _fitting(environment: Environment) -> list[catalog.Engine]:

@@ -12,7 +12,7 @@ from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
 from ckptdoctor.model.evidence import Environment, Setup, Spec
 from ckptdoctor.model.workers import FULL_STACK, WITHOUT_DEEPSPEED, Worker
-from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models, engines_left_out
+from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models, engines_left_out, lacking
 from ckptdoctor.planning.options import (
     COURSE,
     NO_FUNCTION,
@@ -94,7 +94,7 @@ def make(environment: Environment, options: Options) -> Plan:
     subjects = choose_functions(environment, options)
     engines = choose_engines(environment, options)
     plan.left_out = engines_left_out(environment, options)
-    plan.notes += untried(engines, options, environment)
+    plan.notes += [*untried(engines, options, environment), *lacking(environment, options)]
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)

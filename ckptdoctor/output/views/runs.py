@@ -28,7 +28,7 @@ _Cells = dict[str, dict[str, list[str]]]
 
 def amount(report: Report) -> str:
     """How many probes were run, and how long it took."""
-    return f"{counted(len(report.probes), 'probe')}, {'cached' if report.cached else f'{report.seconds:.1f} s'}"
+    return f"{counted(len(report.probes), 'probe')}, {'from the cache' if report.cached else f'{report.seconds:.1f} s'}"
 
 
 # -- a line for each function -----------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def folded(report: Report, layout: Layout) -> list[str]:
     lines: list[str] = []
     for (model, counts, shown), names in sorted(fared.items(), key=_order):
         where = f" on {one_line(relative(model))}" if len(models) > 1 else ""
-        where += "" if counts else ", which does not count"
+        where += "" if counts else " (advisory, does not count)"
         width = layout.style.width
         texts = [_fitting(f"{_together(names)}{where}", shown, " each", width)] if len(names) > 1 else []
         if not texts or cells(f"{_TRIED} {texts[0]}") > width:
@@ -99,7 +99,7 @@ def _names(functions: set[str]) -> dict[str, str]:
 
 def _ended(probe: ProbeResult) -> str:
     if probe.rules:
-        return f"with {listed(probe.rules)}"
+        return f"trigger {listed(probe.rules)}"
     return "ok, backward simulated on CPU" if probe.evidence.forward_only and probe.outcome == "ok" else probe.outcome
 
 
@@ -125,13 +125,17 @@ def _fitting(name: str, steps: tuple[_Step, ...], each: str, width: int) -> str:
     text = ""
     for others, ok in limits:
         parts = [
-            f"{len(names)} {ended}{each}{_some(names, ok if ended == 'ok' else others)}"
+            f"{len(names)} {_conjugated(ended, len(names))}{each}{_some(names, ok if ended == 'ok' else others)}"
             for ended, names in named.items()
         ]
         text = f"{name}: {'; '.join(parts)}"
         if cells(f"{_TRIED} {text}") <= width:
             break
     return text
+
+
+def _conjugated(ended: str, count: int) -> str:
+    return ended.replace("trigger ", "triggers ", 1) if count == 1 else ended
 
 
 def _together(names: list[str]) -> str:
