@@ -554,8 +554,8 @@ def test_a_fix_of_several_faults_says_of_each_what_was_run():
     lines = render("text", report, style(width=160)).splitlines()
 
     assert [line.partition(" [")[2].partition("]")[0] for line in lines if line.startswith("fix for ")] == [
-        "version, all probes ok",
-        "version, some failing probes ok",
+        "version, ok in all probes",
+        "version, ok where it was run",
     ]
 
 

@@ -13,7 +13,7 @@ that nothing that worked is lost either. Empty: none, the remedy was not run on 
 
 IN_WORDS: dict[Proven, str] = {
     "": "",
-    "some": "ok in some failing probes, the others not run",
+    "some": "ok where it was run",
     "failing": "ok in all failing probes",
     "all": "ok in all probes",
 }
