@@ -534,16 +534,17 @@ def test_functions_of_files_are_named_without_folders_and_share_a_line_only_if_i
     assert "tried /srv/other/first.py:checkpoint: 1 ok" in render("text", both, style(width=60))
 
 
-def test_findings_beyond_the_second_are_told_in_short():
-    report = changed(failing(), "findings", [finding()] * 3)
+@pytest.mark.parametrize(("count", "in_full"), [(1, 1), (2, 2), (3, 1), (8, 1)])
+def test_findings_beyond_what_a_screen_holds_are_told_in_short(count, in_full):
+    report = changed(failing(), "findings", [finding()] * count)
 
     short, long = (render("text", report, style(verbose=verbose)) for verbose in (False, True))
 
-    assert short.count("error[CKPT001]: ") == long.count("error[CKPT001]: ") == 3
-    assert (short.count("read here"), long.count("read here")) == (2, 3)
-    assert (short.count("ruled out: "), long.count("ruled out: ")) == (2, 3)
-    assert short.count("  fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]\n") == 3
-    assert short.count("\nfix for CKPT001: upgrade llamafactory") == 1
+    assert short.count("error[CKPT001]: ") == long.count("error[CKPT001]: ") == count
+    assert (short.count("read here"), long.count("read here")) == (in_full, count)
+    assert (short.count("ruled out: "), long.count("ruled out: ")) == (in_full, count)
+    assert short.count("  fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]\n") == count
+    assert short.count("\nfix") == 1
 
 
 def test_a_fix_of_several_faults_says_of_each_what_was_run():

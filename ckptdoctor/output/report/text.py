@@ -26,7 +26,9 @@ from ckptdoctor.words.wording import SIMULATED, counted, listed, located
 
 _PROBES_NAMED = 3
 _IN_FULL = 2
-"""Findings that are shown in full without ``-v``, so that the verdict stays on the screen."""
+"""Findings that are shown in full without ``-v``; one where two take more lines than a screen has."""
+_SCREEN = 40
+"""Lines that a failing check is to fit."""
 _BEST = 3
 """Remedies that come with the verdict."""
 _LEAST = 20
@@ -38,13 +40,21 @@ def render(report: Report, style: Style) -> str:
     # Escaped as a whole, here and once: below this line no string of ``shown`` can act on the terminal.
     shown = escaped(report, ascii_only=not style.unicode)
     layout = Layout(style)
-    is_whole = style.verbose or style.remedies
+    if style.verbose or style.remedies:
+        return _page(report, shown, layout, len(report.findings))
+    text = _page(report, shown, layout, _IN_FULL)
+    return text if text.count("\n") <= _SCREEN else _page(report, shown, layout, 1)
+
+
+def _page(report: Report, shown: Report, layout: Layout, in_full: int) -> str:
+    """The whole text, with so many findings in full; ``shown`` is the report, escaped."""
+    style = layout.style
     findings = zip(shown.findings, report.findings, strict=True)
     return page(
         [
             _head(shown, layout),
             *(
-                _finding(one, raw, layout) if is_whole or number <= _IN_FULL else _in_short(one, layout)
+                _finding(one, raw, layout) if number <= in_full else _in_short(one, layout)
                 for number, (one, raw) in enumerate(findings, 1)
             ),
             *(runs.tables(shown, layout) if style.probes and style.verbose else []),
