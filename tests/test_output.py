@@ -377,7 +377,7 @@ def test_a_failure_reads_from_the_fault_to_the_verdict_and_the_command_that_fixe
     at = [next(number for number, line in enumerate(lines) if line.startswith(start)) for start in starts]
     assert at == sorted(at)
     assert lines[-4].startswith("FAIL  gradient checkpointing of llamafactory 0.9.2 breaks")
-    assert " ".join(lines[-4:-2]).endswith("; 13 probes,   31.4 s.")
+    assert " ".join(" ".join(lines[-4:-2]).split()).endswith("; 13 probes on glm4, 31.4 s.")
     title = "fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]; breaks 1 declared requirement"
     assert lines[-2:] == [title, f"  {COMMAND}"]
 
@@ -433,7 +433,7 @@ def test_a_file_outside_of_site_packages_is_named_whole():
 def test_no_finding_no_fault():
     text = render("text", healthy(), PLAIN)
 
-    assert text.endswith("\nOK  gradient checkpointing works; 2 probes, 4.0 s.\n")
+    assert text.endswith("\nOK  gradient checkpointing works; 2 probes on glm4, 4.0 s.\n")
     assert "convention" not in text
     assert "note" not in text
 
@@ -448,7 +448,9 @@ def test_a_list_of_what_was_run_goes_with_the_verdict_in_short():
     tried, whole = render("text", report, PLAIN), render("text", report, style(probes=False))
 
     end = "note: Another note.\nnot tried: FSDP2 (--engine all); LoRA (--thorough)\n"
-    assert tried.endswith(f"tried llamafactory: 1 ok (no engine)\n{end}OK  It works; 2 probes, 4.0 s.\n")
+    assert tried.endswith(
+        f"tried llamafactory: 1 ok (no engine)\n{end}OK  It works; 2 probes on glm4, 4.0 s. Not covered: what was not tried.\n"
+    )
     assert whole.endswith(f"{end}OK  It works with all of these.\n")
 
 
@@ -486,7 +488,7 @@ def test_each_function_has_a_line_and_the_advisory_does_not_count():
     lines = render("text", failing(), PLAIN).splitlines()
 
     assert [line for line in lines if line.startswith("tried ")] == [
-        "tried unsloth (advisory, does not count): 1 failed (no engine)",
+        "tried unsloth's function (does not count): 1 failed (no engine)",
         "tried torch:reentrant: 1 ok (no engine)",
         "tried llamafactory: 2 trigger CKPT001 (no engine, zero3)",
     ]
@@ -735,7 +737,7 @@ def test_what_came_out_of_the_cache_says_so():
     report = healthy()
     report = changed(report, "cached", True)
 
-    assert "OK  gradient checkpointing works; 2 probes, from the cache.\n" in render("text", report, PLAIN)
+    assert "OK  gradient checkpointing works; 2 probes on glm4, from the cache.\n" in render("text", report, PLAIN)
 
 
 def test_a_line_that_raises_reads_nothing():

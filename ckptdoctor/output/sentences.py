@@ -26,11 +26,14 @@ def outcome(probe: ProbeResult) -> str:
 
 
 _NOT_TRIED = "Not tried"
+_MEASURED = "measured on "
+"""How the evidence of a remedy begins that the maps know, and nobody ran here."""
 
 
 def proof(remedy: Remedy) -> str:
     """Which probes were run with a remedy."""
-    return IN_WORDS[remedy.proven] or "not run here"
+    elsewhere = "measured elsewhere" if remedy.evidence.startswith(_MEASURED) else "not run here"
+    return IN_WORDS[remedy.proven] or elsewhere
 
 
 def in_short(report: Report) -> str:

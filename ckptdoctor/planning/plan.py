@@ -94,7 +94,7 @@ def make(environment: Environment, options: Options) -> Plan:
     subjects = choose_functions(environment, options)
     engines = choose_engines(environment, options)
     plan.left_out = engines_left_out(environment, options)
-    plan.notes += [*untried(engines, options, environment), *lacking(environment, options)]
+    plan.notes += [*lacking(environment, options), *untried(engines, options, environment)]
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)

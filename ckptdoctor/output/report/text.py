@@ -234,6 +234,7 @@ def _end(report: Report, layout: Layout) -> list[str]:
     summary = report.headline if layout.style.probes and report.headline else in_short(report)
     if layout.style.probes and report.probes:
         summary = f"{summary.removesuffix('.')}; {runs.amount(report)}."
+        summary += " Not covered: what was not tried." if report.verdict == "ok" and not_tried(report) else ""
     head = f"{VERDICTS[report.verdict]}  "
     return [
         *layout.sentence(summary, head, fg=COLORS[report.verdict], bold=True),

@@ -20,6 +20,8 @@ _ADVISORY = "*"
 _SHARED = " / "
 """Between the outcomes of probes that share a cell."""
 _NOT_CHECKPOINTED = "none"
+_FEW = 2
+"""Models that are named beside the number of probes."""
 _TRIED = "tried"
 
 _Cells = dict[str, dict[str, list[str]]]
@@ -27,8 +29,11 @@ _Cells = dict[str, dict[str, list[str]]]
 
 
 def amount(report: Report) -> str:
-    """How many probes were run, and how long it took."""
-    return f"{counted(len(report.probes), 'probe')}, {'from the cache' if report.cached else f'{report.seconds:.1f} s'}"
+    """How many probes were run, on which models if these are few, and how long it took."""
+    models = list(dict.fromkeys(one_line(relative(one.model)) for one in report.probes if one.role != "convention"))
+    on = f" on {listed(models)}" if 0 < len(models) <= _FEW and models != ["model"] else ""
+    took = "from the cache" if report.cached else f"{report.seconds:.1f} s"
+    return f"{counted(len(report.probes), 'probe')}{on}, {took}"
 
 
 # -- a line for each function -----------------------------------------------------------------------------------------
@@ -49,7 +54,7 @@ def folded(report: Report, layout: Layout) -> list[str]:
     lines: list[str] = []
     for (model, counts, shown), names in sorted(fared.items(), key=_order):
         where = f" on {one_line(relative(model))}" if len(models) > 1 else ""
-        where += "" if counts else " (advisory, does not count)"
+        where += "" if counts else "'s function (does not count)"
         width = layout.style.width
         texts = [_fitting(f"{_together(names)}{where}", shown, " each", width)] if len(names) > 1 else []
         if not texts or cells(f"{_TRIED} {texts[0]}") > width:
