@@ -63,7 +63,7 @@ def test_the_answer_that_the_readme_shows_is_the_real_one(demo_python):
     environ = {"VIRTUAL_ENV": str(demo_python.parent.parent), "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     ran = run(*shlex.split(command)[2:], environ=environ)
     out = ran.out.replace(str(demo_python), "/envs/train/bin/python")
-    out = re.sub(r"probes, (?:[\d.]+ s|cached)\.", "probes, 23.7 s.", out)
+    out = re.sub(r"probes on glm4, (?:[\d.]+ s|from the cache)\.", "probes on glm4, 23.7 s.", out)
     real = iter(re.sub(r"Python 3\.[\d.]+", "Python 3.11.7", out).splitlines())
     for line in filter(None, shown):
         assert line in real, f"{line}\n\nis not, or not at this place, in\n\n{out}"

@@ -87,7 +87,7 @@ def test_what_a_lost_node_had_found_is_kept_and_the_rest_is_run_elsewhere(tmp_pa
     again = cluster.begun[-1]
     assert again.node != "a"
     assert again.task.done  # what had come from the lost node
-    assert (session.ran, len(observer.runs)) == (4, 4)
+    assert (session.ran, len(observer.ended)) == (4, 4)
     assert set(cluster.answers.probed.values()) == {1}
     assert cluster.is_closed
 

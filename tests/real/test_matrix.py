@@ -467,7 +467,7 @@ def test_an_index_that_does_not_answer_is_named(torch_python, tmp_path, silent_i
 def test_who_watches_sees_how_many_are_done(torch_python, tmp_path):
     ours, theirs = pty.openpty()
     options = ["--python", torch_python, "--store", tmp_path / "store", "--exhaustive", "--format", "json"]
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "140", "NO_COLOR": "1"}
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "140", "NO_COLOR": "1", "CKPTDOCTOR_NO_PROGRESS": ""}
     process = subprocess.Popen(
         command("matrix", *options, *vary({"llamafactory": ["0.9.2", "0.9.3"]})),
         env=environ,
@@ -494,10 +494,8 @@ def test_who_watches_sees_how_many_are_done(torch_python, tmp_path):
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode("utf-8", "replace"))
 
     assert len(json.loads(out)["cells"]) == 2
-    assert re.search(r"\b0/2\b", text)
-    assert re.search(r"\b2/2\b", text)
-    assert re.search(r"probes with", text)
-    assert re.search(r"\d (ok|fail)\b", text)
+    assert "0 of 2 combinations" in text
+    assert re.search(r"\d+ of \d+ probes with", text)  # how the line counts on is in tests/test_progress.py
 
 
 def test_a_trainer_that_the_target_has_in_that_very_release(demo_python):

@@ -108,6 +108,7 @@ def test_one_packages_latin_1_stops_nothing(torch_python, tmp_path):
 def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_python, tmp_path, monkeypatch):
     from ckptdoctor.environment import rounds, session
     from ckptdoctor.model.evidence import Spec
+    from ckptdoctor.model.progress import Progress
     from ckptdoctor.model.workers import FULL_STACK
 
     (tmp_path / "torch").mkdir()
@@ -116,7 +117,12 @@ def test_an_import_that_hangs_is_given_up_with_the_line_at_which_it_stands(bare_
     monkeypatch.setattr(rounds, "STUCK", 2)
     monkeypatch.setattr(session, "LOOK", 1)
     told = []
-    with session.Session(bare_python, None, 1, tmp_path / "cache", told.append) as target:
+
+    class Watches(Progress):
+        def __call__(self, text):
+            told.append(text)
+
+    with session.Session(bare_python, None, 1, tmp_path / "cache", Watches()) as target:
         (evidence,) = target.examine({FULL_STACK: [Spec("tiny-glm4", "none")]})
 
     assert evidence.ended == "crashed"

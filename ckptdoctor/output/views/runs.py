@@ -42,25 +42,24 @@ def amount(report: Report) -> str:
 def folded(report: Report, layout: Layout) -> list[str]:
     """How each checkpoint function fared, in a line each; functions that fared alike share one, those that failed come last.
 
-    A step without checkpointing is what the others are compared with, and an advisory one does not count: such steps have a
-    line only if they did not work.
+    A step without checkpointing is what the others are compared with: such steps have a line only if they did not work. An
+    advisory step does not count, and a reader would take its rule for a fault: the tables have it.
     """
-    fared: dict[tuple[str, bool, tuple[_Step, ...]], list[str]] = {}
+    fared: dict[tuple[str, tuple[_Step, ...]], list[str]] = {}
     for (model, function, counts), steps in _by_function(report.probes).items():
-        if (counts and function != _NOT_CHECKPOINTED) or any(one.ended != "ok" for one in steps):
+        if counts and (function != _NOT_CHECKPOINTED or any(one.ended != "ok" for one in steps)):
             name = "no checkpointing" if function == _NOT_CHECKPOINTED else function
-            fared.setdefault((model, counts, tuple(steps)), []).append(name)
-    models = {model for model, _, _ in fared}
+            fared.setdefault((model, tuple(steps)), []).append(name)
+    models = {model for model, _ in fared}
     lines: list[str] = []
-    for (model, counts, shown), names in sorted(fared.items(), key=_order):
+    for (model, shown), names in sorted(fared.items(), key=lambda one: _color(one[0][1]) != "green"):
         where = f" on {one_line(relative(model))}" if len(models) > 1 else ""
-        where += "" if counts else "'s function (does not count)"
         width = layout.style.width
         texts = [_fitting(f"{_together(names)}{where}", shown, " each", width)] if len(names) > 1 else []
         if not texts or cells(f"{_TRIED} {texts[0]}") > width:
             texts = [_fitting(f"{name}{where}", shown, "", width) for name in names]
         for text in texts:
-            lines += layout.wrap(text, f"{_TRIED} ", "  ", _color(shown) if counts else None)
+            lines += layout.wrap(text, f"{_TRIED} ", "  ", _color(shown))
     return lines
 
 
@@ -69,12 +68,6 @@ class _Step(NamedTuple):
 
     situation: str
     ended: str
-
-
-def _order(fared: tuple[tuple[str, bool, tuple[_Step, ...]], list[str]]) -> int:
-    """What failed and counts comes last, next to the verdict."""
-    (_, counts, steps), _ = fared
-    return 0 if not counts else 1 if _color(steps) == "green" else 2
 
 
 def _color(steps: Iterable[_Step]) -> str | None:
