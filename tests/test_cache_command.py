@@ -362,6 +362,21 @@ def test_two_prunes_at_once_drop_each_entry_once(cache):
     assert sum(map(int, counts)) == 60
 
 
+def test_what_goes_while_it_is_looked_at_has_no_size(tmp_path, monkeypatch):
+    file = tmp_path / "record.json"
+    file.write_text("{}")
+    scandir = os.scandir
+
+    def delete_first(path):
+        file.unlink(missing_ok=True)
+        if str(path) == str(file):
+            raise NotADirectoryError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", delete_first)
+    assert cache_contents._size(file) == 0
+
+
 # -- what is not ours -------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,8 @@ def _size(path: Path) -> int:
                     else:
                         size += one.stat(follow_symlinks=False).st_size
         except NotADirectoryError:
-            size += path.lstat().st_size
+            with suppress(OSError):
+                size += path.lstat().st_size
         except OSError:
             continue
     return size
