@@ -10,7 +10,6 @@ from itertools import groupby
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.knowledge.pairs import MODEL_LIBRARY as LIBRARY
 from ckptdoctor.knowledge.pairs import Pairs
-from ckptdoctor.model import declared
 from ckptdoctor.model.compatibility import Cell, Fault
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.output.views import ranges
@@ -114,4 +113,4 @@ def _is_sound(trainer: str, release: str, library: str) -> bool:
 
 def _is_admitted(trainer: str, release: str, library: str) -> bool:
     cells = _pairs().cells(trainer, release, library)
-    return bool(cells) and not declared.unmet(cells[0].stack, knowledge.shipped())
+    return bool(cells) and not _pairs().unmet(cells[0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ckptdoctor.output.markup import fenced
+from ckptdoctor.output.markup import backticked as code
+from ckptdoctor.output.markup import entities, fenced
 from ckptdoctor.words.escape import one_line
 
 __all__ = ["code", "fenced", "plain", "prose", "slug"]
@@ -21,15 +22,7 @@ def prose(text: str) -> str:
 
 def plain(text: str) -> str:
     """Text as it is: nothing in it is markup, backticks are shown."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]])", r"\\\1", escaped)
-
-
-def code(text: str) -> str:
-    """Text as it is, between backticks."""
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    padded = f" {text} " if "`" in (text[:1], text[-1:]) else text
-    return f"{fence}{padded}{fence}"
+    return re.sub(r"([\\`*_{}\[\]])", r"\\\1", entities(text))
 
 
 def slug(text: str) -> str:

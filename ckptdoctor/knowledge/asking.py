@@ -75,7 +75,7 @@ def ask(requirements: Sequence[Requirement], family: str = "", unread: Sequence[
         return families.answered(family, families.told(family, releases))
     asked = {name: _releases(spec, known.axes[name]) for name, spec in named.items()}
     exact = _exact(named)
-    said = answering.of_releases(pairs.shipped(), asked, exact, family)
+    said = answering.of_releases(pairs.known(), asked, exact, family)
     notes = [*_notes(requirements, asked, named, unread), *of_torch(family, exact.get(MODEL_LIBRARY, ""))]
     return msgspec.structs.replace(said, notes=tuple(notes))
 

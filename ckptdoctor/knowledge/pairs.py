@@ -217,19 +217,19 @@ def _of(number: int) -> Pairs:
     return Pairs(knowledge.load())
 
 
-def shipped() -> Pairs:
+def known() -> Pairs:
     """What is known on this machine: what ships, and what was measured here."""
     return _of(id(knowledge.load()))
 
 
 def combinations(package: str, releases: dict[str, str], family: str, rule: str) -> list[Combination]:
     """The same of what is known on this machine: see ``Pairs.combinations``."""
-    return shipped().combinations(package, releases, family, rule)
+    return known().combinations(package, releases, family, rule)
 
 
 def models_for(family: str) -> list[str]:
     """The families that must agree: the one that is asked for if it was measured, else all."""
-    return shipped().models_for(family)
+    return known().models_for(family)
 
 
 def _closest(versions: Sequence[Version], here: Version | None) -> int | None:

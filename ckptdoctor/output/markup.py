@@ -23,19 +23,24 @@ def prose(text: str) -> str:
 def code(text: str) -> str:
     """Text as it is, between backticks; on GitHub nothing in there is markup, a mention or a link."""
     line = one_line(text)
-    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
-    # A pipe ends a table's cell even in code; spaces keep backticks at the ends apart from the fence.
-    padded = f" {line} " if line[:1] == "`" or line[-1:] == "`" else line
-    return f"{fence}{padded}{fence}".replace("|", r"\|") if line else ""
+    return backticked(line).replace("|", r"\|") if line else ""  # a pipe ends a table's cell even in code
+
+
+def backticked(text: str) -> str:
+    """Text between as many backticks as it takes; spaces keep backticks at its ends apart from them."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    padded = f" {text} " if "`" in (text[:1], text[-1:]) else text
+    return f"{fence}{padded}{fence}"
 
 
 def html(text: str) -> str:
     """Text within HTML in which nothing is markup, and nothing mentions or links anyone."""
     parts = re.split("( +)", one_line(text, 10 * LONGEST_LINE).replace("`", ""))
-    return "".join(f"<code>{_entities(word)}</code>" if _LINKED.search(word) else _entities(word) for word in parts)
+    return "".join(f"<code>{entities(word)}</code>" if _LINKED.search(word) else entities(word) for word in parts)
 
 
-def _entities(word: str) -> str:
+def entities(word: str) -> str:
+    """A word in which nothing is HTML."""
     return word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -67,4 +72,4 @@ def _words(text: str) -> str:
 
 
 def _word(word: str) -> str:
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", _entities(word))
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", entities(word))

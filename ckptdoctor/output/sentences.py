@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ckptdoctor.model.evidence import Error
 from ckptdoctor.model.proof import IN_WORDS
 from ckptdoctor.model.report import Accepted, Finding, ProbeResult, Remedy, Report
 from ckptdoctor.model.scan import Scan
+from ckptdoctor.words.escape import LONGEST_LINE, one_line
 from ckptdoctor.words.wording import counted, error_line, listed
 
 VERDICTS = {"ok": "OK", "fail": "FAIL", "not judged": "NOT JUDGED", "error": "CANNOT BE DIAGNOSED"}
@@ -18,6 +22,16 @@ def happened(probe: ProbeResult) -> str:
     tried = evidence.stand_in
     shown = error_line(tried.error) if tried and tried.error else ""
     return f"backward simulated on CPU{': ' if shown else ''}{shown}"
+
+
+def error_text(error: Error, most: int = LONGEST_LINE) -> str:
+    """An error's type and all of its message that a line holds."""
+    return one_line(f"{error.type}: {error.message}", most)
+
+
+def devices(probes: Iterable[ProbeResult]) -> list[str]:
+    """Where probes ran; one that did not come to an end cannot tell."""
+    return list(dict.fromkeys(p.evidence.device for p in probes if p.evidence.ended in ("returned", "raised")))
 
 
 def outcome(probe: ProbeResult) -> str:
@@ -65,6 +79,17 @@ def to_fix(command: str) -> str:
 def fix_command(report: Report) -> str:
     """The command of such a note; empty without one."""
     return next((note.removeprefix(_TO_FIX) for note in report.notes if note.startswith(_TO_FIX)), "")
+
+
+def other_notes(report: Report) -> list[str]:
+    """The notes but for those that have a place of their own: what was not tried, and the command that looks for fixes."""
+    return [note for note in report.notes if not (is_not_tried(note) or note.startswith(_TO_FIX))]
+
+
+def counts_otherwise(report: Report) -> bool:
+    """Whether something else than all errors decides the exit status."""
+    gate = report.gate
+    return gate is not None and (gate.fail_on != "error" or any(one.accepted for one in report.findings))
 
 
 def accepted_text(finding: Finding) -> str:

@@ -13,7 +13,7 @@ from ckptdoctor.planning.plan import Plan, Planned
 from ckptdoctor.rules import NOT_DIAGNOSED, RULES, Case, Rule, RuleHit, judge
 from ckptdoctor.store import locations
 from ckptdoctor.verdict import ruling_out
-from ckptdoctor.words.wording import SIMULATED, counted, engines_in_words, listed
+from ckptdoctor.words.wording import SIMULATED, counted, engines_in_words, function_name, listed
 
 Key = tuple[object, ...]
 
@@ -84,7 +84,7 @@ class Found:
             codes = listed(sorted({one.rule for one in faults}))
             count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
             failing = {case.spec.function for one in faults for case in self.cases_of(one)}
-            with_what = listed(sorted(_short(name) for name in failing))
+            with_what = listed(sorted(function_name(name) for name in failing))
             found = f"Gradient checkpointing does not work {where} with {with_what}: {count} ({codes})."
             open_ends = "error" in by_verdict
             more = f" Part of this environment cannot be diagnosed ({NOT_DIAGNOSED})." if open_ends else ""
@@ -188,17 +188,12 @@ def _every(count: int) -> str:
 
 
 def _names(probes: list[ProbeResult]) -> str:
-    return listed(sorted({_short(one.checkpoint_function) for one in probes}), limit=6)
+    return listed(sorted({function_name(one.checkpoint_function) for one in probes}), limit=6)
 
 
 def is_impossible_variant(probe: ProbeResult) -> bool:
     """Whether the probe is a variant of the step that this stack cannot run: then only the usual step counts."""
     return bool(probe.variant) and probe.outcome == "skipped" and NOT_DIAGNOSED not in probe.rules
-
-
-def _short(function: str) -> str:
-    """A checkpoint function's name, a file's without the folders."""
-    return function.rpartition("/")[2]
 
 
 def find(environment: Environment, plan: Plan, evidence: Iterable[Evidence]) -> Found:

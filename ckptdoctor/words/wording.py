@@ -75,6 +75,11 @@ def engines_in_words(names: Iterable[str]) -> str:
     return listed([words.format(listed(each)) for words, each in shorts.items()], limit=len(shorts))
 
 
+def function_name(function: str) -> str:
+    """A checkpoint function's name, a file's without the folders."""
+    return function.rpartition("/")[2]
+
+
 def relative(path: str) -> str:
     """A path relative to its folder of packages or its overlay; any other path unchanged."""
     return re.sub(r"^.*[/\\](?:(?:site|dist)-packages|overlays[/\\][0-9a-f]{32})[/\\]", "", path, flags=re.DOTALL)

@@ -90,19 +90,28 @@ def render(found: Impact, style: Style) -> str:
         for kind in KINDS
         if (of_kind := found.of_kind(kind))
     ]
-    broken = found.of_kind("broken")
+    look, word = _verdict(found)
     return page.render(
         "impact",
         found=found,
         head=changed.head(found),
         verdict=changed.verdict(found),
-        look="fail" if broken else "error" if found.not_compared and not found.compared else "ok",
-        word="BREAKS" if broken else "NOT COMPARED" if found.not_compared and not found.compared else "BREAKS NOTHING",
+        look=look,
+        word=word,
         sentences=list(filter(None, [changed.commits(found), changed.code(found), changed.tried(found)])),
         groups=groups,
         contracts=[_contract(one) for one in found.contracts],
         not_compared=[changed.unknown(one) for one in found.not_compared],
     )
+
+
+def _verdict(found: Impact) -> tuple[str, str]:
+    """How the verdict is coloured, and in a word or two."""
+    if found.of_kind("broken"):
+        return "fail", "BREAKS"
+    if found.not_compared and not found.compared:
+        return "error", "NOT COMPARED"
+    return "ok", "BREAKS NOTHING"
 
 
 def _shown(number: int, one: Change) -> Shown:

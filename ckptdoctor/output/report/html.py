@@ -10,14 +10,16 @@ from ckptdoctor.output import Style, page
 from ckptdoctor.output.sentences import (
     VERDICTS,
     accepted_text,
+    counts_otherwise,
+    devices,
+    error_text,
     fix_command,
     happened,
     in_short,
-    is_not_tried,
     not_tried,
+    other_notes,
     outcome,
     stale_text,
-    to_fix,
 )
 from ckptdoctor.output.views import chain, excerpts, probe_evidence, probe_grid
 from ckptdoctor.output.views.chain import Link
@@ -112,24 +114,17 @@ def render(report: Report, style: Style) -> str:
         headline=in_short(report),
         untried=not_tried(report),
         fix_command=fix_command(report),
-        notes=[note for note in report.notes if not (is_not_tried(note) or note == to_fix(fix_command(report)))],
+        notes=other_notes(report),
         stale=[stale_text(entry) for entry in report.gate.stale] if report.gate else [],
-        counts=_counts(report),
+        counts=report.gate.summary if report.gate and counts_otherwise(report) else "",
         findings=[
             _shown(number, *both, report) for number, both in enumerate(zip(found, report.findings, strict=True), 1)
         ],
         works=[] if report.findings else chain.of_what_works(report),
         grids=probe_grid.grids(report),
         probes=[_probe(number, one, probe_grid.warnings_only(report)) for number, one in enumerate(report.probes, 1)],
-        devices=listed(list(dict.fromkeys(one.evidence.device for one in report.probes)), 8),
+        devices=listed(devices(report.probes), 8),
     )
-
-
-def _counts(report: Report) -> str:
-    """What counts for the exit status, if that is not all that was found."""
-    gate = report.gate
-    usual = gate is None or (gate.fail_on == "error" and not any(one.accepted for one in report.findings))
-    return "" if gate is None or usual else gate.summary
 
 
 def _shown(number: int, found: Finding, finding: Finding, report: Report) -> Shown:
@@ -141,7 +136,7 @@ def _shown(number: int, found: Finding, finding: Finding, report: Report) -> Sho
         id=f"finding-{number}",
         owner=owner(finding.culprit, ""),
         is_at_fault=_is_at_fault(finding, report),
-        error=one_line(f"{error.type}: {error.message}") if error else "",
+        error=error_text(error) if error else "",
         meaning=rule.meaning if rule else "",
         accepted=accepted_text(finding),
         links=chain.of_finding(finding, report),

@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ckptdoctor.model.evidence import Environment, Error
-from ckptdoctor.model.report import Finding, ProbeResult, Remedy, Report
+from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.layout import COLORS, SEVERITIES, Layout, page
 from ckptdoctor.output.sentences import (
     VERDICTS,
     accepted_text,
+    counts_otherwise,
+    devices,
+    error_text,
     fix_command,
     in_short,
-    is_not_tried,
     not_tried,
+    other_notes,
     proof,
     stale_text,
-    to_fix,
 )
 from ckptdoctor.output.views import excerpts, runs, source_text
 from ckptdoctor.words.escape import LONGEST_LINE, escaped, one_line
@@ -74,15 +76,10 @@ def _head(report: Report, layout: Layout) -> list[str]:
         return [*layout.flow([f"ckptdoctor {report.version}"]), *(layout.flow([report.job]) if report.job else [])]
     target = [environment.executable, f"Python {environment.python}"]
     return [
-        *layout.flow([f"ckptdoctor {report.version}", *target, *_devices(report.probes)]),
+        *layout.flow([f"ckptdoctor {report.version}", *target, *devices(report.probes)]),
         *layout.flow(_stack(environment) or ["nothing to diagnose is installed"]),
         *(layout.flow([report.job]) if report.job else []),
     ]
-
-
-def _devices(probes: Sequence[ProbeResult]) -> list[str]:
-    """Where probes ran; one that did not come to an end cannot tell."""
-    return list(dict.fromkeys(p.evidence.device for p in probes if p.evidence.ended in ("returned", "raised")))
 
 
 def _stack(environment: Environment) -> list[str]:
@@ -94,7 +91,7 @@ def _stack(environment: Environment) -> list[str]:
 
 def _finding(finding: Finding, raw: Finding, layout: Layout) -> list[str]:
     """A finding: escaped, and as it came, since ranges count the characters of what is not escaped."""
-    error, detail = _error_line(finding.error) if finding.error else "", one_line(finding.detail, 4 * LONGEST_LINE)
+    error, detail = error_text(finding.error) if finding.error else "", one_line(finding.detail, 4 * LONGEST_LINE)
     places = excerpts.of(raw, ascii_only=not layout.style.unicode)
     lines = [*_heading(finding, layout)]
     lines += layout.wrap(error, "  ", "  ") if error and error not in detail else []
@@ -134,10 +131,6 @@ def _heading(finding: Finding, layout: Layout) -> list[str]:
 
 def _line(label: str, text: str, layout: Layout) -> list[str]:
     return layout.wrap(text, f"  {label}: ", "    ")
-
-
-def _error_line(error: Error) -> str:
-    return one_line(f"{error.type}: {error.message}")
 
 
 def _some(ids: Sequence[str], everything: bool) -> str:
@@ -207,8 +200,7 @@ def _diff_line(line: str, layout: Layout) -> str:
 def _notes(report: Report, layout: Layout) -> list[str]:
     """The notes but for those that have a line of their own: what was not tried, and that a function's step was simulated."""
     is_told = layout.style.probes and not layout.style.verbose
-    elsewhere = [one for one in report.notes if is_not_tried(one) or one == to_fix(fix_command(report))]
-    notes = [one for one in report.notes if one not in elsewhere and not (is_told and SIMULATED in one)]
+    notes = [one for one in other_notes(report) if not (is_told and SIMULATED in one)]
     return [line for note in notes for line in layout.labelled("note", note)]
 
 
@@ -247,9 +239,7 @@ def _end(report: Report, layout: Layout) -> list[str]:
 def _gate(report: Report, layout: Layout) -> list[str]:
     """What counts, if that is not all that was found."""
     gate = report.gate
-    if gate is None or (
-        gate.fail_on == "error" and not gate.stale and not any(one.accepted for one in report.findings)
-    ):
+    if gate is None or not (gate.stale or counts_otherwise(report)):
         return []
     texts = [gate.summary, *map(stale_text, gate.stale)]
     return [line for text in texts for line in layout.wrap(text, rest="  ")]

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from ckptdoctor import catalog
 from ckptdoctor.model.evidence import CallableInfo, Evidence, Layer, Place
 from ckptdoctor.model.report import Finding, ProbeResult, Report, RuledOut
-from ckptdoctor.output.views.probe_grid import short
+from ckptdoctor.output.sentences import error_text
 from ckptdoctor.planning.options import NO_FUNCTION
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import one_line
-from ckptdoctor.words.wording import counted, engines_in_words, listed, located, owner, relative
+from ckptdoctor.words.wording import counted, engines_in_words, function_name, listed, located, owner, relative
 
 ENGINE, MODEL, LAYER, CALLABLE, FUNCTION, END = "engine", "model", "layer", "callable", "checkpoint function", "result"
 
@@ -175,7 +175,7 @@ def _function(probes: Sequence[ProbeResult]) -> Iterator[Link]:
     is_one = len({catalog.package_of(name) for name in names}) == 1
     yield Link(
         FUNCTION,
-        listed([short(name) for name in names], _FUNCTIONS_NAMED),
+        listed([function_name(name) for name in names], _FUNCTIONS_NAMED),
         _owned(place) if is_one else "",
         _line(place) if is_one else "",
         leads="ends in",
@@ -184,7 +184,7 @@ def _function(probes: Sequence[ProbeResult]) -> Iterator[Link]:
 
 def _fault(finding: Finding) -> Iterator[Link]:
     """The line to blame, or what went wrong where no line is to blame."""
-    error = one_line(f"{finding.error.type}: {finding.error.message}") if finding.error else ""
+    error = error_text(finding.error) if finding.error else ""
     place = finding.culprit
     if place is None:
         yield Link(END, error or finding.title, is_fault=True)

@@ -11,8 +11,9 @@ import msgspec
 
 from ckptdoctor.model.evidence import Error, Evidence, Gradients, Layer
 from ckptdoctor.model.report import ProbeResult
+from ckptdoctor.output.sentences import error_text
 from ckptdoctor.output.views.sizes import size
-from ckptdoctor.words.escape import one_line
+from ckptdoctor.words.escape import LONGEST_LINE, one_line
 from ckptdoctor.words.wording import counted, listed, located
 
 _LAYERS_SHOWN = 8
@@ -72,7 +73,7 @@ def _traceback(error: Error) -> Iterator[str]:
         yield f"{located(frame)} in {frame.function or '?'}"
         if frame.code:
             yield f"    {one_line(frame.code)}"
-    yield one_line(f"{error.type}: {error.message}", 4 * 400)
+    yield error_text(error, 4 * LONGEST_LINE)
 
 
 def _passed(evidence: Evidence) -> Iterator[Fact]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ckptdoctor.model.report import ProbeResult, Report
 from ckptdoctor.output.sentences import outcome
 from ckptdoctor.planning.options import NO_FUNCTION
+from ckptdoctor.words.wording import function_name
 
 _FAILED = ("triggered", "failed", "crashed", "timeout")
 
@@ -61,27 +62,27 @@ def grids(report: Report) -> list[Grid]:
     if ways:
         title = "Calling conventions, tried with our own tiny model whether or not this stack uses them"
         made.append(
-            _grid(title, ((short(probe.checkpoint_function), probe.calling_convention, entry) for entry, probe in ways))
+            _grid(
+                title,
+                ((function_name(probe.checkpoint_function), probe.calling_convention, entry) for entry, probe in ways),
+            )
         )
     return made
 
 
 def row_name(probe: ProbeResult) -> str:
     """The checkpoint function, and what is particular about the step."""
-    name = "no checkpointing" if probe.checkpoint_function == NO_FUNCTION else short(probe.checkpoint_function)
+    name = "no checkpointing" if probe.checkpoint_function == NO_FUNCTION else function_name(probe.checkpoint_function)
     rest = probe.id.removeprefix(f"{probe.model}/{probe.checkpoint_function}/{probe.engine}").split("/")
     return ", ".join([name, *(part for part in rest if part and not re.fullmatch(r"\d+ ranks", part))])
-
-
-def short(function: str) -> str:
-    """A checkpoint function's name, a file's without the folders."""
-    return function.rpartition("/")[2]
 
 
 def full_name(probe: ProbeResult) -> str:
     """A probe in words, for the head of its evidence."""
     is_convention = probe.role == "convention"
-    name = f"{short(probe.checkpoint_function)}, {probe.calling_convention}" if is_convention else row_name(probe)
+    name = (
+        f"{function_name(probe.checkpoint_function)}, {probe.calling_convention}" if is_convention else row_name(probe)
+    )
     return f"{probe.model}, {name}, {_engine(probe)}"
 
 

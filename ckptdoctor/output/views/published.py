@@ -12,7 +12,7 @@ import msgspec
 
 from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.report import Finding, ProbeResult, Report
-from ckptdoctor.output.sentences import accepted_text
+from ckptdoctor.output.sentences import accepted_text, error_text
 from ckptdoctor.rules import label_of
 from ckptdoctor.verdict import identity
 from ckptdoctor.words.escape import LONGEST_LINE, escaped, one_line, plain
@@ -77,7 +77,7 @@ class Published:
         finding = self.finding
         yield from filter(None, [self.accepted])
         if finding.error:
-            yield one_line(f"{finding.error.type}: {finding.error.message}")
+            yield error_text(finding.error)
         yield from filter(None, [one_line(finding.detail, 4 * LONGEST_LINE)])
         for label, spot in ((self.label, self.at), ("passed by", self.passed_by)):
             if spot is not None:

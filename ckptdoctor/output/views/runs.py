@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ckptdoctor.model.report import ProbeResult, Report
 from ckptdoctor.output.layout import Layout, cells
-from ckptdoctor.output.sentences import happened, outcome
+from ckptdoctor.output.sentences import error_text, happened, outcome
 from ckptdoctor.words.escape import one_line
 from ckptdoctor.words.wording import counted, listed, located, relative
 
@@ -46,8 +46,8 @@ def folded(report: Report, layout: Layout) -> list[str]:
     advisory step does not count, and a reader would take its rule for a fault: the tables have it.
     """
     fared: dict[tuple[str, tuple[_Step, ...]], list[str]] = {}
-    for (model, function, counts), steps in _by_function(report.probes).items():
-        if counts and (function != _NOT_CHECKPOINTED or any(one.ended != "ok" for one in steps)):
+    for (model, function), steps in _by_function(report.probes).items():
+        if function != _NOT_CHECKPOINTED or any(one.ended != "ok" for one in steps):
             name = "no checkpointing" if function == _NOT_CHECKPOINTED else function
             fared.setdefault((model, tuple(steps)), []).append(name)
     models = {model for model, _ in fared}
@@ -75,16 +75,15 @@ def _color(steps: Iterable[_Step]) -> str | None:
     return "green" if endings == {"ok"} else None if any(one.startswith("ok") for one in endings) else "red"
 
 
-def _by_function(probes: Iterable[ProbeResult]) -> dict[tuple[str, str, bool], list[_Step]]:
-    """The steps of each function on each model, those apart that do not count."""
-    found: dict[tuple[str, str, bool], list[_Step]] = {}
-    of_models = [probe for probe in probes if probe.role != "convention"]
+def _by_function(probes: Iterable[ProbeResult]) -> dict[tuple[str, str], list[_Step]]:
+    """The steps of each function on each model, without advisory ones."""
+    found: dict[tuple[str, str], list[_Step]] = {}
+    of_models = [probe for probe in probes if probe.role not in ("convention", "advisory")]
     turned = {probe.model: _reentrance(probe) for probe in reversed(of_models) if probe.role == "subject"}
     names = _names({probe.checkpoint_function for probe in of_models})
     for probe in of_models:
         step = _Step(_situation(probe, turned.get(probe.model, "")), one_line(_ended(probe)))
-        key = (probe.model, names[probe.checkpoint_function], probe.role != "advisory")
-        found.setdefault(key, []).append(step)
+        found.setdefault((probe.model, names[probe.checkpoint_function]), []).append(step)
     return found
 
 
@@ -273,6 +272,6 @@ def _failure(probe: ProbeResult, layout: Layout) -> list[str]:
     for frame in error.frames if error else []:
         lines += layout.wrap(f"{located(frame)} in {frame.function or '?'}", "  ", "    ")
         lines += layout.wrap(one_line(frame.code), "      ", "      ") if frame.code else []
-    lines += layout.wrap(one_line(f"{error.type}: {error.message}"), "  ", "    ") if error else []
+    lines += layout.wrap(error_text(error), "  ", "    ") if error else []
     lines += [layout.paint("  output", bold=True), *(f"    {line}" for line in output.splitlines())] if output else []
     return lines
