@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from ckptdoctor.environment.releases import File, Release
-from ckptdoctor.matrix import fingerprints
-from ckptdoctor.matrix.fingerprints import Fingerprint, Reader, functions_installed, place_among
+from ckptdoctor.matrix import checkpoint_functions, fingerprints
+from ckptdoctor.matrix.fingerprints import Fingerprint, Reader, place_among
 from tests.test_index import sdist, wheel
 
 ROOT = Path(__file__).parent.parent
@@ -213,9 +213,9 @@ def test_functions_in_a_folder_of_packages(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     found = ("llamafactory", "llamafactory:unsloth", "axolotl:offload")
-    assert functions_installed(tmp_path, "llamafactory") == found[:2]
-    assert functions_installed(tmp_path, "axolotl") == found[2:]
-    assert functions_installed(tmp_path / "absent", "axolotl") == ()
+    assert checkpoint_functions.installed(tmp_path, "llamafactory") == found[:2]
+    assert checkpoint_functions.installed(tmp_path, "axolotl") == found[2:]
+    assert checkpoint_functions.installed(tmp_path / "absent", "axolotl") == ()
 
 
 @pytest.mark.parametrize(

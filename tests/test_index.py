@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -164,6 +165,57 @@ def test_all_indexes_and_folders_count(tmp_path: Path, server):
     assert len(found[0].files) == 1  # the same bytes in two places
     assert found[1].files[0].url == f"{server.url}/simple/pack/pack-2.0.tar.gz"
     assert found[1].files[0].size == 7
+
+
+def test_json_says_what_html_says(tmp_path: Path, server):
+    files = [
+        {
+            "filename": "pack-1.0-py3-none-any.whl",
+            "url": "../files/a.whl",
+            "hashes": {"sha256": "ab"},
+            "yanked": "broken",
+        },
+        {
+            "filename": "Pack-1.1rc1.tar.gz",
+            "url": "https://other/b.tar.gz",
+            "requires-python": ">=3.9",
+            "yanked": False,
+        },
+        {
+            "filename": "pack-1.1rc1.zip",
+            "url": "c.zip",
+            "upload-time": "2026-01-02T03:04:05.678Z",
+            "core-metadata": True,
+        },
+        {"filename": "pack-1.2.exe", "url": "d.exe"},
+        {"filename": "other-1.3.tar.gz", "url": "e.tar.gz"},
+        {"filename": "pack-one.tar.gz", "url": "f.tar.gz"},
+    ]
+    server.pages["/json/pack/"] = json.dumps({"meta": {"api-version": "1.9"}, "name": "pack", "files": files}).encode()
+    old, new = releases("pack", index_url=f"{server.url}/json")
+    wheel, archive, packed = (*old.files, *new.files)
+    assert (old.version, new.version) == ("1.0", "1.1rc1")
+    assert (wheel.url, wheel.sha256, wheel.yanked) == (f"{server.url}/json/files/a.whl", "ab", True)
+    assert (archive.url, archive.requires_python, archive.is_wheel) == ("https://other/b.tar.gz", ">=3.9", False)
+    assert packed.uploaded == "2026-01-02"
+    links = (
+        '<a href="../files/a.whl#sha256=ab" data-yanked="broken">pack-1.0-py3-none-any.whl</a>'
+        '<a href="https://other/b.tar.gz" data-requires-python="&gt;=3.9">Pack-1.1rc1.tar.gz</a>'
+        '<a href="c.zip">pack-1.1rc1.zip</a><a href="d.exe">pack-1.2.exe</a><a href="e.tar.gz">other-1.3.tar.gz</a>'
+    )
+    server.pages["/json/pack/"] = links.encode()
+    [html_old, html_new] = releases("pack", index_url=f"{server.url}/json")
+    assert html_old == old
+    assert html_new.files == (archive, dataclasses.replace(packed, uploaded=""))
+
+
+@pytest.mark.parametrize(
+    "page", [{"meta": {"api-version": "2.0"}, "files": []}, {"meta": {}, "files": []}, {"files": 3}]
+)
+def test_json_of_another_kind(server, page):
+    server.pages["/simple/pack/"] = json.dumps(page).encode()
+    with pytest.raises(TargetError, match="answered with a page that cannot be read"):
+        releases("pack", index_url=f"{server.url}/simple")
 
 
 def test_no_index_leaves_indexes_out(tmp_path: Path, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from ckptdoctor.environment import copies
 from ckptdoctor.environment.copies import Kept
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.matrix import machine, ray_node, ray_target
+from ckptdoctor.matrix import machine, ray_node, ray_sources, ray_target
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.matrix.executor import Ended, Refused, Task
 from ckptdoctor.matrix.machine import Machine
@@ -196,6 +197,14 @@ def test_a_question_for_events_is_answered_even_if_there_are_none(monkeypatch):
     node.close()
 
 
+def test_a_question_for_events_ends_when_the_node_does():
+    node = Node("id", Fails(FULL), 1)
+    asked = ThreadPoolExecutor(1).submit(node.poll)
+    node.close()
+
+    assert asked.result(timeout=ray_node.POLL / 2) == []
+
+
 def test_the_copy_of_a_source_goes_to_a_node_that_lacks_it(tmp_path):
     ours, theirs, content = tmp_path / "ours", tmp_path / "theirs", "src0123456789abcdef"
     (copies.place(ours, content) / "code").mkdir(parents=True)
@@ -205,10 +214,10 @@ def test_the_copy_of_a_source_goes_to_a_node_that_lacks_it(tmp_path):
 
     def fetch():
         fetched.append(1)
-        return ray_node.archive(ours, content)
+        return ray_sources.archive(ours, content)
 
     for _ in range(2):
-        ray_node.take_source(theirs, content, fetch)
+        ray_sources.take(theirs, content, fetch)
 
     assert (copies.place(theirs, content) / "code" / "setup.py").read_text() == "x"
     assert copies.known(theirs, content) == copies.known(ours, content)
@@ -220,4 +229,4 @@ def test_the_sources_of_a_task_are_those_of_its_base_and_its_trainers():
     one = Combination(stack)
     base = one.base(["peft==0.15"])
 
-    assert ray_node.marks(Task(base, (one,), Options())) == ["src0123456789abcdef", "gitfedcba9876543210"]
+    assert ray_sources.marks(Task(base, (one,), Options())) == ["src0123456789abcdef", "gitfedcba9876543210"]

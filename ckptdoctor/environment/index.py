@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
 import requests
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, DistributionPackage, ProjectPage
+from packaging.version import Version
 
+from ckptdoctor.environment import index_page
 from ckptdoctor.environment.connections import connect, read_within, time_limit
+from ckptdoctor.environment.index_page import Listed
 from ckptdoctor.environment.pip_settings import PipSettings
 from ckptdoctor.environment.releases import File, Release, local_path
 from ckptdoctor.environment.uv_errors import NETWORK, clean
 from ckptdoctor.errors import TargetError, UsageFault
 
+PYPI = "https://pypi.org/simple/"
 _TRIES = 2
 
 
@@ -65,11 +65,11 @@ class Index:
         return self._known[name]
 
     def _look_up(self, name: str) -> list[Release]:
-        files: list[tuple[str, File]] = []
+        files: list[Listed] = []
         failures: list[str] = []
         for place in self._places(name):
             try:
-                files += _usable(name, self._page(name, place))
+                files += self._page(name, place)
             except _UnreadableError as failure:
                 failures.append(str(failure))
         releases = _releases(name, files)
@@ -88,7 +88,7 @@ class Index:
         """Pages and folders that may list the package's archives."""
         settings = self._settings
         if not settings.no_index:
-            for index in (settings.index_url or PYPI_SIMPLE_ENDPOINT, *settings.extra_index_urls):
+            for index in (settings.index_url or PYPI, *settings.extra_index_urls):
                 path = local_path(index)
                 if path is None:
                     yield f"{index.rstrip('/')}/{name}/"
@@ -98,18 +98,18 @@ class Index:
             path = local_path(os.path.expanduser(place))  # noqa: PTH111 - it may be a URL
             yield place if path is None else path.absolute().as_uri()
 
-    def _page(self, name: str, place: str) -> Iterable[DistributionPackage]:
+    def _page(self, name: str, place: str) -> list[Listed]:
         path = local_path(place)
         if path is None:
             return self._remote_page(name, place)
         try:
             if path.is_dir():
-                return [_in_folder(name, file) for file in sorted(path.iterdir())]
-            return ProjectPage.from_html(name, path.read_bytes(), place).packages if path.is_file() else []
+                return index_page.of_folder(name, path)
+            return index_page.of_html(name, path.read_bytes(), place) if path.is_file() else []
         except Exception as error:  # What a page may hold knows no bounds.
             raise _UnreadableError(f"{path} cannot be read as a package index.") from error
 
-    def _remote_page(self, name: str, url: str) -> Iterable[DistributionPackage]:
+    def _remote_page(self, name: str, url: str) -> list[Listed]:
         host = clean(urlsplit(url).netloc.rpartition("@")[2])
         try:
             response, body = self._get(url)
@@ -123,8 +123,8 @@ class Index:
             )
         try:
             if response.headers.get("Content-Type", "").partition(";")[0].strip().endswith("+json"):
-                return ProjectPage.from_json_data(json.loads(body), response.url).packages
-            return ProjectPage.from_html(name, body, response.url, response.encoding).packages
+                return index_page.of_json(name, body, response.url)
+            return index_page.of_html(name, body, response.url, response.encoding)
         except Exception as error:  # What a page may hold knows no bounds.
             raise _UnreadableError(f"{host} answered with a page that cannot be read as a package index.") from error
 
@@ -132,7 +132,7 @@ class Index:
         """The answer, with at most two tries where an index fails to give one."""
         for attempt in range(1, _TRIES + 1):
             try:
-                with self.session.get(url, headers={"Accept": ACCEPT_ANY}, stream=True) as response:
+                with self.session.get(url, headers={"Accept": index_page.ACCEPT}, stream=True) as response:
                     body = read_within(response, time.monotonic() + self._timeout)
             except requests.RequestException:
                 if attempt == _TRIES:
@@ -147,37 +147,7 @@ class _UnreadableError(Exception):
     """An index that cannot be read; the message is a sentence for people."""
 
 
-def _in_folder(name: str, file: Path) -> DistributionPackage:
-    from pypi_simple.html import Link
-
-    return DistributionPackage.from_link(Link(file.name, file.absolute().as_uri(), {}), name)
-
-
-def _usable(name: str, packages: Iterable[DistributionPackage]) -> Iterator[tuple[str, File]]:
-    """The wheels and source archives of a package among what a page lists, each with its version."""
-    for package in packages:
-        if package.package_type not in {"wheel", "sdist"} or canonicalize_name(package.project or "") != name:
-            continue
-        try:
-            version = str(Version(package.version or ""))
-        except InvalidVersion:
-            continue  # pip leaves these out as well.
-        yield (
-            version,
-            File(
-                name=package.filename,
-                url=package.url,
-                is_wheel=package.package_type == "wheel",
-                sha256=package.digests.get("sha256", ""),
-                size=package.size,
-                yanked=package.is_yanked,
-                requires_python=package.requires_python or "",
-                uploaded=package.upload_time.date().isoformat() if package.upload_time else "",
-            ),
-        )
-
-
-def _releases(name: str, files: Iterable[tuple[str, File]]) -> list[Release]:
+def _releases(name: str, files: Iterable[Listed]) -> list[Release]:
     by_version: dict[str, list[File]] = {}
     for version, file in files:
         known = by_version.setdefault(version, [])

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from ckptdoctor import catalog, knowledge
+from ckptdoctor import catalog
 from ckptdoctor.model.evidence import Evidence
 from ckptdoctor.store import writing
 
-FILE = Path(knowledge.__file__).with_name("costs.json")
+FILE = Path(__file__).parents[1] / "knowledge" / "costs.json"
 
 USUAL = "none"
 """The engine whose costs stand for those of an engine that was not measured."""

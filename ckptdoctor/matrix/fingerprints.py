@@ -24,7 +24,7 @@ from requests import Session
 from ckptdoctor import catalog
 from ckptdoctor.environment.connections import AT_ONCE
 from ckptdoctor.environment.releases import Release
-from ckptdoctor.matrix import archives, family_code, python_source
+from ckptdoctor.matrix import archives, checkpoint_functions, family_code, python_source
 from ckptdoctor.matrix.archives import Archive, UnreadableError
 from ckptdoctor.matrix.definitions import Definitions, Module
 from ckptdoctor.planning.options import ALL
@@ -72,32 +72,6 @@ def place_among(version: str, compared: Iterable[str]) -> tuple[int, int]:
     return sum(one < here for one in named), sum(one <= here for one in named)
 
 
-def functions_installed(folder: Path, package: str) -> tuple[str, ...]:
-    """The checkpoint functions of a trainer in a folder of installed packages, such as an overlay."""
-
-    def read(name: str) -> bytes:
-        try:
-            return (folder / name).read_bytes()
-        except OSError:
-            return b""
-
-    return tuple(name for name in _of_package(package) if _located(name, lambda file: (folder / file).is_file(), read))
-
-
-def _of_package(package: str) -> list[str]:
-    return [name for name in catalog.functions() if catalog.package_of(name) == package]
-
-
-def _located(function: str, has: Callable[[str], bool], read: Callable[[str], bytes]) -> str:
-    """The file that defines a checkpoint function, or an empty string; the first that there is, as Python would take it."""
-    for dotted in catalog.functions()[function].modules:
-        path = dotted.replace(".", "/")
-        file = next(filter(has, (f"{path}.py", f"{path}/__init__.py")), "")
-        if file and any(name.encode() in read(file) for name in catalog.functions()[function].needs):
-            return file
-    return ""
-
-
 class Reader:
     """Reads the fingerprints of releases, many at once, and keeps them."""
 
@@ -121,7 +95,7 @@ class Reader:
             releases: Releases of that package.
             families: Model families that matter; ``all`` for every family that learns a language.
         """
-        if package != "transformers" and not _of_package(package):
+        if package != "transformers" and not checkpoint_functions.of_package(package):
             return {release.version: None for release in releases}
         wanted = tuple(sorted(set(families))) if package == "transformers" else ()
         if ALL in wanted:
@@ -214,8 +188,8 @@ def _of_transformers(archive: Archive, families: Iterable[str]) -> Fingerprint:
 
 def _of_trainer(archive: Archive, package: str) -> Fingerprint:
     digests, compared = {}, set[str]()
-    for function in _of_package(package):
-        file = _located(function, archive.names.__contains__, archive.read)
+    for function in checkpoint_functions.of_package(package):
+        file = checkpoint_functions.located(function, archive.names.__contains__, archive.read)
         if not file:
             continue
         if catalog.functions()[function].alone:

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import TargetError
-from ckptdoctor.matrix import fingerprints
+from ckptdoctor.matrix import checkpoint_functions
 from ckptdoctor.matrix.combination import Combination
 from ckptdoctor.model.evidence import Environment, Package, Spec
 from ckptdoctor.planning.choosing import choose_engines, choose_functions, choose_models
@@ -46,7 +46,7 @@ def trainer_in(folder: Path, requirement: str, facts: Environment) -> Trainer:
     name = requirement.partition("==")[0]
     found = next(iter(importlib.metadata.distributions(name=name, path=[str(folder)])), None)
     if found is not None:
-        functions = list(fingerprints.functions_installed(folder, name))
+        functions = list(checkpoint_functions.installed(folder, name))
         return Trainer(name, found.version, functions, of_the_stack(found.requires or []))
     own = next((package for package in facts.packages if package.name == name), None)
     if own is None:

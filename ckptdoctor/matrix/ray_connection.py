@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ckptdoctor.errors import TargetError, UsageFault
-from ckptdoctor.matrix.ray_messages import Answer, Connect, Request
+from ckptdoctor.matrix.ray_messages import CODE, Answer, Connect, Request
 from ckptdoctor.model.encoding import encode
 from ckptdoctor.store import locations
 from ckptdoctor.store.workspace import Workspace, uninterrupted
@@ -97,21 +97,21 @@ class Connection:
         self._answers.put(None)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """Start it in a folder with a copy of ckptdoctor, which Ray sends to the nodes."""
-        folder = self._workspace.folder / "code"
+        """Start it in a folder with a copy of ckptdoctor, which Ray sends to the nodes. It imports what is installed here."""
+        installed, copied = Path(__file__).parents[1], self._workspace.folder / CODE
         hidden = shutil.ignore_patterns("__pycache__", "_probes")
-        shutil.copytree(Path(__file__).parents[1], folder / "ckptdoctor", ignore=hidden)
-        shutil.copytree(locations.probes(), folder / "ckptdoctor" / "_probes", ignore=hidden)
+        shutil.copytree(installed, copied, ignore=hidden)
+        shutil.copytree(locations.probes(), copied / "_probes", ignore=hidden)
         environ = {
             "RAY_gcs_rpc_server_reconnect_timeout_s": RECONNECT,
             **os.environ,
-            "PYTHONPATH": str(folder),
+            "PYTHONPATH": str(installed.parent),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         with self._log.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "ckptdoctor.matrix.ray_driver"],
-                cwd=folder,
+                cwd=self._workspace.folder,
                 env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -23,9 +23,9 @@ from packaging.requirements import Requirement
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ckptdoctor.matrix import ray_errors, ray_node
+from ckptdoctor.matrix import ray_errors, ray_sources
 from ckptdoctor.matrix.ray_actor import Actor
-from ckptdoctor.matrix.ray_messages import Answer, Begin, Connect, Joined, Lost, Release, Request, Seen, Unfit
+from ckptdoctor.matrix.ray_messages import CODE, Answer, Begin, Connect, Joined, Lost, Release, Request, Seen, Unfit
 from ckptdoctor.model.encoding import encode
 
 LOOK = 2.0
@@ -55,19 +55,20 @@ class Driver:
         self._names: dict[str, str] = {}
         self._cpus: dict[str, int] = {}
         self._archives: dict[str, Any] = {}
-        self.is_over = threading.Event()
+        self._closing: list[Any] = []
+        self._is_over = threading.Event()
         ray.init(
             address=connect.address,
             namespace="ckptdoctor",
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"py_modules": [str(Path("ckptdoctor").absolute())]},
+            runtime_env={"py_modules": [str(Path(CODE).absolute())]},
         )
 
     def run(self) -> None:
         """Go on until the input ends."""
         looked = 0.0
-        while not self.is_over.is_set():
+        while not self._is_over.is_set():
             if time.monotonic() - looked >= LOOK:
                 self._look()
                 looked = time.monotonic()
@@ -82,17 +83,23 @@ class Driver:
         """Carry out what was asked for, without waiting for it."""
         if isinstance(request, Begin):
             if (actor := self._actors.get(request.node)) is not None:
-                sources = {mark: self._archive(mark) for mark in ray_node.marks(request.task)}
+                sources = {mark: self._archive(mark) for mark in ray_sources.marks(request.task)}
                 actor.begin.remote(encode(request), sources)
         elif isinstance(request, Release):
             for actor in list(self._actors.values()):
                 actor.release.remote(encode(request))
 
+    def end(self) -> None:
+        """End what is still running on the nodes, and let ``run`` return; from any thread."""
+        if not self._is_over.is_set():
+            self._is_over.set()
+            self._closing = [actor.close.remote() for actor in list(self._actors.values())]
+
     def close(self) -> None:
-        """End what is still running on the nodes."""
-        closing = [actor.close.remote() for actor in self._actors.values()]
+        """Wait for the nodes' end, and disconnect."""
+        self.end()
         with suppress(RayError, GetTimeoutError):
-            ray.wait(closing, num_returns=len(closing), timeout=CLOSING) if closing else None
+            ray.wait(self._closing, num_returns=len(self._closing), timeout=CLOSING) if self._closing else None
         for actor in self._actors.values():
             with suppress(RayError):
                 ray.kill(actor)
@@ -106,7 +113,7 @@ class Driver:
 
     def _archive(self, mark: str) -> Any:
         if mark not in self._archives:
-            self._archives[mark] = ray.put(ray_node.archive(self._cache, mark))
+            self._archives[mark] = ray.put(ray_sources.archive(self._cache, mark))
         return self._archives[mark]
 
     def _look(self) -> None:
@@ -213,7 +220,7 @@ def _listen(driver: Driver, requests: IO[bytes]) -> None:
         for line in requests:
             driver.do(msgspec.json.decode(line, type=Request))
     finally:
-        driver.is_over.set()
+        driver.end()
 
 
 if __name__ == "__main__":

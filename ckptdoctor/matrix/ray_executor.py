@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ckptdoctor.errors import TargetError, UnobtainableError, UsageFault
-from ckptdoctor.matrix import machine, ray_node
+from ckptdoctor.matrix import machine, ray_node, ray_sources
 from ckptdoctor.matrix.combination import Base
 from ckptdoctor.matrix.environments import Environments
 from ckptdoctor.matrix.executor import PAUSE, Claim, Doing, Ended, Event, Refused, Task, over, python_of
@@ -122,7 +122,7 @@ class RayExecutor:
                 yield Ended(task.base)
                 continue
             try:
-                for requirement in ray_node.requirements(task):
+                for requirement in ray_sources.requirements(task):
                     self._located(requirement)
             except TargetError as error:
                 yield Refused(task.base, "", error.message, isinstance(error, UnobtainableError))

@@ -13,6 +13,9 @@ from ckptdoctor.matrix.machine import Machine
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.options import Options
 
+CODE = "code/ckptdoctor"
+"""The copy of ckptdoctor that is sent to the nodes, in the current folder of the process that talks to the cluster."""
+
 
 class Joining(msgspec.Struct, frozen=True):
     """All that a node needs to know before its first task."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import queue
-import tarfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-from packaging.requirements import Requirement
 
 from ckptdoctor import results
-from ckptdoctor.environment import copies
 from ckptdoctor.environment.session import Session
 from ckptdoctor.errors import DoctorError, Interrupted, UsageFault
-from ckptdoctor.matrix import machine, ray_target
+from ckptdoctor.matrix import machine, ray_sources, ray_target
 from ckptdoctor.matrix.environments import Environments
-from ckptdoctor.matrix.executor import Ended, Event, Task, at_once, perform
+from ckptdoctor.matrix.executor import Ended, Event, at_once, perform
 from ckptdoctor.matrix.ray_messages import Begin, Failed, Happened, Joined, Joining, Release, Unfit
 from ckptdoctor.model.encoding import encode
-from ckptdoctor.model.sources import mark
 from ckptdoctor.store import cache_eviction, locations
 
 POLL = 2.0
 """Seconds after which a question for events is answered even if there are none."""
+
+NOTHING = b""
+"""Put among the answers to end a question for events at once."""
 
 SAME = (*results.VARIABLES, "OMP_", "MKL_", "OPENBLAS_")
 """Environment variables, by how their names begin, that are on a node as on the machine where the command was started. Ray
@@ -133,11 +131,12 @@ class Node:
             found.append(self._answers.get(timeout=POLL))
             while True:
                 found.append(self._answers.get_nowait())
-        return found
+        return [answer for answer in found if answer]
 
     def close(self) -> None:
         """End what is still running, and leave nothing behind."""
         self._stop.set()
+        self._answers.put(NOTHING)
         self._environments.close()
         self._pool.shutdown(cancel_futures=True)
         cache_eviction.keep_within_limit(self._environments.cache, lambda _: None)
@@ -148,7 +147,7 @@ class Node:
 
         try:
             for content, fetch in archives.items():
-                take_source(self._environments.cache, content, fetch)
+                ray_sources.take(self._environments.cache, content, fetch)
             perform(begin.task, self._environments, begin.at_once, self._stop, tell)
             tell(Ended(begin.task.base))
         except Interrupted:
@@ -157,34 +156,3 @@ class Node:
             self._answers.put(encode(Failed(error.message, error.hint, isinstance(error, UsageFault))))
         except BaseException as error:
             self._answers.put(encode(Failed(f"A node failed: {type(error).__name__}: {error}.", "")))
-
-
-def marks(task: Task) -> list[str]:
-    """The marks of the sources that a task's packages come from."""
-    releases = [one.version for text in requirements(task) for one in Requirement(text).specifier]
-    return list(dict.fromkeys(filter(None, map(mark, releases))))
-
-
-def requirements(task: Task) -> list[str]:
-    """All that a task adds to the target."""
-    trainers = dict.fromkeys(one.trainer_requirement for one in task.combinations)
-    return [*task.base.requirements, *filter(None, trainers)]
-
-
-def archive(cache: Path, content: str) -> bytes:
-    """A source's copy in the cache, as an archive."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-        archive.add(copies.place(cache, content), content)
-    return packed.getvalue()
-
-
-def take_source(cache: Path, content: str, fetch: Callable[[], bytes]) -> None:
-    """Put a source's copy into this machine's cache, unless it is there."""
-    if copies.known(cache, content) is not None:
-        return
-    with copies.making(cache) as make:
-        folder = make()
-        with tarfile.open(fileobj=io.BytesIO(fetch())) as packed:
-            packed.extractall(folder, filter="data")
-        copies.put(cache, content, folder / content)
