@@ -27,7 +27,6 @@ from ckptdoctor.rules import NOT_DIAGNOSED
 from ckptdoctor.store import cache_eviction
 from ckptdoctor.verdict import findings
 from ckptdoctor.verdict.findings import Found
-from ckptdoctor.words.wording import engines_in_words
 
 if TYPE_CHECKING:
     from ckptdoctor.job.reading import JobFile
@@ -120,12 +119,13 @@ def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: F
         schema=SCHEMA,
         version=__version__,
         verdict=verdict,
-        summary=f"{summary}{_left_out(plan)}",
+        summary=summary,
         environment=environment,
         probes=found.probes,
         findings=found.findings,
         job=probes.job,
         notes=(*probes.notes, *plan.notes, *found.notes(), *_known(probes, environment, found), *notes),
+        not_tried=(*probes.not_tried, *plan.not_tried),
         headline=found.verdict(where, probes.stand_in, brief=True)[1],
     )
 
@@ -135,11 +135,6 @@ def _known(probes: ProbeRequest, environment: Environment, found: Found) -> list
     asked = dict.fromkeys(filter(None, (*probes.options.models, probes.family)))
     run = {one.model for one in found.probes if found.verdict_on(one) in DECIDED and one.checkpoint_function in TORCH}
     return families.not_run(environment.version("transformers"), [one for one in asked if one not in run])
-
-
-def _left_out(plan: Plan) -> str:
-    """A sentence on the engines that could be tried here and were not."""
-    return f" Not tried: {engines_in_words(plan.left_out)} (--engine all)." if plan.left_out else ""
 
 
 def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:
@@ -157,7 +152,12 @@ def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:
             Finding(rule=NOT_DIAGNOSED, name="not-diagnosed", severity="error", title=title, detail=detail, probes=()),
         ),
         job=probes.job,
-        notes=(*probes.notes, *_known(probes, environment, Found()), *remedies.unmet_pins(environment)),
+        notes=(
+            *probes.notes,
+            *_known(probes, environment, Found()),
+            *(one for one in remedies.unmet_pins(environment) if one not in probes.unjudged),
+        ),
+        not_tried=probes.not_tried,
     )
 
 

@@ -12,13 +12,13 @@ is the standard library, torch, and whatever the environment has installed. Runs
 ``bridge``          the two pipes to the doctor: requests and events
 ``importing``       the stack, imported once for all probes that are forked afterwards
 ``imported``        which modules were imported since a moment
-``starved``         how long a process waited for processors that others had
 ``isolate``         one child: its pipes, its time limit, its end
 ``starved``         how long a probe waited for a processor: that time does not count for its limit
 ``processes``       whether a fork is safe, and how forked processes end
 ``shortages``       whether an error is the machine's, which is short of memory, processes, files or disk
 ``ranks``           one probe in several processes, under torch's elastic launcher
 ``stack``           which packages are installed, read without importing them
+``start_checks``    which releases a trainer's command insists on when it starts
 ``probe``           one probe: which kind of step it takes, and its evidence, however it ends
 ``step``            the training step itself: plain, then with checkpointing, and what was seen
 ``gradients``       gradients of a checkpointed step against those of the plain one

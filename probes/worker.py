@@ -27,7 +27,21 @@ import sys
 import time
 from typing import Any, Callable
 
-from . import bridge, catalog, importing, isolate, loading, places, processes, ranks, reads, shortages, stack, survey
+from . import (
+    bridge,
+    catalog,
+    importing,
+    isolate,
+    loading,
+    places,
+    processes,
+    ranks,
+    reads,
+    shortages,
+    stack,
+    start_checks,
+    survey,
+)
 
 POLL = 0.05
 """Seconds between looks at time limits."""
@@ -63,7 +77,9 @@ def serve(requests_from: int, events_to: int) -> int:
     reads.watch_variables()
     if opening.get("facts"):
         environment, requires = stack.facts()
-        channel.send("facts", environment={**environment, "trainers": loading.available()}, requires=requires)
+        packages = [{**one, "start_checks": start_checks.of(one["name"])} for one in environment["packages"]]
+        more = {"packages": packages, "trainers": loading.available()}
+        channel.send("facts", environment={**environment, **more}, requires=requires)
     while (request := requests.wait()) is not None:
         importing.prepare(request["specs"], channel)
         by_family = request.get("by_family") and processes.can_fork()

@@ -378,7 +378,7 @@ def test_a_failure_reads_from_the_fault_to_the_verdict_and_the_command_that_fixe
     assert at == sorted(at)
     assert lines[-4].startswith("FAIL  gradient checkpointing of llamafactory 0.9.2 breaks")
     assert " ".join(" ".join(lines[-4:-2]).split()).endswith("; 13 probes on glm4, 31.4 s.")
-    title = "fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]; breaks 1 declared requirement"
+    title = "fix: upgrade llamafactory to 0.9.3 [version, ok in all probes]; breaks 1 requirement"
     assert lines[-2:] == [title, f"  {COMMAND}"]
 
 
@@ -441,9 +441,10 @@ def test_no_finding_no_fault():
 def test_a_list_of_what_was_run_goes_with_the_verdict_in_short():
     report = msgspec.structs.replace(
         healthy(),
-        summary="It works with all of these. Not tried: FSDP2 (--engine all).",
+        summary="It works with all of these.",
         headline="It works.",
-        notes=("Not tried: LoRA (--thorough).", "Another note."),
+        notes=("Another note.",),
+        not_tried=("FSDP2 (--engine all)", "LoRA (--thorough)"),
     )
     tried, whole = render("text", report, PLAIN), render("text", report, style(probes=False))
 
@@ -455,8 +456,8 @@ def test_a_list_of_what_was_run_goes_with_the_verdict_in_short():
 
 
 def test_the_command_to_go_on_with_is_the_last_line():
-    note = "To find what fixes it, and try it: ckptdoctor fix --model glm4"
-    report = msgspec.structs.replace(healthy(), verdict="fail", notes=(note, "Another note."))
+    command = "ckptdoctor fix --model glm4"
+    report = msgspec.structs.replace(healthy(), verdict="fail", notes=("Another note.",), next_command=command)
 
     assert render("text", report, style(probes=False)).splitlines()[-4:] == [
         "note: Another note.",
@@ -467,7 +468,7 @@ def test_the_command_to_go_on_with_is_the_last_line():
 
 
 def test_what_was_not_tried_takes_one_line_of_a_failure():
-    report = changed(failing(), "summary", f"It fails. Not tried: {', '.join(['an engine'] * 20)} (--engine all).")
+    report = changed(failing(), "not_tried", (f"{', '.join(['an engine'] * 20)} (--engine all)",))
 
     short, long = (render("text", report, style(width=80, verbose=verbose)) for verbose in (False, True))
 

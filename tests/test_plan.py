@@ -258,14 +258,17 @@ def test_other_values_are_tried_on_a_model_of_the_users_choice_and_in_jobs(tmp_p
 
 def test_variants_that_only_thorough_tries_are_named():
     packages = environment("torch==2.13.0", "transformers==5.13.1", "deepspeed==0.19.2", "peft==0.19.1")
-    [note] = plan.make(packages, Options()).notes
-    assert note.startswith("Not tried: gradient accumulation, ")
-    assert note.endswith(" (--thorough).")
-    assert "LoRA under" in note
-    assert "ZeRO 0" in note
-    assert "3" not in note
+    engines, variants = plan.make(packages, Options()).not_tried
+    assert engines.endswith(" (--engine all)")
+    assert variants.startswith("gradient accumulation, ")
+    assert variants.endswith(" (--thorough)")
+    assert "LoRA under" in variants
+    assert "ZeRO 0" in variants
+    assert "3" not in variants
     for options in (Options(thorough=True), Options(engines=["none"]), Options(setup=Setup(tuning="lora"))):
-        assert plan.make(packages, options).notes == []
+        made = plan.make(packages, options)
+        assert made.notes == []
+        assert not any("--thorough" in one for one in made.not_tried)
 
 
 def test_repeated_steps_have_their_control_under_every_engine():

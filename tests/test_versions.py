@@ -60,6 +60,14 @@ def test_the_nearest_release_that_was_measured_with_this_stack(known):
     assert list(remedy.commands) == ["/envs/train/bin/python -m pip install --no-deps 'llamafactory==0.9.3'"]
     assert "2026-01-02" in remedy.evidence
     assert "transformers 4.51.3" in remedy.evidence
+    assert remedy.is_measured
+
+
+def test_what_is_inferred_was_not_measured(known):
+    known(measured("4.51.3", "0.9.3", how="inferred"))
+    [remedy] = remedies()
+    assert remedy.evidence.startswith("inferred from ")
+    assert not remedy.is_measured
 
 
 def test_a_release_below_when_there_is_none_above(known):
@@ -237,3 +245,27 @@ def test_a_fault_of_packed_sequences_alone_was_not_measured_so_releases_are_trie
     assert offered(looked_for) == []
     assert looked_for.impasse() == ""
     assert [one.changes for one in looked_for.trainer_releases(candidates.nothing_newer)] == [{"llamafactory": "0.9.3"}]
+
+
+DECLARED = {
+    "llamafactory": {
+        "0.9.3": ["transformers<=4.52.4,>=4.45.0", "deepspeed<=0.16.9,>=0.10.0; extra == 'deepspeed'"],
+        "0.9.5": ["transformers<=5.6.0,>=4.51.0"],
+    }
+}
+
+
+def test_a_bound_of_an_extra_that_the_trainers_command_checks_is_broken(known):
+    known(measured("4.51.3", "0.9.5"), measured("4.51.3", "0.9.3"), requires=DECLARED)
+    [first] = remedies(stack=(*STACK, "deepspeed==0.16.9"))
+    [second] = remedies(stack=(*STACK, "deepspeed==0.19.2"))
+    assert first.changes == second.changes == {"llamafactory": "0.9.3"}
+    assert first.breaks == ()
+    assert second.breaks == ("llamafactory 0.9.3 requires deepspeed<=0.16.9,>=0.10.0",)
+
+
+def test_a_release_that_does_not_admit_what_every_job_uses_is_no_answer(known):
+    known(measured("4.51.3", "0.9.5"), measured("4.51.3", "0.9.3"), requires=DECLARED)
+    looked_for = search.search([case()], environment(*STACK, "deepspeed==0.19.2"), ())
+    [remedy] = versions.find(looked_for, {"deepspeed"}).remedies
+    assert remedy.changes == {"llamafactory": "0.9.5"}

@@ -16,6 +16,7 @@ from ckptdoctor.model.evidence import Place
 from ckptdoctor.model.proof import IN_WORDS
 from ckptdoctor.model.report import Finding, Remedy, Report
 from ckptdoctor.output.markup import code, fenced, prose
+from ckptdoctor.output.sentences import devices, summary
 from ckptdoctor.rules import label_of
 from ckptdoctor.words.escape import one_line
 from ckptdoctor.words.wording import error_line, relative
@@ -100,17 +101,17 @@ class _Parts:
     @property
     def verdict(self) -> str:
         """The verdict in one sentence."""
-        return f"**{_VERDICTS[self.report.verdict]}**: {prose(self.report.summary)}"
+        return f"**{_VERDICTS[self.report.verdict]}**: {prose(summary(self.report))}"
 
     @property
     def system(self) -> str:
         """The stack."""
         found = self.report.environment
-        devices = sorted({probe.evidence.device for probe in self.report.probes}) or ["?"]
+        probed = devices(self.report.probes) or ["no device"]
         lines = [f"- {prose(f'{name} {found.version(name)}')}" for name in found.stack]
         return "\n".join(
             [
-                f"- {prose(f'Python {found.python}, {found.platform}, probed on ' + ', '.join(devices))}",
+                f"- {prose(f'Python {found.python}, {found.platform}, probed on ' + ', '.join(probed))}",
                 *lines,
                 "- every package: `packages.txt`; `torch.utils.collect_env`: `collect_env.txt`, both attached",
             ]

@@ -127,6 +127,13 @@ def sent() -> dict[str, Any]:
             }
             for name, one in functions().items()
         },
+        "start_checks": {
+            package: [
+                {"module": one.module, "function": one.function, "unless": one.unless} for one in trainer.start_checks
+            ]
+            for package, trainer in trainers().items()
+            if trainer.start_checks
+        },
         "engines": {
             name: {
                 "module": one.file,

@@ -67,6 +67,22 @@ class AutoClasses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``probes/families.py``."""
 
 
+class StartChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a trainer's command compares the installed releases with its own requirements, and ends if they differ.
+
+    What is compared is read from the installed code (``probes/start_checks.py``).
+    """
+
+    module: str
+    """Dotted name."""
+    function: str
+    """The function of that module whose calls have a requirement as their first argument."""
+    unless: str = ""
+    """The environment variable that switches the checks off, but for those that are mandatory."""
+    extras: tuple[str, ...] = ()
+    """Packages that it compares where a job uses them; requirements name them as extras of the same name."""
+
+
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A trainer: a framework that sets models up for training. Its file is named after its package."""
 
@@ -92,6 +108,7 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measured: tuple[str, ...] = ()
     """Requirements: the shipped knowledge has the releases that match one of them."""
     settings: Settings | None = None
+    start_checks: tuple[StartChecks, ...] = ()
     auto_classes: tuple[AutoClasses, ...] = ()
     """The oldest release first; empty where that is not known."""
 

@@ -63,13 +63,14 @@ def command(output: str, template: str | None, force: bool, request: Request) ->
 
 def _summary(made: Bundle, output: str, size: int) -> str:
     """What is in it, where it is, and what to do with it."""
+    from ckptdoctor.output.sentences import summary
     from ckptdoctor.words.escape import one_line, plain
 
     scripts = {
         one.name: f"{'reproduces it' if one.reproduced else 'does NOT reproduce it'}: {one.words}"
         for one in made.scripts
     }
-    lines = [f"wrote {output} ({len(made.members)} files, {(size + 1023) // 1024} KiB): {made.report.summary}"]
+    lines = [f"wrote {output} ({len(made.members)} files, {(size + 1023) // 1024} KiB): {summary(made.report)}"]
     for name in made.members:
         usual = "output of the script" if name.endswith(".log") else "read by a script"
         lines.append(f"  {name:<18} {one_line(scripts.get(name) or WHAT.get(name) or usual, 200)}")

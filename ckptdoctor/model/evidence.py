@@ -513,6 +513,15 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+class StartCheck(msgspec.Struct, frozen=True):
+    """A requirement that a package's command checks when it starts. Where it is not met, the command ends with an error."""
+
+    requirement: str
+    """``deepspeed>=0.10.0,<=0.16.9``; on a package that not every job uses, it is checked for those that do."""
+    unless: str = ""
+    """The environment variable that switches the check off; empty where nothing does."""
+
+
 class Package(msgspec.Struct, frozen=True):
     """An installed distribution."""
 
@@ -521,6 +530,8 @@ class Package(msgspec.Struct, frozen=True):
     location: str = ""
     requires: tuple[str, ...] = ()
     """``Requires-Dist``, for packages of the stack and those that depend on them."""
+    start_checks: tuple[StartCheck, ...] = ()
+    """What its command compares with the installed releases; see ``probes/start_checks.py``."""
 
 
 class Environment(msgspec.Struct, frozen=True):

@@ -1,30 +1,62 @@
-"""Declared requirements between installed packages, and which of them a change breaks."""
+"""Requirements between installed packages, as declared and as checked when a job starts, and which of them a change breaks."""
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from ckptdoctor.model.evidence import Environment
+from ckptdoctor.model.evidence import Environment, Package, StartCheck
 from ckptdoctor.model.sources import UNKNOWN, own_version
 
 
+class Unmet(NamedTuple):
+    """A requirement that the installed releases do not meet."""
+
+    who: str
+    """The package that requires it."""
+    requirement: Requirement
+    installed: str
+    """The release in its place."""
+    check: StartCheck | None = None
+    """Then, why the command of the package that requires it ends when it starts."""
+
+    @property
+    def is_mandatory(self) -> bool:
+        """Whether no setting lets a job start that uses another release."""
+        return self.check is not None and not self.check.unless
+
+    def whole(self, environment: Environment) -> str:
+        """For people, with what is installed."""
+        return f"{self.requirement.name} {self.installed} is installed, and {self.clause(environment)}"
+
+    def clause(self, environment: Environment) -> str:
+        """For people: ``llamafactory 0.9.2 requires transformers<=4.49.0``, and that its command ends if it does."""
+        text = clause(self.who, self.requirement, environment)
+        if self.check is None:
+            return text
+        unless = f" unless {self.check.unless}=1 is set" if self.check.unless else ""
+        return f"{text} and starts no job that uses another release{unless}"
+
+
 def unmet(environment: Environment) -> list[str]:
-    """Declared requirements that the installed versions do not meet, as clauses."""
-    return [
-        f"{requirement.name} {installed} is installed, and {clause(who, requirement, environment)}"
-        for who, requirement, installed in _unmet(environment)
-    ]
+    """Requirements that the installed versions do not meet, as clauses."""
+    return [one.whole(environment) for one in _unmet(environment)]
 
 
 def conflicts(environment: Environment) -> list[str]:
     """The same without what is installed."""
-    return [clause(who, requirement, environment) for who, requirement, _ in _unmet(environment)]
+    return [one.clause(environment) for one in _unmet(environment)]
+
+
+def blocking(environment: Environment, used: Collection[str]) -> list[str]:
+    """Why no setting lets a job start that uses some packages, as clauses."""
+    return [one.whole(environment) for one in _unmet(environment) if one.is_mandatory and one.requirement.name in used]
 
 
 def clause(who: str, requirement: Requirement, environment: Environment) -> str:
@@ -33,16 +65,19 @@ def clause(who: str, requirement: Requirement, environment: Environment) -> str:
 
 
 def broken(before: Environment, after: Environment) -> list[str]:
-    """Declared requirements that a change leaves unmet, and that were not unmet already.
+    """Requirements that a change leaves unmet, and that were not unmet already.
 
     Args:
         before: The target as it is, with all that each package requires.
         after: The same with the change.
     """
-    known = {(who, requirement.name) for who, requirement, _ in _unmet(before)}
-    return [
-        clause(who, requirement, after) for who, requirement, _ in _unmet(after) if (who, requirement.name) not in known
-    ]
+    return [one.clause(after) for one in newly_unmet(before, after)]
+
+
+def newly_unmet(before: Environment, after: Environment) -> list[Unmet]:
+    """The same as data."""
+    known = {(one.who, one.requirement.name, one.is_mandatory) for one in _unmet(before)}
+    return [one for one in _unmet(after) if (one.who, one.requirement.name, one.is_mandatory) not in known]
 
 
 def missing(package: str, before: Environment, after: Environment) -> list[str]:
@@ -66,13 +101,29 @@ def _absent(package: str, environment: Environment) -> Iterator[Requirement]:
             yield bare
 
 
-def _unmet(environment: Environment) -> Iterator[tuple[str, Requirement, str]]:
-    """Who requires it, the requirement, and what is installed in its place."""
+def _unmet(environment: Environment) -> Iterator[Unmet]:
     for package in environment.packages:
+        checked = dict(_failing_checks(package, environment))
         for requirement in parse(package.requires):
             installed = environment.version(canonicalize_name(requirement.name))
             if installed and not allows(requirement, installed, environment):
-                yield package.name, requirement, installed
+                _, check = checked.pop(canonicalize_name(requirement.name), (None, None))
+                yield Unmet(package.name, requirement, installed, check)
+        for name, (requirement, check) in checked.items():
+            yield Unmet(package.name, requirement, environment.version(name), check)
+
+
+def _failing_checks(package: Package, environment: Environment) -> Iterator[tuple[str, tuple[Requirement, StartCheck]]]:
+    """The checks of a package's command that the installed releases do not pass, by what is checked."""
+    for check in package.start_checks:
+        requirement = _parsed(check.requirement)
+        name = canonicalize_name(requirement.name) if requirement else ""
+        if (
+            requirement
+            and environment.version(name)
+            and not allows(requirement, environment.version(name), environment)
+        ):
+            yield name, (requirement, check)
 
 
 def parse(requirements: Iterable[str]) -> Iterator[Requirement]:

@@ -59,6 +59,8 @@ class Remedy(msgspec.Struct, frozen=True):
     """Which probes were run with it on this very stack, and were ok; empty: none."""
     tried: tuple[str, ...] = ()
     """Ids of those probes."""
+    is_measured: bool = False
+    """Whether the shipped maps know that it helps, with other releases beside it; it need not have been run here."""
     changes: Mapping[str, str] = {}
     """Releases by package, for a change of versions: all that come to be installed."""
     edits: tuple[str, ...] = ()
@@ -181,7 +183,7 @@ class Report(msgspec.Struct, frozen=True):
     """Of ckptdoctor."""
     verdict: Verdict
     summary: str
-    """The verdict in one sentence, what it was reached with, and what was not tried."""
+    """The verdict in one sentence, and what it was reached with."""
     environment: Environment
     probes: tuple[ProbeResult, ...]
     findings: tuple[Finding, ...]
@@ -189,6 +191,10 @@ class Report(msgspec.Struct, frozen=True):
     """The job that was probed, in one line; empty where it was the environment."""
     notes: tuple[str, ...] = ()
     """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
+    not_tried: tuple[str, ...] = ()
+    """What the verdict does not cover though it could be tried, or a job may use it: engines, variants, parts of a job."""
+    next_command: str = ""
+    """The command that looks for what fixes the findings, where nothing was looked for."""
     unexpected: tuple[Unexpected, ...] = ()
     """Where what was run here differs from what was measured of the same files: a finding about ckptdoctor's knowledge."""
     applied: tuple[Remedy, ...] = ()

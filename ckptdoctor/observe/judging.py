@@ -45,7 +45,8 @@ def judge(job: Job) -> Report:
         probes=found.probes,
         findings=(*found.findings, *more),
         job=job.command,
-        notes=notes.of(found, environment, job, observed),
+        notes=tuple(notes.of(job, observed)),
+        next_command=notes.next_command(found, environment, observed),
     )
 
 

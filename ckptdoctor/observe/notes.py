@@ -8,25 +8,18 @@ from typing import Any
 
 from ckptdoctor.model.evidence import Environment, Evidence
 from ckptdoctor.observe.job import EVERYWHERE, Job, Observed, ranks
-from ckptdoctor.output.sentences import to_fix
 from ckptdoctor.rules import RULES
 from ckptdoctor.verdict.findings import Found
 from ckptdoctor.words.wording import counted, listed, located
 
 
-def of(found: Found, environment: Environment, job: Job, observed: Observed) -> tuple[str, ...]:
+def of(job: Job, observed: Observed) -> Iterator[str]:
     """The notes of a report on a job.
 
     Args:
-        found: What rules say of it.
-        environment: In which it ran.
         job: What its processes reported.
         observed: Its steps.
     """
-    return (*_next_step(found, environment, observed), *_notes(job, observed))
-
-
-def _notes(job: Job, observed: Observed) -> Iterator[str]:
     yield from job.small
     first = observed[0][1] if observed else None
     if first is not None and first.switched_on_by is not None:
@@ -55,12 +48,13 @@ def _end(job: Job) -> Iterator[str]:
 _STOPPED = {"finding": "because of a finding (--stop-on)", "steps": "after the observed steps"}
 
 
-def _next_step(found: Found, environment: Environment, observed: Observed) -> Iterator[str]:
-    """The command that looks for what fixes a function that cannot work with the callable: nothing was tried here."""
-    if environment.executable and any(RULES[one.rule].reads_callable for one in found.findings):
-        family = next((evidence.family for _, evidence in observed if evidence.family), "")
-        model = f" --model {shlex.quote(family)}" if family else ""
-        yield to_fix(f"ckptdoctor fix --python {shlex.quote(environment.executable)}{model}")
+def next_command(found: Found, environment: Environment, observed: Observed) -> str:
+    """The command that looks for what fixes a function that cannot work with the callable, since nothing was tried here."""
+    if not environment.executable or not any(RULES[one.rule].reads_callable for one in found.findings):
+        return ""
+    family = next((evidence.family for _, evidence in observed if evidence.family), "")
+    model = f" --model {shlex.quote(family)}" if family else ""
+    return f"ckptdoctor fix --python {shlex.quote(environment.executable)}{model}"
 
 
 def _differing(observed: Observed) -> Iterator[str]:

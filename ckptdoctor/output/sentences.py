@@ -39,51 +39,26 @@ def outcome(probe: ProbeResult) -> str:
     return "ok (simulated)" if probe.outcome == "ok" and probe.evidence.forward_only else probe.outcome
 
 
-_NOT_TRIED = "Not tried"
-_MEASURED = "measured on "
-"""How the evidence of a remedy begins that the maps know, and nobody ran here."""
-
-
 def proof(remedy: Remedy) -> str:
     """Which probes were run with a remedy."""
-    elsewhere = "measured elsewhere" if remedy.evidence.startswith(_MEASURED) else "not run here"
-    return IN_WORDS[remedy.proven] or elsewhere
-
-
-def in_short(report: Report) -> str:
-    """The verdict in a sentence, without what was not tried."""
-    return report.summary.partition(f" {_NOT_TRIED}: ")[0]
+    return IN_WORDS[remedy.proven] or ("measured elsewhere" if remedy.is_measured else "not run here")
 
 
 def not_tried(report: Report) -> list[str]:
-    """What the verdict says nothing about, for a list of that title: from the summary, the notes, and the search for fixes."""
-    left_out = report.summary.partition(f" {_NOT_TRIED}: ")[2]
-    notes = [note.removeprefix(f"{_NOT_TRIED}: ") for note in report.notes if is_not_tried(note)]
-    fixes = [one.unsearched for one in report.findings if one.unsearched]
-    return [*([left_out] if left_out else []), *notes, *dict.fromkeys(fixes)]
+    """What the verdict says nothing about, with what the search for fixes could not try."""
+    return [*report.not_tried, *dict.fromkeys(one.unsearched for one in report.findings if one.unsearched)]
 
 
-def is_not_tried(note: str) -> bool:
-    """Whether a note is on something that was not tried."""
-    return note.startswith(_NOT_TRIED)
+def notes(report: Report) -> list[str]:
+    """The notes of a format that has no place of its own for the command which looks for fixes."""
+    command = [f"To find what fixes it, and try it: {report.next_command}"] if report.next_command else []
+    return [*command, *report.notes]
 
 
-_TO_FIX = "To find what fixes it, and try it: "
-
-
-def to_fix(command: str) -> str:
-    """The note that names the command which looks for fixes, where none was looked for."""
-    return f"{_TO_FIX}{command}"
-
-
-def fix_command(report: Report) -> str:
-    """The command of such a note; empty without one."""
-    return next((note.removeprefix(_TO_FIX) for note in report.notes if note.startswith(_TO_FIX)), "")
-
-
-def other_notes(report: Report) -> list[str]:
-    """The notes but for those that have a place of their own: what was not tried, and the command that looks for fixes."""
-    return [note for note in report.notes if not (is_not_tried(note) or note.startswith(_TO_FIX))]
+def summary(report: Report) -> str:
+    """The verdict in a line of its own: with what it does not cover."""
+    left_out = "; ".join(one.rstrip(".") for one in report.not_tried)
+    return f"{report.summary} Not tried: {left_out}." if left_out else report.summary
 
 
 def counts_otherwise(report: Report) -> bool:

@@ -144,7 +144,7 @@ def engines_left_out(environment: Environment, options: Options) -> list[str]:
 
 
 def lacking(environment: Environment, options: Options) -> list[str]:
-    """A note on what needs a package that is not installed, where nobody chose what to try: a job may use it."""
+    """What needs a package that is not installed, where nobody chose what to try: a job may use it."""
     if options.engines or not options.setup.is_usual:
         return []
     by_package: dict[str, list[str]] = {}
@@ -153,7 +153,7 @@ def lacking(environment: Environment, options: Options) -> list[str]:
             by_package.setdefault(one.package, []).append(one.name)
     left = [f"{engines_in_words(names)} ({package} is not installed)" for package, names in by_package.items()]
     left += [] if environment.version("peft") else ["LoRA (peft is not installed)"]
-    return [f"Not tried: {listed(left)}."] if left else []
+    return [listed(left)] if left else []
 
 
 def _fitting(environment: Environment) -> list[catalog.Engine]:

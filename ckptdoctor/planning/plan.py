@@ -26,6 +26,7 @@ from ckptdoctor.planning.options import (
     shares_entry,
 )
 from ckptdoctor.planning.variants import perturbed, untried, variants
+from ckptdoctor.words.wording import engines_in_words
 
 Role = Literal["subject", "control", "convention", "advisory"]
 
@@ -57,6 +58,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     """Engines that could be tried here and are not."""
+    not_tried: list[str] = field(default_factory=list)
+    """What is not tried, for people: those engines, what needs a package that is missing, variants."""
 
     def specs(self, worker: Worker) -> list[Spec]:
         """The probes of one worker; the longest come first, so that none runs alone at the end."""
@@ -94,7 +97,8 @@ def make(environment: Environment, options: Options) -> Plan:
     subjects = choose_functions(environment, options)
     engines = choose_engines(environment, options)
     plan.left_out = engines_left_out(environment, options)
-    plan.notes += [*lacking(environment, options), *untried(engines, options, environment)]
+    plan.not_tried += [f"{engines_in_words(plan.left_out)} (--engine all)"] if plan.left_out else []
+    plan.not_tried += [*lacking(environment, options), *untried(engines, options, environment)]
     for model in models:
         plan.probes += usual_step(model, subjects, engines, options)
         plan.probes += as_installed(model, subjects, engines, options, environment)

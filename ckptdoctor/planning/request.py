@@ -10,6 +10,7 @@ from msgspec import structs
 
 from ckptdoctor import catalog
 from ckptdoctor.errors import UsageFault
+from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.planning.options import NO_FUNCTION, Options
 
@@ -85,6 +86,8 @@ class ProbeRequest(NamedTuple):
     job: str = ""
     """The job in one line."""
     notes: tuple[str, ...] = ()
+    not_tried: tuple[str, ...] = ()
+    """Parts of the job that are not tried."""
     how: str = ""
     """How the job's model is known, e.g. ``from the job's config.json``; empty where no job is probed."""
     stand_in: str = ""
@@ -140,7 +143,7 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         beside=["none"],
         leaves_unused=found.leaves_unused,
     )
-    notes = [f"Not tried: {one}" for one in found.untried]
+    notes: list[str] = []
     told = formats()[found.trainer]
     if not found.unjudged:
         notes += _unknown(found, told, environment)
@@ -148,11 +151,13 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         notes.append(
             "--checkpoint-fn was used instead of the job's own checkpoint function. The job's own was not tried."
         )
-    unjudged = [*found.unjudged, *([] if given else lacking(found, environment))]
+    unjudged = [*found.unjudged, *([] if given else lacking(found, environment)), *refused(found, environment)]
     stand_in = _stand_in(found, guessed) if told.names_model else ""
     how = found.how or f"{found.source} names no model"
     family = "" if found.doubt else given or found.family
-    return ProbeRequest(chosen, summary(found), tuple(notes), how, stand_in, tuple(unjudged), family)
+    return ProbeRequest(
+        chosen, summary(found), tuple(notes), tuple(found.untried), how, stand_in, tuple(unjudged), family
+    )
 
 
 def _unknown(found: Job, told: Format, environment: Environment) -> list[str]:
@@ -185,6 +190,13 @@ def lacking(job: Job, environment: Environment) -> list[str]:
     since = f"; transformers has it from {first} on" if first else ""
     known = f" ({job.how})" if job.how else ""
     return [f"transformers {installed} has no model family '{job.family}', which is the job's{known}{since}."]
+
+
+def refused(job: Job, environment: Environment) -> list[str]:
+    """Sentences if the job's trainer does not start it with the installed releases, whatever is set."""
+    trainer = catalog.trainers().get(job.trainer)
+    checked = {package for one in (trainer.start_checks if trainer else ()) for package in one.extras}
+    return [f"{one}." for one in pins.blocking(environment, checked & set(job.keys))]
 
 
 def _stand_in(job: Job, tried: str) -> str:

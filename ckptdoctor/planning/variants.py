@@ -83,7 +83,7 @@ def variants(
 
 
 def untried(engines: Sequence[str], options: Options, environment: Environment) -> list[str]:
-    """A note on variants that only ``--thorough`` tries; none where the user chose what to try."""
+    """The variants that only ``--thorough`` tries; none where the user chose what to try."""
     if options.thorough or options.engines or options.functions or not options.setup.is_usual:
         return []
     left = ["gradient accumulation", "a second step"]
@@ -92,7 +92,7 @@ def untried(engines: Sequence[str], options: Options, environment: Environment) 
         left.append(f"LoRA under {engines_in_words(without)}")
     if environment.version("transformers") and not options.models:
         left.append("frozen first layers with torch:reentrant")
-    return [f"Not tried: {listed(left)} (--thorough)."]
+    return [f"{listed(left)} (--thorough)"]
 
 
 def perturbed(step: Spec, functions: Sequence[str], options: Options) -> Iterator[Spec]:

@@ -57,6 +57,13 @@ class RemedyContext:
         """The probes that are run again."""
         return [planned for planned in self.plan.probes if planned.role in ROLES]
 
+    @property
+    def used(self) -> set[str]:
+        """Packages that every job uses for which this diagnosis was asked: DeepSpeed where only its engines were."""
+        usual = [one.spec for one in self.plan.probes if one.role == "subject" and not one.spec.variant]
+        packages = [{catalog.engines()[one.engine].package} for one in usual]
+        return set.intersection(*packages) - {""} if packages else set()
+
     def specs(self, probes: Iterable[Planned] | None = None) -> dict[Worker, list[Spec]]:
         """The probes to run again, by worker: some, or all that concern this stack."""
         return Plan(self.probes if probes is None else list(probes)).by_worker()

@@ -93,7 +93,7 @@ def remedy(candidate: Candidate, cases: Sequence[Case], context: RemedyContext) 
     transformers = f"transformers {run.stack['transformers']}"
     torch = f"torch {knowledge.load(knowledge.DEEPSPEED_FILE).torch}"
     evidence = f"measured on {run.date} with {listed([transformers, torch])}: ok under {engines}"
-    return msgspec.structs.replace(made, evidence=evidence)
+    return msgspec.structs.replace(made, evidence=evidence, is_measured=True)
 
 
 def _engines(cases: Iterable[Case]) -> list[str]:

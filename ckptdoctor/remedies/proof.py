@@ -36,7 +36,8 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
     requirements that the change breaks.
 
     Returns:
-        The trial; nothing if the releases cannot be installed for this target, together or at all.
+        The trial; nothing if the releases cannot be installed for this target, together or at all, or if no job with what was
+        asked for starts with them.
 
     Raises:
         LacksModel: The release of transformers does not have the model.
@@ -48,6 +49,8 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
         after = context.inspect(overlay).with_every_requirement()
         if _lacks_model(after, context):
             raise LacksModel
+        if set(pins.blocking(after, context.used)) - set(pins.blocking(context.before, context.used)):
+            return None
         lacking = _lacking(candidate.requirements, context.before, after)
         if lacking:
             whole = _with_lacking(candidate, lacking, finding, context)

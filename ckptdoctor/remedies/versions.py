@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from packaging.version import Version
 
 from ckptdoctor import catalog, knowledge
 from ckptdoctor.knowledge import Worked
+from ckptdoctor.model import pins
 from ckptdoctor.model.compatibility import Map
 from ckptdoctor.model.evidence import Environment, Package
-from ckptdoctor.model.pins import broken
 from ckptdoctor.model.report import Remedy
 from ckptdoctor.remedies.candidates import Candidate
 from ckptdoctor.remedies.commands import commands
@@ -20,15 +20,23 @@ from ckptdoctor.remedies.search import Search
 from ckptdoctor.words.wording import listed, stood_in
 
 
-def find(looked_for: Search) -> Proposal:
+def find(looked_for: Search, used: Collection[str] = ()) -> Proposal:
     """Changes of one package's release that are known to work with the rest of this stack, the nearest of each package.
 
     Only exact matches count: the installed release of one package with a release of the other, for the same checkpoint
     function and model families. The evidence says whether the pair was measured, or inferred from a run with the same code.
+
+    Args:
+        looked_for: What has to work.
+        used: Packages that every job uses for which this is asked: a release that does not admit theirs is no answer.
     """
-    nearest = [*looked_for.trainer_releases()[:1], *looked_for.transformers_releases()[:1]] or looked_for.other_pairs()[
-        :1
-    ]
+
+    def fit(candidates: Iterable[Candidate]) -> list[Candidate]:
+        return [one for one in candidates if not _names(_broken(one, looked_for.environment)) & set(used)][:1]
+
+    nearest = [*fit(looked_for.trainer_releases()), *fit(looked_for.transformers_releases())] or fit(
+        looked_for.other_pairs()
+    )
     found = sorted((remedy(one, looked_for) for one in nearest), key=lambda one: len(one.breaks))
     return Proposal(tuple(found), looked_for.impasse())
 
@@ -51,6 +59,7 @@ def remedy(candidate: Candidate, looked_for: Search) -> Remedy:
         bare(candidate, environment),
         cost=f"{count}; {kept}{follow}{not_fixed}",
         evidence=_evidence(candidate.works, looked_for, stays) if candidate.works else "",
+        is_measured=bool(candidate.works) and candidate.works[0].how == "measured",
     )
 
 
@@ -63,9 +72,17 @@ def bare(candidate: Candidate, environment: Environment) -> Remedy:
         cost="",
         evidence="",
         commands=tuple(commands(candidate.requirements, environment, candidate.anew)[:1]),
-        breaks=tuple(broken(environment, _changed(candidate, environment))),
+        breaks=tuple(one.clause(_changed(candidate, environment)) for one in _broken(candidate, environment)),
         changes=dict(candidate.changes),
     )
+
+
+def _broken(candidate: Candidate, environment: Environment) -> list[pins.Unmet]:
+    return pins.newly_unmet(environment, _changed(candidate, environment))
+
+
+def _names(found: Iterable[pins.Unmet]) -> set[str]:
+    return {one.requirement.name for one in found}
 
 
 def _changed(candidate: Candidate, environment: Environment) -> Environment:
@@ -73,8 +90,16 @@ def _changed(candidate: Candidate, environment: Environment) -> Environment:
     known = knowledge.load().requires
     packages = {one.name: one for one in environment.packages}
     for name, release in candidate.changes.items():
-        packages[name] = Package(name, release, requires=tuple(known.get(name, {}).get(release, ())))
+        requires = known.get(name, {}).get(release, ())
+        packages[name] = Package(name, release, requires=(*requires, *_of_extras(name, requires)))
     return msgspec.structs.replace(environment, packages=tuple(packages.values()))
+
+
+def _of_extras(name: str, requires: Iterable[str]) -> list[str]:
+    """Requirements of extras that bind every job which uses their package, as the trainer's command checks them."""
+    trainer = catalog.trainers().get(name)
+    extras = {extra for one in trainer.start_checks for extra in one.extras} if trainer else set()
+    return [f"{one.name}{one.specifier}" for one in pins.parse(requires) if one.name in extras]
 
 
 def _shown(changes: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -82,6 +82,19 @@ def newest_axolotl(environments):
     return python
 
 
+@pytest.mark.parametrize("command", ["check", "fix"])
+def test_a_release_that_never_starts_such_a_job_is_no_fix(demo_python, command):
+    """LLaMA-Factory 0.9.3 works in each step that is tried, and refuses every job with this DeepSpeed."""
+    stack = ["--with", "llamafactory==0.9.2", "--with", "deepspeed==0.18.2", "--engine", "zero3"]
+    ran = run(command, "--python", demo_python, "--format", "json", *stack, timeout=500)
+
+    assert ran.status == 1, ran.err
+    [finding] = ran.report["findings"]
+    changes = [one["changes"]["llamafactory"] for one in finding["remedies"] if one["kind"] == "version"]
+    assert changes
+    assert "0.9.3" not in changes
+
+
 def test_the_newest_axolotl_and_the_newest_transformers(newest_axolotl):
     ran = fix(newest_axolotl, "--checkpoint-fn", "axolotl", "--engine", "none")
 

@@ -100,9 +100,23 @@ def test_a_job_without_checkpointing_has_nothing_to_fail(demo_python, jobs):
 
 def test_what_cannot_be_tried_is_named(demo_python, jobs):
     job = changed(jobs, "llamafactory_full_z3.yaml", model_name_or_path="THUDM/GLM-4-9B-0414", quantization_bit=4)
-    notes = " ".join(check(demo_python, "--job", job, cwd=jobs).report["notes"])
-    assert "Not tried: " in notes
-    assert "THUDM/GLM-4-9B-0414" in notes
+    report = check(demo_python, "--job", job, cwd=jobs).report
+    assert any("quantiz" in one for one in report["not_tried"])
+    assert any("THUDM/GLM-4-9B-0414" in one for one in report["not_tried"])
+
+
+@pytest.mark.parametrize(("trainer", "status"), [("0.9.3", 3), ("0.9.4", 0)])
+def test_a_job_that_its_trainer_never_starts_is_not_ok(demo_python, jobs, trainer, status):
+    """0.9.3 ends with an error whatever is set; 0.9.4 lets people switch the check off."""
+    stack = ("--with", f"llamafactory=={trainer}", "--with", "deepspeed==0.18.2")
+    ran = check(demo_python, "--job", "llamafactory_full_z3.yaml", *stack, cwd=jobs)
+    assert (ran.status, ran.rules) == (status, ["CKPT900"] if status else [])
+    said = ran.report["summary"] if status else " ".join(ran.report["notes"])
+    assert (
+        f"llamafactory {trainer} requires deepspeed<=0.16.9,>=0.10.0 and starts no job that uses another release"
+        in said
+    )
+    assert ("unless DISABLE_VERSION_CHECK=1 is set" in said) == (not status)
 
 
 def test_an_adapter_without_peft_cannot_be_diagnosed(demo_python, jobs):

@@ -319,3 +319,59 @@ def test_a_loop_of_ones_own_is_sharded_on_cpus_and_ended(python, models, tmp_pat
         "note: Data loaders have no workers.",
     ):
         assert in_a_line(ran).count(small) == 1
+
+
+# -- what the trainer compares when it starts -------------------------------------------------------------------------
+
+START = "import llamafactory.hparams.parser"
+WITH_DEEPSPEED = """
+from llamafactory.hparams import parser
+
+class Unset:
+    mixture_of_depths = None
+    def __getattr__(self, name):
+        return False
+
+job = Unset()
+job.deepspeed = "ds_z3.json"
+parser._check_extra_dependencies(Unset(), Unset(), job)
+"""
+
+
+def started(python, code, folder, **variables):
+    """What Python prints that starts LLaMA-Factory; empty where it starts."""
+    environ = {key: value for key, value in os.environ.items() if key != "DISABLE_VERSION_CHECK"}
+    environ |= {"PYTHONPATH": str(folder), **variables}
+    done = subprocess.run([python, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def unmet(python, *arguments):
+    return next(
+        (line for line in run("env", "--python", python, *arguments).out.splitlines() if " is installed, and " in line),
+        "",
+    )
+
+
+def test_the_trainer_starts_as_is_said(python, tmp_path):
+    said = unmet(python)
+
+    assert "transformers 5.22.2 is installed, and llamafactory 0.9.5 requires transformers" in said
+    assert said.endswith(" and starts no job that uses another release unless DISABLE_VERSION_CHECK=1 is set")
+    assert "ImportError: transformers>=4.55.0,<=5.6.0 is required" in started(python, START, tmp_path)
+    assert started(python, START, tmp_path, DISABLE_VERSION_CHECK="1") == ""
+
+
+def test_no_setting_lets_it_start_with_a_release_of_deepspeed(python, environments):
+    from ckptdoctor.environment import pip_settings
+
+    folder = environments / "llamafactory-0.9.3-alone"
+    with locked(folder.with_suffix(".lock")):
+        if not folder.exists():
+            arguments = pip_settings.uv_arguments(pip_settings.read(None, os.environ))
+            uv("pip", "install", "--quiet", *arguments, "--no-deps", "--target", str(folder), "llamafactory==0.9.3")
+
+    refused = started(python, WITH_DEEPSPEED, folder, DISABLE_VERSION_CHECK="1")
+
+    assert "ImportError: deepspeed>=0.10.0,<=0.16.9 is required" in refused
+    assert "but found deepspeed==0.19.8" in refused

@@ -10,7 +10,7 @@ from ckptdoctor.words.escape import plain
 
 
 def render(environment: Environment, style: Style) -> str:
-    """Python, the packages of the stack with their folders, and declared requirements that are not met."""
+    """Python, the packages of the stack with their folders, and requirements that are not met."""
     locations = {package.name: package.location for package in environment.packages}
     rows = [[name, environment.version(name), locations.get(name, "")] for name in environment.stack]
     broken = [f"  {line}" for line in unmet(environment)]
@@ -18,7 +18,7 @@ def render(environment: Environment, style: Style) -> str:
         [
             [f"Python {environment.python}  {environment.executable}", environment.platform],
             columns(rows) if rows else ["no package of the stack is installed"],
-            ["declared requirements that are not met:", *broken] if broken else [],
+            ["requirements that are not met:", *broken] if broken else [],
         ]
     )
     return plain(text, ascii_only=not style.unicode)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import Report
 from ckptdoctor.output import Style
-from ckptdoctor.output.sentences import stale_text
+from ckptdoctor.output.sentences import stale_text, summary
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published
 from ckptdoctor.words.escape import one_line
@@ -76,7 +76,7 @@ def _with_commands(lines: Iterable[str]) -> list[str]:
 def _verdict(report: Report) -> _Annotation:
     level = "notice" if report.status is ExitStatus.OK else "error"
     gate = [report.gate.summary] if report.gate else []
-    return _Annotation(level, "ckptdoctor", _NEXT.join([one_line(report.summary), *gate]), {})
+    return _Annotation(level, "ckptdoctor", _NEXT.join([one_line(summary(report)), *gate]), {})
 
 
 class _Annotation(NamedTuple):

@@ -13,11 +13,8 @@ from ckptdoctor.output.sentences import (
     counts_otherwise,
     devices,
     error_text,
-    fix_command,
     happened,
-    in_short,
     not_tried,
-    other_notes,
     outcome,
     stale_text,
 )
@@ -111,10 +108,8 @@ def render(report: Report, style: Style) -> str:
         report=report,
         verdict=VERDICTS[report.verdict],
         look=_LOOKS[report.verdict],
-        headline=in_short(report),
+        headline=report.summary,
         untried=not_tried(report),
-        fix_command=fix_command(report),
-        notes=other_notes(report),
         stale=[stale_text(entry) for entry in report.gate.stale] if report.gate else [],
         counts=report.gate.summary if report.gate and counts_otherwise(report) else "",
         findings=[

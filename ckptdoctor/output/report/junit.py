@@ -11,7 +11,7 @@ from junitparser.junitparser import FinalResult
 
 from ckptdoctor.model.report import Finding, ProbeResult, Report
 from ckptdoctor.output import Style
-from ckptdoctor.output.sentences import stale_text
+from ckptdoctor.output.sentences import notes, stale_text
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published
 from ckptdoctor.rules import NOT_DIAGNOSED
@@ -52,7 +52,8 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
     yield "verdict", f"{report.verdict}: {one_line(report.summary)}"
     if report.gate is not None:
         yield "gate", report.gate.summary
-    yield from ((f"note {number}", one_line(note, 2 * LONGEST_LINE)) for number, note in enumerate(report.notes, 1))
+    yield from ((f"not tried {number}", one_line(one)) for number, one in enumerate(report.not_tried, 1))
+    yield from ((f"note {number}", one_line(note, 2 * LONGEST_LINE)) for number, note in enumerate(notes(report), 1))
 
 
 def _case(probe: ProbeResult, clean: ProbeResult, found: list[Published], report: Report) -> junitparser.TestCase:

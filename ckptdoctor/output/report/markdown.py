@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptdoctor.model.report import ProbeResult, Remedy, Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.markup import bullets, code, fenced, folded, prose, table
-from ckptdoctor.output.sentences import VERDICTS, happened, outcome, stale_text
+from ckptdoctor.output.sentences import VERDICTS, happened, notes, outcome, stale_text
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published, Spot
 from ckptdoctor.rules import label_of
@@ -27,7 +27,8 @@ def render(report: Report, style: Style) -> str:
         _overview(found),
         *(block for one in found for block in _finding(one)),
         *bullets("### Baseline out of date", [stale_text(entry) for entry in shown.gate.stale] if shown.gate else []),
-        *bullets("### Notes", shown.notes),
+        *bullets("### Not tried", shown.not_tried),
+        *bullets("### Notes", notes(shown)),
         *_probes(report, shown),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"

@@ -9,7 +9,7 @@ from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.plain_json import indented
-from ckptdoctor.output.sentences import stale_text
+from ckptdoctor.output.sentences import notes, stale_text
 from ckptdoctor.output.views import published, sarif_log
 from ckptdoctor.output.views.published import Published, Spot
 from ckptdoctor.rules import RULES, Rule
@@ -61,7 +61,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
 def _invocation(report: Report) -> dict[str, Any]:
     counts = " that counts" if report.status is ExitStatus.OK else ""
     stale = report.gate.stale if report.gate else ()
-    notices = [("note", note) for note in report.notes]
+    notices = [("note", f"Not tried: {one}") for one in report.not_tried]
+    notices += [("note", note) for note in notes(report)]
     notices += [("note", report.gate.summary)] if report.gate else []
     notices += [("warning", stale_text(entry)) for entry in stale]
     return {

@@ -15,10 +15,7 @@ from ckptdoctor.output.sentences import (
     counts_otherwise,
     devices,
     error_text,
-    fix_command,
-    in_short,
     not_tried,
-    other_notes,
     proof,
     stale_text,
 )
@@ -157,7 +154,7 @@ def _in_full(remedy: Remedy, layout: Layout) -> list[str]:
     labelled = [("cost", remedy.cost), ("known from", remedy.evidence), ("breaks", "; ".join(remedy.breaks))]
     return [
         *_line("fix", _titled(remedy), layout),
-        *_commands(remedy, layout, "      "),
+        *_commands(remedy.commands, layout, "      "),
         *(f"      {_diff_line(line, layout)}" for diff in diffs for line in diff),
         *(line for label, text in labelled if text for line in layout.wrap(text, f"    {label}: ", "      ")),
     ]
@@ -183,9 +180,9 @@ def _titled(remedy: Remedy, is_brief: bool = False) -> str:
     return f"{remedy.title} [{remedy.kind}, {proof(remedy)}{hint}]"
 
 
-def _commands(remedy: Remedy, layout: Layout, margin: str) -> list[str]:
+def _commands(commands: Sequence[str], layout: Layout, margin: str) -> list[str]:
     """Each in one piece, to be copied."""
-    return [f"{margin}{layout.paint(line, fg='cyan')}" for command in remedy.commands for line in command.split("\n")]
+    return [f"{margin}{layout.paint(line, fg='cyan')}" for command in commands for line in command.split("\n")]
 
 
 def _diff_line(line: str, layout: Layout) -> str:
@@ -198,9 +195,9 @@ def _diff_line(line: str, layout: Layout) -> str:
 
 
 def _notes(report: Report, layout: Layout) -> list[str]:
-    """The notes but for those that have a line of their own: what was not tried, and that a function's step was simulated."""
+    """The notes, without that a function's step was simulated where a line of the probes says so."""
     is_told = layout.style.probes and not layout.style.verbose
-    notes = [one for one in other_notes(report) if not (is_told and SIMULATED in one)]
+    notes = [one for one in report.notes if not (is_told and SIMULATED in one)]
     return [line for note in notes for line in layout.labelled("note", note)]
 
 
@@ -223,7 +220,7 @@ def _begun(text: str, most: int) -> str:
 
 def _end(report: Report, layout: Layout) -> list[str]:
     """The verdict, what counts, and the best fix: where the eye is when the command has ended."""
-    summary = report.headline if layout.style.probes and report.headline else in_short(report)
+    summary = report.headline if layout.style.probes and report.headline else report.summary
     if layout.style.probes and report.probes:
         summary = f"{summary.removesuffix('.')}; {runs.amount(report)}."
         summary += " Not covered: what was not tried." if report.verdict == "ok" and not_tried(report) else ""
@@ -256,14 +253,16 @@ def _best(report: Report, layout: Layout) -> list[str]:
     lines: list[str] = []
     for title, (remedy, rules) in list(best.items())[:_BEST]:
         label = f"fix for {listed(list(dict.fromkeys(rules)))}" if len(report.findings) > 1 else "fix"
-        broken = f"; breaks {counted(len(remedy.breaks), 'declared requirement')}" if remedy.breaks else ""
-        lines += [*layout.labelled(label, f"{title}{broken}"), *_commands(remedy, layout, "  ")]
+        broken = f"; breaks {counted(len(remedy.breaks), 'requirement')}" if remedy.breaks else ""
+        lines += [*layout.labelled(label, f"{title}{broken}"), *_commands(remedy.commands, layout, "  ")]
     return lines
 
 
 def _next_step(report: Report, layout: Layout) -> list[str]:
     """The command to go on with, where nothing was tried that fixes it."""
-    command = fix_command(report)
-    if not command:
+    if not report.next_command:
         return []
-    return [*layout.labelled("next", "find what fixes it, and try it"), f"  {layout.paint(command, fg='cyan')}"]
+    return [
+        *layout.labelled("next", "find what fixes it, and try it"),
+        *_commands([report.next_command], layout, "  "),
+    ]
