@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ckptdoctor import expected, remedies, results
+from ckptdoctor import catalog, expected, remedies, results
 from ckptdoctor.environment import interpreter, loopback
 from ckptdoctor.environment.session import Session
 from ckptdoctor.environment.target import Target
 from ckptdoctor.knowledge import families
+from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import Environment
 from ckptdoctor.model.progress import SILENT, Progress
 from ckptdoctor.model.report import DECIDED, SCHEMA, Finding, Report
@@ -53,7 +54,7 @@ def diagnose(request: Request, progress: Progress = SILENT) -> Report:
     with target.session(target.overlay, request.at_once or _cores()) as session:
         environment = target.inspect(target.overlay, session).environment
         probes = probe_request(request, job, environment)
-        if probes.unjudged:
+        if probes.unjudged or probes.refused:
             return _taking(started, _not_judged(probes, environment))
         plan = planning.make(environment, probes.options)
         found = _find(request, environment, plan, session)
@@ -126,6 +127,7 @@ def _report(probes: ProbeRequest, environment: Environment, plan: Plan, found: F
         job=probes.job,
         notes=(*probes.notes, *plan.notes, *found.notes(), *_known(probes, environment, found), *notes),
         not_tried=(*probes.not_tried, *plan.not_tried),
+        not_starting=_not_starting(environment, plan),
         headline=found.verdict(where, probes.stand_in, brief=True)[1],
     )
 
@@ -137,10 +139,16 @@ def _known(probes: ProbeRequest, environment: Environment, found: Found) -> list
     return families.not_run(environment.version("transformers"), [one for one in asked if one not in run])
 
 
+def _not_starting(environment: Environment, plan: Plan) -> tuple[str, ...]:
+    """Trainers that start no job of those that are asked about."""
+    used = {name for name in environment.stack if name not in catalog.checked_if_used()} | plan.used
+    return tuple(dict.fromkeys(one.who for one in pins.refusing(environment, used)))
+
+
 def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:
     """The report on a job of which nothing can be said: what can be tried here is not what checkpoints it."""
-    title = "This job's checkpointing is not judged"
-    detail = " ".join(probes.unjudged)
+    title = "This job does not start" if probes.refused else "This job's checkpointing is not judged"
+    detail = " ".join([*probes.refused, *probes.unjudged])
     return Report(
         schema=SCHEMA,
         version=__version__,
@@ -155,7 +163,7 @@ def _not_judged(probes: ProbeRequest, environment: Environment) -> Report:
         notes=(
             *probes.notes,
             *_known(probes, environment, Found()),
-            *(one for one in remedies.unmet_pins(environment) if one not in probes.unjudged),
+            *([] if probes.refused else remedies.unmet_pins(environment)),
         ),
         not_tried=probes.not_tried,
     )

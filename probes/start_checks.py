@@ -13,15 +13,24 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from . import catalog, stack
+from . import catalog, reads, stack
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*[<>=!~]")
 """The beginning of a requirement that does not admit every release."""
 
 
 def of(package: str) -> list[dict[str, str]]:
-    """The checks of an installed package on packages of the stack; see ``StartCheck`` on the doctor's side for the fields."""
-    return [found for one in catalog.START_CHECKS.get(package, []) for found in _read(one)]
+    """The checks of an installed package on packages of the stack, without those that are switched off in this process.
+
+    See ``StartCheck`` on the doctor's side for the fields.
+    """
+    found = [check for one in catalog.START_CHECKS.get(package, []) for check in _read(one)]
+    return [check for check in found if not (check["unless"] and _is_on(check["unless"]))]
+
+
+def _is_on(variable: str) -> bool:
+    reads.VARIABLES.add(variable)
+    return os.environ.get(variable, "").lower() in ("1", "true", "y")
 
 
 def _read(record: dict[str, str]) -> Iterator[dict[str, str]]:
@@ -29,7 +38,8 @@ def _read(record: dict[str, str]) -> Iterator[dict[str, str]]:
     root = stack.root_of(top)
     if not root:
         return
-    file = os.path.join(root, *parts) + ".py"
+    file = os.path.abspath(os.path.join(root, *parts) + ".py")
+    reads.FILES.add(file)
     with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError), open(file, encoding="utf-8") as text:
         for node in ast.walk(ast.parse(text.read())):
             if isinstance(node, ast.FunctionDef) and node.name == record["function"]:

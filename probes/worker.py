@@ -10,7 +10,7 @@ One JSON object a line, both ways. Requests on a descriptor of their own::
 
 Events on a descriptor of their own, since the environment may print anything on the standard ones::
 
-    {"event": "facts", "environment": {...}, "requires": {"accelerate": ["torch>=2.0.0"]}}
+    {"event": "facts", "environment": {...}, "requires": {"accelerate": ["torch>=2.0.0"]}, "reads": {...}}
     {"event": "importing", "what": "torch"}
     {"event": "started", "id": "..."}
     {"event": "done", "evidence": {...}}
@@ -79,7 +79,7 @@ def serve(requests_from: int, events_to: int) -> int:
         environment, requires = stack.facts()
         packages = [{**one, "start_checks": start_checks.of(one["name"])} for one in environment["packages"]]
         more = {"packages": packages, "trainers": loading.available()}
-        channel.send("facts", environment={**environment, **more}, requires=requires)
+        channel.send("facts", environment={**environment, **more}, requires=requires, reads=reads.told())
     while (request := requests.wait()) is not None:
         importing.prepare(request["specs"], channel)
         by_family = request.get("by_family") and processes.can_fork()

@@ -106,7 +106,9 @@ def test_only_what_a_change_breaks_is_named():
     after = environment(
         Package(LF, "2", requires=["torch<2.0", "rich>2"]), Package("torch", "2.1"), Package("rich", "2")
     )
-    assert pins.broken(before, after) == ["llamafactory 2 requires rich>2"]
+    assert pins.broken(before, after) == ["llamafactory 2 requires torch<2.0", "llamafactory 2 requires rich>2"]
+    stays = environment(Package(LF, "1", requires=["torch<2", "rich>1"]), Package("torch", "2.2"), Package("rich", "1"))
+    assert pins.broken(before, stays) == ["llamafactory 1 requires rich>1"]
     assert pins.broken(before, before) == []
 
 

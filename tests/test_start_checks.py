@@ -8,7 +8,9 @@ from msgspec import structs
 from ckptdoctor import catalog as records
 from ckptdoctor.model import pins
 from ckptdoctor.model.evidence import StartCheck
+from ckptdoctor.output import render
 from probes import catalog, start_checks
+from tests.test_output import PLAIN, healthy
 from tests.test_plan import environment
 
 MISC = '''
@@ -95,15 +97,15 @@ def test_a_requirement_that_is_checked_is_told_once_with_its_consequence():
         "transformers 5.8.1 is installed, and llamafactory 0.9.5 requires transformers<=5.6.0,>=4.55.0"
     ]
     assert pins.unmet(stack(*NEW, requires=(declared,), checks=(OPTIONAL,))) == [
-        "transformers 5.8.1 is installed, and llamafactory 0.9.5 requires transformers<=5.6.0,>=4.55.0 and starts no job that "
-        "uses another release unless DISABLE_VERSION_CHECK=1 is set"
+        "transformers 5.8.1 is installed, and llamafactory 0.9.5 requires transformers<=5.6.0,>=4.55.0 and starts no job with "
+        "another transformers unless DISABLE_VERSION_CHECK=1 is set, which it is not"
     ]
 
 
 def test_what_is_checked_and_not_declared_is_told_too():
     assert pins.unmet(stack(*NEW, checks=(MANDATORY,))) == [
-        "deepspeed 0.19.2 is installed, and llamafactory 0.9.5 requires deepspeed<=0.16.9,>=0.10.0 and starts no job that "
-        "uses another release"
+        "deepspeed 0.19.2 is installed, and llamafactory 0.9.5 requires deepspeed<=0.16.9,>=0.10.0 and starts no job with "
+        "another deepspeed, whatever is set"
     ]
 
 
@@ -118,13 +120,31 @@ def test_checks_that_are_met_or_about_nothing_that_is_installed_are_no_news():
 
 def test_only_what_no_setting_helps_against_blocks_the_jobs_that_use_it():
     found = stack(*NEW, checks=(OPTIONAL, MANDATORY))
-    assert pins.blocking(found, {"transformers"}) == []
-    assert len(pins.blocking(found, {"deepspeed"})) == 1
-    assert pins.blocking(found, set()) == []
+    every = {"transformers", "deepspeed"}
+    assert [one.requirement.name for one in pins.blocking(found, every)] == ["deepspeed"]
+    assert [one.requirement.name for one in pins.refusing(found, every)] == ["transformers", "deepspeed"]
+    assert pins.refusing(found, set()) == pins.blocking(found, {"transformers"}) == []
 
 
-def test_a_change_after_which_no_setting_helps_is_told_even_if_the_requirement_was_unmet_before():
-    declared = ("deepspeed<=0.16.9,>=0.10.0",)
-    before, after = stack(*NEW, requires=declared), stack(*NEW, requires=declared, checks=(MANDATORY,))
-    assert pins.broken(before, before) == pins.broken(after, after) == []
-    assert pins.broken(before, after) == pins.conflicts(after)
+def test_a_check_that_is_switched_off_is_none(installed, monkeypatch):
+    monkeypatch.setenv("DISABLE_VERSION_CHECK", "true")
+    assert installed(__init__="", extras__misc=MISC, hparams__parser=PARSER) == [("deepspeed>=0.10.0,<=0.16.9", "")]
+    monkeypatch.setenv("DISABLE_VERSION_CHECK", "0")
+    assert len(installed()) == 3
+
+
+def test_what_another_release_does_not_admit_is_told_even_if_the_installed_one_does_not_either():
+    before = stack(*NEW, requires=("transformers<=4.49.0",))
+    newer = [structs.replace(one, version="0.9.6") if one.name == "llamafactory" else one for one in before.packages]
+    assert pins.broken(before, before) == []
+    assert pins.broken(before, structs.replace(before, packages=tuple(newer))) == [
+        "llamafactory 0.9.6 requires transformers<=4.49.0"
+    ]
+
+
+@pytest.mark.parametrize(("verdict", "refused"), [("ok", ("llamafactory",)), ("fail", ("llamafactory",)), ("ok", ())])
+@pytest.mark.parametrize("form", ["text", "html", "markdown", "junit", "sarif", "github"])
+def test_an_ok_on_jobs_that_do_not_start_says_so_wherever_the_verdict_stands(form, verdict, refused):
+    report = structs.replace(healthy(), verdict=verdict, not_starting=refused)
+    said = "But llamafactory starts no such job as things are" in " ".join(render(form, report, PLAIN).split())
+    assert said == (verdict == "ok" and bool(refused))

@@ -97,6 +97,12 @@ def trainer_of(function: str) -> Trainer | None:
     return _owners().get(package_of(function)) if function in functions() else None
 
 
+@functools.cache
+def checked_if_used() -> frozenset[str]:
+    """Packages whose release the commands of trainers check only for jobs that use them."""
+    return frozenset(name for trainer in trainers().values() for one in trainer.start_checks for name in one.extras)
+
+
 def is_optional(function: str) -> bool:
     """Whether a function is a library's, and so tried only if it is named: most jobs that have the library do not use it."""
     return function in functions() and package_of(function) in libraries()

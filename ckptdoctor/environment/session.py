@@ -121,6 +121,7 @@ class Session:
         if event is None:
             raise TargetError(f"{self.python} did not start within {STARTUP:g} s.", "is its disk very slow?")
         found = inspection_of(event, self.python)
+        self.note({"files": (), **event})
         for path in found.environment.paths:
             locations.mark_used(self._cache / "bytecode" / path.lstrip("/"))
         return found

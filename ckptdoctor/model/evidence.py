@@ -519,7 +519,7 @@ class StartCheck(msgspec.Struct, frozen=True):
     requirement: str
     """``deepspeed>=0.10.0,<=0.16.9``; on a package that not every job uses, it is checked for those that do."""
     unless: str = ""
-    """The environment variable that switches the check off; empty where nothing does."""
+    """The environment variable that switches the check off, and does not now; empty where nothing does."""
 
 
 class Package(msgspec.Struct, frozen=True):

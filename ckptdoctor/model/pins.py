@@ -40,8 +40,8 @@ class Unmet(NamedTuple):
         text = clause(self.who, self.requirement, environment)
         if self.check is None:
             return text
-        unless = f" unless {self.check.unless}=1 is set" if self.check.unless else ""
-        return f"{text} and starts no job that uses another release{unless}"
+        unless = f" unless {self.check.unless}=1 is set, which it is not" if self.check.unless else ", whatever is set"
+        return f"{text} and starts no job with another {self.requirement.name}{unless}"
 
 
 def unmet(environment: Environment) -> list[str]:
@@ -54,9 +54,14 @@ def conflicts(environment: Environment) -> list[str]:
     return [one.clause(environment) for one in _unmet(environment)]
 
 
-def blocking(environment: Environment, used: Collection[str]) -> list[str]:
-    """Why no setting lets a job start that uses some packages, as clauses."""
-    return [one.whole(environment) for one in _unmet(environment) if one.is_mandatory and one.requirement.name in used]
+def blocking(environment: Environment, used: Collection[str]) -> list[Unmet]:
+    """Why no setting lets a job start that uses some packages."""
+    return [one for one in refusing(environment, used) if one.is_mandatory]
+
+
+def refusing(environment: Environment, used: Collection[str]) -> list[Unmet]:
+    """Why a job that uses some packages does not start as things are."""
+    return [one for one in _unmet(environment) if one.check is not None and one.requirement.name in used]
 
 
 def clause(who: str, requirement: Requirement, environment: Environment) -> str:
@@ -65,7 +70,7 @@ def clause(who: str, requirement: Requirement, environment: Environment) -> str:
 
 
 def broken(before: Environment, after: Environment) -> list[str]:
-    """Requirements that a change leaves unmet, and that were not unmet already.
+    """Requirements that a change leaves unmet, but for those of releases that stay and were unmet already.
 
     Args:
         before: The target as it is, with all that each package requires.
@@ -76,8 +81,8 @@ def broken(before: Environment, after: Environment) -> list[str]:
 
 def newly_unmet(before: Environment, after: Environment) -> list[Unmet]:
     """The same as data."""
-    known = {(one.who, one.requirement.name, one.is_mandatory) for one in _unmet(before)}
-    return [one for one in _unmet(after) if (one.who, one.requirement.name, one.is_mandatory) not in known]
+    known = {(one.who, before.version(one.who), one.requirement.name) for one in _unmet(before)}
+    return [one for one in _unmet(after) if (one.who, after.version(one.who), one.requirement.name) not in known]
 
 
 def missing(package: str, before: Environment, after: Environment) -> list[str]:

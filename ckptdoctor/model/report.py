@@ -193,6 +193,8 @@ class Report(msgspec.Struct, frozen=True):
     """What the reader must know to weigh the verdict, e.g. what was judged on its forward only."""
     not_tried: tuple[str, ...] = ()
     """What the verdict does not cover though it could be tried, or a job may use it: engines, variants, parts of a job."""
+    not_starting: tuple[str, ...] = ()
+    """Trainers whose command ends when it starts, with these releases and as things are set: see the notes."""
     next_command: str = ""
     """The command that looks for what fixes the findings, where nothing was looked for."""
     unexpected: tuple[Unexpected, ...] = ()

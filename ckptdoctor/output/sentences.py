@@ -58,7 +58,19 @@ def notes(report: Report) -> list[str]:
 def summary(report: Report) -> str:
     """The verdict in a line of its own: with what it does not cover."""
     left_out = "; ".join(one.rstrip(".") for one in report.not_tried)
-    return f"{report.summary} Not tried: {left_out}." if left_out else report.summary
+    return verdict(report) + (f" Not tried: {left_out}." if left_out else "")
+
+
+def verdict(report: Report) -> str:
+    """The verdict to go with a list of what it does not cover."""
+    return f"{report.summary}{not_starting(report)}"
+
+
+def not_starting(report: Report) -> str:
+    """A sentence to follow a verdict of ``ok`` on jobs that do not start."""
+    if report.verdict != "ok" or not report.not_starting:
+        return ""
+    return f" But {listed(list(report.not_starting))} starts no such job as things are: see the notes."
 
 
 def counts_otherwise(report: Report) -> bool:

@@ -61,6 +61,13 @@ class Plan:
     not_tried: list[str] = field(default_factory=list)
     """What is not tried, for people: those engines, what needs a package that is missing, variants."""
 
+    @property
+    def used(self) -> set[str]:
+        """Packages that every job uses which is asked about: DeepSpeed where only its engines were."""
+        usual = [one.spec for one in self.probes if one.role == "subject" and not one.spec.variant]
+        packages = [{catalog.engines()[one.engine].package} for one in usual]
+        return set.intersection(*packages) - {""} if packages else set()
+
     def specs(self, worker: Worker) -> list[Spec]:
         """The probes of one worker; the longest come first, so that none runs alone at the end."""
         found = [planned.spec for planned in self.probes if planned.worker == worker]

@@ -94,6 +94,8 @@ class ProbeRequest(NamedTuple):
     """The sentence that says that the job's own model is not tried, or may not be; empty if it is."""
     unjudged: tuple[str, ...] = ()
     """Why the job cannot be judged. Then nothing is run."""
+    refused: tuple[str, ...] = ()
+    """Why the job's trainer never starts it. Then nothing is run either."""
     family: str = ""
     """The job's model family, whether or not it is tried; empty where it is not known, or only guessed."""
 
@@ -151,12 +153,20 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
         notes.append(
             "--checkpoint-fn was used instead of the job's own checkpoint function. The job's own was not tried."
         )
-    unjudged = [*found.unjudged, *([] if given else lacking(found, environment)), *refused(found, environment)]
+    unjudged = [*found.unjudged, *([] if given else lacking(found, environment))]
     stand_in = _stand_in(found, guessed) if told.names_model else ""
     how = found.how or f"{found.source} names no model"
     family = "" if found.doubt else given or found.family
     return ProbeRequest(
-        chosen, summary(found), tuple(notes), tuple(found.untried), how, stand_in, tuple(unjudged), family
+        chosen,
+        summary(found),
+        tuple(notes),
+        tuple(found.untried),
+        how,
+        stand_in,
+        tuple(unjudged),
+        refused(found, environment),
+        family,
     )
 
 
@@ -192,11 +202,14 @@ def lacking(job: Job, environment: Environment) -> list[str]:
     return [f"transformers {installed} has no model family '{job.family}', which is the job's{known}{since}."]
 
 
-def refused(job: Job, environment: Environment) -> list[str]:
+def refused(job: Job, environment: Environment) -> tuple[str, ...]:
     """Sentences if the job's trainer does not start it with the installed releases, whatever is set."""
-    trainer = catalog.trainers().get(job.trainer)
-    checked = {package for one in (trainer.start_checks if trainer else ()) for package in one.extras}
-    return [f"{one}." for one in pins.blocking(environment, checked & set(job.keys))]
+    used = catalog.checked_if_used() & set(job.keys)
+    return tuple(
+        f"{one.whole(environment)}. Install another release of {one.requirement.name} or of {one.who}."
+        for one in pins.blocking(environment, used)
+        if one.who == job.trainer
+    )
 
 
 def _stand_in(job: Job, tried: str) -> str:

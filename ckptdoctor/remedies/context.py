@@ -53,16 +53,14 @@ class RemedyContext:
     progress: Progress = SILENT
 
     @property
+    def used(self) -> set[str]:
+        """See ``Plan.used``."""
+        return self.plan.used
+
+    @property
     def probes(self) -> list[Planned]:
         """The probes that are run again."""
         return [planned for planned in self.plan.probes if planned.role in ROLES]
-
-    @property
-    def used(self) -> set[str]:
-        """Packages that every job uses for which this diagnosis was asked: DeepSpeed where only its engines were."""
-        usual = [one.spec for one in self.plan.probes if one.role == "subject" and not one.spec.variant]
-        packages = [{catalog.engines()[one.engine].package} for one in usual]
-        return set.intersection(*packages) - {""} if packages else set()
 
     def specs(self, probes: Iterable[Planned] | None = None) -> dict[Worker, list[Spec]]:
         """The probes to run again, by worker: some, or all that concern this stack."""

@@ -49,7 +49,7 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
         after = context.inspect(overlay).with_every_requirement()
         if _lacks_model(after, context):
             raise LacksModel
-        if set(pins.blocking(after, context.used)) - set(pins.blocking(context.before, context.used)):
+        if _blocks(after, context):
             return None
         lacking = _lacking(candidate.requirements, context.before, after)
         if lacking:
@@ -61,6 +61,12 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
         return None
     except TargetError as error:
         raise Untried(error.message) from error
+
+
+def _blocks(after: Environment, context: RemedyContext) -> bool:
+    """Whether no job with what was asked for starts any more."""
+    known = {one.clause(context.before) for one in pins.blocking(context.before, context.used)}
+    return any(one.clause(after) not in known for one in pins.blocking(after, context.used))
 
 
 def _lacks_model(after: Environment, context: RemedyContext) -> bool:

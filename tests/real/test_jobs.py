@@ -113,10 +113,18 @@ def test_a_job_that_its_trainer_never_starts_is_not_ok(demo_python, jobs, traine
     assert (ran.status, ran.rules) == (status, ["CKPT900"] if status else [])
     said = ran.report["summary"] if status else " ".join(ran.report["notes"])
     assert (
-        f"llamafactory {trainer} requires deepspeed<=0.16.9,>=0.10.0 and starts no job that uses another release"
-        in said
+        f"llamafactory {trainer} requires deepspeed<=0.16.9,>=0.10.0 and starts no job with another deepspeed" in said
     )
-    assert ("unless DISABLE_VERSION_CHECK=1 is set" in said) == (not status)
+    if status:
+        assert said.startswith("This job does not start: ")
+    else:
+        assert "unless DISABLE_VERSION_CHECK=1 is set, which it is not" in said
+        assert ran.report["not_starting"] == ["llamafactory"]
+        freed = check(
+            demo_python, "--job", "llamafactory_full_z3.yaml", *stack, cwd=jobs, environ={"DISABLE_VERSION_CHECK": "1"}
+        )
+        assert freed.report["not_starting"] == []
+        assert "starts no job" not in " ".join(freed.report["notes"])
 
 
 def test_an_adapter_without_peft_cannot_be_diagnosed(demo_python, jobs):

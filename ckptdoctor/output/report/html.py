@@ -17,6 +17,7 @@ from ckptdoctor.output.sentences import (
     not_tried,
     outcome,
     stale_text,
+    verdict,
 )
 from ckptdoctor.output.views import chain, excerpts, probe_evidence, probe_grid
 from ckptdoctor.output.views.chain import Link
@@ -108,7 +109,7 @@ def render(report: Report, style: Style) -> str:
         report=report,
         verdict=VERDICTS[report.verdict],
         look=_LOOKS[report.verdict],
-        headline=report.summary,
+        headline=verdict(report),
         untried=not_tried(report),
         stale=[stale_text(entry) for entry in report.gate.stale] if report.gate else [],
         counts=report.gate.summary if report.gate and counts_otherwise(report) else "",

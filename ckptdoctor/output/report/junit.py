@@ -11,7 +11,7 @@ from junitparser.junitparser import FinalResult
 
 from ckptdoctor.model.report import Finding, ProbeResult, Report
 from ckptdoctor.output import Style
-from ckptdoctor.output.sentences import notes, stale_text
+from ckptdoctor.output.sentences import notes, stale_text, verdict
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published
 from ckptdoctor.rules import NOT_DIAGNOSED
@@ -49,7 +49,7 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
     yield "ckptdoctor", report.version
     yield "python", environment.python
     yield from ((name, environment.version(name)) for name in environment.stack)
-    yield "verdict", f"{report.verdict}: {one_line(report.summary)}"
+    yield "verdict", f"{report.verdict}: {one_line(verdict(report))}"
     if report.gate is not None:
         yield "gate", report.gate.summary
     yield from ((f"not tried {number}", one_line(one)) for number, one in enumerate(report.not_tried, 1))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptdoctor.model.report import ProbeResult, Remedy, Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.markup import bullets, code, fenced, folded, prose, table
-from ckptdoctor.output.sentences import VERDICTS, happened, notes, outcome, stale_text
+from ckptdoctor.output.sentences import VERDICTS, happened, notes, outcome, stale_text, verdict
 from ckptdoctor.output.views import published
 from ckptdoctor.output.views.published import Published, Spot
 from ckptdoctor.rules import label_of
@@ -37,7 +37,7 @@ def render(report: Report, style: Style) -> str:
 def _head(report: Report) -> str:
     environment = report.environment
     stack = [f"{name} {environment.version(name)}" for name in environment.stack]
-    lines = [f"**{VERDICTS[report.verdict]}**: {prose(report.summary)}"]
+    lines = [f"**{VERDICTS[report.verdict]}**: {prose(verdict(report))}"]
     lines += [prose(report.gate.summary)] if report.gate else []
     lines += [prose(f"{', '.join([f'Python {environment.python}', *stack])}; ckptdoctor {report.version}.")]
     return "\n\n".join(lines)

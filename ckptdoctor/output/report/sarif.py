@@ -9,7 +9,7 @@ from ckptdoctor.model.exit_status import ExitStatus
 from ckptdoctor.model.report import Report
 from ckptdoctor.output import Style
 from ckptdoctor.output.plain_json import indented
-from ckptdoctor.output.sentences import notes, stale_text
+from ckptdoctor.output.sentences import notes, stale_text, verdict
 from ckptdoctor.output.views import published, sarif_log
 from ckptdoctor.output.views.published import Published, Spot
 from ckptdoctor.rules import RULES, Rule
@@ -31,7 +31,11 @@ def log(report: Report) -> dict[str, Any]:
             "originalUriBaseIds": sarif_log.bases("The folder of packages of the environment under diagnosis."),
             "columnKind": "unicodeCodePoints",
             "automationDetails": {"id": "ckptdoctor/"},
-            "properties": {"verdict": shown.verdict, "summary": shown.summary, "stack": _stack(shown)},
+            "properties": {
+                "verdict": shown.verdict,
+                "summary": verdict(shown),
+                "stack": _stack(shown),
+            },
             "results": [_result(one) for one in published.findings(report)],
         }
     )

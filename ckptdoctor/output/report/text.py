@@ -15,6 +15,7 @@ from ckptdoctor.output.sentences import (
     counts_otherwise,
     devices,
     error_text,
+    not_starting,
     not_tried,
     proof,
     stale_text,
@@ -224,6 +225,7 @@ def _end(report: Report, layout: Layout) -> list[str]:
     if layout.style.probes and report.probes:
         summary = f"{summary.removesuffix('.')}; {runs.amount(report)}."
         summary += " Not covered: what was not tried." if report.verdict == "ok" and not_tried(report) else ""
+    summary += not_starting(report)
     head = f"{VERDICTS[report.verdict]}  "
     return [
         *layout.sentence(summary, head, fg=COLORS[report.verdict], bold=True),
