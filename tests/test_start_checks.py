@@ -97,15 +97,18 @@ def test_a_requirement_that_is_checked_is_told_once_with_its_consequence():
         "transformers 5.8.1 is installed, and llamafactory 0.9.5 requires transformers<=5.6.0,>=4.55.0"
     ]
     assert pins.unmet(stack(*NEW, requires=(declared,), checks=(OPTIONAL,))) == [
-        "transformers 5.8.1 is installed, and llamafactory 0.9.5 requires transformers<=5.6.0,>=4.55.0 and starts no job with "
-        "another transformers unless DISABLE_VERSION_CHECK=1 is set, which it is not"
+        "llamafactory 0.9.5 starts no job with transformers 5.8.1 without DISABLE_VERSION_CHECK=1: it requires <=5.6.0,>=4.55.0"
     ]
 
 
 def test_what_is_checked_and_not_declared_is_told_too():
     assert pins.unmet(stack(*NEW, checks=(MANDATORY,))) == [
-        "deepspeed 0.19.2 is installed, and llamafactory 0.9.5 requires deepspeed<=0.16.9,>=0.10.0 and starts no job with "
-        "another deepspeed, whatever is set"
+        "llamafactory 0.9.5 starts no job with deepspeed 0.19.2, whatever is set: it requires <=0.16.9,>=0.10.0"
+    ]
+    assert pins.conflicts(stack(*NEW, checks=(OPTIONAL, MANDATORY))) == [
+        "llamafactory 0.9.5 requires transformers<=5.6.0,>=4.55.0 and starts no job with another transformers unless "
+        "DISABLE_VERSION_CHECK=1 is set",
+        "llamafactory 0.9.5 requires deepspeed<=0.16.9,>=0.10.0 and starts no job with another deepspeed, whatever is set",
     ]
 
 

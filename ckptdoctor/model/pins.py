@@ -33,14 +33,19 @@ class Unmet(NamedTuple):
 
     def whole(self, environment: Environment) -> str:
         """For people, with what is installed."""
-        return f"{self.requirement.name} {self.installed} is installed, and {self.clause(environment)}"
+        name = f"{self.requirement.name} {self.installed}"
+        if self.check is None:
+            return f"{name} is installed, and {self.clause(environment)}"
+        who = f"{self.who} {environment.version(self.who)}"
+        without = f" without {self.check.unless}=1" if self.check.unless else ", whatever is set"
+        return f"{who} starts no job with {name}{without}: it requires {self.requirement.specifier}"
 
     def clause(self, environment: Environment) -> str:
         """For people: ``llamafactory 0.9.2 requires transformers<=4.49.0``, and that its command ends if it does."""
         text = clause(self.who, self.requirement, environment)
         if self.check is None:
             return text
-        unless = f" unless {self.check.unless}=1 is set, which it is not" if self.check.unless else ", whatever is set"
+        unless = f" unless {self.check.unless}=1 is set" if self.check.unless else ", whatever is set"
         return f"{text} and starts no job with another {self.requirement.name}{unless}"
 
 
