@@ -99,8 +99,8 @@ def trainer_of(function: str) -> Trainer | None:
 
 @functools.cache
 def checked_if_used() -> frozenset[str]:
-    """Packages whose release the commands of trainers check only for jobs that use them."""
-    return frozenset(name for trainer in trainers().values() for one in trainer.start_checks for name in one.extras)
+    """Packages whose release the command of some trainer checks only for jobs that use them."""
+    return frozenset[str]().union(*(trainer.checked_if_used for trainer in trainers().values()))
 
 
 def is_optional(function: str) -> bool:

@@ -112,6 +112,11 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auto_classes: tuple[AutoClasses, ...] = ()
     """The oldest release first; empty where that is not known."""
 
+    @property
+    def checked_if_used(self) -> frozenset[str]:
+        """Packages whose release its command checks only for jobs that use them."""
+        return frozenset(name for one in self.start_checks for name in one.extras)
+
     def auto_classes_of(self, release: str) -> tuple[str, ...]:
         """The order of a release, the newest one's where the release is not known."""
         try:

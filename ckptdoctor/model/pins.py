@@ -115,8 +115,7 @@ def _unmet(environment: Environment) -> Iterator[Unmet]:
     for package in environment.packages:
         checked = dict(_failing_checks(package, environment))
         for requirement in parse(package.requires):
-            installed = environment.version(canonicalize_name(requirement.name))
-            if installed and not allows(requirement, installed, environment):
+            if installed := _instead_of(requirement, environment):
                 _, check = checked.pop(canonicalize_name(requirement.name), (None, None))
                 yield Unmet(package.name, requirement, installed, check)
         for name, (requirement, check) in checked.items():
@@ -127,13 +126,14 @@ def _failing_checks(package: Package, environment: Environment) -> Iterator[tupl
     """The checks of a package's command that the installed releases do not pass, by what is checked."""
     for check in package.start_checks:
         requirement = _parsed(check.requirement)
-        name = canonicalize_name(requirement.name) if requirement else ""
-        if (
-            requirement
-            and environment.version(name)
-            and not allows(requirement, environment.version(name), environment)
-        ):
-            yield name, (requirement, check)
+        if requirement and _instead_of(requirement, environment):
+            yield canonicalize_name(requirement.name), (requirement, check)
+
+
+def _instead_of(requirement: Requirement, environment: Environment) -> str:
+    """The installed release that does not meet a requirement; empty if it does, or there is none."""
+    installed = environment.version(canonicalize_name(requirement.name))
+    return installed if installed and not allows(requirement, installed, environment) else ""
 
 
 def parse(requirements: Iterable[str]) -> Iterator[Requirement]:

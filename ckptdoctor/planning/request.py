@@ -158,15 +158,15 @@ def probe_request(request: Request, job: JobFile | None, environment: Environmen
     how = found.how or f"{found.source} names no model"
     family = "" if found.doubt else given or found.family
     return ProbeRequest(
-        chosen,
-        summary(found),
-        tuple(notes),
-        tuple(found.untried),
-        how,
-        stand_in,
-        tuple(unjudged),
-        refused(found, environment),
-        family,
+        options=chosen,
+        job=summary(found),
+        notes=tuple(notes),
+        not_tried=tuple(found.untried),
+        how=how,
+        stand_in=stand_in,
+        unjudged=tuple(unjudged),
+        refused=refused(found, environment),
+        family=family,
     )
 
 

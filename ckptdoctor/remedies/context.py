@@ -53,11 +53,6 @@ class RemedyContext:
     progress: Progress = SILENT
 
     @property
-    def used(self) -> set[str]:
-        """See ``Plan.used``."""
-        return self.plan.used
-
-    @property
     def probes(self) -> list[Planned]:
         """The probes that are run again."""
         return [planned for planned in self.plan.probes if planned.role in ROLES]

@@ -49,7 +49,10 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
         after = context.inspect(overlay).with_every_requirement()
         if _lacks_model(after, context):
             raise LacksModel
-        if _blocks(after, context):
+        if any(
+            one.is_mandatory and one.requirement.name in context.plan.used
+            for one in pins.newly_unmet(context.before, after)
+        ):
             return None
         lacking = _lacking(candidate.requirements, context.before, after)
         if lacking:
@@ -61,12 +64,6 @@ def with_releases(candidate: Candidate, finding: Finding, context: RemedyContext
         return None
     except TargetError as error:
         raise Untried(error.message) from error
-
-
-def _blocks(after: Environment, context: RemedyContext) -> bool:
-    """Whether no job with what was asked for starts any more."""
-    known = {one.clause(context.before) for one in pins.blocking(context.before, context.used)}
-    return any(one.clause(after) not in known for one in pins.blocking(after, context.used))
 
 
 def _lacks_model(after: Environment, context: RemedyContext) -> bool:

@@ -75,7 +75,7 @@ def likely(finding: Finding, cases: list[Case], context: RemedyContext) -> Propo
     looked_for = search.search(cases, context.environment, context.edited, context.found.cases)
     if looked_for is None:
         return Proposal()
-    known_here = versions.find(looked_for, context.used)
+    known_here = versions.find(looked_for, context.plan.used)
     return known_here if known_here.remedies else _versions(looked_for, finding, context, nothing_newer, tries=2)
 
 

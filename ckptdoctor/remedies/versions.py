@@ -98,7 +98,7 @@ def _changed(candidate: Candidate, environment: Environment) -> Environment:
 def _of_extras(name: str, requires: Iterable[str]) -> list[str]:
     """Requirements of extras that bind every job which uses their package, as the trainer's command checks them."""
     trainer = catalog.trainers().get(name)
-    extras = {extra for one in trainer.start_checks for extra in one.extras} if trainer else set()
+    extras = trainer.checked_if_used if trainer else ()
     return [f"{one.name}{one.specifier}" for one in pins.parse(requires) if one.name in extras]
 
 
